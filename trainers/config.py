@@ -1,7 +1,7 @@
-"""The configuration of a training run: what can be set, what it defaults to, and what is wrong with what was given.
+"""The configuration of a training run: what can be set, its defaults, and what is wrong with what was given.
 
-Overrides are dotlists, `key=value`, such as `params.alpha=0.5 trainer.max_steps=100`. A *step* is one rollout followed
-by `trainer.updates_per_rollout` optimizer updates; `max_steps`, `warmup_steps` and everything named `…_every` count steps.
+Overrides are dotlists: `params.alpha=0.5 trainer.max_steps=100`. A *step* is one rollout followed by
+`trainer.updates_per_rollout` optimizer updates; `max_steps`, `warmup_steps` and every `…_every` count steps.
 This module does not import torch.
 """
 
@@ -10,18 +10,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, get_args, get_origin
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
-from yaml import YAMLError
+from pydantic_core import ErrorDetails
 
-from .overrides import Keys, flat, nested, read_overrides, unknown_key
+from .overrides import Keys, Tree, flat, nested, read_overrides, unknown_key
 
 Count: TypeAlias = Annotated[int, Field(ge=1, strict=True)]
-CountOrNone: TypeAlias = Annotated[int, Field(ge=0, strict=True)]
+Natural: TypeAlias = Annotated[int, Field(ge=0, strict=True)]
 Positive: TypeAlias = Annotated[FiniteFloat, Field(gt=0, strict=True)]
+Name: TypeAlias = Annotated[str, Field(min_length=1)]
 Scalar: TypeAlias = bool | int | float | str
 
 
@@ -30,77 +30,57 @@ class ConfigError(ValueError):
 
 
 class _Block(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class RolloutConfig(_Block):
     """How answers are sampled."""
 
-    prompts: Count = Field(64, description="prompts of a rollout, over all devices")
-    samples: Count = Field(8, description="answers sampled for each prompt: the size of a group")
-    max_new_tokens: Count = Field(8, description="longest answer, in tokens; objectives see it as generation_limit")
-    temperature: Positive = Field(1.0, description="of sampling, and of every log-prob the objective sees")
-    max_resamples: CountOrNone = Field(
-        4, description="how often a rollout is refilled with new prompts after the objective's `keep` rule dropped rows"
-    )
+    prompts: Count = 64
+    """prompts of a rollout, over all devices"""
+    samples: Count = 8
+    """answers sampled for each prompt: the size of a group"""
+    max_new_tokens: Count = 8
+    """longest answer, in tokens; the objective knows it as `generation_limit`"""
+    temperature: Positive = 1.0
+    """of sampling, and of every log-prob that the objective sees"""
+    max_resamples: Natural = 4
+    """how often a rollout is refilled with new prompts after the objective's `keep` rule dropped rows"""
 
 
 class TrainerConfig(_Block):
     """How the policy is updated, measured and saved. A step is one rollout and its updates."""
 
-    max_steps: Count = Field(120, description="steps; a step is one rollout and its updates")
-    updates_per_rollout: Count = Field(4, description="optimizer updates of a step, each on its own share of the rollout")
-    micro_batches: Count = Field(1, description="parts one update is cut into, to save memory; the gradient is the same")
-    learning_rate: Positive = Field(3e-4, description="of AdamW, after warm-up")
-    warmup_steps: CountOrNone = Field(5, description="steps over which the learning rate rises linearly")
-    gradient_clip: Positive | None = Field(1.0, description="largest norm of the gradient; null for no limit")
-    eval_every: CountOrNone = Field(5, description="steps between measurements of held-out greedy accuracy; 0 for never")
-    eval_prompts: Count = Field(256, description="held-out prompts of such a measurement")
-    log_every: Count = Field(1, description="steps between rows of the metrics")
-    checkpoint_every: Count = Field(20, description="steps between checkpoints; the last step always has one")
-    accelerator: Literal["auto", "cpu", "cuda"] = Field("auto", description="what to train on")
-    devices: Count = Field(1, description="processes, each with its device")
-    strategy: str = Field("auto", description="a Lightning strategy, such as ddp")
-    threads: Count = Field(1, description="CPU threads of a process")
-    precision: Literal["32-true", "bf16-mixed", "bf16-true"] = Field("32-true", description="Lightning's name of it")
-
-
-class RunConfig(_Block):
-    """Everything that decides a run besides the objective. Unset values depend on `model` and `task`."""
-
-    run: Path | None = Field(None, description="folder of the run; runs/OBJECTIVE-N if null")
-    resume: Path | None = Field(None, description="folder of an interrupted run to go on with")
-    seed: CountOrNone = Field(0, description="of everything random")
-    model: Annotated[str, Field(min_length=1)] = Field("tiny", description="tiny, smollm2, a Hugging Face id, or a folder")
-    task: Annotated[str, Field(min_length=1)] = Field("sort", description="sort, addition, or a .jsonl file of prompts")
-    task_options: dict[str, Scalar] = Field(default_factory=dict, description="options of the task")
-    reward: str | None = Field(None, description="import path of a reward function; the task's own if null")
-    params: dict[str, Scalar] = Field(default_factory=dict, description="parameters of the objective")
-    rollout: RolloutConfig = Field(default_factory=lambda: RolloutConfig())
-    trainer: TrainerConfig = Field(default_factory=lambda: TrainerConfig())
-    compile: Literal["auto", "on", "off"] = Field(
-        "auto", description="torch.compile of the loss: auto leaves it off where compiling takes longer than it saves"
-    )
-    cache: Path = Field(default_factory=lambda: default_cache(), description="folder of warm-started and converted models")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_model_defaults(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping):
-            return values
-        given = flat(values)
-        return nested({**_defaults(given.get("model", "tiny"), given.get("task")), **given})
-
-    @model_validator(mode="after")
-    def _check_shares(self) -> RunConfig:
-        rows = self.rollout.prompts * self.rollout.samples
-        parts = self.trainer.updates_per_rollout * self.trainer.micro_batches * self.trainer.devices
-        if rows < parts:
-            raise ValueError(
-                f"a rollout has rollout.prompts × rollout.samples = {rows} answers, too few for "
-                f"trainer.updates_per_rollout × micro_batches × devices = {parts} parts"
-            )
-        return self
+    max_steps: Count = 120
+    """steps of the run; a step is one rollout and its updates"""
+    updates_per_rollout: Count = 4
+    """optimizer updates of a step, each on its own share of the rollout"""
+    micro_batches: Count = 1
+    """parts that one update is computed in, to save memory; the gradient is the same for any number"""
+    learning_rate: Positive = 3e-4
+    """of AdamW, after warm-up"""
+    warmup_steps: Natural = 5
+    """steps over which the learning rate rises linearly"""
+    gradient_clip: Positive | None = 1.0
+    """largest norm of the gradient; null for no limit"""
+    eval_every: Natural = 5
+    """steps between measurements of held-out greedy accuracy; 0 for never"""
+    eval_prompts: Count = 256
+    """held-out prompts of such a measurement"""
+    log_every: Count = 1
+    """steps between rows of the metrics"""
+    checkpoint_every: Count = 20
+    """steps between checkpoints; the last step always has one"""
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    """what to train on"""
+    devices: Count = 1
+    """processes, each with its own device"""
+    strategy: Name = "auto"
+    """a Lightning strategy, such as ddp"""
+    threads: Count = 1
+    """CPU threads of a process"""
+    precision: Literal["32-true", "bf16-mixed", "bf16-true"] = "32-true"
+    """Lightning's name of it"""
 
 
 def default_cache() -> Path:
@@ -109,81 +89,137 @@ def default_cache() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "maspo-dsl"
 
 
+class RunConfig(_Block):
+    """Everything besides the objective that decides a run. Some defaults depend on `model` and `task`."""
+
+    run: Path | None = None
+    """folder of the run; runs/OBJECTIVE-N if null"""
+    resume: Path | None = None
+    """folder of an earlier run to go on with"""
+    seed: Natural = 0
+    """of everything random"""
+    model: Name = "tiny"
+    """tiny, smollm2, a Hugging Face id, or a folder"""
+    task: Name = "sort"
+    """sort, addition, or a .jsonl file of prompts"""
+    task_options: dict[str, Scalar] = Field(default_factory=dict)
+    """options of the task"""
+    reward: Name | None = None
+    """import path of a reward function; the task's own if null"""
+    params: dict[str, Scalar] = Field(default_factory=dict)
+    """parameters of the objective"""
+    rollout: RolloutConfig = RolloutConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    compile: Literal["auto", "on", "off"] = "auto"
+    """torch.compile of the loss; `auto`: not for the tiny model, where compiling outlasts its gain"""
+    cache: Path = Field(default_factory=default_cache)
+    """folder of warm-started and converted models"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, values: object) -> object:
+        if not isinstance(values, Mapping):
+            return values
+        plain = {
+            k: v.model_dump(exclude_unset=True) if isinstance(v, _Block) else v for k, v in values.items()
+        }
+        given = flat(plain)
+        return nested({**_defaults(given.get("model", "tiny"), given.get("task")), **given})
+
+    @model_validator(mode="after")
+    def _check_shares(self) -> RunConfig:
+        rows = self.rollout.prompts * self.rollout.samples
+        parts = self.trainer.updates_per_rollout * self.trainer.micro_batches * self.trainer.devices
+        if rows < parts:
+            raise ValueError(
+                f"a rollout has rollout.prompts × rollout.samples = {rows} answers, too few for its "
+                f"trainer.updates_per_rollout × micro_batches × devices = {parts} parts"
+            )
+        if self.rollout.prompts < self.trainer.devices:
+            raise ValueError(
+                f"rollout.prompts={self.rollout.prompts} is too few for trainer.devices={self.trainer.devices}"
+            )
+        return self
+
+
 def read_config(overrides: Sequence[str]) -> RunConfig:
     """The configuration that `key=value` overrides describe.
 
-    With `resume=RUN` the rest comes from `RUN/config.yaml`, and only what cannot change the run's past may be
+    With `resume=RUN` the rest comes from `RUN/config.yaml`, and only what has not shaped the run's past may be
     given again. Raises ConfigError that names every mistake at once.
     """
     values, mistakes = read_overrides(overrides, known_keys())
-    if "resume" in values and values["resume"] is not None:
-        values, more = _resumed(values)
+    if values.get("resume") is not None:
+        values, more = _with_saved(values)
         mistakes += more
-    config: RunConfig | None = None
     try:
         config = RunConfig.model_validate(nested(values))
     except ValidationError as error:
         mistakes += [_explain(detail) for detail in error.errors()]
-    if mistakes or config is None:
+    if mistakes:
         raise ConfigError(_paragraph(mistakes))
     return config
 
 
-def known_keys() -> Keys:
-    """Every key of a run's configuration."""
-    paths, opened, text = set(), set(), set()
-    for prefix, block in (("", RunConfig), ("rollout.", RolloutConfig), ("trainer.", TrainerConfig)):
-        for name, field in block.model_fields.items():  # type: ignore[attr-defined]
-            annotation = str(field.annotation)
-            if "dict" in annotation:
-                opened.add(name)
-            elif not annotation.endswith("Config'>"):
-                paths.add(f"{prefix}{name}")
-                if any(kind in annotation for kind in ("str", "Path", "Literal")):
-                    text.add(f"{prefix}{name}")
-    return Keys(frozenset(paths), frozenset(opened), frozenset(text))
-
-
-# What may differ when a run goes on: nothing that has already shaped its past.
-CHANGEABLE = frozenset(
-    {"resume", "cache", "trainer.max_steps", "trainer.log_every", "trainer.checkpoint_every", "trainer.threads"}
-)
-
-
 def write_config(config: RunConfig, path: Path) -> None:
-    """Write a configuration so that `read_config(["resume=…"])` reads it back."""
+    """Write a configuration so that `read_config(["resume=RUN"])` reads it back."""
     OmegaConf.save(OmegaConf.create(config.model_dump(mode="json")), path)
 
 
-def _resumed(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The saved values of the run to go on with, under those given, and the mistakes."""
-    folder = Path(str(values["resume"]))
-    path = folder / "config.yaml"
+def known_keys() -> Keys:
+    """Every key of a run's configuration."""
+    blocks: dict[str, type[BaseModel]] = {"": RunConfig, "rollout.": RolloutConfig, "trainer.": TrainerConfig}
+    types = {
+        f"{prefix}{name}": field.annotation
+        for prefix, block in blocks.items()
+        for name, field in block.model_fields.items()
+        if field.annotation not in (RolloutConfig, TrainerConfig)
+    }
+    opened = frozenset(path for path, kind in types.items() if get_origin(kind) is dict)
+    text = frozenset(path for path, kind in types.items() if path not in opened and _is_text(kind))
+    return Keys(frozenset(types) - opened, opened, text)
+
+
+# What may be given again when a run goes on, because the steps already made do not depend on it.
+CHANGEABLE = frozenset(
+    {"run", "resume", "cache", "trainer.max_steps", "trainer.log_every", "trainer.checkpoint_every"}
+)
+
+
+def _with_saved(values: Tree) -> tuple[Tree, list[str]]:
+    """The saved configuration of the run to go on with, under the values given; and the mistakes."""
+    path = Path(str(values["resume"])) / "config.yaml"
     if not path.is_file():
-        return {}, [f"`resume={folder}`: no run is there ({path} does not exist)"]
+        return {}, [f"`resume={values['resume']}`: no run is there ({path} does not exist)"]
     try:
-        saved = flat(OmegaConf.to_container(OmegaConf.load(path), resolve=True))  # type: ignore[arg-type]
-    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError, AttributeError) as error:
-        return {}, [f"`resume={folder}`: {path} cannot be read ({str(error).splitlines()[0]})"]
+        tree = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        if not isinstance(tree, dict):
+            raise ValueError("it does not hold keys")
+        saved = flat({str(key): value for key, value in tree.items()})
+    except Exception as error:  # a file edited by hand fails in as many ways as YAML has
+        return {}, [f"`resume={values['resume']}`: {path} cannot be read ({str(error).splitlines()[0]})"]
     keys = known_keys()
-    mistakes = [f"{path}: {unknown_key(name, keys)}" for name in saved if name not in keys and name not in keys.open_blocks]
-    saved = {name: value for name, value in saved.items() if name in keys}
+    mistakes = [f"{path}: {unknown_key(name, keys)}" for name in saved if name not in keys]
     mistakes += [
-        f"`{name}={value}` cannot change when a run goes on (it was {saved.get(name)}); start a new run instead"
+        f"`{name}={value}` cannot change when a run goes on: it was {saved.get(name)}"
         for name, value in values.items()
-        if name not in CHANGEABLE and saved.get(name) != value
+        if name not in CHANGEABLE and value != saved.get(name)
     ]
-    return {**saved, "run": str(folder), **values}, mistakes
+    return {
+        **{name: saved[name] for name in saved if name in keys},
+        **values,
+        "run": values["resume"],
+    }, mistakes
 
 
-def _defaults(model: Any, task: Any) -> dict[str, Any]:
-    """Defaults that depend on the model and the task (measured on two CPU cores), by path."""
+def _defaults(model: object, task: object) -> Tree:
+    """Defaults that depend on the model and the task, by path; measured on two CPU cores."""
     if model == "tiny":
         return {}
-    defaults: dict[str, Any] = {
+    return {
         "task": "addition",
         "rollout.prompts": 8,
-        "rollout.samples": 8,
+        "rollout.max_new_tokens": 8 if task in (None, "addition", "sort") else 128,
         "trainer.max_steps": 12,
         "trainer.updates_per_rollout": 2,
         "trainer.micro_batches": 2,
@@ -193,18 +229,34 @@ def _defaults(model: Any, task: Any) -> dict[str, Any]:
         "trainer.eval_prompts": 64,
         "trainer.checkpoint_every": 4,
     }
-    if task not in (None, "addition", "sort"):
-        defaults["rollout.max_new_tokens"] = 128
-    return defaults
 
 
-def _explain(detail: Any) -> str:
+def _is_text(kind: object) -> bool:
+    """Whether a type is made of text: str, Path or names to choose from."""
+    if get_origin(kind) is Literal:
+        return True
+    inner = [part for part in get_args(kind) if part is not type(None)]
+    return _is_text(inner[0]) if inner else kind in (str, Path)
+
+
+EXPECTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "string_type": "text",
+    "string_too_short": "a name",
+}
+
+
+def _explain(detail: ErrorDetails) -> str:
     """One finding of pydantic in the words of an override."""
-    path = ".".join(str(part) for part in detail["loc"] if str(part) not in ("int", "float", "str", "bool", "constrained-float"))
-    if not path:
-        return str(detail["msg"]).removeprefix("Value error, ")
-    expected = str(detail["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
-    return f"`{path}={detail['input']}`: expected {expected}"
+    if not detail["loc"]:
+        return detail["msg"].removeprefix("Value error, ")
+    block, *rest = (str(part) for part in detail["loc"])
+    if block in ("params", "task_options"):
+        return f"`{block}.{rest[0]}={detail['input']}`: expected a number, true, false or text"
+    expected = EXPECTED.get(detail["type"], detail["msg"].removeprefix("Input should be "))
+    return f"`{'.'.join([block, *rest[:1]])}={detail['input']}`: expected {expected}"
 
 
 def _paragraph(mistakes: Sequence[str]) -> str:
@@ -212,4 +264,4 @@ def _paragraph(mistakes: Sequence[str]) -> str:
     unique = list(dict.fromkeys(mistakes))
     if len(unique) == 1:
         return unique[0]
-    return "\n".join([f"{len(unique)} mistakes in the configuration:", *(f"  {mistake}" for mistake in unique)])
+    return "\n".join([f"{len(unique)} mistakes in the configuration:", *(f"  {each}" for each in unique)])

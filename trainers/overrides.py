@@ -1,16 +1,31 @@
-"""`key=value` overrides read as data: every mistake of a command line, each with the nearest key that exists."""
+"""`key=value` overrides read as data: every mistake of a command line, each with the nearest known key."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from difflib import get_close_matches
+from typing import TypeAlias
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from maspo_dsl.language.diagnostics import nearest
+Tree: TypeAlias = "dict[str, object]"
+
+# What other trainers call our keys.
+SYNONYMS = {
+    "lr": "trainer.learning_rate",
+    "steps": "trainer.max_steps",
+    "epochs": "trainer.max_steps",
+    "batch_size": "rollout.prompts",
+    "group_size": "rollout.samples",
+    "num_generations": "rollout.samples",
+    "max_completion_length": "rollout.max_new_tokens",
+    "num_iterations": "trainer.updates_per_rollout",
+    "gradient_accumulation_steps": "trainer.micro_batches",
+    "max_grad_norm": "trainer.gradient_clip",
+    "dataset": "task",
+    "output_dir": "run",
+}
 
 
 @dataclass(frozen=True)
@@ -21,49 +36,49 @@ class Keys:
     open_blocks: frozenset[str]
     text: frozenset[str]
 
-    def blocks(self) -> frozenset[str]:
-        """Every name that holds keys and takes no value itself."""
-        return self.open_blocks | {path.rsplit(".", 1)[0] for path in self.paths if "." in path}
-
-    def __contains__(self, path: object) -> bool:
+    def __contains__(self, path: str) -> bool:
         """Whether a value may be given for this path."""
-        return isinstance(path, str) and (path in self.paths or self.opened(path))
+        block, dot, name = path.partition(".")
+        return path in self.paths or bool(dot and name and block in self.open_blocks)
 
-    def opened(self, path: str) -> bool:
-        """Whether the path is a key of a block that takes any key."""
-        return any(path.startswith(f"{block}.") and len(path) > len(block) + 1 for block in self.open_blocks)
+    def is_block(self, path: str) -> bool:
+        """Whether the path holds keys and takes no value itself."""
+        return path in self.open_blocks or bool(self.within(path))
+
+    def within(self, block: str) -> list[str]:
+        """The full paths of a block."""
+        return sorted(path for path in self.paths if path.startswith(f"{block}."))
 
 
-def read_overrides(overrides: Sequence[str], keys: Keys) -> tuple[dict[str, Any], list[str]]:
-    """The values by full path, and one sentence for each mistake; the two together account for every override."""
-    values: dict[str, Any] = {}
+def read_overrides(overrides: Sequence[str], keys: Keys) -> tuple[Tree, list[str]]:
+    """The values by full path, and one sentence a mistake; together they account for every override."""
+    values: Tree = {}
     mistakes: list[str] = []
     for override in overrides:
-        found, mistake = _read_one(override, keys)
-        if mistake:
-            mistakes.append(mistake)
-        for path, value in found.items():
-            if path in values:
-                mistakes.append(f"`{path}` is given twice; keep one of them")
-            values[path] = value
+        found, wrong = _read_one(override, keys)
+        mistakes += wrong
+        mistakes += [f"`{path}` is given twice; keep one of the two" for path in found if path in values]
+        values.update(found)
     return values, mistakes
 
 
-def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+def nested(values: Mapping[str, object]) -> Tree:
     """Values by dotted path as nested dictionaries."""
-    tree: dict[str, Any] = {}
+    tree: Tree = {}
     for path, value in values.items():
         *blocks, leaf = path.split(".")
         block = tree
         for name in blocks:
-            block = block.setdefault(name, {})
+            inner = block.setdefault(name, {})
+            assert isinstance(inner, dict)
+            block = inner
         block[leaf] = value
     return tree
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as values by dotted path; the inverse of `nested`."""
-    values: dict[str, Any] = {}
+def flat(tree: Mapping[str, object], prefix: str = "") -> Tree:
+    """Nested dictionaries as values by dotted path; the inverse of `nested`, but empty blocks vanish."""
+    values: Tree = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
             values.update(flat(value, f"{prefix}{name}."))
@@ -72,62 +87,68 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return values
 
 
-def unknown_key(path: str, keys: Collection[str] | Keys, value: str = "…") -> str:
+def unknown_key(path: str, keys: Keys, value: str = "…") -> str:
     """The sentence for a key that does not exist: where it belongs, or what it resembles."""
-    paths = keys.paths if isinstance(keys, Keys) else frozenset(keys)
     leaf = path.rsplit(".", 1)[-1]
-    homes = sorted(known for known in paths if known.rsplit(".", 1)[-1] == leaf)
-    if homes:
-        return f"there is no key `{path}`: `{leaf}` belongs at `{homes[0]}`; write `{homes[0]}={value}`"
-    match = nearest(path, paths) or _nearest_leaf(leaf, paths)
-    meant = f"; did you mean `{match}`?" if match else ""
-    own = "" if "." in path else f" A parameter of the objective is written `params.{path}={value}`."
-    return f"there is no key `{path}`{meant or ';'}{own}" if meant or own else f"there is no key `{path}`{_listed(paths, path)}"
+    homes = sorted(known for known in keys.paths if known.rsplit(".", 1)[-1] == leaf and known != leaf)
+    home = homes[0] if homes else SYNONYMS.get(leaf) or (leaf if leaf in keys.paths else None)
+    if home:
+        return f"there is no key `{path}`; write `{home}={value}`"
+    leaves = {known.rsplit(".", 1)[-1]: known for known in sorted(keys.paths)}
+    match = get_close_matches(path, keys.paths, 1, 0.75) or [
+        leaves[name] for name in get_close_matches(leaf, leaves, 1, 0.7)
+    ]
+    parts = [f"there is no key `{path}`"]
+    if match:
+        parts.append(f"did you mean `{match[0]}`?")
+    elif "." in path and keys.within(path.split(".")[0]):
+        parts.append(f"its block has {', '.join(keys.within(path.split('.')[0]))}")
+    elif "." not in path:
+        parts.append(f"a parameter of the objective is written `params.{path}={value}`")
+    else:
+        parts.append(f"keys are {', '.join(sorted(keys.paths))}, and params.NAME and task_options.NAME")
+    return "; ".join(parts)
 
 
-def _read_one(override: str, keys: Keys) -> tuple[dict[str, Any], str]:
-    """The values that one override gives by path, or the sentence that says what is wrong with it."""
-    if override.startswith("~"):
-        return {}, f"`{override}`: a key cannot be removed; leave it out, or set it to null where null is allowed"
-    if override.startswith(("-", "+")):
-        return {}, f"`{override}`: overrides are written `key=value`, without `{override[0]}` in front"
+def _read_one(override: str, keys: Keys) -> tuple[Tree, list[str]]:
+    """The values that one override gives by path, and the sentences that say what is wrong with it."""
     path, equals, text = override.partition("=")
+    if override.startswith("~"):
+        return {}, [f"`{override}`: a key cannot be removed; leave it out"]
+    if override.startswith(("-", "+")):
+        return {}, [f"`{override}`: overrides are written `key=value`, with nothing in front of the key"]
     if not equals:
-        known = f"{path}=…" if path in keys else "trainer.max_steps=100"
-        return {}, f"`{override}` has no `=`; write `key=value`, as in `{known}`"
+        example = f"{path}=…" if path in keys else "trainer.max_steps=100"
+        return {}, [f"`{override}` has no `=`; write `key=value`, as in `{example}`"]
     if path != path.strip() or not path:
-        return {}, f"`{override}`: the key before `=` is {'empty' if not path.strip() else 'padded with spaces'}"
+        return {}, [f"`{override}`: no spaces around `=`, and a key before it"]
+    if not text.strip():
+        return {}, [f"`{override}`: a value is missing after `=`"]
     try:
         value = _value(text, as_text=path in keys.text)
-    except (OmegaConfBaseException, YAMLError, ValueError) as error:
-        return {}, f"`{override}`: the value cannot be read ({str(error).splitlines()[0]})"
-    if isinstance(value, Mapping):
-        found = flat(value, f"{path}.")
-        unknown = [unknown_key(inner, keys) for inner in found if inner not in keys]
-        return {inner: v for inner, v in found.items() if inner in keys}, "; ".join(unknown)
-    if path in keys.blocks():
-        return {}, f"`{path}` is a block of keys, not a value; write `{path}.KEY={text}`{_listed(keys.paths, path + '.')}"
-    if path not in keys:
-        return {}, unknown_key(path, keys, text)
-    return {path: value}, ""
+    except Exception as error:  # a value fails in as many ways as YAML has
+        return {}, [f"`{override}`: the value cannot be read ({str(error).splitlines()[0]})"]
+    found = flat(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+    return {key: found[key] for key in found if key in keys}, [
+        _not_a_value(key, keys, str(found[key])) for key in found if key not in keys
+    ]
 
 
-def _value(text: str, as_text: bool) -> Any:
-    """A value as omegaconf reads it; interpolations are resolved, and a text key's value stays text."""
+def _not_a_value(path: str, keys: Keys, value: str) -> str:
+    """The sentence for a path that takes no value: it is unknown, or a block."""
+    if not keys.is_block(path):
+        return unknown_key(path, keys, value)
+    within = keys.within(path)
+    listed = f"; its keys are {', '.join(within)}" if within else ""
+    return f"`{path}` is a block of keys; write `{path}.KEY={value}`{listed}"
+
+
+def _value(text: str, as_text: bool) -> object:
+    """A value as omegaconf reads it, interpolations resolved; the value of a text key stays text."""
     if as_text and text != "null":
-        return OmegaConf.to_container(OmegaConf.create({"value": text}), resolve=True)["value"]  # type: ignore[call-overload,index]
-    return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=True)["value"]  # type: ignore[call-overload,index]
-
-
-def _nearest_leaf(leaf: str, paths: Collection[str]) -> str | None:
-    """The path whose last name resembles `leaf`."""
-    leaves = {path.rsplit(".", 1)[-1]: path for path in sorted(paths, reverse=True)}
-    match = nearest(leaf, leaves)
-    return leaves[match] if match else None
-
-
-def _listed(paths: Collection[str], prefix: str) -> str:
-    """The keys of the block that a path starts with, as the end of a sentence."""
-    block = prefix.rsplit(".", 1)[0] + "."
-    names = sorted(path for path in paths if path.startswith(block))
-    return f". Its keys: {', '.join(names)}" if names else ""
+        tree = OmegaConf.create({"value": text})
+    else:
+        tree = OmegaConf.from_dotlist([f"value={text}"])
+    plain = OmegaConf.to_container(tree, resolve=True)
+    assert isinstance(plain, dict)
+    return plain["value"]
