@@ -1,1 +1,1 @@
-"""The project's tests. A package, so that tests share `tests.batches` and `tests.reference` by relative import."""
+"""The project's tests: a package, so that they share `batches` and `reference` by relative import."""

@@ -13,7 +13,7 @@ def surrogate(logp: float, old: float, advantage: float, eps_low: float, eps_hig
 
 
 def surrogate_slope(logp: float, old: float, advantage: float, eps_low: float, eps_high: float) -> float:
-    """d surrogate / d logp = -A r, and 0 where the clipped branch is the smaller one or the log-ratio is bounded."""
+    """d surrogate / d logp = -A r; 0 where the clipped branch is the smaller or the log-ratio is bounded."""
     ratio = math.exp(bounded(logp - old))
     if advantage > 0 and ratio > 1 + eps_high:
         return 0.0

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .clipped import surrogate, surrogate_slope
-from .tokens import Batch, Params, advantage_at, group_relative, mean_of_tokens, trained
+from .tokens import Batch, Params, advantage_at, given_or, group_relative, mean_of_tokens, trained
 
 DEFAULTS = {"eps_low": 0.2, "eps_high": 0.28, "max_length": 20480, "cache": 4096}
 
@@ -16,7 +16,7 @@ advantage = group_relative
 
 
 def overlong(length: float, max_length: float, cache: float) -> float:
-    """Soft overlong punishment, eq. 13: 0, then falling linearly over the last `cache` tokens, never below -1."""
+    """Soft overlong punishment, eq. 13: 0, then falling over the last `cache` tokens, never below -1."""
     if length <= max_length - cache:
         return 0.0
     if length <= max_length:
@@ -69,6 +69,4 @@ def dloss_dlogp(batch: Batch, params: Params | None = None) -> np.ndarray:
 
 
 def _advantage(batch: Batch, params: Params | None) -> np.ndarray:
-    if "advantage" in batch:
-        return batch["advantage"]
-    return advantage(shaped(batch, params), batch["group"], batch["mask"])
+    return given_or(batch, lambda _, group, mask: advantage(shaped(batch, params), group, mask))

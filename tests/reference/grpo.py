@@ -6,7 +6,7 @@ Parameters: `eps_low` 0.2, `eps_high` 0.2, `kl` 0.04.
 import numpy as np
 
 from .clipped import k3, k3_slope, surrogate, surrogate_slope
-from .tokens import Batch, Params, advantage_at, group_relative, mean_of_sequences, trained
+from .tokens import Batch, Params, advantage_at, given_or, group_relative, mean_of_sequences, trained
 
 DEFAULTS = {"eps_low": 0.2, "eps_high": 0.2, "kl": 0.04}
 
@@ -16,11 +16,11 @@ advantage = group_relative
 def loss(batch: Batch, params: Params | None = None) -> float:
     """The window's loss, minimised."""
     setting = {**DEFAULTS, **(params or {})}
-    weight = mean_of_sequences(batch["mask"])
+    weight, advantages = mean_of_sequences(batch["mask"]), given_or(batch, advantage)
     total = 0.0
     for row, column in trained(batch["mask"]):
         logp, old = float(batch["logp"][row, column]), float(batch["logp_old"][row, column])
-        a = advantage_at(_advantage(batch), row, column)
+        a = advantage_at(advantages, row, column)
         term = surrogate(logp, old, a, setting["eps_low"], setting["eps_high"])
         if setting["kl"]:
             term += setting["kl"] * k3(logp, float(batch["logp_ref"][row, column]))
@@ -31,19 +31,13 @@ def loss(batch: Batch, params: Params | None = None) -> float:
 def dloss_dlogp(batch: Batch, params: Params | None = None) -> np.ndarray:
     """d loss / d logp `[N, T]`; 0 at tokens that are not trained."""
     setting = {**DEFAULTS, **(params or {})}
-    weight = mean_of_sequences(batch["mask"])
+    weight, advantages = mean_of_sequences(batch["mask"]), given_or(batch, advantage)
     gradient = np.zeros(batch["mask"].shape)
     for row, column in trained(batch["mask"]):
         logp, old = float(batch["logp"][row, column]), float(batch["logp_old"][row, column])
-        a = advantage_at(_advantage(batch), row, column)
+        a = advantage_at(advantages, row, column)
         term = surrogate_slope(logp, old, a, setting["eps_low"], setting["eps_high"])
         if setting["kl"]:
             term += setting["kl"] * k3_slope(logp, float(batch["logp_ref"][row, column]))
         gradient[row, column] = weight[row, column] * term
     return gradient
-
-
-def _advantage(batch: Batch) -> np.ndarray:
-    if "advantage" in batch:
-        return batch["advantage"]
-    return advantage(batch["reward"], batch["group"], batch["mask"])

@@ -1,8 +1,8 @@
 """MASPO: arXiv:2602.17550, with the clamps of MASPO-RL 22b4681 `compute_policy_loss`.
 
-A Gaussian gate, computed on the detached ratio, multiplies the ratio on the two sides where the policy has moved
-towards the advantage; elsewhere the ratio stands alone, without a dual clip. The authors' code averages over the
-tokens of a micro-batch; here, as in the spec, over those of the optimizer window.
+A Gaussian gate, computed on the detached ratio, multiplies the ratio on the two sides where the policy has
+moved towards the advantage; elsewhere the ratio stands alone, without a dual clip. The authors' code
+averages over the tokens of a micro-batch; here, as in the spec, over those of the optimizer window.
 
 Parameters: `sigma_base` 1, `alpha` 0.3, `beta_pos` 0.03, `beta_neg` 0.03.
 """
@@ -16,6 +16,7 @@ from .tokens import (
     Params,
     advantage_at,
     bounded,
+    given_or,
     group_relative,
     mean_of_tokens,
     slope,
@@ -31,9 +32,9 @@ advantage = group_relative
 def width(old: float, a: float, setting: Params) -> float:
     """sigma of the gate: mass-adaptive in log old, times the risk factor of the advantage."""
     base = setting["sigma_base"]
-    mass = min(max(base / math.exp(old) ** setting["alpha"], base), SIGMA_HIGH)
+    mass = base * math.exp(min(-setting["alpha"] * old, 700))
     factor = 1 + setting["beta_pos"] * a if a > 0 else 1 / (1 - setting["beta_neg"] * a)
-    return mass * min(max(factor, RISK_LOW), RISK_HIGH)
+    return min(max(mass, base), SIGMA_HIGH) * min(max(factor, RISK_LOW), RISK_HIGH)
 
 
 def gate(ratio: float, old: float, a: float, setting: Params) -> float:
@@ -43,54 +44,39 @@ def gate(ratio: float, old: float, a: float, setting: Params) -> float:
     return math.exp(-((ratio - 1) ** 2) / (2 * width(old, a, setting) ** 2))
 
 
-def loss(batch: Batch, params: Params | None = None) -> float:
-    """The window's loss, minimised."""
-    return float(np.sum(_terms(batch, params, slope=False)))
-
-
-def dloss_dlogp(batch: Batch, params: Params | None = None) -> np.ndarray:
-    """d loss / d logp `[N, T]`: -A r w with the gate w held fixed; 0 at tokens that are not trained."""
-    return _terms(batch, params, slope=True)
-
-
-def surrogate_with_gate_of(batch: Batch, gates: np.ndarray) -> float:
-    """The loss with given gates `[N, T]`: what the gradient differentiates, since the gate is detached."""
-    weight = mean_of_tokens(batch["mask"])
-    total = 0.0
-    for row, column in trained(batch["mask"]):
-        ratio = math.exp(bounded(float(batch["logp"][row, column] - batch["logp_old"][row, column])))
-        a = advantage_at(_advantage(batch), row, column)
-        total -= weight[row, column] * a * gates[row, column] * ratio
-    return total
-
-
 def gates(batch: Batch, params: Params | None = None) -> np.ndarray:
     """The gate of every trained token `[N, T]`; 1 elsewhere."""
-    setting = {**DEFAULTS, **(params or {})}
+    setting, advantages = {**DEFAULTS, **(params or {})}, given_or(batch, advantage)
     result = np.ones(batch["mask"].shape)
     for row, column in trained(batch["mask"]):
         old = float(batch["logp_old"][row, column])
         ratio = math.exp(bounded(float(batch["logp"][row, column]) - old))
-        a = advantage_at(_advantage(batch), row, column)
-        result[row, column] = gate(ratio, old, a, setting)
+        result[row, column] = gate(ratio, old, advantage_at(advantages, row, column), setting)
     return result
 
 
-def _terms(batch: Batch, params: Params | None, *, slope: bool) -> np.ndarray:
-    weight, advantages, factors = mean_of_tokens(batch["mask"]), _advantage(batch), gates(batch, params)
-    result = np.zeros(batch["mask"].shape)
+def loss(batch: Batch, params: Params | None = None) -> float:
+    """The window's loss, minimised."""
+    return loss_with(batch, gates(batch, params))
+
+
+def loss_with(batch: Batch, fixed: np.ndarray) -> float:
+    """The loss with the gates `[N, T]` given: the function that `dloss_dlogp` differentiates."""
+    weight, advantages = mean_of_tokens(batch["mask"]), given_or(batch, advantage)
+    total = 0.0
+    for row, column in trained(batch["mask"]):
+        ratio = math.exp(bounded(float(batch["logp"][row, column]) - float(batch["logp_old"][row, column])))
+        total -= weight[row, column] * advantage_at(advantages, row, column) * fixed[row, column] * ratio
+    return total
+
+
+def dloss_dlogp(batch: Batch, params: Params | None = None) -> np.ndarray:
+    """d loss / d logp `[N, T]`: -A w r with the gate w held fixed; 0 at tokens that are not trained."""
+    weight, advantages = mean_of_tokens(batch["mask"]), given_or(batch, advantage)
+    fixed = gates(batch, params)
+    gradient = np.zeros(batch["mask"].shape)
     for row, column in trained(batch["mask"]):
         log_ratio = float(batch["logp"][row, column]) - float(batch["logp_old"][row, column])
-        a = advantage_at(advantages, row, column)
-        term = -a * factors[row, column] * math.exp(bounded(log_ratio))
-        result[row, column] = weight[row, column] * (term * _slope(log_ratio) if slope else term)
-    return result
-
-
-_slope = slope
-
-
-def _advantage(batch: Batch) -> np.ndarray:
-    if "advantage" in batch:
-        return batch["advantage"]
-    return advantage(batch["reward"], batch["group"], batch["mask"])
+        term = -advantage_at(advantages, row, column) * fixed[row, column] * math.exp(bounded(log_ratio))
+        gradient[row, column] = weight[row, column] * term * slope(log_ratio)
+    return gradient

@@ -1,7 +1,7 @@
-"""What the three objectives share: the log-ratio's bound, advantages of a token, and the two ways to average."""
+"""What the three objectives share: the bound of a log-ratio, advantages, and the two ways to average."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -32,6 +32,13 @@ def trained(mask: np.ndarray) -> Iterator[tuple[int, int]]:
                 yield row, column
 
 
+def given_or(batch: Batch, estimate: Callable[..., np.ndarray]) -> np.ndarray:
+    """The batch's own `advantage` if it brings one, else the estimate from `reward`, `group` and `mask`."""
+    if "advantage" in batch:
+        return batch["advantage"]
+    return estimate(batch["reward"], batch["group"], batch["mask"])
+
+
 def advantage_at(advantage: np.ndarray, row: int, column: int) -> float:
     """Advantage of one token, whether given for the sequence `[N]` or for the token `[N, T]`."""
     return float(advantage[row]) if advantage.ndim == 1 else float(advantage[row, column])
@@ -40,10 +47,10 @@ def advantage_at(advantage: np.ndarray, row: int, column: int) -> float:
 def group_relative(
     reward: Sequence[float], group: Sequence[int], mask: np.ndarray, *, eps: float = 1e-4
 ) -> np.ndarray:
-    """(R - mean) / (std + eps) within a group, std with ddof 1: DeepSeekMath eq. 3, as TRL and verl compute it.
+    """(R - mean) / (std + eps) within a group, std with ddof 1: arXiv:2402.03300 as TRL and verl compute it.
 
-    Rows without a trained token or with a NaN reward are not counted and get 0. A group of one, and a group whose
-    rewards are all the same number, give exactly 0.
+    Rows without a trained token or with a NaN reward are not counted and get 0. A group of one, and a group
+    whose rewards are all the same number, give exactly 0.
     """
     result = np.zeros(len(reward))
     for name in set(np.asarray(group).tolist()):
