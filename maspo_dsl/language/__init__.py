@@ -1,0 +1,1 @@
+"""Text to tree and back: source, parser, tree, formatter, diagnostics."""

@@ -1,0 +1,285 @@
+"""From the grammar's parse tree to the nodes of `tree`, with the mistakes that only a whole node shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, TypeAlias, cast
+
+from lark import Token
+from lark import Tree as LarkTree
+
+from maspo_dsl.language import tree
+from maspo_dsl.language.diagnostics import Diagnostic
+from maspo_dsl.language.source import Source, Span
+
+ParseTree: TypeAlias = LarkTree[Token]
+
+EXPRESSION_DEPTH = 100
+"""Nesting that is accepted, so that walks over a tree may recurse."""
+
+STATEMENT_WORDS = frozenset(
+    ("objective", "extends", "source", "param", "let", "def", "input", "drop", "swap")
+    + ("before", "after", "variant", "sweep", "allow")
+)
+EXPRESSION_WORDS = frozenset(
+    ("and", "or", "not", "if", "else", "in", "as", "when", "where", "least", "by", "neutral", "bind", "it")
+)
+RESERVED = STATEMENT_WORDS | EXPRESSION_WORDS
+"""Words that name nothing of the user's."""
+
+
+class Builder:
+    """Builds the nodes of one source; `diagnostics` collects what is wrong with them."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.diagnostics: list[Diagnostic] = []
+
+    # -------- files
+
+    def objective(self, parsed: ParseTree) -> tree.ObjectiveTree | None:
+        """The whole file, without the statements that have a mistake; None if the header has one."""
+        header, *statements = cast("list[ParseTree]", parsed.children)
+        before = len(self.diagnostics)
+        built_header = self._header(header)
+        header_is_bad = len(self.diagnostics) > before
+        built = self._statements(statements)
+        return None if header_is_bad else tree.ObjectiveTree(built_header, built)
+
+    def library(self, parsed: ParseTree) -> tree.LibraryTree:
+        """The whole file, without the definitions that have a mistake."""
+        doc, *definitions = parsed.children
+        built = self._statements(cast("list[ParseTree]", definitions))
+        return tree.LibraryTree(_unquoted(doc), cast("tuple[tree.Def, ...]", built))
+
+    def _statements(self, parsed: Iterable[ParseTree]) -> tuple[tree.Statement, ...]:
+        built = []
+        for statement in parsed:
+            before = len(self.diagnostics)
+            if statement.data != "variant" and (deep := _too_deep(statement)) is not None:
+                self._fault("too-deep", deep, f"nested more than {EXPRESSION_DEPTH} deep", hint="name parts of it with `let`")
+                continue
+            node = self._statement(statement)
+            if all(d.code == "infinite-literal" for d in self.diagnostics[before:]):
+                built.append(node)
+        return tuple(built)
+
+    def _header(self, parsed: ParseTree) -> tree.Header:
+        name, extends, doc, sources = parsed.children
+        return tree.Header(
+            self._identifier(name),
+            self._identifier(extends) if extends is not None else None,
+            _unquoted(doc),
+            tuple(_text(s) for s in cast("ParseTree", sources).children),
+            self._header_span(parsed),
+        )
+
+    def _header_span(self, parsed: ParseTree) -> Span:
+        """Its rules end with line ends, which are not part of it."""
+        span = self._span(parsed)
+        return Span(self.source, span.start, span.start + len(span.text.rstrip()))
+
+    # -------- statements
+
+    def _statement(self, parsed: ParseTree) -> tree.Statement:
+        build = getattr(self, f"_{parsed.data}")
+        return cast(tree.Statement, build(self._span(parsed), *parsed.children))
+
+    def _param(self, span: Span, *children: Any) -> tree.Param:
+        *bindings, domain, bind, doc = children
+        return tree.Param(
+            tuple(self._binding(b) for b in bindings),
+            self._domain(domain) if domain is not None else None,
+            self._identifier(bind) if bind is not None else None,
+            _unquoted(doc),
+            span,
+        )
+
+    def _binding(self, parsed: ParseTree) -> tree.Binding:
+        name, value = parsed.children
+        return tree.Binding(self._identifier(name), self.expression(value), self._span(parsed))
+
+    def _domain(self, parsed: ParseTree) -> tree.Domain:
+        if parsed.data == "choices":
+            return tree.Choices(tuple(map(self.expression, parsed.children)), self._span(parsed))
+        opening, low, _, high, closing = parsed.children
+        return tree.Interval(
+            self.expression(low), self.expression(high), opening == "[", closing == "]", self._span(parsed)
+        )
+
+    def _let(self, span: Span, name: Token, value: ParseTree, neutral: ParseTree | None) -> tree.Let:
+        return tree.Let(self._identifier(name), self.expression(value), self._optional(neutral), span)
+
+    def _def(self, span: Span, name: Token, parameters: ParseTree, body: ParseTree, doc: Token | None) -> tree.Def:
+        return tree.Def(
+            self._identifier(name),
+            tuple(self._parameter(p) for p in parameters.children if p is not None),
+            self.expression(body),
+            _unquoted(doc),
+            span,
+        )
+
+    def _parameter(self, parsed: Any) -> tree.DefParameter:
+        name, default = parsed.children
+        return tree.DefParameter(self._identifier(name), self._optional(default))
+
+    def _input(self, span: Span, name: Token, axis: Token, doc: Token | None) -> tree.Input:
+        return tree.Input(self._identifier(name), self._identifier(axis), _unquoted(doc), span)
+
+    def _slot(self, span: Span, slot: Token, value: ParseTree) -> tree.Slot:
+        return tree.Slot(self._slot_word(slot), self.expression(value), span)
+
+    def _part(self, span: Span, slot: Token, name: Token, value: ParseTree) -> tree.Part:
+        return tree.Part(self._slot_word(slot), self._identifier(name), self.expression(value), span)
+
+    def _rule(self, span: Span, slot: Token, name: Token, condition: ParseTree) -> tree.Rule:
+        return tree.Rule(self._slot_word(slot), self._identifier(name), self.expression(condition), span)
+
+    def _drop(self, span: Span, *targets: ParseTree) -> tree.Drop:
+        return tree.Drop(tuple(map(self._path, targets)), span)
+
+    def _insert(self, span: Span, side: Token, target: ParseTree, *stages: ParseTree) -> tree.Insert:
+        return tree.Insert(cast(tree.Side, str(side)), self._path(target), self._stages(stages), span)
+
+    def _swap(self, span: Span, target: ParseTree, *stages: ParseTree) -> tree.Swap:
+        return tree.Swap(self._path(target), self._stages(stages), span)
+
+    def _variant(self, span: Span, name: Token, *edits: ParseTree) -> tree.Variant:
+        built = self._statements(edits)
+        return tree.Variant(self._identifier(name), cast("tuple[tree.Edit, ...]", built), span)
+
+    def _sweep(self, span: Span, name: Token, *values: ParseTree) -> tree.Sweep:
+        return tree.Sweep(self._identifier(name), tuple(map(self.expression, values)), span)
+
+    def _allow(self, span: Span, code: Token, why: Token) -> tree.Allow:
+        return tree.Allow(tree.Identifier(str(code), self._span(code)), _text(why), span)
+
+    # -------- expressions
+
+    def expression(self, parsed: Any) -> tree.Expression:
+        """One expression."""
+        build = getattr(self, f"_{parsed.data}")
+        return cast(tree.Expression, build(self._span(parsed), *parsed.children))
+
+    def _optional(self, parsed: ParseTree | None) -> tree.Expression | None:
+        return None if parsed is None else self.expression(parsed)
+
+    def _number(self, span: Span, token: Token) -> tree.Number:
+        value = float(token)
+        if math.isinf(value):
+            self._fault("infinite-literal", token, f"`{token}` is too large for a number", hint="infinity is written inf")
+        return tree.Number(value, str(token), span)
+
+    def _text(self, span: Span, token: Token) -> tree.Text:
+        return tree.Text(_text(token), span)
+
+    def _name(self, span: Span, path: ParseTree) -> tree.Name:
+        return self._path(path)
+
+    def _call(self, span: Span, path: ParseTree, arguments: ParseTree | None) -> tree.Call:
+        return tree.Call(self._path(path), self._arguments(arguments), span)
+
+    def _arguments(self, parsed: ParseTree | None) -> tuple[tree.Argument, ...]:
+        if parsed is None:
+            return ()
+        return tuple(self._argument(a) for a in parsed.children if a is not None)
+
+    def _argument(self, parsed: Any) -> tree.Argument:
+        if parsed.data == "keyword":
+            keyword, value = parsed.children
+            return tree.Argument(self._identifier(keyword).text, self.expression(value), self._span(parsed))
+        return tree.Argument(None, self.expression(parsed.children[0]), self._span(parsed))
+
+    def _negate(self, span: Span, operand: ParseTree) -> tree.Negate:
+        return tree.Negate(self.expression(operand), span)
+
+    def _arithmetic(self, span: Span, left: ParseTree, operator: Token, right: ParseTree) -> tree.Arithmetic:
+        return tree.Arithmetic(cast(Any, str(operator)), self.expression(left), self.expression(right), span)
+
+    def _comparison(self, span: Span, *children: Any) -> tree.Compare:
+        operands = tuple(map(self.expression, children[::2]))
+        return tree.Compare(operands, tuple(cast(tree.Comparison, str(c)) for c in children[1::2]), span)
+
+    def _negation(self, span: Span, operand: ParseTree) -> tree.Not:
+        return tree.Not(self.expression(operand), span)
+
+    def _both(self, span: Span, *operands: ParseTree) -> tree.Logical:
+        return tree.Logical("and", tuple(map(self.expression, operands)), span)
+
+    def _either(self, span: Span, *operands: ParseTree) -> tree.Logical:
+        return tree.Logical("or", tuple(map(self.expression, operands)), span)
+
+    def _choose(self, span: Span, then: ParseTree, condition: ParseTree, otherwise: ParseTree) -> tree.Choose:
+        return tree.Choose(self.expression(condition), self.expression(then), self.expression(otherwise), span)
+
+    def _least(self, span: Span, name: Token, *parts: ParseTree) -> tree.Least:
+        low, high, step, condition, otherwise = map(self.expression, parts)
+        return tree.Least(self._identifier(name).text, low, high, step, condition, otherwise, span)
+
+    def _pipe(self, span: Span, head: ParseTree, *stages: ParseTree) -> tree.Pipe:
+        built = self.expression(head)
+        if isinstance(built, tree.Pipe):  # brackets around the first stages change nothing
+            return tree.Pipe(built.head, built.stages + self._stages(stages), span)
+        return tree.Pipe(built, self._stages(stages), span)
+
+    def _stages(self, parsed: Iterable[ParseTree]) -> tuple[tree.Stage, ...]:
+        return tuple(map(self._stage, parsed))
+
+    def _stage(self, parsed: Any) -> tree.Stage:
+        path, arguments, alias, guard = parsed.children
+        return tree.Stage(
+            self._path(path),
+            self._arguments(arguments),
+            self._identifier(alias).text if alias is not None else None,
+            self._optional(guard),
+            self._span(parsed),
+        )
+
+    # -------- words
+
+    def _path(self, parsed: ParseTree) -> tree.Name:
+        words = cast("list[Token]", parsed.children)
+        for word in words:
+            if word in RESERVED and word != "it":
+                self._fault("reserved-name", word, f"`{word}` is a word of the language and names nothing", label="a name was expected")
+        return tree.Name(tuple(map(str, words)), self._span(parsed))
+
+    def _identifier(self, token: Any) -> tree.Identifier:
+        if token in RESERVED:
+            self._fault("reserved-name", token, f"`{token}` is a word of the language; it cannot be a name", hint="take another name")
+        return tree.Identifier(str(token), self._span(token))
+
+    def _slot_word(self, token: Token) -> tree.Identifier:
+        word = next((w for w in STATEMENT_WORDS if token.startswith(w) and len(token) > len(w)), None)
+        if word is not None:
+            rest = token[len(word) :]
+            self._fault("syntax", token, f"no statement starts with `{token}`", hint=f"did you mean `{word} {rest}`?")
+        return self._identifier(token)
+
+    def _span(self, parsed: Any) -> Span:
+        place = parsed if isinstance(parsed, Token) else parsed.meta
+        return Span(self.source, place.start_pos, place.end_pos)
+
+    def _fault(self, code: str, where: Any, message: str, hint: str = "", label: str = "") -> None:
+        self.diagnostics.append(Diagnostic(code, message, self._span(where), hint, label))
+
+
+def _text(token: Any) -> str:
+    return str(token)[1:-1]
+
+
+def _unquoted(token: Any) -> str | None:
+    return None if token is None else _text(token)
+
+
+def _too_deep(statement: ParseTree) -> ParseTree | None:
+    """The innermost node that is still too high above its leaves, found without recursion."""
+    height: dict[int, int] = {}
+    for node in statement.iter_subtrees():
+        below = (height[id(child)] for child in node.children if isinstance(child, LarkTree))
+        stages = sum(isinstance(child, LarkTree) and child.data == "stage" for child in node.children)
+        height[id(node)] = 1 + max(below, default=0) + stages
+        if height[id(node)] > EXPRESSION_DEPTH:
+            return node
+    return None

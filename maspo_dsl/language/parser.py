@@ -1,0 +1,140 @@
+"""Text to tree: the grammar, and the loop that goes on after a mistake until all of them are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from importlib import resources
+from typing import Any, ClassVar
+
+from lark import Lark, Token, UnexpectedInput
+from lark.lark import PostLex
+
+from maspo_dsl.language.building import EXPRESSION_DEPTH, Builder, ParseTree
+from maspo_dsl.language.diagnostics import Diagnostic, SpecError
+from maspo_dsl.language.layout import Layout, LogicalLine, read_layout
+from maspo_dsl.language.source import Source, Span
+from maspo_dsl.language.syntax_errors import explain
+from maspo_dsl.language.tree import LibraryTree, ObjectiveTree
+
+MISTAKES_SHOWN = 50
+"""Syntax errors after which the rest of a file is not read: it is something else than an objective."""
+
+
+class _KeepWords(PostLex):
+    """Makes NAME and JUNK candidates everywhere.
+
+    Without NAME `A orange` would be read as `A or ange`; without JUNK a stray character would end the lexing
+    with the alternatives of several merged parser states.
+    """
+
+    always_accept: ClassVar[Any] = ("_NL", "NAME", "JUNK")
+
+    def process(self, stream: Iterator[Token]) -> Iterator[Token]:
+        return stream
+
+
+@cache
+def grammar() -> Lark:
+    """The parser of `grammars/objective.lark`, built once."""
+    text = resources.files("maspo_dsl.grammars").joinpath("objective.lark").read_text(encoding="utf-8")
+    return Lark(
+        text,
+        parser="lalr",
+        start=["objective", "library"],
+        postlex=_KeepWords(),
+        propagate_positions=True,
+        maybe_placeholders=True,
+    )
+
+
+def parse_objective(source: Source) -> ObjectiveTree:
+    """The tree of an objective file. Raises `SpecError` with every syntax error, in source order."""
+    objective, diagnostics = parse_objective_partial(source)
+    if objective is None or diagnostics:
+        raise SpecError(diagnostics)
+    return objective
+
+
+def parse_objective_partial(source: Source) -> tuple[ObjectiveTree | None, list[Diagnostic]]:
+    """The tree without the statements that have a syntax error, and the errors.
+
+    None stands for a file whose `objective` line cannot be read.
+    """
+    parsed, diagnostics, _ = _parse(source, "objective")
+    if parsed is None:
+        return None, diagnostics
+    builder = Builder(source)
+    objective = builder.objective(parsed)
+    return objective, _in_order(diagnostics + builder.diagnostics)
+
+
+def parse_library(source: Source) -> LibraryTree:
+    """The tree of a library file: `def` lines. Raises `SpecError` with every syntax error, in source order."""
+    parsed, diagnostics, _ = _parse(source, "library")
+    builder = Builder(source)
+    library = builder.library(parsed) if parsed is not None else None
+    diagnostics = _in_order(diagnostics + builder.diagnostics)
+    if library is None or diagnostics:
+        raise SpecError(diagnostics)
+    return library
+
+
+def _in_order(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
+    return sorted(diagnostics, key=lambda d: d.span.start)
+
+
+def _parse(source: Source, start: str) -> tuple[ParseTree | None, list[Diagnostic], Layout]:
+    """Parse, and after a mistake parse again without the logical line that has it."""
+    layout = read_layout(source.text, EXPRESSION_DEPTH)
+    diagnostics, text = _refuse_unreadable(source, layout)
+    blanked: set[int] = set()
+    while len(diagnostics) < MISTAKES_SHOWN:
+        try:
+            return grammar().parse(text, start=start), diagnostics, layout
+        except UnexpectedInput as error:
+            diagnostics.append(explain(error, source, layout, start))
+            line = layout.line_at(_offset(error, source)) if layout.lines else None
+            is_header = start == "objective" and layout.lines and line is layout.lines[0]
+            if line is None or line.start in blanked or is_header:
+                break
+            blanked.add(line.start)
+            text = _without(text, layout, line)
+    return None, diagnostics, layout
+
+
+def _offset(error: UnexpectedInput, source: Source) -> int:
+    """Where the parser stopped. At the end of a line the token is the line end, which belongs to that line."""
+    return error.pos_in_stream if error.pos_in_stream is not None else len(source.text)
+
+
+def _refuse_unreadable(source: Source, layout: Layout) -> tuple[list[Diagnostic], str]:
+    """What the layout alone shows to be wrong, and the text without it."""
+    diagnostics = []
+    text = layout.text
+    if layout.too_deep is not None:
+        place = Span(source, layout.too_deep, layout.too_deep + 1)
+        message = f"more than {EXPRESSION_DEPTH} brackets are open here"
+        diagnostics.append(Diagnostic("too-deep", message, place, "name parts of it with `let`"))
+        text = _without(text, layout, layout.line_at(layout.too_deep))
+    for brace in layout.unclosed_blocks:
+        place = Span(source, brace, brace + 1)
+        diagnostics.append(
+            Diagnostic("unclosed-brace", "this `{` is never closed", place, "close the variant with `}`", "opened here")
+        )
+        text = _without(text, layout, layout.line_at(brace))
+    return diagnostics, text
+
+
+def _without(text: str, layout: Layout, line: LogicalLine) -> str:
+    """The text with blanks for a logical line; for the head of a block, the whole block."""
+    first = layout.lines.index(line)
+    last = first
+    if line.opens_block is not None:
+        while last + 1 < len(layout.lines) and layout.lines[last + 1].in_block:
+            if line.opens_block in layout.unclosed_blocks and not layout.lines[last + 1].indented:
+                break
+            last += 1
+    start = line.start
+    end = layout.lines[last + 1].start if last + 1 < len(layout.lines) else len(text)
+    return text[:start] + " " * (end - start) + text[end:]
