@@ -1,0 +1,247 @@
+"""Sampling completions, and the log-probs of tokens: the two things that are asked of a policy.
+
+The sampler returns the log-prob of each token as it draws it. `token_logp` computes the same numbers from
+whole sequences, with a gradient if autograd is on. Prompts are padded on the left, completions on the
+right, so that the completions of a batch stand in the same columns.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from .config import ConfigError
+from .policies.policy import Policy, Tokenizer
+from .prompts import Prompt, shown
+
+# Logits held at once without a gradient: 2 ** 24 floats are 64 MiB. With 49,152 words in the vocabulary
+# that is 341 positions, with 51 it is any rollout.
+_LOGITS_AT_ONCE = 2**24
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Completions of N prompts: P prompt columns, padded on the left, then T completion columns.
+
+    `tokens` [N, P+T] int64; `attention` [N, P+T] bool, the prompt and the completion up to its end; `mask`
+    [N, T] bool, completion tokens up to and including the first end of sequence; `truncated` [N] bool, rows
+    that reached the limit without one; `texts`, N completions without special tokens; `logp` [N, T]
+    float32, nats, log-probs under the sampler at its temperature, 0 outside the mask.
+    """
+
+    tokens: Tensor
+    attention: Tensor
+    mask: Tensor
+    truncated: Tensor
+    texts: list[str]
+    logp: Tensor
+
+
+@torch.no_grad()
+def generate(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    greedy: bool = False,
+    generator: torch.Generator,
+) -> Rollout:
+    """Sample one completion for each prompt, or take the likeliest tokens if `greedy`.
+
+    Stops when every row has ended. The same generator state gives the same rollout. Raises ConfigError for a
+    prompt without tokens, and for one that leaves the model no room for `max_new_tokens`.
+    """
+    if not temperature > 0:
+        raise ConfigError(f"temperature={temperature}: expected a number above 0")
+    if max_new_tokens < 1:
+        raise ConfigError(f"max_new_tokens={max_new_tokens}: expected at least 1")
+    encoded = _encode(policy, prompts, max_new_tokens)
+    device = next(policy.model.parameters()).device
+    ids, attention = (part.to(device) for part in left_padded(encoded, policy.tokenizer.pad_id))
+    rows = max(1, _LOGITS_AT_ONCE // _vocabulary(policy.model))
+    sampler = _Sampler(policy, max_new_tokens, None if greedy else generator, temperature)
+    with _evaluating(policy.model):
+        chunks = [
+            sampler.sample(*chunk)
+            for chunk in zip(torch.split(ids, rows), torch.split(attention, rows), strict=True)
+        ]
+    length = max(drawn.shape[1] for drawn, _, _ in chunks)
+    completions, logp = (
+        torch.cat([_widened(chunk[i], length, fill) for chunk in chunks])
+        for i, fill in ((0, policy.tokenizer.pad_id), (1, 0.0))
+    )
+    ended = torch.cat([chunk[2] for chunk in chunks])
+    mask = _up_to_end(completions, policy.tokenizer)
+    return Rollout(
+        tokens=torch.cat([ids, completions], dim=1),
+        attention=torch.cat([attention, mask], dim=1),
+        mask=mask,
+        truncated=~ended,
+        texts=_texts(completions, mask, policy.tokenizer),
+        logp=logp * mask,
+    )
+
+
+def token_logp(
+    model: nn.Module, tokens: Tensor, attention: Tensor, length: int, *, temperature: float, entropy: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Log-probs of the last `length` tokens of each row, given those before them.
+
+        logp[n, t] = log softmax(logits[n, t] / temperature)[tokens[n, t]]
+
+    Args:
+        model: causal language model.
+        tokens: [N, P+T] int64, P at least 1.
+        attention: [N, P+T] bool, false on padding.
+        length: T.
+        temperature: of the sampler, above 0.
+        entropy: whether to compute the entropy of the policy at each token too.
+
+    Returns:
+        Log-probs and entropies (or None), both [N, T] float32 in nats; live where autograd is on. Positions
+        that attention leaves out hold numbers without meaning.
+    """
+    if torch.is_grad_enabled():  # the graph keeps every chunk's logits, so that chunks would save nothing
+        return _chunk_logp(model, tokens, attention, length, temperature, entropy)
+    rows = max(1, _LOGITS_AT_ONCE // (_vocabulary(model) * (length + 1)))
+    parts = [
+        _chunk_logp(model, *chunk, length, temperature, entropy)
+        for chunk in zip(torch.split(tokens, rows), torch.split(attention, rows), strict=True)
+    ]
+    logp = torch.cat([part[0] for part in parts])
+    return logp, torch.cat([part[1] for part in parts if part[1] is not None]) if entropy else None
+
+
+def left_padded(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    """Rows of tokens as [N, P] int64, padded on the left, and where it holds tokens, [N, P] bool."""
+    width = max(len(row) for row in rows)
+    tokens = torch.tensor([[pad_id] * (width - len(row)) + list(row) for row in rows])
+    lengths = torch.tensor([len(row) for row in rows])
+    return tokens, torch.arange(width) >= width - lengths[:, None]
+
+
+@dataclass(frozen=True)
+class _Sampler:
+    """How tokens are drawn: greedily without a generator."""
+
+    policy: Policy
+    limit: int
+    generator: torch.Generator | None
+    temperature: float
+
+    def sample(self, ids: Tensor, attention: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Completions and their log-probs, [n, T], and which rows ended, [n]; T is this chunk's longest."""
+        tokenizer = self.policy.tokenizer
+        ends = torch.tensor(tokenizer.eos_ids, device=ids.device)
+        ended = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+        cache, step = DynamicCache(), ids
+        drawn, logps = [], []
+        for _ in range(self.limit):
+            logits = _logits(
+                self.policy.model, step, attention, keep=1, past_key_values=cache, use_cache=True
+            )[:, -1]
+            token, logp = self._draw(logits)
+            token = torch.where(ended, tokenizer.pad_id, token)
+            drawn.append(token)
+            logps.append(logp)
+            attention = torch.cat([attention, ~ended[:, None]], dim=1)
+            ended = ended | torch.isin(token, ends)
+            if ended.all():
+                break
+            step = token[:, None]
+        return torch.stack(drawn, dim=1), torch.stack(logps, dim=1), ended
+
+    def _draw(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """One token for each row of logits [n, V], and its log-prob."""
+        logp = torch.log_softmax(logits.float() / self.temperature, dim=-1)
+        if self.generator is None:
+            token = logp.argmax(dim=-1)
+        else:  # drawn where the generator lives, so that a CPU generator serves a model on any device
+            chances = logp.exp().to(self.generator.device)
+            token = torch.multinomial(chances, 1, generator=self.generator)[:, 0].to(logits.device)
+        return token, logp.gather(1, token[:, None])[:, 0]
+
+
+def _chunk_logp(
+    model: nn.Module, tokens: Tensor, attention: Tensor, length: int, temperature: float, entropy: bool
+) -> tuple[Tensor, Tensor | None]:
+    """`token_logp` of rows whose logits fit into memory."""
+    logits = _logits(model, tokens, attention, keep=length + 1, use_cache=False)[:, -length - 1 : -1]
+    logp = torch.log_softmax(logits.float() / temperature, dim=-1)
+    chosen = logp.gather(2, tokens[:, -length:, None])[..., 0]
+    return chosen, -(logp.exp() * logp).sum(dim=-1) if entropy else None
+
+
+def _logits(model: nn.Module, ids: Tensor, attention: Tensor, *, keep: int, **options: Any) -> Tensor:  # noqa: ANN401
+    """Logits of at least the last `keep` of the positions `ids`; `attention` covers the cached ones too."""
+    accepted = inspect.signature(model.forward).parameters
+    if "logits_to_keep" in accepted:  # else the model computes all, and the caller takes the last ones
+        options["logits_to_keep"] = keep
+    if "position_ids" in accepted:  # counted without the padding, so that padding never changes a result
+        positions = (attention.long().cumsum(dim=1) - 1).clamp(min=0)
+        options["position_ids"] = positions[:, -ids.shape[1] :]
+    logits: Tensor = model(input_ids=ids, attention_mask=attention.long(), **options).logits
+    return logits
+
+
+def _encode(policy: Policy, prompts: Sequence[Prompt], max_new_tokens: int) -> list[list[int]]:
+    """Tokens of the prompts, each checked."""
+    if not prompts:
+        raise ConfigError("no prompts to sample from")
+    room = getattr(getattr(policy.model, "config", None), "max_position_embeddings", None)
+    encoded = []
+    for index, prompt in enumerate(prompts):
+        ids = policy.tokenizer.encode(prompt)
+        if not ids:
+            raise ConfigError(f"prompt {index}, {shown(prompt)}, is empty: it has no tokens to continue")
+        if room is not None and len(ids) + max_new_tokens > room:
+            raise ConfigError(
+                f"prompt {index}, {shown(prompt)}, is too long: its {len(ids)} tokens and {max_new_tokens} "
+                f"new ones exceed the {room} positions of model `{policy.name}`"
+            )
+        encoded.append(ids)
+    return encoded
+
+
+def _up_to_end(completions: Tensor, tokenizer: Tokenizer) -> Tensor:
+    """Which tokens of [N, T] stand at or before the first end of sequence."""
+    ends = torch.isin(completions, torch.tensor(tokenizer.eos_ids, device=completions.device)).long()
+    return ends.cumsum(dim=1) - ends == 0
+
+
+def _texts(completions: Tensor, mask: Tensor, tokenizer: Tokenizer) -> list[str]:
+    """The words of completions, without the token that ends them."""
+    rows = zip(completions.tolist(), mask.sum(dim=1).tolist(), strict=True)
+    return [
+        tokenizer.decode([token for token in row[:size] if token not in tokenizer.eos_ids])
+        for row, size in rows
+    ]
+
+
+def _widened(part: Tensor, length: int, fill: float) -> Tensor:
+    """[n, t] filled up on the right to [n, length]."""
+    return nn.functional.pad(part, (0, length - part.shape[1]), value=fill)
+
+
+def _vocabulary(model: nn.Module) -> int:
+    """The number of logits of a position."""
+    return int(getattr(getattr(model, "config", None), "vocab_size", 2**16))
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode for a while."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

@@ -1,0 +1,38 @@
+"""What a policy is: a causal language model with the tokenizer that speaks to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import nn
+
+from ..prompts import Prompt
+
+
+class Tokenizer(Protocol):
+    """Text to tokens and back, reduced to what sampling needs."""
+
+    @property
+    def pad_id(self) -> int:
+        """Fills rows up to one length; may be one of `eos_ids`, so that masks never look for it."""
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """Tokens that end a completion."""
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Tokens of a prompt, ready to be continued. Raises ConfigError for one it cannot read."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of a completion, without special tokens."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A causal language model, float32 and without dropout, its tokenizer, and what logs call it."""
+
+    model: nn.Module
+    tokenizer: Tokenizer
+    name: str

@@ -1,0 +1,141 @@
+"""Pretrained policies: any causal language model of the Hugging Face hub, or of a local folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
+
+from maspo_dsl.language.diagnostics import nearest
+
+from ..config import ConfigError
+from ..prompts import Prompt, shown
+from .policy import Policy
+
+EMBEDDED = ("tiny", "smollm2")
+
+
+@dataclass(frozen=True)
+class PretrainedTokenizer:
+    """A Hugging Face tokenizer, with the chat template for prompts of messages."""
+
+    tokenizer: Any
+    eos_ids: tuple[int, ...]
+    pad_id: int
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Tokens of a prompt. Raises ConfigError for messages if the model has no chat template."""
+        if isinstance(prompt, str):
+            return list(self.tokenizer(prompt)["input_ids"])
+        if not getattr(self.tokenizer, "chat_template", None):
+            raise ConfigError(
+                f"the prompt {shown(prompt)} is messages, and the model has no chat template; "
+                "use a chat model, or prompts of plain text (the task `addition`: `task_options.chat=false`)"
+            )
+        try:
+            text = self.tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # templates raise what they like, such as for a role they do not know
+            raise ConfigError(
+                f"the model's chat template refuses the prompt {shown(prompt)}: {error}"
+            ) from error
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])  # the template wrote them
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text without special tokens."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+
+def load_pretrained(model: str) -> Policy:
+    """The policy of a Hugging Face id or a local folder, in float32.
+
+    Raises ConfigError if there is no such model, or if it cannot be loaded.
+    """
+    local = Path(model).expanduser()
+    if local.is_dir():
+        if not (local / "config.json").is_file():
+            raise ConfigError(f"`model={model}`: the folder has no config.json, so no model was saved there")
+        source = str(local)
+    elif local.exists():
+        raise ConfigError(f"`model={model}` is a file; expected a folder that a model was saved in")
+    elif model.startswith((".", "/", "~")) or model.count("/") > 1:
+        raise ConfigError(f"`model={model}`: there is no such folder")
+    else:
+        source = _known_id(model)
+    try:
+        with without_progress_bars():
+            network = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(source)
+    except Exception as error:
+        raise ConfigError(_explained(model, local.is_dir(), error)) from error
+    return as_policy(network, tokenizer, model)
+
+
+def as_policy(model: Any, tokenizer: Any, name: str) -> Policy:  # noqa: ANN401
+    """A policy of a loaded model and tokenizer. Raises ConfigError if neither knows how a completion ends."""
+    ends = {tokenizer.eos_token_id, *_as_list(getattr(model.generation_config, "eos_token_id", None))} - {
+        None
+    }
+    if not ends:
+        raise ConfigError(
+            f"`model={name}`: neither the model nor its tokenizer names an end-of-sequence token"
+        )
+    eos_ids = tuple(sorted(ends, key=lambda token: (token != tokenizer.eos_token_id, token)))
+    pad_id = eos_ids[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    return Policy(without_dropout(model).eval(), PretrainedTokenizer(tokenizer, eos_ids, pad_id), name)
+
+
+def without_dropout(model: nn.Module) -> nn.Module:
+    """The model with every dropout set to 0, in place.
+
+    Old and current log-probs must be of the same network: else the ratio of a policy with itself is not 1.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for attribute in ("attention_dropout", "dropout"):  # those that attention passes on as numbers
+            if isinstance(getattr(module, attribute, None), float):
+                setattr(module, attribute, 0.0)
+    return model
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing bars for work of a second; a run draws its own."""
+    shown_before = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown_before:
+            logging.enable_progress_bar()
+
+
+def _known_id(model: str) -> str:
+    """A hub id, unless it looks like a misspelt embedded policy."""
+    match = nearest(model, EMBEDDED)
+    if match is not None and "/" not in model:
+        raise ConfigError(f"there is no model `{model}`; did you mean `{match}`?")
+    return model
+
+
+def _explained(model: str, local: bool, error: Exception) -> str:
+    """Why a model cannot be loaded, in the user's terms."""
+    lines = str(error).strip().splitlines() or ["no reason given"]
+    reason = f"{type(error).__name__}: {lines[0]}"
+    if local:
+        return f"`model={model}`: the folder cannot be loaded as a causal language model ({reason})"
+    return (
+        f"`model={model}`: neither `tiny` nor `smollm2`, there is no such folder, and it could not be "
+        f"loaded from the Hugging Face hub: no network, no such model, or no access to it ({reason})"
+    )
+
+
+def _as_list(value: object) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
