@@ -1,0 +1,70 @@
+"""What a batch must bring, and what is said when it does not."""
+
+import numpy as np
+import pytest
+
+import maspo_dsl
+
+from .batches import as_torch, given_advantage, only, ragged
+from .running import NAMES, compiled, run
+
+
+def test_no_kl_needs_no_reference():
+    assert "logp_ref" in maspo_dsl.load("grpo").inputs
+    assert "logp_ref" not in maspo_dsl.load("grpo", params={"kl": 0}).inputs
+    for name in ("dapo", "maspo"):
+        assert "logp_ref" not in maspo_dsl.load(name).inputs
+    batch = given_advantage(0)
+    del batch["logp_ref"]
+    assert np.isfinite(run("grpo", batch, {"kl": 0})[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "term"),
+    [
+        ("grpo", "logp_old", "ratio"),
+        ("dapo", "logp_old", "ratio"),
+        ("maspo", "logp_old", "ratio"),
+        ("grpo", "logp_ref", "kl"),
+        ("grpo", "logp", "ratio"),
+        ("grpo", "mask", ""),
+    ],
+)
+def test_missing_tensor_is_an_error_that_names_the_term(name, tensor, term):
+    batch = as_torch(given_advantage(0))
+    del batch[tensor]
+    with pytest.raises(maspo_dsl.BatchError, match=tensor) as caught:
+        compiled(name)(batch)
+    assert term in str(caught.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("tensor", ["reward", "group"])
+def test_without_advantage_the_estimator_needs_its_tensors(name, tensor):
+    batch = as_torch(ragged(0))
+    del batch[tensor]
+    with pytest.raises(maspo_dsl.BatchError, match=tensor):
+        compiled(name)(batch)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_estimating_reads_no_log_probs(name):
+    batch = as_torch(only(ragged(0), ["reward", "group", "mask"]))
+    assert compiled(name).advantage(batch).shape == (16,)
+
+
+@pytest.mark.parametrize("tensor", ["logp_old", "mask", "advantage"])
+def test_wrong_shape_names_the_axes(tensor):
+    batch = as_torch(given_advantage(0))
+    batch[tensor] = batch[tensor][:-1]
+    with pytest.raises(maspo_dsl.BatchError, match=r"15.*16|16.*15"):
+        compiled("maspo")(batch)
+
+
+def test_unknown_names_get_the_nearest():
+    with pytest.raises(maspo_dsl.SpecError, match="grpo"):
+        maspo_dsl.load("gpro")
+    with pytest.raises(maspo_dsl.SpecError, match="alpha"):
+        maspo_dsl.load("maspo", params={"alpah": 0.5})
+    with pytest.raises(maspo_dsl.SpecError, match="alpha"):
+        maspo_dsl.load("maspo", params={"alpha": 1.5})
