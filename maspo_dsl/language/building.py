@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
 from lark import Token
@@ -11,32 +12,25 @@ from lark import Tree as LarkTree
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import Diagnostic
+from maspo_dsl.language.hints import joined_statement
 from maspo_dsl.language.source import Source, Span
+from maspo_dsl.language.words import RESERVED_WORDS
 
 ParseTree: TypeAlias = LarkTree[Token]
+
+Parsed: TypeAlias = Any
+"""A child of a parse tree, whose kind the grammar's rule decides and Lark's types do not know."""
 
 EXPRESSION_DEPTH = 100
 """Nesting that is accepted, so that walks over a tree may recurse."""
 
-STATEMENT_WORDS = frozenset(
-    ("objective", "extends", "source", "param", "let", "def", "input", "drop", "swap")
-    + ("before", "after", "variant", "sweep", "allow")
-)
-EXPRESSION_WORDS = frozenset(
-    ("and", "or", "not", "if", "else", "in", "as", "when", "where", "least", "by", "neutral", "bind", "it")
-)
-RESERVED = STATEMENT_WORDS | EXPRESSION_WORDS
-"""Words that name nothing of the user's."""
 
-
+@dataclass
 class Builder:
     """Builds the nodes of one source; `diagnostics` collects what is wrong with them."""
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.diagnostics: list[Diagnostic] = []
-
-    # -------- files
+    source: Source
+    diagnostics: list[Diagnostic] = field(default_factory=list)
 
     def objective(self, parsed: ParseTree) -> tree.ObjectiveTree | None:
         """The whole file, without the statements that have a mistake; None if the header has one."""
@@ -58,7 +52,8 @@ class Builder:
         for statement in parsed:
             before = len(self.diagnostics)
             if statement.data != "variant" and (deep := _too_deep(statement)) is not None:
-                self._fault("too-deep", deep, f"nested more than {EXPRESSION_DEPTH} deep", hint="name parts of it with `let`")
+                message = f"this is nested more than {EXPRESSION_DEPTH} deep"
+                self._fault("too-deep", deep, message, "name parts of it with `let`")
                 continue
             node = self._statement(statement)
             if all(d.code == "infinite-literal" for d in self.diagnostics[before:]):
@@ -80,13 +75,11 @@ class Builder:
         span = self._span(parsed)
         return Span(self.source, span.start, span.start + len(span.text.rstrip()))
 
-    # -------- statements
-
     def _statement(self, parsed: ParseTree) -> tree.Statement:
         build = getattr(self, f"_{parsed.data}")
         return cast(tree.Statement, build(self._span(parsed), *parsed.children))
 
-    def _param(self, span: Span, *children: Any) -> tree.Param:
+    def _param(self, span: Span, *children: Parsed) -> tree.Param:
         *bindings, domain, bind, doc = children
         return tree.Param(
             tuple(self._binding(b) for b in bindings),
@@ -111,7 +104,7 @@ class Builder:
     def _let(self, span: Span, name: Token, value: ParseTree, neutral: ParseTree | None) -> tree.Let:
         return tree.Let(self._identifier(name), self.expression(value), self._optional(neutral), span)
 
-    def _def(self, span: Span, name: Token, parameters: ParseTree, body: ParseTree, doc: Token | None) -> tree.Def:
+    def _def(self, span: Span, name: Token, parameters: ParseTree, body: Parsed, doc: Parsed) -> tree.Def:
         return tree.Def(
             self._identifier(name),
             tuple(self._parameter(p) for p in parameters.children if p is not None),
@@ -120,7 +113,7 @@ class Builder:
             span,
         )
 
-    def _parameter(self, parsed: Any) -> tree.DefParameter:
+    def _parameter(self, parsed: Parsed) -> tree.DefParameter:
         name, default = parsed.children
         return tree.DefParameter(self._identifier(name), self._optional(default))
 
@@ -155,9 +148,7 @@ class Builder:
     def _allow(self, span: Span, code: Token, why: Token) -> tree.Allow:
         return tree.Allow(tree.Identifier(str(code), self._span(code)), _text(why), span)
 
-    # -------- expressions
-
-    def expression(self, parsed: Any) -> tree.Expression:
+    def expression(self, parsed: Parsed) -> tree.Expression:
         """One expression."""
         build = getattr(self, f"_{parsed.data}")
         return cast(tree.Expression, build(self._span(parsed), *parsed.children))
@@ -168,7 +159,9 @@ class Builder:
     def _number(self, span: Span, token: Token) -> tree.Number:
         value = float(token)
         if math.isinf(value):
-            self._fault("infinite-literal", token, f"`{token}` is too large for a number", hint="infinity is written inf")
+            self._fault(
+                "infinite-literal", token, f"`{token}` is too large for a number", "infinity is written inf"
+            )
         return tree.Number(value, str(token), span)
 
     def _text(self, span: Span, token: Token) -> tree.Text:
@@ -185,7 +178,7 @@ class Builder:
             return ()
         return tuple(self._argument(a) for a in parsed.children if a is not None)
 
-    def _argument(self, parsed: Any) -> tree.Argument:
+    def _argument(self, parsed: Parsed) -> tree.Argument:
         if parsed.data == "keyword":
             keyword, value = parsed.children
             return tree.Argument(self._identifier(keyword).text, self.expression(value), self._span(parsed))
@@ -197,7 +190,7 @@ class Builder:
     def _arithmetic(self, span: Span, left: ParseTree, operator: Token, right: ParseTree) -> tree.Arithmetic:
         return tree.Arithmetic(cast(Any, str(operator)), self.expression(left), self.expression(right), span)
 
-    def _comparison(self, span: Span, *children: Any) -> tree.Compare:
+    def _comparison(self, span: Span, *children: Parsed) -> tree.Compare:
         operands = tuple(map(self.expression, children[::2]))
         return tree.Compare(operands, tuple(cast(tree.Comparison, str(c)) for c in children[1::2]), span)
 
@@ -211,7 +204,8 @@ class Builder:
         return tree.Logical("or", tuple(map(self.expression, operands)), span)
 
     def _choose(self, span: Span, then: ParseTree, condition: ParseTree, otherwise: ParseTree) -> tree.Choose:
-        return tree.Choose(self.expression(condition), self.expression(then), self.expression(otherwise), span)
+        parts = [self.expression(part) for part in (condition, then, otherwise)]
+        return tree.Choose(parts[0], parts[1], parts[2], span)
 
     def _least(self, span: Span, name: Token, *parts: ParseTree) -> tree.Least:
         low, high, step, condition, otherwise = map(self.expression, parts)
@@ -226,7 +220,7 @@ class Builder:
     def _stages(self, parsed: Iterable[ParseTree]) -> tuple[tree.Stage, ...]:
         return tuple(map(self._stage, parsed))
 
-    def _stage(self, parsed: Any) -> tree.Stage:
+    def _stage(self, parsed: Parsed) -> tree.Stage:
         path, arguments, alias, guard = parsed.children
         return tree.Stage(
             self._path(path),
@@ -236,50 +230,52 @@ class Builder:
             self._span(parsed),
         )
 
-    # -------- words
-
     def _path(self, parsed: ParseTree) -> tree.Name:
         words = cast("list[Token]", parsed.children)
         for word in words:
-            if word in RESERVED and word != "it":
-                self._fault("reserved-name", word, f"`{word}` is a word of the language and names nothing", label="a name was expected")
+            if word in RESERVED_WORDS and word != "it":
+                message = f"`{word}` is a word of the language and stands for no value"
+                choice = "a choice is written: x if condition else y"
+                self._fault("reserved-name", word, message, choice if word in ("if", "where") else "")
         return tree.Name(tuple(map(str, words)), self._span(parsed))
 
-    def _identifier(self, token: Any) -> tree.Identifier:
-        if token in RESERVED:
-            self._fault("reserved-name", token, f"`{token}` is a word of the language; it cannot be a name", hint="take another name")
+    def _identifier(self, token: Parsed) -> tree.Identifier:
+        if token in RESERVED_WORDS:
+            message = f"`{token}` is a word of the language; it cannot be a name"
+            self._fault("reserved-name", token, message, "take another name")
         return tree.Identifier(str(token), self._span(token))
 
     def _slot_word(self, token: Token) -> tree.Identifier:
-        word = next((w for w in STATEMENT_WORDS if token.startswith(w) and len(token) > len(w)), None)
-        if word is not None:
-            rest = token[len(word) :]
-            self._fault("syntax", token, f"no statement starts with `{token}`", hint=f"did you mean `{word} {rest}`?")
+        if (meant := joined_statement(str(token))) is not None:
+            self._fault("syntax", token, f"no statement starts with `{token}`", f"did you mean `{meant}`?")
         return self._identifier(token)
 
-    def _span(self, parsed: Any) -> Span:
-        place = parsed if isinstance(parsed, Token) else parsed.meta
+    def _span(self, parsed: Parsed) -> Span:
+        place: Parsed = parsed if isinstance(parsed, Token) else parsed.meta
         return Span(self.source, place.start_pos, place.end_pos)
 
-    def _fault(self, code: str, where: Any, message: str, hint: str = "", label: str = "") -> None:
-        self.diagnostics.append(Diagnostic(code, message, self._span(where), hint, label))
+    def _fault(self, code: str, where: Parsed, message: str, hint: str = "") -> None:
+        self.diagnostics.append(Diagnostic(code, message, self._span(where), hint))
 
 
-def _text(token: Any) -> str:
+def _text(token: Parsed) -> str:
     return str(token)[1:-1]
 
 
-def _unquoted(token: Any) -> str | None:
+def _unquoted(token: Parsed) -> str | None:
     return None if token is None else _text(token)
 
 
+_WRAPPERS = frozenset({"arguments", "argument", "keyword", "path", "name", "stage", "binding", "interval"})
+
+
 def _too_deep(statement: ParseTree) -> ParseTree | None:
-    """The innermost node that is still too high above its leaves, found without recursion."""
+    """The innermost node that is nested too deep, found without recursion. Stages nest: each takes the one before."""
     height: dict[int, int] = {}
     for node in statement.iter_subtrees():
         below = (height[id(child)] for child in node.children if isinstance(child, LarkTree))
         stages = sum(isinstance(child, LarkTree) and child.data == "stage" for child in node.children)
-        height[id(node)] = 1 + max(below, default=0) + stages
+        height[id(node)] = max(below, default=0) + stages + (node.data not in _WRAPPERS)
         if height[id(node)] > EXPRESSION_DEPTH:
             return node
     return None

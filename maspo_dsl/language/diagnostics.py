@@ -50,7 +50,10 @@ class SpecError(Exception):
     def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
         self.diagnostics = list(diagnostics)
         super().__init__(
-            "\n".join(f"{d.file}:{d.line}:{d.column}: {d.message}" + (f"; {d.hint}" if d.hint else "") for d in self.diagnostics)
+            "\n".join(
+                f"{d.file}:{d.line}:{d.column}: {d.message}" + (f"; {d.hint}" if d.hint else "")
+                for d in self.diagnostics
+            )
         )
 
 

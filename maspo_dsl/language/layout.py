@@ -1,6 +1,6 @@
-"""Physical lines to logical lines, before the grammar sees anything: comments, continuation lines, open brackets.
+"""Physical lines to logical lines, before the grammar sees anything: comments, open brackets, `|>` lines.
 
-The text given to the grammar has the length of the source, so that an offset in one is the same place in the other.
+The text given to the grammar is as long as the source, so that an offset is the same place in both.
 Comments, empty lines and the line ends inside a logical line are blanks in it.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 _PIECE = re.compile(r'"[^"\n]*"?|#[^\n]*|[()\[\]{}]')
 _LINE = re.compile(r"[^\n]*\n?")
 _STATEMENT_WORDS = "param|let|def|input|drop|swap|before|after|variant|sweep|allow|source|objective"
-# Two words side by side, the first of them one of these, stand in no expression: an open bracket was forgotten.
+# Two words side by side, the first of them one of these, stand in no expression: a bracket was left open.
 _STARTS_STATEMENT = re.compile(rf"(?:{_STATEMENT_WORDS})[ \t]+[A-Za-z_\"]")
 _OPENS_BLOCK = re.compile(r"\s*variant\b")
 _ENDS_BLOCK = re.compile(r"(?:variant|sweep|allow|source|objective)[ \t]+[A-Za-z_\"]")
@@ -37,6 +37,7 @@ class LogicalLine:
     start: int
     end: int
     indented: bool
+    is_variant: bool
     unclosed: list[int] = field(default_factory=list)
     opens_block: int | None = None
     in_block: bool = False
@@ -46,13 +47,14 @@ class LogicalLine:
 class Layout:
     """What the grammar reads (`text`) and what it must not see (`comments`), with the logical lines.
 
-    `too_deep` is the offset of the first bracket beyond the limit; `unclosed_blocks` are the `{` that nothing closes.
+    `too_deep` are the first brackets of lines beyond the limit, `unclosed_blocks` are the `{` of variants
+    that nothing closes; `blank_before` holds the starts of the lines that follow a blank one.
     """
 
     text: str
     lines: tuple[LogicalLine, ...]
     comments: tuple[Comment, ...]
-    too_deep: int | None
+    too_deep: tuple[int, ...]
     unclosed_blocks: tuple[int, ...]
     blank_before: frozenset[int]
 
@@ -66,25 +68,25 @@ class Layout:
         return found
 
 
+@dataclass
 class _Scanner:
     """Walks over the physical lines once and keeps the brackets that are open."""
 
-    def __init__(self, bracket_limit: int) -> None:
-        self.limit = bracket_limit
-        self.open: list[tuple[str, int]] = []
-        self.block: int | None = None
-        self.lines: list[LogicalLine] = []
-        self.comments: list[Comment] = []
-        self.too_deep: int | None = None
-        self.unclosed_blocks: list[int] = []
-        self.blank_before: set[int] = set()
+    limit: int
+    open: list[tuple[str, int]] = field(default_factory=list)
+    block: int | None = None
+    lines: list[LogicalLine] = field(default_factory=list)
+    comments: list[Comment] = field(default_factory=list)
+    too_deep: list[int] = field(default_factory=list)
+    unclosed_blocks: list[int] = field(default_factory=list)
+    blank_before: set[int] = field(default_factory=set)
 
     def continues(self, content: str) -> bool:
         """Whether a physical line belongs to the logical line before it."""
         stripped = content.lstrip(" \t")
         if not self.lines:
             return False
-        if stripped.startswith("|>"):
+        if stripped.startswith("|>") or (stripped.startswith("{") and self.block is None):
             return True
         if not self.open or _STARTS_STATEMENT.match(stripped):
             return False
@@ -96,7 +98,9 @@ class _Scanner:
         self.open.clear()
         if _ENDS_BLOCK.match(content):
             self.end_unclosed_block()
-        self.lines.append(LogicalLine(offset + indent, offset, indent > 0, in_block=self.block is not None))
+        line = LogicalLine(offset + indent, offset, indent > 0, bool(_OPENS_BLOCK.match(content)))
+        line.in_block = self.block is not None
+        self.lines.append(line)
 
     def end_unclosed_block(self) -> None:
         """No edit stands here, so the block before was left open."""
@@ -113,19 +117,19 @@ class _Scanner:
                 self.comments.append(Comment(place, piece.group()[1:].strip(), alone, blank_before))
                 return content[: piece.start()].rstrip()
             if first in "([{":
-                self.open_bracket(first, place, content)
+                self.open_bracket(first, place)
             elif first in _CLOSING:
                 self.close_bracket(first)
         return content
 
-    def open_bracket(self, bracket: str, place: int, content: str) -> None:
+    def open_bracket(self, bracket: str, place: int) -> None:
         line = self.lines[-1]
-        if bracket == "{" and not self.open and self.block is None and _OPENS_BLOCK.match(content):
+        if bracket == "{" and not self.open and self.block is None and line.is_variant:
             self.block = line.opens_block = place
             return
         self.open.append((bracket, place))
-        if len(self.open) > self.limit and self.too_deep is None:
-            self.too_deep = place
+        if len(self.open) > self.limit and (not self.too_deep or self.too_deep[-1] < line.start):
+            self.too_deep.append(place)
 
     def close_bracket(self, bracket: str) -> None:
         if self.open:
@@ -174,7 +178,7 @@ def read_layout(text: str, bracket_limit: int) -> Layout:
         "".join(pieces) + "\n",
         tuple(scanner.lines),
         tuple(scanner.comments),
-        scanner.too_deep,
+        tuple(scanner.too_deep),
         tuple(scanner.unclosed_blocks),
         frozenset(scanner.blank_before),
     )

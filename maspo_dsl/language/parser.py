@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from importlib import resources
-from typing import Any, ClassVar
 
 from lark import Lark, Token, UnexpectedInput
 from lark.lark import PostLex
 
 from maspo_dsl.language.building import EXPRESSION_DEPTH, Builder, ParseTree
+from maspo_dsl.language.comments import with_comments, with_library_comments
 from maspo_dsl.language.diagnostics import Diagnostic, SpecError
 from maspo_dsl.language.layout import Layout, LogicalLine, read_layout
+from maspo_dsl.language.reading import refuse_foreign
 from maspo_dsl.language.source import Source, Span
 from maspo_dsl.language.syntax_errors import explain
 from maspo_dsl.language.tree import LibraryTree, ObjectiveTree
@@ -28,7 +29,7 @@ class _KeepWords(PostLex):
     with the alternatives of several merged parser states.
     """
 
-    always_accept: ClassVar[Any] = ("_NL", "NAME", "JUNK")
+    always_accept = ("_NL", "NAME", "JUNK")
 
     def process(self, stream: Iterator[Token]) -> Iterator[Token]:
         return stream
@@ -61,23 +62,25 @@ def parse_objective_partial(source: Source) -> tuple[ObjectiveTree | None, list[
 
     None stands for a file whose `objective` line cannot be read.
     """
-    parsed, diagnostics, _ = _parse(source, "objective")
+    parsed, diagnostics, layout = _parse(source, "objective")
     if parsed is None:
         return None, diagnostics
     builder = Builder(source)
     objective = builder.objective(parsed)
+    if objective is not None:
+        objective = with_comments(objective, source, layout)
     return objective, _in_order(diagnostics + builder.diagnostics)
 
 
 def parse_library(source: Source) -> LibraryTree:
-    """The tree of a library file: `def` lines. Raises `SpecError` with every syntax error, in source order."""
-    parsed, diagnostics, _ = _parse(source, "library")
+    """The tree of a library file. Raises `SpecError` with every syntax error, in source order."""
+    parsed, diagnostics, layout = _parse(source, "library")
     builder = Builder(source)
     library = builder.library(parsed) if parsed is not None else None
     diagnostics = _in_order(diagnostics + builder.diagnostics)
     if library is None or diagnostics:
         raise SpecError(diagnostics)
-    return library
+    return with_library_comments(library, source, layout)
 
 
 def _in_order(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
@@ -86,6 +89,8 @@ def _in_order(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
 
 def _parse(source: Source, start: str) -> tuple[ParseTree | None, list[Diagnostic], Layout]:
     """Parse, and after a mistake parse again without the logical line that has it."""
+    if (refusal := refuse_foreign(source)) is not None:
+        return None, [refusal], read_layout("", EXPRESSION_DEPTH)
     layout = read_layout(source.text, EXPRESSION_DEPTH)
     diagnostics, text = _refuse_unreadable(source, layout)
     blanked: set[int] = set()
@@ -93,18 +98,21 @@ def _parse(source: Source, start: str) -> tuple[ParseTree | None, list[Diagnosti
         try:
             return grammar().parse(text, start=start), diagnostics, layout
         except UnexpectedInput as error:
-            diagnostics.append(explain(error, source, layout, start))
+            diagnostics.append(explain(error, source, layout, grammar()))
             line = layout.line_at(_offset(error, source)) if layout.lines else None
             is_header = start == "objective" and layout.lines and line is layout.lines[0]
             if line is None or line.start in blanked or is_header:
                 break
             blanked.add(line.start)
             text = _without(text, layout, line)
+    else:
+        message = f"{MISTAKES_SHOWN} mistakes are shown; the rest of the file was not read"
+        diagnostics.append(Diagnostic("too-many-mistakes", message, diagnostics[-1].span))
     return None, diagnostics, layout
 
 
 def _offset(error: UnexpectedInput, source: Source) -> int:
-    """Where the parser stopped. At the end of a line the token is the line end, which belongs to that line."""
+    """Where the parser stopped; a line end belongs to the line it ends."""
     return error.pos_in_stream if error.pos_in_stream is not None else len(source.text)
 
 
@@ -112,15 +120,21 @@ def _refuse_unreadable(source: Source, layout: Layout) -> tuple[list[Diagnostic]
     """What the layout alone shows to be wrong, and the text without it."""
     diagnostics = []
     text = layout.text
-    if layout.too_deep is not None:
-        place = Span(source, layout.too_deep, layout.too_deep + 1)
+    for bracket in layout.too_deep:
+        place = Span(source, bracket, bracket + 1)
         message = f"more than {EXPRESSION_DEPTH} brackets are open here"
         diagnostics.append(Diagnostic("too-deep", message, place, "name parts of it with `let`"))
-        text = _without(text, layout, layout.line_at(layout.too_deep))
+        text = _without(text, layout, layout.line_at(bracket))
     for brace in layout.unclosed_blocks:
         place = Span(source, brace, brace + 1)
         diagnostics.append(
-            Diagnostic("unclosed-brace", "this `{` is never closed", place, "close the variant with `}`", "opened here")
+            Diagnostic(
+                "unclosed-brace",
+                "this `{` is never closed",
+                place,
+                "close the variant with `}`",
+                "opened here",
+            )
         )
         text = _without(text, layout, layout.line_at(brace))
     return diagnostics, text

@@ -221,7 +221,7 @@ class Binding:
 
 @dataclass(frozen=True)
 class Param:
-    """`param a = 1, b = 2 in [0, inf) bind generation_limit "text"`: domain, bind and text hold for every name."""
+    """`param a = 1, b = 2 in [0, inf) bind generation_limit "text"`: all but the bindings holds for each."""
 
     bindings: tuple[Binding, ...]
     domain: Domain | None

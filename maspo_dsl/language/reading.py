@@ -1,0 +1,81 @@
+"""Files to sources, and the refusal of what is no objective at all: other formats, too much, nothing."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from pathlib import Path
+
+from maspo_dsl.language.diagnostics import Diagnostic, SpecError
+from maspo_dsl.language.source import Source, Span
+
+SIZE_LIMIT = 2**20
+"""Bytes of a file, or characters of a text, that are accepted: a thousand times a long objective."""
+
+_WAVEFRONT = re.compile(r"^(?:(?:v|vn|vt|vp)[ \t]+-?[\d.]|f[ \t]+-?\d|(?:mtllib|usemtl)[ \t])", re.MULTILINE)
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
+
+
+def read_source(path: str | Path) -> Source:
+    """The text of a file. Raises `SpecError`: missing-file, too-large, not-text, wavefront-file, empty-file."""
+    path = Path(path)
+    name = str(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(SIZE_LIMIT + 1)
+    except OSError as error:
+        raise SpecError([_unreadable(name, error)]) from None
+    if len(content) > SIZE_LIMIT:
+        raise SpecError([_too_large(Source(name, ""))])
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        readable = Source(name, content[: error.start].decode("utf-8-sig"))
+        raise SpecError([_not_text(readable, len(readable.text))]) from None
+    source = Source(name, text)
+    if (refusal := refuse_foreign(source)) is not None:
+        raise SpecError([refusal])
+    return source
+
+
+def refuse_foreign(source: Source) -> Diagnostic | None:
+    """Why a text cannot be an objective or a library, where a glance shows it."""
+    text = source.text
+    if len(text) > SIZE_LIMIT:
+        return _too_large(source)
+    if not text.strip("\ufeff \t\r\n"):
+        return Diagnostic("empty-file", "the file is empty", Span(source, 0, 0), "start with: objective NAME")
+    if (control := _CONTROL.search(text)) is not None:
+        return _not_text(source, control.start())
+    if (shape := _WAVEFRONT.search(text)) is not None:
+        place = Span(source, shape.start(), shape.end())
+        message = "this is a Wavefront file of a 3D shape, which has the same ending"
+        return Diagnostic("wavefront-file", message, place, "an objective starts with: objective NAME")
+    return None
+
+
+def _unreadable(name: str, error: OSError) -> Diagnostic:
+    place = Span(Source(name, ""), 0, 0)
+    if isinstance(error, FileNotFoundError):
+        return Diagnostic("missing-file", f"there is no file `{name}`", place, _beside(Path(name)))
+    reason = (error.strerror or str(error)).lower()
+    return Diagnostic("missing-file", f"`{name}` cannot be read: {reason}", place)
+
+
+def _beside(path: Path) -> str:
+    """A hint: what the folder does hold."""
+    if not path.parent.is_dir():
+        return f"there is no folder `{path.parent}` either"
+    names = sorted(p.name for p in path.parent.glob("*.obj"))
+    close = get_close_matches(path.name, names, n=1)
+    return f"did you mean `{path.parent / close[0]}`?" if close else ""
+
+
+def _too_large(source: Source) -> Diagnostic:
+    message = f"the file is larger than {SIZE_LIMIT // 2**20} MiB; an objective is a page of text"
+    return Diagnostic("too-large", message, Span(source, 0, 0))
+
+
+def _not_text(source: Source, offset: int) -> Diagnostic:
+    place = Span(source, offset, min(offset + 1, len(source.text)))
+    return Diagnostic("not-text", "this is not text in UTF-8", place, "save the file as plain text in UTF-8")
