@@ -14,7 +14,9 @@ def main() -> None:
     run = Path(sys.argv[1])
     missing = [name for name in FILES if not (run / name).is_file() or not (run / name).stat().st_size]
     if missing:
-        sys.exit(f"{run} lacks {', '.join(missing)}; it holds {', '.join(sorted(p.name for p in run.iterdir()))}")
+        sys.exit(
+            f"{run} lacks {', '.join(missing)}; it holds {', '.join(sorted(p.name for p in run.iterdir()))}"
+        )
     with (run / "metrics.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     for column in ("step", "reward", "loss", "eval/greedy"):
