@@ -1,0 +1,266 @@
+"""Objective to graph: the parts put together into the loss of a token, its reduction, and what is known beside it."""
+
+from __future__ import annotations
+
+from maspo_dsl.graph.nodes import Graph, GraphBuilder, Node
+from maspo_dsl.semantics.assemble import Parts
+from maspo_dsl.semantics.terms import Term
+from maspo_dsl.semantics.types import Axis, Kind, Scope
+
+_TENSORS = {
+    "policy": "logp",
+    "old": "logp_old",
+    "rollout": "logp_rollout",
+    "reference": "logp_ref",
+}
+# A rollout batch is what `advantage` is called on, so within the graph it is all there is.
+_WHOLE = {Scope.MICRO, Scope.ROLLOUT_BATCH}
+
+
+def build(parts: Parts) -> Graph:
+    """The graph of an objective, unsimplified.
+
+    The loss of a token is -A * ratio * weights, plus penalties, minus bonuses; `mute` takes the policy term
+    away, `exclude` the token. Penalties of one number are added after `reduce`.
+    """
+    return _Build(parts).run()
+
+
+class _Build:
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.b = GraphBuilder()
+        self.memo: dict[tuple[int, str], int] = {}
+        self.mask = self.b.add(Node("input", (), Axis.TOKEN, is_bool=True, attributes=(("name", "mask"),)))
+        self.present = self.b.add(Node("input", (), Axis.SEQUENCE, is_bool=True, attributes=(("name", "present"),)))
+        # Inside `reduce` only trained tokens count; elsewhere every token of the mask does.
+        self.among = {"all": (self.mask, self.present)}
+        self.loss_place = -1
+        self.outputs: dict[str, int] = {}
+
+    def run(self) -> Graph:
+        self._before_the_loss()
+        trained = self._trained()
+        policy_term = self._policy_term()
+        token_loss, scalars = self._with_penalties(policy_term)
+        self.outputs |= {"trained": trained, "policy_term": policy_term, "token_loss": token_loss}
+        self.outputs["loss"] = self._reduced(token_loss, "loss", scalars)
+        self.outputs["policy_loss"] = self._reduced(policy_term, "policy")
+        for name, term in (("ratio", self.parts.ratio), ("importance", self.parts.importance)):
+            if term is not None:
+                self.outputs[name] = self.token(self.term(term))
+        if self.parts.step is not None:
+            self.outputs["step"] = self.term(self.parts.step)
+        return self.b.graph(self.outputs)
+
+    # ---- parts
+
+    def _before_the_loss(self) -> None:
+        advantage = self.row(self.term(self.parts.advantage))
+        present = self.present if self.b.nodes[advantage].axis is Axis.SEQUENCE else self.mask
+        self.outputs["advantage"] = self.b.op("select", present, advantage, self.b.const(0.0))
+        if self.parts.rewards:
+            self.outputs["shaped_reward"] = self._shaped_reward()
+        if self.parts.keeps:
+            conditions = [self.row(self.term(term)) for term in self.parts.keeps.values()]
+            self.outputs["keep"] = self._all(conditions)
+        if self.parts.prompt is not None:
+            self.outputs["prompt"] = self.row(self.term(self.parts.prompt))
+
+    def _shaped_reward(self) -> int:
+        total = self._input("reward", Axis.SEQUENCE)
+        for term in self.parts.rewards.values():
+            total = self.b.op("add", total, self.row(self.term(term)))
+        return total
+
+    def _all(self, conditions: list[int], op: str = "and") -> int:
+        result = conditions[0]
+        for condition in conditions[1:]:
+            result = self.b.op(op, result, condition)
+        return result
+
+    def _trained(self) -> int:
+        trained = self.mask
+        for name, term in self.parts.excludes.items():
+            condition = self.token(self.term(term))
+            trained = self.b.op("and", trained, self.b.op("not", condition), name=f"without_{name}")
+        rows = self.present
+        if trained != self.mask:
+            counted = self._count_rows(trained)
+            rows = self.b.op("gt", counted, self.b.const(0.0))
+        self.among["trained"] = (trained, rows)
+        return trained
+
+    def _count_rows(self, mask: int) -> int:
+        attributes = (("scope", Scope.SEQUENCE),)
+        return self.b.add(Node("count", (mask,), Axis.SEQUENCE, attributes=attributes))
+
+    def _policy_term(self) -> int:
+        term = self.times(self.advantage(), self.term(self.parts.ratio))
+        for weight in self.parts.weights.values():
+            term = self.times(term, self.term(weight))
+        term = self.token(self.b.op("neg", term))
+        if self.parts.mutes:
+            muted = self._all([self.token(self.term(mute)) for mute in self.parts.mutes.values()], "or")
+            term = self.b.op("select", muted, self.b.const(0.0), term)
+        self.outputs["term:policy"] = term
+        return term
+
+    def _with_penalties(self, policy_term: int) -> tuple[int, list[tuple[str, int]]]:
+        total, scalars = policy_term, []
+        for op, group in (("add", self.parts.penalties), ("sub", self.parts.bonuses)):
+            for name, term in group.items():
+                place = self.term(term)
+                if self.b.nodes[place].axis is Axis.SCALAR:
+                    scalars.append((op, place))
+                else:
+                    place = self.token(place)
+                    total = self.b.op(op, total, place)
+                self.outputs[f"term:{name}"] = place
+        return total, scalars
+
+    def _reduced(self, token_loss: int, key: str, scalars: list[tuple[str, int]] | None = None) -> int:
+        self.loss_place = token_loss
+        result = self.term(self.parts.reduce, f"trained:{key}")
+        for op, scalar in scalars or []:
+            result = self.b.op(op, result, scalar)
+        return result
+
+    # ---- axes
+
+    def token(self, place: int) -> int:
+        """The value for each token; one number stays one number."""
+        if self.b.nodes[place].axis in (Axis.SEQUENCE, Axis.GROUP):
+            return self.expand(place)
+        return place
+
+    def expand(self, place: int) -> int:
+        """One value a sequence, for each of its tokens."""
+        node = self.b.nodes[place]
+        return self.b.add(Node("expand", (place,), Axis.TOKEN, node.is_bool, node.live, name=node.name))
+
+    def row(self, place: int) -> int:
+        """The value for each sequence or token, from whatever axis."""
+        if self.b.nodes[place].axis is not Axis.SCALAR:
+            return place
+        zero = self.b.op("select", self.present, self.b.const(0.0), self.b.const(0.0))
+        return self.b.op("add", place, zero)
+
+    def times(self, a: int, b: int) -> int:
+        """A product over axes."""
+        return self.b.op("mul", *self.aligned([a, b]))
+
+    def aligned(self, places: list[int]) -> list[int]:
+        """Operands on one axis; numbers stay as they are."""
+        if any(self.b.nodes[place].axis is Axis.TOKEN for place in places):
+            return [self.token(place) for place in places]
+        return places
+
+    def advantage(self, *, rows: bool = False) -> int:
+        """`A` for each token. In padded form one column serves a whole row, so this costs nothing.
+
+        `rows` gives one value a sequence, for statistics of `A` itself; a batch that brings `A` for each token
+        cannot serve those.
+        """
+        name, axis = ("advantage_rows", Axis.SEQUENCE) if rows else ("advantage", Axis.TOKEN)
+        return self._input(name, axis, "A")
+
+    def _input(self, name: str, axis: Axis, label: str = "") -> int:
+        return self.b.add(Node("input", (), axis, attributes=(("name", name),), name=label))
+
+    # ---- terms
+
+    def term(self, term: Term, among: str = "all") -> int:
+        """The place of a term.
+
+        `among` says which tokens reductions count, and with `|rows` that `A` is wanted for each sequence.
+        """
+        key = (id(term), among)
+        if key not in self.memo:
+            self.memo[key] = self._term(term, among)
+        return self.memo[key]
+
+    def _term(self, term: Term, among: str) -> int:
+        match term.op:
+            case "input":
+                return self._read(term, among)
+            case "const":
+                if term.kind is Kind.BOOL:
+                    zero = self.b.const(0.0)
+                    return self.b.op("eq", zero, zero)
+                return self.b.const(float(dict(term.attributes)["value"]))  # type: ignore[arg-type]
+            case "param":
+                return self.b.add(Node("param", (), Axis.SCALAR, attributes=term.attributes, name=term.label))
+            case "expand":
+                return self.token(self.row(self.term(term.args[0], among)))
+            case "reduce" | "count" | "reduce_max" | "reduce_min" | "kth" | "rank" | "quantile":
+                return self._reduction(term, among)
+        args = self.aligned([self.term(argument, among) for argument in term.args])
+        attributes = term.attributes if term.op == "bound" else ()
+        return self.b.op(term.op, *args, attributes=attributes, name=term.label)
+
+    def _read(self, term: Term, among: str) -> int:
+        name = str(term.attribute("name"))
+        if name == "loss":
+            return self.loss_place
+        if name == "A":
+            return self.advantage(rows=among.endswith("|rows"))
+        if name == "length":
+            return self._count_rows(self.mask)
+        if name == "shaped_reward":
+            return self._shaped_reward()
+        tensor = _TENSORS.get(name, name)
+        is_bool = term.kind is Kind.BOOL
+        attributes = (("name", tensor),)
+        return self.b.add(Node("input", (), term.axis, is_bool, term.live, attributes, term.label or tensor))
+
+    def _reduction(self, term: Term, among: str) -> int:
+        scope = term.attribute("scope")
+        over = term.attribute("of" if term.op == "count" else "over")
+        assert isinstance(scope, Scope) and isinstance(over, Axis)
+        tokens, rows = self.among["trained" if among.startswith("trained") else "all"]
+        member = tokens if over is Axis.TOKEN else rows
+        inner = among.removesuffix("|rows") + ("" if over is Axis.TOKEN else "|rows")
+        args = [self.term(argument, inner) for argument in term.args]
+        if scope is Scope.GROUP and over is Axis.TOKEN and term.op in ("reduce", "count"):
+            return self._group_total(term, args, member, rows)
+        if over is Axis.GROUP:
+            return self._over_groups(term, args, rows)
+        if args:
+            args[0] = self.token(self.row(args[0])) if over is Axis.TOKEN else self.row(args[0])
+        return self._reduce_node(term, args, member, scope)
+
+    def _reduce_node(self, term: Term, args: list[int], member: int, scope: Scope) -> int:
+        op = {"reduce": "sum"}.get(term.op, term.op)
+        live = bool(args) and op == "sum" and self.b.nodes[args[0]].live
+        # A live total over the window is a sum of parts: what this micro-batch adds to it.
+        local = Scope.MICRO if scope in _WHOLE or (scope is Scope.WINDOW and live) else scope
+        kept = tuple(item for item in term.attributes if item[0] == "k")
+        attributes = (("scope", local), *kept)
+        ordered = (*args[:1], member, *args[1:])
+        axis = term.axis if local is not Scope.GROUP else Axis.SEQUENCE
+        return self.b.add(Node(op, ordered, axis, False, live, attributes, term.label))
+
+    def _group_total(self, term: Term, args: list[int], member: int, rows: int) -> int:
+        """Tokens of a group: first within each sequence, then over the group."""
+        first = ("scope", Scope.SEQUENCE)
+        if term.op == "count":
+            inner = self.b.add(Node("count", (member,), Axis.SEQUENCE, attributes=(first,)))
+        else:
+            value = self.token(self.row(args[0]))
+            live = self.b.nodes[value].live
+            inner = self.b.add(Node("sum", (value, member), Axis.SEQUENCE, live=live, attributes=(first,)))
+        live = self.b.nodes[inner].live
+        attributes = (("scope", Scope.GROUP),)
+        return self.b.add(Node("sum", (inner, rows), Axis.SEQUENCE, live=live, attributes=attributes))
+
+    def _over_groups(self, term: Term, args: list[int], rows: int) -> int:
+        """Groups of the batch: each of its rows brings its share of the group's value."""
+        size = self.b.add(Node("count", (rows,), Axis.SEQUENCE, attributes=(("scope", Scope.GROUP),)))
+        one = self.b.const(1.0)
+        share = self.b.op("div", args[0] if args else one, self.b.op("max", size, one))
+        scope = term.attribute("scope")
+        assert isinstance(scope, Scope)
+        local = Scope.MICRO if scope in _WHOLE else scope
+        live = self.b.nodes[share].live
+        return self.b.add(Node("sum", (share, rows), Axis.SCALAR, live=live, attributes=(("scope", local),)))

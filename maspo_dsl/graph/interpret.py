@@ -1,0 +1,287 @@
+"""The oracle: a graph evaluated in float64 with numpy, and its derivative by the chain rule, node by node.
+
+It shares no arithmetic with the emitter; every back end is tested against it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from maspo_dsl.graph.nodes import Graph, Node
+from maspo_dsl.graph.statistics import window_statistics
+from maspo_dsl.semantics.types import Axis, Scope
+
+Array = NDArray[np.float64]
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+_VALUES: dict[str, Callable[..., Array]] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "pow": np.power,
+    "neg": np.negative,
+    "exp": np.exp,
+    "log": np.log,
+    "sqrt": np.sqrt,
+    "abs": np.abs,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "tanh": np.tanh,
+    "erf": _erf,
+    "atan": np.arctan,
+    "min": np.minimum,
+    "max": np.maximum,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "and": np.logical_and,
+    "or": np.logical_or,
+    "not": np.logical_not,
+    "select": np.where,
+    "detach": lambda x: x,
+    "expand": lambda x: x[:, None],
+}
+
+# Derivative of each operation with respect to each argument, given the arguments and the value.
+_SLOPES: dict[str, Callable[..., tuple[ArrayLike, ...]]] = {
+    "add": lambda v, a, b: (1.0, 1.0),
+    "sub": lambda v, a, b: (1.0, -1.0),
+    "mul": lambda v, a, b: (b, a),
+    "div": lambda v, a, b: (1 / b, -v / b),
+    "pow": lambda v, a, b: (b * a ** (b - 1), 0.0),
+    "neg": lambda v, a: (-1.0,),
+    "exp": lambda v, a: (v,),
+    "log": lambda v, a: (1 / a,),
+    "sqrt": lambda v, a: (0.5 / v,),
+    "abs": lambda v, a: (np.sign(a),),
+    "sigmoid": lambda v, a: (v * (1 - v),),
+    "tanh": lambda v, a: (1 - v * v,),
+    "erf": lambda v, a: (2 / math.sqrt(math.pi) * np.exp(-a * a),),
+    "atan": lambda v, a: (1 / (1 + a * a),),
+}
+
+
+class Interpretation:
+    """Values of a graph's nodes on one padded batch `[N, T]`, and derivatives of its outputs.
+
+    `batch` holds the tensors of DESIGN's batch as arrays; `denominators` the window's statistics, this batch's own
+    where None. `params` replaces values of parameters.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        batch: Mapping[str, ArrayLike],
+        *,
+        params: Mapping[str, float] | None = None,
+        denominators: Mapping[str, float] | None = None,
+    ) -> None:
+        self.graph = graph
+        self.params = dict(params or {})
+        self.batch = _prepared(batch)
+        statistics = window_statistics(graph, list(graph.outputs))
+        given = denominators or {}
+        self.given = {place: float(given[key]) for key, place in statistics.items() if key in given}
+        self.values: dict[int, Array] = {}
+        if "advantage" not in self.batch and "reward" in self.batch:
+            self._set_advantage(self.output("advantage"))
+        elif "advantage" in self.batch:
+            self._set_advantage(self.batch["advantage"])
+
+    def _set_advantage(self, advantage: Array) -> None:
+        self.batch["advantage"] = advantage[:, None] if advantage.ndim == 1 else advantage
+        if advantage.ndim == 1:
+            self.batch["advantage_rows"] = advantage
+
+    def output(self, name: str) -> Array:
+        """Value of an output: 0-d, `[N]`, `[N, T]` or `[N, 1]`."""
+        with np.errstate(all="ignore"):
+            for place in self.graph.reachable([name]):
+                if place not in self.values:
+                    self.values[place] = self._evaluate(place)
+        return self.values[self.graph.outputs[name]]
+
+    def gradient(self, name: str, tensor: str = "logp") -> Array:
+        """Derivative of a scalar output with respect to an input tensor, `[N, T]`."""
+        self.output(name)
+        shape = self.batch["mask"].shape
+        total = np.zeros(shape)
+        adjoints = {self.graph.outputs[name]: np.ones(())}
+        with np.errstate(all="ignore"):
+            for place in reversed(self.graph.reachable([name])):
+                node = self.graph.nodes[place]
+                if place not in adjoints or not node.live:
+                    continue
+                if node.op == "input" and node.attribute("name") == tensor:
+                    total = total + np.broadcast_to(adjoints[place], shape)
+                self._push(node, place, adjoints)
+        return np.where(self.batch["mask"] != 0, total, 0.0)
+
+    # ---- forward
+
+    def _evaluate(self, place: int) -> Array:
+        node = self.graph.nodes[place]
+        if place in self.given:
+            return np.asarray(self.given[place])
+        args = [self.values[argument] for argument in node.args]
+        match node.op:
+            case "input":
+                return self._input(str(node.attribute("name")))
+            case "const":
+                return np.asarray(node.value)
+            case "param":
+                return np.asarray(self.params.get(str(node.attribute("name")), node.value))
+            case "bound":
+                low, high = node.attribute("low"), node.attribute("high")
+                return np.asarray(np.clip(args[0], float(low), float(high)))  # type: ignore[arg-type]
+        if node.scope is not None:
+            return self._reduce(node, args)
+        return np.asarray(_VALUES[node.op](*args))
+
+    def _input(self, name: str) -> Array:
+        if name not in self.batch:
+            raise KeyError(f"the graph reads `{name}`; the batch does not have it")
+        return self.batch[name]
+
+    def _reduce(self, node: Node, args: list[Array]) -> Array:
+        member = args[0] if node.op == "count" else args[1]
+        values = np.ones_like(member, dtype=float) if node.op == "count" else np.broadcast_to(args[0], member.shape)
+        parts = [np.asarray(part, dtype=float) for part in args[2:]]
+        cells = self._cells(node, member)
+        out = np.zeros(member.shape if node.op == "rank" else _result_shape(node, self.batch["mask"].shape[0]))
+        for target, chosen in cells:
+            inside = chosen & member.astype(bool)
+            found = _statistic(node, values, inside, parts)
+            if node.op == "rank":
+                out[inside] = found
+            else:
+                out[target] = found
+        return out
+
+    def _cells(self, node: Node, member: Array) -> list[tuple[object, NDArray[np.bool_]]]:
+        """What is reduced together: where the result goes, and which values it is made of."""
+        rows = self.batch["mask"].shape[0]
+        if node.scope is Scope.SEQUENCE:
+            index = np.arange(rows)
+            return [(i, np.broadcast_to((index == i)[:, None], member.shape)) for i in range(rows)]
+        if node.scope is Scope.GROUP:
+            group = self.batch["group"]
+            return [(group == g, group == g) for g in np.unique(group)]
+        return [((), np.ones(member.shape, dtype=bool))]
+
+    # ---- backward
+
+    def _push(self, node: Node, place: int, adjoints: dict[int, Array]) -> None:
+        incoming = adjoints[place]
+        args = [self.values[argument] for argument in node.args]
+        slopes = self._slopes(node, place, args, incoming)
+        for argument, slope in zip(node.args, slopes, strict=False):
+            if self.graph.nodes[argument].live:
+                shaped = _unbroadcast(np.asarray(slope, dtype=float), self.values[argument].shape)
+                adjoints[argument] = adjoints.get(argument, np.zeros(())) + shaped
+
+    def _slopes(self, node: Node, place: int, args: list[Array], incoming: Array) -> list[ArrayLike]:
+        """Derivative of the output with respect to each argument."""
+        match node.op:
+            case "input" | "detach":
+                return []
+            case "select":
+                condition = args[0].astype(bool)
+                return [0.0, np.where(condition, incoming, 0.0), np.where(condition, 0.0, incoming)]
+            case "bound":
+                low, high = float(node.attribute("low")), float(node.attribute("high"))  # type: ignore[arg-type]
+                return [np.where((args[0] >= low) & (args[0] <= high), incoming, 0.0)]
+            case "min" | "max":
+                return self._choice_slopes(node, args, incoming)
+            case "expand":
+                return [np.broadcast_to(incoming, (args[0].shape[0], incoming.shape[-1])).sum(axis=1)]
+            case "sum":
+                return [self._sum_slope(node, args, incoming)]
+        slopes = _SLOPES[node.op](self.values[place], *args)
+        return [incoming * np.asarray(slope) for slope in slopes]
+
+    def _choice_slopes(self, node: Node, args: list[Array], incoming: Array) -> list[ArrayLike]:
+        """A tie goes to the live side: at its own bound a ratio still learns."""
+        first_live = self.graph.nodes[node.args[0]].live
+        better = np.less if node.op == "min" else np.greater
+        first = better(args[0], args[1]) | ((args[0] == args[1]) & first_live)
+        return [np.where(first, incoming, 0.0), np.where(first, 0.0, incoming)]
+
+    def _sum_slope(self, node: Node, args: list[Array], incoming: Array) -> Array:
+        member = args[1].astype(bool)
+        if node.scope is Scope.SEQUENCE:
+            spread = incoming[:, None]
+        elif node.scope is Scope.GROUP:
+            group = self.batch["group"]
+            spread = np.array([incoming[group == g].sum() for g in group])
+        else:
+            spread = incoming
+        return np.where(member, np.broadcast_to(spread, member.shape), 0.0)
+
+
+def _result_shape(node: Node, rows: int) -> tuple[int, ...]:
+    return () if node.axis is Axis.SCALAR else (rows,)
+
+
+def _unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
+    """The gradient summed over the axes along which its value was repeated."""
+    while gradient.ndim > len(shape):
+        gradient = gradient.sum(axis=0)
+    for axis, size in enumerate(shape):
+        if size == 1 and gradient.shape[axis] != 1:
+            gradient = gradient.sum(axis=axis, keepdims=True)
+    return np.broadcast_to(gradient, shape)
+
+
+def _statistic(node: Node, values: Array, inside: NDArray[np.bool_], parts: list[Array]) -> Array | float:
+    chosen = values[inside]
+    match node.op:
+        case "sum" | "count":
+            return float(chosen.sum())
+        case "reduce_max":
+            return float(chosen.max()) if chosen.size else 0.0
+        case "reduce_min":
+            return float(chosen.min()) if chosen.size else 0.0
+        case "kth":
+            k = int(node.attribute("k"))  # type: ignore[arg-type]
+            return float(np.sort(chosen)[::-1][k - 1]) if chosen.size >= k else 0.0
+        case "rank":
+            return np.argsort(np.argsort(-chosen, kind="stable"), kind="stable") + 1.0
+        case "quantile":
+            q, of, empty = parts
+            kept = values[inside & np.broadcast_to(of, inside.shape).astype(bool)]
+            return float(np.quantile(kept, float(q))) if kept.size else float(empty)
+    raise AssertionError(node.op)
+
+
+def _prepared(batch: Mapping[str, ArrayLike]) -> dict[str, Array]:
+    """The batch as float64 arrays: nothing at untrained tokens is seen, rows without a reward are not trained."""
+    arrays = {name: np.asarray(value) for name, value in batch.items()}
+    mask = arrays["mask"].astype(bool)
+    reward = arrays.get("reward")
+    if reward is not None:
+        reward = np.asarray(reward, dtype=float)
+        if reward.ndim == 2:
+            reward = np.where(mask, reward, 0.0).sum(axis=1)
+        mask = mask & ~np.isnan(reward)[:, None]
+    prepared: dict[str, Array] = {}
+    for name, value in arrays.items():
+        if value.shape == mask.shape and name != "mask":
+            prepared[name] = np.where(mask, value.astype(float), 0.0)
+        else:
+            prepared[name] = value
+    if reward is not None:
+        prepared["reward"] = reward
+        prepared.setdefault("correct", reward > 0)
+    prepared["mask"] = mask
+    prepared["present"] = mask.any(axis=1)
+    if "group" in arrays:
+        prepared["group"] = arrays["group"]
+    return prepared

@@ -1,0 +1,143 @@
+"""The graph: a DAG of single assignments, from the batch to the loss and everything else an objective gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from maspo_dsl.semantics.terms import Attribute
+from maspo_dsl.semantics.types import Axis, Scope
+
+Attributes: TypeAlias = tuple[tuple[str, Attribute], ...]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation; `args` are places in the graph. `name` is for readers and takes no part in equality.
+
+    Operations: `input const param`; `add sub mul div pow neg exp log sqrt abs sigmoid tanh erf atan min max bound`;
+    `lt le gt ge eq ne and or not select`; `detach`; `expand` (sequence to token); the reductions `sum count
+    reduce_max reduce_min kth rank quantile`, whose second argument is the mask of what takes part.
+    """
+
+    op: str
+    args: tuple[int, ...]
+    axis: Axis
+    is_bool: bool = False
+    live: bool = False
+    attributes: Attributes = ()
+    name: str = field(default="", compare=False)
+
+    def attribute(self, name: str) -> Attribute:
+        """An attribute by name."""
+        return dict(self.attributes)[name]
+
+    @property
+    def value(self) -> float:
+        """The number of a `const` or a `param`."""
+        value = self.attribute("value")
+        assert isinstance(value, (int, float))
+        return float(value)
+
+    @property
+    def scope(self) -> Scope | None:
+        """The scope of a reduction."""
+        scope = dict(self.attributes).get("scope")
+        return scope if isinstance(scope, Scope) else None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in an order in which arguments come first, and the outputs by name.
+
+    Outputs: `loss`, `token_loss`, `policy_term`, `policy_loss`, `trained`, `ratio`, `importance`, `advantage`,
+    `shaped_reward`, `keep`, `step`, `prompt`, `term:NAME` for each part of the loss, `window:KEY` for each statistic.
+    """
+
+    nodes: tuple[Node, ...]
+    outputs: Mapping[str, int]
+
+    def reachable(self, outputs: Iterable[str]) -> list[int]:
+        """Places that some outputs depend on, in order."""
+        wanted = {self.outputs[name] for name in outputs}
+        for place in range(len(self.nodes) - 1, -1, -1):
+            if place in wanted:
+                wanted.update(self.nodes[place].args)
+        return sorted(wanted)
+
+    def inputs(self, outputs: Iterable[str]) -> list[str]:
+        """Names of the inputs that some outputs read, sorted."""
+        places = self.reachable(outputs)
+        found = {str(self.nodes[place].attribute("name")) for place in places if self.nodes[place].op == "input"}
+        return sorted(found)
+
+    def __iter__(self) -> Iterator[tuple[int, Node]]:
+        return enumerate(self.nodes)
+
+
+class GraphBuilder:
+    """Appends nodes; with `share`, an equal node is not appended twice."""
+
+    def __init__(self, *, share: bool = False) -> None:
+        self.nodes: list[Node] = []
+        self._places: dict[Node, int] | None = {} if share else None
+
+    def add(self, node: Node) -> int:
+        """The place of a node."""
+        if self._places is None:
+            self.nodes.append(node)
+            return len(self.nodes) - 1
+        if node in self._places:
+            place = self._places[node]
+            if node.name and not self.nodes[place].name:
+                self.nodes[place] = replace(self.nodes[place], name=node.name)
+            return place
+        self.nodes.append(node)
+        self._places[node] = len(self.nodes) - 1
+        return len(self.nodes) - 1
+
+    def const(self, value: float) -> int:
+        """A number."""
+        return self.add(Node("const", (), Axis.SCALAR, attributes=(("value", value),)))
+
+    def op(self, op: str, *args: int, attributes: Attributes = (), name: str = "") -> int:
+        """An elementwise operation; its axis is the finest of its arguments'."""
+        nodes = [self.nodes[argument] for argument in args]
+        is_bool = op in _CONDITIONS or (op == "select" and nodes[1].is_bool)
+        live = op != "detach" and not is_bool and any(node.live for node in nodes)
+        axis = max((node.axis for node in nodes), default=Axis.SCALAR)
+        return self.add(Node(op, args, axis, is_bool, live, attributes, name))
+
+    def graph(self, outputs: Mapping[str, int]) -> Graph:
+        """The graph so far."""
+        return Graph(tuple(self.nodes), dict(outputs))
+
+
+_CONDITIONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"})
+
+# A rule sees a node whose arguments are already places of the new graph, and returns its place there, or None
+# to have it copied.
+Rule: TypeAlias = Callable[[GraphBuilder, Node], int | None]
+
+
+def rewrite(graph: Graph, rule: Rule, *, share: bool = False) -> Graph:
+    """The graph with a rule applied to every node, arguments first."""
+    builder = GraphBuilder(share=share)
+    places: list[int] = []
+    for node in graph.nodes:
+        moved = replace(node, args=tuple(places[argument] for argument in node.args))
+        place = rule(builder, moved)
+        if place is None:
+            place = builder.add(retyped(builder, moved))
+        elif node.name and not builder.nodes[place].name and builder.nodes[place].op not in ("input", "param", "const"):
+            builder.nodes[place] = replace(builder.nodes[place], name=node.name)
+        places.append(place)
+    return builder.graph({name: places[place] for name, place in graph.outputs.items()})
+
+
+def retyped(builder: GraphBuilder, node: Node) -> Node:
+    """A node whose gradient flag follows from its arguments: a rule may have made one of them a constant."""
+    if not node.live or not node.args:
+        return node
+    return replace(node, live=any(builder.nodes[argument].live for argument in node.args))

@@ -1,0 +1,54 @@
+"""Statistics of the optimizer window: the reductions whose value comes from all its micro-batches and ranks."""
+
+from __future__ import annotations
+
+from maspo_dsl.graph.nodes import Graph
+from maspo_dsl.semantics.types import Axis, Scope
+
+# What adds up over micro-batches and ranks; every other reduction needs the values themselves.
+ADDITIVE = frozenset({"sum", "count"})
+
+
+def window_statistics(graph: Graph, outputs: list[str]) -> dict[str, int]:
+    """Places of the window's statistics that some outputs read, by the key the runtime knows them under.
+
+    `tokens` and `sequences` count what is trained; any other has the spec's name for it.
+    """
+    found: dict[str, int] = {}
+    for place in graph.reachable([name for name in outputs if name in graph.outputs]):
+        if graph.nodes[place].scope is Scope.WINDOW:
+            found[_unique(_key(graph, place), found)] = place
+    return found
+
+
+def _key(graph: Graph, place: int) -> str:
+    node = graph.nodes[place]
+    if node.op == "count":
+        member = graph.nodes[node.args[0]]
+        return "tokens" if member.axis is Axis.TOKEN else "sequences"
+    return node.name or f"{node.op.removeprefix('reduce_')}_statistic"
+
+
+def _unique(key: str, taken: dict[str, int]) -> str:
+    if key not in taken:
+        return key
+    number = 2
+    while f"{key}_{number}" in taken:
+        number += 1
+    return f"{key}_{number}"
+
+
+def phases(graph: Graph, statistics: dict[str, int]) -> list[list[str]]:
+    """Keys in the order they can be computed: a later phase reads values of an earlier one."""
+    places = {place: key for key, place in statistics.items()}
+    depth: dict[int, int] = {}
+    for place, node in graph:
+        below = max((depth[argument] for argument in node.args), default=0)
+        depth[place] = below + (1 if place in places else 0)
+    result: list[list[str]] = []
+    for place, key in sorted(places.items()):
+        level = depth[place] - 1
+        while len(result) <= level:
+            result.append([])
+        result[level].append(key)
+    return result

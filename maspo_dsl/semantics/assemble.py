@@ -1,0 +1,180 @@
+"""A flat spec with values to its parts as typed terms, each slot held to its type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from maspo_dsl.language import tree
+from maspo_dsl.language.source import Span
+from maspo_dsl.semantics import typing_rules as rules
+from maspo_dsl.semantics.binding import BoundParameter
+from maspo_dsl.semantics.elaborate import BEFORE_ADVANTAGE, Context, Elaborator, Names
+from maspo_dsl.semantics.flat import Flat
+from maspo_dsl.semantics.report import Report
+from maspo_dsl.semantics.terms import Term
+from maspo_dsl.semantics.types import Axis, Kind
+from maspo_dsl.semantics.vocabulary import PARTS, SLOTS
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of an objective as terms; dictionaries are by the part's name.
+
+    `importance` is the importance ratio before clips and gates, None when the ratio slot has none.
+    """
+
+    advantage: Term
+    ratio: Term
+    reduce: Term
+    importance: Term | None
+    prompt: Term | None = None
+    step: Term | None = None
+    rewards: Mapping[str, Term] = field(default_factory=dict)
+    keeps: Mapping[str, Term] = field(default_factory=dict)
+    weights: Mapping[str, Term] = field(default_factory=dict)
+    mutes: Mapping[str, Term] = field(default_factory=dict)
+    excludes: Mapping[str, Term] = field(default_factory=dict)
+    penalties: Mapping[str, Term] = field(default_factory=dict)
+    bonuses: Mapping[str, Term] = field(default_factory=dict)
+
+
+def assemble(
+    flat: Flat, params: Mapping[str, BoundParameter], definitions: Mapping[str, tree.Def], report: Report
+) -> tuple[Parts | None, frozenset[str]]:
+    """The parts, None after mistakes, and the names that were read."""
+    return _Assembler(flat, params, definitions, report).run()
+
+
+class _Assembler:
+    def __init__(
+        self,
+        flat: Flat,
+        params: Mapping[str, BoundParameter],
+        definitions: Mapping[str, tree.Def],
+        report: Report,
+    ) -> None:
+        self.flat = flat
+        self.report = report
+        names = Names(
+            params={name: _parameter(bound) for name, bound in params.items()}
+            | {name: rules.poison(flat.params[name].span) for name in flat.params if name not in params},
+            lets=flat.lets,
+            inputs={name: _input(declared) for name, declared in flat.inputs.items()},
+            defs={**definitions, **flat.defs},
+            slots=flat.slots,
+        )
+        self.elaborator = Elaborator(names, report)
+
+    def run(self) -> tuple[Parts | None, frozenset[str]]:
+        missing = [word for word in ("advantage", "ratio", "reduce") if word not in self.flat.slots]
+        for word in missing:
+            hint = f"{word}: {SLOTS[word].doc}; write {word} = …, or extend an objective that has one"
+            name = self.flat.header.name
+            self.report.error("missing-slot", f"`{name.text}` has no `{word}`", name.span, hint)
+        advantage = self._slot("advantage")
+        if advantage is not None:
+            self.elaborator.advantage_axis = max(advantage.axis, Axis.SEQUENCE)
+        rewards, keeps = self._parts("reward"), self._parts("keep")
+        prompt = self._slot("prompt")
+        ratio, importance = self._ratio()
+        weights, mutes, excludes = self._parts("weight"), self._parts("mute"), self._parts("exclude")
+        penalties, bonuses = self._parts("penalty"), self._parts("bonus")
+        reduce, step = self._slot("reduce"), self._slot("step")
+        read = frozenset(self.elaborator.read)
+        if self.report.failed or advantage is None or ratio is None or reduce is None:
+            return None, read
+        return (
+            Parts(
+                advantage, ratio, reduce, importance, prompt, step, rewards, keeps, weights, mutes, excludes, penalties, bonuses
+            ),
+            read,
+        )
+
+    # ---- slots
+
+    def _slot(self, word: str) -> Term | None:
+        if word not in self.flat.slots:
+            return None
+        statement = self.flat.slots[word]
+        term = self._value(word, statement.value)
+        return self._hold(word, term, statement.value.span, SLOTS[word].axes)
+
+    def _value(self, slot: str, node: tree.Expression) -> Term:
+        return self.elaborator.expression(node, Context(slot))
+
+    def _ratio(self) -> tuple[Term | None, Term | None]:
+        if "ratio" not in self.flat.slots:
+            return None, None
+        node = self.flat.slots["ratio"].value
+        context = Context("ratio")
+        values = self.elaborator.pipe(node, context) if isinstance(node, tree.Pipe) else [self._value("ratio", node)]
+        ratio = self._hold("ratio", values[-1], node.span, SLOTS["ratio"].axes)
+        if ratio is None:
+            return None, None
+        importance = next((v for v in values if v.axis is ratio.axis and v.kind is Kind.RATIO), None)
+        return ratio, importance
+
+    def _parts(self, word: str) -> dict[str, Term]:
+        found: dict[str, Term] = {}
+        for (kind, name), statement in self.flat.parts.items():
+            if kind != word:
+                continue
+            node = statement.condition if isinstance(statement, tree.Rule) else statement.value
+            term = self._hold(word, self._value(word, node), node.span, PARTS[word].axes)
+            if term is not None:
+                found[name] = term.labelled(name)
+        return found
+
+    # ---- what a slot accepts
+
+    def _hold(self, word: str, term: Term, span: Span, axes: frozenset[Axis]) -> Term | None:
+        if rules.poisoned(term):
+            return None
+        condition = word in ("keep", "mute", "exclude")
+        if condition is not (term.kind is Kind.BOOL):
+            wanted = "a condition" if condition else "a number"
+            self.report.error("wrong-kind", f"`{word}` needs {wanted}; this is a {term.kind.value}", span)
+            return None
+        if term.axis not in axes:
+            self.report.error("axis", self._axis_message(word, term), span, _AXIS_HINTS.get(word, ""))
+            return None
+        return self._hold_gradient(word, term, span)
+
+    @staticmethod
+    def _axis_message(word: str, term: Term) -> str:
+        have = {Axis.SCALAR: "one number for everything", Axis.GROUP: "one value a group"}
+        have |= {Axis.SEQUENCE: "one value a sequence", Axis.TOKEN: "one value a token"}
+        return f"`{word}` cannot be {have[term.axis]}"
+
+    def _hold_gradient(self, word: str, term: Term, span: Span) -> Term | None:
+        if word in ("ratio", "penalty", "bonus", "reduce") and not term.live:
+            what = "does not read `loss`" if word == "reduce" else "carries no gradient to the policy"
+            self.report.error("no-gradient", f"`{word}` {what}, so it trains nothing", span)
+            return None
+        if word in (*BEFORE_ADVANTAGE, "step") and term.live:
+            hint = "write detach(…), or `old` for the policy at rollout time"
+            self.report.error("live-value", f"`{word}` is computed without gradient, but reads the policy being trained", span, hint)
+            return None
+        if word == "weight" and term.live:
+            return Term("detach", (term,), term.axis, term.kind, False, term.span)
+        return term
+
+
+_AXIS_HINTS = {
+    "reduce": "end with a reduction within `window`: loss |> mean(window)",
+    "ratio": "the ratio is of tokens or of sequences",
+    "reward": "reduce tokens first: mean(…, sequence)",
+    "keep": "reduce tokens first: mean(…, sequence)",
+}
+
+
+def _parameter(bound: BoundParameter) -> Term:
+    attributes = (("name", bound.name), ("value", bound.value))
+    return Term("param", (), Axis.SCALAR, Kind.REAL, False, bound.declared.span, attributes, label=bound.name)
+
+
+def _input(declared: tree.Input) -> Term:
+    axis = Axis.TOKEN if declared.axis.text == "token" else Axis.SEQUENCE
+    attributes = (("name", declared.name.text), ("declared", True))
+    return Term("input", (), axis, Kind.REAL, False, declared.span, attributes, label=declared.name.text)

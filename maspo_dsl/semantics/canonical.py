@@ -1,0 +1,106 @@
+"""A resolved objective as one flat file again, and the hash of what it says."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import TypeVar, cast
+
+from maspo_dsl.language import tree
+from maspo_dsl.language.formatter import format_objective, format_statement
+from maspo_dsl.language.source import Span
+from maspo_dsl.semantics.binding import BoundParameter, number_text
+from maspo_dsl.semantics.flat import Flat
+from maspo_dsl.semantics.vocabulary import PARTS, SLOTS
+
+HASH_DIGITS = 16
+_ORDER = ["reward", "keep", "prompt", "advantage", "ratio", "weight", "mute", "exclude", "penalty", "bonus", "reduce", "step"]
+
+Node = TypeVar("Node")
+
+
+def flat_tree(flat: Flat, params: Mapping[str, BoundParameter], read: frozenset[str]) -> tree.ObjectiveTree:
+    """The objective as one file: no `extends`, no edits, every value bound, nothing that is not read."""
+    header = replace(flat.header, extends=None, comments=tree.NO_COMMENTS)
+    statements: list[tree.Statement] = []
+    statements += [_param(bound) for name, bound in params.items() if name in read]
+    statements += [_bare(i) for name, i in flat.inputs.items() if name in read]
+    statements += [_bare(d) for name, d in flat.defs.items() if name in read]
+    statements += [_bare(let) for name, let in flat.lets.items() if name in read]
+    statements += list(_ordered(flat))
+    statements += [_bare(v) for v in flat.variants.values()]
+    statements += [_bare(s) for s in flat.sweeps.values()]
+    statements += [_bare(a) for a in flat.allows.values()]
+    return tree.ObjectiveTree(header, tuple(_spaced(statements)))
+
+
+def _ordered(flat: Flat) -> Iterator[tree.Slot | tree.Part | tree.Rule]:
+    for word in _ORDER:
+        if word in SLOTS and word in flat.slots:
+            yield _bare(flat.slots[word])
+        if word in PARTS:
+            yield from (_bare(part) for (kind, _), part in flat.parts.items() if kind == word)
+
+
+def _spaced(statements: list[tree.Statement]) -> Iterator[tree.Statement]:
+    """A blank line between groups: parameters, definitions, lets, slots, the rest."""
+    groups = {tree.Param: 0, tree.Input: 1, tree.Def: 2, tree.Let: 3, tree.Slot: 4, tree.Part: 4, tree.Rule: 4}
+    before = -1
+    for statement in statements:
+        group = groups.get(type(statement), 5)
+        above: tuple[str | None, ...] = (None,) if group != before else ()
+        before = group
+        yield replace(statement, comments=tree.Comments(above=above))
+
+
+def _param(bound: BoundParameter) -> tree.Param:
+    declared = bound.declared
+    value = _number(bound.value, declared.span)
+    binding = tree.Binding(declared.name, value, declared.span)
+    kept = declared.bind if bound.origin == "default" else None
+    return tree.Param((binding,), declared.domain, kept, declared.doc, declared.span)
+
+
+def _number(value: float, span: Span) -> tree.Expression:
+    literal = tree.Number(abs(value), number_text(abs(value)), span)
+    return tree.Negate(literal, span) if value < 0 else literal
+
+
+def _bare(node: Node) -> Node:
+    """A node without its comments, numbers in their shortest text."""
+    if isinstance(node, tree.Comments):
+        return cast(Node, tree.NO_COMMENTS)
+    if isinstance(node, tree.Number):
+        return cast(Node, replace(node, text=number_text(node.value)))
+    if isinstance(node, tuple):
+        return cast(Node, tuple(_bare(item) for item in node))
+    if is_dataclass(node) and not isinstance(node, (type, Span)):
+        changes = {f.name: _bare(getattr(node, f.name)) for f in fields(node) if f.name != "span"}
+        return cast(Node, replace(node, **changes))
+    return node
+
+
+def flat_text(flat: Flat, params: Mapping[str, BoundParameter], read: frozenset[str]) -> str:
+    """The flat objective as text."""
+    return format_objective(flat_tree(flat, params, read))
+
+
+def objective_hash(
+    flat: Flat, params: Mapping[str, BoundParameter], read: frozenset[str], library: Mapping[str, tree.Def]
+) -> str:
+    """Hash of what is computed: bound values, lets, definitions (the library's too), parts; nothing else.
+
+    Name, doc, source, comments, intervals, neutrals, variants and the order of declarations do not take part.
+    """
+    lines = [f"param {name} = {number_text(bound.value)}" for name, bound in params.items() if name in read]
+    definitions = {**library, **flat.defs}
+    lines += [_line(replace(definitions[name], doc=None)) for name in read if name in definitions]
+    lines += [_line(replace(flat.inputs[name], doc=None)) for name in read if name in flat.inputs]
+    lines += [_line(replace(let, neutral=None)) for name, let in flat.lets.items() if name in read]
+    lines += [_line(statement) for statement in _ordered(flat)]
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:HASH_DIGITS]
+
+
+def _line(statement: tree.Statement) -> str:
+    return format_statement(_bare(statement)).strip()

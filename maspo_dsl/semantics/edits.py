@@ -1,0 +1,152 @@
+"""Edits of a flat spec: drop, before, after, swap. A target is a part, a `let` with a neutral, or a stage of a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from maspo_dsl.language import tree
+from maspo_dsl.language.diagnostics import did_you_mean
+from maspo_dsl.semantics.flat import Flat
+from maspo_dsl.semantics.report import Report
+from maspo_dsl.semantics.vocabulary import PARTS, SLOTS
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something that an edit can name: `owner.name` says exactly what, `name` alone if that is enough.
+
+    `family` is `param`, `let`, `slot`, `part` or `stage`; `key` finds the statement in the flat spec, `index` the stage.
+    """
+
+    family: str
+    owner: str
+    name: str
+    key: tuple[str, str]
+    index: int = -1
+
+    @property
+    def path(self) -> str:
+        """The unambiguous path."""
+        return f"{self.owner}.{self.name}" if self.owner else self.name
+
+
+def targets(flat: Flat) -> Iterator[Target]:
+    """Everything that an edit of this spec can name."""
+    for name in flat.params:
+        yield Target("param", "param", name, ("param", name))
+    for name, let in flat.lets.items():
+        yield Target("let", "let", name, ("let", name))
+        yield from _stages(name, let.value, ("let", name))
+    for name, slot in flat.slots.items():
+        yield Target("slot", "", name, ("slot", name))
+        yield from _stages(name, slot.value, ("slot", name))
+    for (kind, name), part in flat.parts.items():
+        yield Target("part", kind, name, (kind, name))
+        if isinstance(part, tree.Part):
+            yield from _stages(name, part.value, (kind, name))
+
+
+def _stages(owner: str, value: tree.Expression, key: tuple[str, str]) -> Iterator[Target]:
+    if isinstance(value, tree.Pipe):
+        for index, stage in enumerate(value.stages):
+            yield Target("stage", owner, stage.name, key, index)
+
+
+def find(flat: Flat, name: tree.Name, report: Report, *, stages_only: bool) -> Target | None:
+    """The one target that a name means; none or several is a mistake."""
+    everything = list(targets(flat))
+    droppable = [t for t in everything if t.family != "param"]
+    wanted = [t for t in droppable if not stages_only or t.family == "stage"]
+    matches = [t for t in wanted if name.text in (t.name, t.path)]
+    if len(matches) == 1:
+        return matches[0]
+    if len(matches) > 1 and len({match.path for match in matches}) > 1:
+        paths = ", ".join(match.path for match in matches)
+        report.error("ambiguous-target", f"`{name.text}` is the name of {len(matches)} things", name.span, f"say which: {paths}")
+        return None
+    if matches:
+        hint = "give the stages names of their own with `as`"
+        report.error("ambiguous-target", f"`{name.text}` is the name of {len(matches)} stages", name.span, hint)
+        return None
+    if any(name.text in (t.name, t.path) for t in everything if t.family == "param"):
+        hint = f"give it another value: param {name.path[-1]} = …"
+        report.error("not-droppable", f"`{name.text}` is a parameter, not a part", name.span, hint)
+    elif stages_only and any(name.text in (t.name, t.path) for t in droppable):
+        report.error("not-a-stage", f"`{name.text}` is not a stage of a pipe", name.span, "to replace a part, write it again")
+    else:
+        known = [t.name for t in wanted] + [t.path for t in wanted if "." in name.text]
+        what = "stage" if stages_only else "part"
+        report.error("unknown-target", f"no {what} is named `{name.text}`", name.span, did_you_mean(name.text, known))
+    return None
+
+
+def drop(flat: Flat, name: tree.Name, report: Report) -> None:
+    """Give the named part its neutral value."""
+    target = find(flat, name, report, stages_only=False)
+    if target is None:
+        return
+    match target.family:
+        case "stage":
+            _rewrite_stages(flat, target, lambda _: ())
+        case "let":
+            let = flat.lets[target.name]
+            if let.neutral is None:
+                hint = "give the `let` a neutral value, or write it again"
+                report.error("no-neutral", f"`{target.name}` has no neutral value; it cannot be dropped", name.span, hint)
+            else:
+                flat.lets[target.name] = replace(let, value=let.neutral)
+        case "slot":
+            if SLOTS[target.name].neutral is None:
+                hint = "replace it: write it again"
+                report.error("no-neutral", f"`{target.name}` has no neutral; it cannot be dropped", name.span, hint)
+            else:
+                del flat.slots[target.name]
+        case _:
+            del flat.parts[target.key]
+
+
+def insert(flat: Flat, edit: tree.Insert, report: Report) -> None:
+    """Stages before or after a stage."""
+    if (target := find(flat, edit.target, report, stages_only=True)) is None:
+        return
+    before = edit.side == "before"
+    _rewrite_stages(flat, target, lambda stage: (*edit.stages, stage) if before else (stage, *edit.stages))
+
+
+def swap(flat: Flat, edit: tree.Swap, report: Report) -> None:
+    """Other stages in place of one, under their own names."""
+    if (target := find(flat, edit.target, report, stages_only=True)) is None:
+        return
+    _rewrite_stages(flat, target, lambda _: edit.stages)
+
+
+def _rewrite_stages(flat: Flat, target: Target, new: Callable[[tree.Stage], tuple[tree.Stage, ...]]) -> None:
+    family, name = target.key
+    statement = _statement(flat, target.key)
+    assert isinstance(statement.value, tree.Pipe)
+    pipe = statement.value
+    stages = pipe.stages[: target.index] + new(pipe.stages[target.index]) + pipe.stages[target.index + 1 :]
+    value: tree.Expression = replace(pipe, stages=stages) if stages else pipe.head
+    if isinstance(statement, tree.Let):
+        flat.lets[name] = replace(statement, value=value)
+    elif isinstance(statement, tree.Slot):
+        flat.slots[name] = replace(statement, value=value)
+    else:
+        flat.parts[family, name] = replace(statement, value=value)
+
+
+def _statement(flat: Flat, key: tuple[str, str]) -> tree.Let | tree.Slot | tree.Part:
+    family, name = key
+    if family == "let":
+        return flat.lets[name]
+    if family == "slot":
+        return flat.slots[name]
+    part = flat.parts[key]
+    assert isinstance(part, tree.Part)
+    return part
+
+
+def known_words() -> list[str]:
+    """Every word that begins a slot, part or rule."""
+    return [*SLOTS, *PARTS]

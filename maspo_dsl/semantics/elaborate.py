@@ -1,0 +1,404 @@
+"""Expressions to typed terms: names looked up, library calls inlined, axis, kind and gradient known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from maspo_dsl.language import tree
+from maspo_dsl.language.diagnostics import did_you_mean
+from maspo_dsl.language.source import Span
+from maspo_dsl.semantics import typing_rules as rules
+from maspo_dsl.semantics.report import Report
+from maspo_dsl.semantics.terms import Term, constant, static_value
+from maspo_dsl.semantics.types import Axis, Kind, Scope
+from maspo_dsl.semantics.vocabulary import (
+    ELEMENTWISE,
+    PRIMITIVES,
+    QUANTITIES,
+    REDUCTIONS,
+    SCOPES,
+    SLOTS,
+)
+
+# What a def's parameter can stand for.
+Value: TypeAlias = Term | Scope
+
+# `least` unrolls, one copy of its condition a candidate.
+MAX_CANDIDATES = 100
+MAX_CALL_DEPTH = 50
+
+# Slots that are filled before there is an advantage.
+BEFORE_ADVANTAGE = frozenset({"reward", "keep", "prompt", "advantage"})
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an expression may see besides the names of the spec.
+
+    `locals` are a def's parameters and the binder of `least`; `it` is the piped value. `slot` is where the
+    expression stands: `loss` is known in `reduce` alone, `A` everywhere but in `advantage`, and `reward` means
+    the shaped reward in `advantage`.
+    """
+
+    slot: str
+    locals: Mapping[str, Value] = field(default_factory=dict)
+    it: Term | None = None
+    calls: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Names:
+    """Everything a spec declares that an expression can name."""
+
+    params: Mapping[str, Term]
+    lets: Mapping[str, tree.Let]
+    inputs: Mapping[str, Term]
+    defs: Mapping[str, tree.Def]
+    slots: Mapping[str, tree.Slot]
+
+
+class Elaborator:
+    """Elaborates the expressions of one spec; remembers lets, and which names were read."""
+
+    def __init__(self, names: Names, report: Report, advantage_axis: Axis = Axis.SEQUENCE) -> None:
+        self.names = names
+        self.report = report
+        self.advantage_axis = advantage_axis
+        self.read: set[str] = set()
+        self._lets: dict[tuple[str, str], Term] = {}
+        self._open: list[str] = []
+
+    # ---- entry points
+
+    def expression(self, node: tree.Expression, context: Context) -> Term:
+        """The term of an expression; a mistake is reported and gives a term of kind `None`-like poison."""
+        match node:
+            case tree.Number():
+                return constant(node.value, node.span)
+            case tree.Text():
+                return self._fail("not-a-value", "a text is not a value here", node.span)
+            case tree.Name():
+                return self._name(node, context)
+            case tree.Negate():
+                return rules.arithmetic(self.report, "neg", [self.expression(node.operand, context)], node.span)
+            case tree.Arithmetic():
+                left, right = (self.expression(side, context) for side in (node.left, node.right))
+                return rules.arithmetic(self.report, rules.OPERATORS[node.operator], [left, right], node.span)
+            case tree.Compare() | tree.Not() | tree.Logical() | tree.Choose():
+                return self._condition(node, context)
+            case tree.Pipe():
+                return self.pipe(node, context)[-1]
+            case tree.Call():
+                arguments = [(a.keyword, a.value, a.span) for a in node.arguments]
+                return self._call(node.function, None, arguments, node.span, context)
+            case tree.Least():
+                return self._least(node, context)
+
+    def pipe(self, node: tree.Pipe, context: Context) -> list[Term]:
+        """The value at the head and after each stage."""
+        values = [self.expression(node.head, context)]
+        for stage in node.stages:
+            inner = replace(context, it=values[-1])
+            arguments = [(a.keyword, a.value, a.span) for a in stage.arguments]
+            result = self._call(stage.function, values[-1], arguments, stage.span, inner)
+            if stage.guard is not None:
+                guard = self.expression(stage.guard, inner)
+                result = rules.choose(self.report, guard, result, values[-1], stage.guard.span)
+            values.append(result.labelled(stage.name))
+        return values
+
+    # ---- names
+
+    def _name(self, node: tree.Name, context: Context) -> Term:
+        if len(node.path) > 1:
+            return self._dotted(node)
+        name = node.path[0]
+        if name == "it":
+            if context.it is None:
+                return self._fail("no-piped-value", "`it` is the piped value; there is none here", node.span)
+            return context.it
+        if name in context.locals:
+            value = context.locals[name]
+            if isinstance(value, Scope):
+                return self._fail("scope-as-value", f"`{name}` is a scope, not a value", node.span)
+            return replace(value, span=node.span) if value.op == "const" else value
+        if name in self.names.lets:
+            self.read.add(name)
+            return self.let(name, context)
+        if name in self.names.params:
+            self.read.add(name)
+            return self.names.params[name]
+        if name in self.names.inputs:
+            self.read.add(name)
+            return self.names.inputs[name]
+        if name in QUANTITIES:
+            return self._quantity(name, node.span, context)
+        if name in self.names.slots and name == "ratio" and context.slot != "ratio":
+            return self.slot_value(name, context)
+        return self._unknown(name, node.span, context)
+
+    def slot_value(self, name: str, context: Context) -> Term:
+        """The value of another slot, such as `ratio` in a rule."""
+        return self.expression(self.names.slots[name].value, Context(name, calls=context.calls))
+
+    def let(self, name: str, context: Context) -> Term:
+        """The value of a `let`, elaborated once for the loss and once for each slot that comes before the advantage."""
+        slot = context.slot if context.slot in BEFORE_ADVANTAGE else "let"
+        key = (name, slot)
+        if key in self._lets:
+            return self._lets[key]
+        node = self.names.lets[name]
+        if name in self._open:
+            return self._fail(
+                "cyclic-let",
+                f"`{name}` is defined by itself: {' → '.join([*self._open[self._open.index(name):], name])}",
+                node.name.span,
+            )
+        self._open.append(name)
+        term = self.expression(node.value, Context(slot)).labelled(name)
+        self._open.pop()
+        self._lets[key] = term
+        return term
+
+    def _quantity(self, name: str, span: Span, context: Context) -> Term:
+        quantity = QUANTITIES[name]
+        if name == "loss" and context.slot != "reduce":
+            return self._fail("loss-outside-reduce", "`loss` is known in `reduce` alone", span)
+        if name == "A" and context.slot in BEFORE_ADVANTAGE:
+            return self._fail("no-advantage-yet", f"`A` is not known yet where `{context.slot}` is computed", span)
+        axis = self.advantage_axis if name == "A" else quantity.axis
+        if name == "reward" and context.slot == "advantage":
+            name = "shaped_reward"
+        if quantity.kind is Kind.PROB:
+            log_prob = Term("input", (), axis, Kind.LOG_PROB, quantity.live, span, (("name", name),))
+            return Term("exp", (log_prob,), axis, Kind.PROB, quantity.live, span, label=name)
+        return Term("input", (), axis, quantity.kind, quantity.live, span, (("name", name),), label=name)
+
+    def _dotted(self, node: tree.Name) -> Term:
+        head, last = node.path[0], node.path[-1]
+        hint = f"the language has no methods: write {last}({head})" if last in PRIMITIVES else "names in expressions have no dots"
+        return self._fail("no-methods", f"`{node.text}` is not a value", node.span, hint)
+
+    def _unknown(self, name: str, span: Span, context: Context) -> Term:
+        if name in ("inf", "nan"):
+            return self._fail("infinite-literal", f"`{name}` is not a number to compute with", span, "it may stand in an interval: in (0, inf)")
+        if name in self.functions or name in PRIMITIVES:
+            return self._fail("missing-arguments", f"`{name}` is a function", span, f"give it arguments: {name}(…)")
+        if name in SCOPES:
+            return self._fail("scope-as-value", f"`{name}` is a scope, not a value", span, f"scopes stand in reductions: mean(x, {name})")
+        if name in SLOTS:
+            return self._fail("unknown-name", f"`{name}` is a slot, not a value", span)
+        known = [*self.names.params, *self.names.lets, *self.names.inputs, *QUANTITIES, *context.locals]
+        return self._fail("unknown-name", f"nothing is named `{name}`", span, did_you_mean(name, known))
+
+    @property
+    def functions(self) -> Mapping[str, tree.Def]:
+        """Every `def` in sight, the spec's own and the library's."""
+        return self.names.defs
+
+    # ---- calls
+
+    def _call(
+        self,
+        function: tree.Name,
+        piped: Term | None,
+        arguments: list[tuple[str | None, tree.Expression, Span]],
+        span: Span,
+        context: Context,
+    ) -> Term:
+        if len(function.path) > 1:
+            return self._dotted(function)
+        name = function.path[0]
+        if name in self.functions:
+            return self._inline(self.functions[name], piped, arguments, span, context)
+        if name in PRIMITIVES:
+            return self._primitive(name, function.span, piped, arguments, span, context)
+        known = [*self.functions, *PRIMITIVES]
+        if name in self.names.lets or name in self.names.params or name in QUANTITIES:
+            return self._fail("not-a-function", f"`{name}` is a value, not a function", function.span)
+        what = "stage" if piped is not None else "function"
+        return self._fail("unknown-function", f"no {what} is named `{name}`", function.span, did_you_mean(name, known))
+
+    def _value(self, node: tree.Expression, context: Context) -> Value:
+        if isinstance(node, tree.Name) and len(node.path) == 1:
+            local = context.locals.get(node.path[0])
+            if isinstance(local, Scope):
+                return local
+            if node.path[0] in SCOPES:
+                return SCOPES[node.path[0]]
+        return self.expression(node, context)
+
+    def _inline(
+        self,
+        definition: tree.Def,
+        piped: Term | None,
+        arguments: list[tuple[str | None, tree.Expression, Span]],
+        span: Span,
+        context: Context,
+    ) -> Term:
+        name = definition.name.text
+        if name in context.calls or len(context.calls) > MAX_CALL_DEPTH:
+            return self._fail("recursive-def", f"`{name}` calls itself: {' → '.join([*context.calls, name])}", definition.name.span)
+        self.read.add(name)
+        parameters = [p.name.text for p in definition.parameters]
+        bound: dict[str, Value] = {}
+        positional: list[Value] = [] if piped is None else [piped]
+        failed = False
+        for keyword, node, place in arguments:
+            value = self._value(node, context)
+            if keyword is None:
+                positional.append(value)
+            elif keyword not in parameters:
+                self._fail("unknown-argument", f"`{name}` has no argument `{keyword}`", place, did_you_mean(keyword, parameters))
+                failed = True
+            elif keyword in bound:
+                self._fail("repeated-argument", f"`{keyword}` is given twice", place)
+                failed = True
+            else:
+                bound[keyword] = value
+        if len(positional) > len(parameters):
+            return self._fail("too-many-arguments", f"`{name}` takes {len(parameters)} arguments, not {len(positional)}", span, signature(definition))
+        for parameter, value in zip(parameters, positional, strict=False):
+            if parameter in bound:
+                return self._fail("repeated-argument", f"`{parameter}` is given twice", span, signature(definition))
+            bound[parameter] = value
+        outer = replace(context, locals={}, it=None, calls=(*context.calls, name))
+        for declared in definition.parameters:
+            if declared.name.text in bound:
+                continue
+            if declared.default is None:
+                if not failed:
+                    self._fail("missing-argument", f"`{name}` needs `{declared.name.text}`", span, signature(definition))
+                failed = True
+            else:
+                bound[declared.name.text] = self._value(declared.default, outer)
+        if failed or any(isinstance(v, Term) and rules.poisoned(v) for v in bound.values()):
+            return rules.poison(span)
+        before = len(self.report.diagnostics)
+        result = self.expression(definition.body, replace(outer, locals=bound))
+        self._blame_the_call(before, definition, span)
+        return replace(result, span=span) if result.op not in ("input", "param") else result
+
+    def _blame_the_call(self, before: int, definition: tree.Def, span: Span) -> None:
+        """A type error inside a library def is the caller's: show the call first, the library line second."""
+        own = span.source
+        for index in range(before, len(self.report.diagnostics)):
+            found = self.report.diagnostics[index]
+            if found.span.source is not own:
+                inside = (found.span, f"inside `{definition.name.text}`")
+                related = found.related or (inside,)
+                self.report.diagnostics[index] = replace(found, span=span, related=related)
+
+    def _primitive(
+        self,
+        name: str,
+        place: Span,
+        piped: Term | None,
+        arguments: list[tuple[str | None, tree.Expression, Span]],
+        span: Span,
+        context: Context,
+    ) -> Term:
+        positional: list[Value] = [] if piped is None else [piped]
+        keywords: dict[str, Term] = {}
+        for keyword, node, where in arguments:
+            if keyword is None:
+                positional.append(self._value(node, context))
+            elif name == "quantile" and keyword in ("of", "empty"):
+                keywords[keyword] = self._empty_value(node, context) if keyword == "empty" else self.expression(node, context)
+            else:
+                return self._fail("unknown-argument", f"`{name}` has no argument `{keyword}`", where)
+        if any(isinstance(v, Term) and rules.poisoned(v) for v in [*positional, *keywords.values()]):
+            return rules.poison(span)
+        scoped = [v for v in positional if isinstance(v, Scope)]
+        if name in REDUCTIONS or (name in ("min", "max") and scoped):
+            return self._reduction(name, positional, keywords, span)
+        terms = [v for v in positional if isinstance(v, Term)]
+        if scoped:
+            return self._fail("scope-as-value", f"`{name}` takes values, not a scope", span)
+        if name in ELEMENTWISE:
+            wanted = ELEMENTWISE[name][0]
+            if len(terms) != wanted:
+                return self._fail("wrong-arguments", f"`{name}` takes {wanted} argument{'s' * (wanted > 1)}, not {len(terms)}", span)
+            return rules.arithmetic(self.report, name, terms, span)
+        if len(terms) != 1:
+            return self._fail("wrong-arguments", f"`{name}` takes 1 argument, not {len(terms)}", span)
+        return rules.special(self.report, name, terms[0], span)
+
+    def _empty_value(self, node: tree.Expression, context: Context) -> Term:
+        match node:
+            case tree.Name(path=("inf",)):
+                return constant(float("inf"), node.span)
+            case tree.Negate(operand=tree.Name(path=("inf",))):
+                return constant(float("-inf"), node.span)
+        return self.expression(node, context)
+
+    def _reduction(self, name: str, positional: list[Value], keywords: dict[str, Term], span: Span) -> Term:
+        values = [v for v in positional if isinstance(v, Term)]
+        scopes = [v for v in positional if isinstance(v, Scope)]
+        forms = {"quantile": "quantile(x, q, scope, of = …, empty = …)", "kth": "kth(x, scope, k)"}
+        form = forms.get(name, f"{name}(x, scope)")
+        wanted = 2 if name in ("quantile", "kth") else 1
+        if len(scopes) != 1 or len(values) != wanted:
+            known = ", ".join(SCOPES)
+            return self._fail("missing-scope", f"`{name}` needs to know within what", span, f"write {form}; scopes: {known}")
+        return rules.reduction(self.report, name, values, scopes[0], keywords, span)
+
+    # ---- conditions
+
+    def _condition(self, node: tree.Compare | tree.Not | tree.Logical | tree.Choose, context: Context) -> Term:
+        match node:
+            case tree.Compare():
+                operands = [self.expression(operand, context) for operand in node.operands]
+                pairs = [
+                    rules.compare(self.report, operator, left, right, node.span)
+                    for operator, left, right in zip(node.operators, operands, operands[1:], strict=False)
+                ]
+                return rules.logical(self.report, "and", pairs, node.span)
+            case tree.Not():
+                return rules.logical(self.report, "not", [self.expression(node.operand, context)], node.span)
+            case tree.Logical():
+                operands = [self.expression(operand, context) for operand in node.operands]
+                return rules.logical(self.report, node.operator, operands, node.span)
+            case tree.Choose():
+                condition = self.expression(node.condition, context)
+                then = self.expression(node.then, context)
+                otherwise = self.expression(node.otherwise, context)
+                return rules.choose(self.report, condition, then, otherwise, node.span)
+
+    def _least(self, node: tree.Least, context: Context) -> Term:
+        bounds = [self.expression(part, context) for part in (node.low, node.high, node.step)]
+        if any(rules.poisoned(bound) for bound in bounds):
+            return rules.poison(node.span)
+        numbers = [static_value(bound) for bound in bounds]
+        if any(number is None for number in numbers):
+            return self._fail("not-static", "the range of `least` must be numbers and parameters", node.span)
+        low, high, step = (number for number in numbers if number is not None)
+        if step <= 0:
+            return self._fail("bad-step", f"the step of `least` must be above 0, not {step:g}", node.step.span)
+        count = int((high - low) / step + 1e-9) + 1
+        if count > MAX_CANDIDATES:
+            return self._fail("too-many-candidates", f"`least` would try {count} values; {MAX_CANDIDATES} are allowed", node.span)
+        result = self.expression(node.otherwise, context)
+        for index in reversed(range(count)):
+            candidate = constant(low + index * step, node.span)
+            inner = replace(context, locals={**context.locals, node.name: candidate})
+            condition = self.expression(node.condition, inner)
+            result = rules.choose(self.report, condition, candidate, result, node.span)
+        return result
+
+    def _fail(self, code: str, message: str, span: Span, hint: str = "") -> Term:
+        self.report.error(code, message, span, hint)
+        return rules.poison(span)
+
+
+def signature(definition: tree.Def) -> str:
+    """How a def is called."""
+    from maspo_dsl.language.formatter import format_expression
+
+    parts = [
+        p.name.text if p.default is None else f"{p.name.text} = {format_expression(p.default)}"
+        for p in definition.parameters
+    ]
+    return f"it is called {definition.name.text}({', '.join(parts)})"

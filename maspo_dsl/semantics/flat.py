@@ -1,0 +1,69 @@
+"""A flat spec: every statement that holds after inheritance and edits, each knowing whether it was inherited."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from maspo_dsl.language import tree
+from maspo_dsl.language.source import Span
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter: its default as written, and what holds for it."""
+
+    name: tree.Identifier
+    default: tree.Expression
+    domain: tree.Domain | None
+    bind: tree.Identifier | None
+    doc: str | None
+    inherited: bool = False
+
+    @property
+    def span(self) -> Span:
+        """Where it is declared."""
+        return self.name.span
+
+
+Named: TypeAlias = tree.Part | tree.Rule
+
+
+@dataclass(frozen=True)
+class Flat:
+    """An objective as one file would say it. Dictionaries keep the order of declaration."""
+
+    header: tree.Header
+    params: dict[str, Parameter] = field(default_factory=dict)
+    inputs: dict[str, tree.Input] = field(default_factory=dict)
+    defs: dict[str, tree.Def] = field(default_factory=dict)
+    lets: dict[str, tree.Let] = field(default_factory=dict)
+    slots: dict[str, tree.Slot] = field(default_factory=dict)
+    parts: dict[tuple[str, str], Named] = field(default_factory=dict)
+    variants: dict[str, tree.Variant] = field(default_factory=dict)
+    sweeps: dict[str, tree.Sweep] = field(default_factory=dict)
+    allows: dict[str, tree.Allow] = field(default_factory=dict)
+    inherited: frozenset[tuple[str, str]] = frozenset()
+    lineage: tuple[str, ...] = ()
+
+    def as_base(self, header: tree.Header) -> Flat:
+        """The start of an objective that extends this one: all is inherited; variants and sweeps stay behind."""
+        everything = {("param", name) for name in self.params}
+        everything |= {("let", name) for name in self.lets} | {("def", name) for name in self.defs}
+        everything |= {("input", name) for name in self.inputs} | {("slot", name) for name in self.slots}
+        everything |= {("part", f"{kind}.{name}") for kind, name in self.parts}
+        return replace(
+            self,
+            header=header,
+            params=dict(self.params),
+            inputs=dict(self.inputs),
+            defs=dict(self.defs),
+            lets=dict(self.lets),
+            slots=dict(self.slots),
+            parts=dict(self.parts),
+            variants={},
+            sweeps={},
+            allows=dict(self.allows),
+            inherited=frozenset(everything),
+            lineage=(*self.lineage, self.header.name.text),
+        )

@@ -1,0 +1,201 @@
+"""One file laid over the flat spec of its base: declarations replace, edits edit, from top to bottom."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from maspo_dsl.language import tree
+from maspo_dsl.language.diagnostics import did_you_mean
+from maspo_dsl.language.source import Span
+from maspo_dsl.semantics import edits
+from maspo_dsl.semantics.flat import Flat, Parameter
+from maspo_dsl.semantics.report import Report
+from maspo_dsl.semantics.vocabulary import (
+    PARTS,
+    PRIMITIVES,
+    QUANTITIES,
+    RUN_CONSTANTS,
+    SCOPES,
+    SLOTS,
+    WARNINGS,
+)
+
+
+class Layer:
+    """Applies the statements of one file, or of one variant, to a flat spec."""
+
+    def __init__(self, flat: Flat, library: dict[str, tree.Def], report: Report) -> None:
+        self.flat = flat
+        self.library = library
+        self.report = report
+        self.seen: dict[tuple[str, str], Span] = {}
+
+    def apply(self, statements: tuple[tree.Statement, ...]) -> Flat:
+        """The flat spec with all statements applied."""
+        for statement in statements:
+            self._apply(statement)
+        self._refuse_two_meanings()
+        return self.flat
+
+    def _apply(self, statement: tree.Statement) -> None:
+        match statement:
+            case tree.Param():
+                self._param(statement)
+            case tree.Let(name=name):
+                if self._declare("let", name):
+                    self.flat.lets[name.text] = statement
+            case tree.Def(name=name):
+                if self._declare("def", name) and self._sound(statement):
+                    self.flat.defs[name.text] = statement
+            case tree.Input():
+                self._input(statement)
+            case tree.Slot():
+                self._slot(statement)
+            case tree.Part() | tree.Rule():
+                self._part(statement)
+            case tree.Drop(targets=targets):
+                for target in targets:
+                    edits.drop(self.flat, target, self.report)
+            case tree.Insert():
+                edits.insert(self.flat, statement, self.report)
+            case tree.Swap():
+                edits.swap(self.flat, statement, self.report)
+            case tree.Variant(name=name):
+                if self._once(("variant", name.text), name.span, f"variant `{name.text}`"):
+                    self.flat.variants[name.text] = statement
+            case tree.Sweep(name=name):
+                if self._once(("sweep", name.text), name.span, f"sweep of `{name.text}`"):
+                    self.flat.sweeps[name.text] = statement
+            case tree.Allow(code=code):
+                self._allow(statement, code)
+
+    # ---- declarations
+
+    def _declare(self, family: str, name: tree.Identifier) -> bool:
+        """Whether a name may be declared: once a file, and not a word of the language."""
+        if not self._once((family, name.text), name.span, f"`{name.text}`"):
+            return False
+        if taken := self._reserved(name.text, family):
+            self.report.error("shadowed-name", f"`{name.text}` is already {taken}", name.span, "choose another name")
+            return False
+        self.flat = replace(self.flat, inherited=self.flat.inherited - {(family, name.text)})
+        return True
+
+    def _reserved(self, name: str, family: str) -> str:
+        """What a word means in every spec, empty if nothing."""
+        if name in QUANTITIES:
+            return f"a quantity: {QUANTITIES[name].doc}"
+        if name in SCOPES:
+            return "a scope"
+        if name in SLOTS and family != "param":
+            return "a slot"
+        if name in PRIMITIVES and family == "def":
+            return f"a primitive: {PRIMITIVES[name]}"
+        if name in self.library and family == "def":
+            return f"a `def` of the library ({self.library[name].span.source.name})"
+        return ""
+
+    def _refuse_two_meanings(self) -> None:
+        """A name declared here may not mean a parameter, a `let` and an input at once."""
+        values = {"let": self.flat.lets, "param": self.flat.params, "input": self.flat.inputs}
+        for (family, name), span in self.seen.items():
+            if family not in values:
+                continue
+            for other in values:
+                if other != family and name in values[other] and self.seen.get((other, name), span).start <= span.start:
+                    hint = "choose another name"
+                    self.report.error("shadowed-name", f"`{name}` is already the name of a `{other}`", span, hint)
+
+    def _once(self, key: tuple[str, str], span: Span, what: str) -> bool:
+        if key in self.seen:
+            first = ((self.seen[key], "first here"),)
+            self.report.error("defined-twice", f"{what} is defined twice in one file", span, related=first)
+            return False
+        self.seen[key] = span
+        return True
+
+    def _param(self, statement: tree.Param) -> None:
+        if statement.bind is not None and statement.bind.text not in RUN_CONSTANTS:
+            hint = did_you_mean(statement.bind.text, RUN_CONSTANTS)
+            self.report.error("unknown-run-constant", f"a run has no `{statement.bind.text}`", statement.bind.span, hint)
+        for binding in statement.bindings:
+            name = binding.name
+            if not self._declare("param", name):
+                continue
+            before = self.flat.params.get(name.text)
+            self.flat.params[name.text] = Parameter(
+                name,
+                binding.value,
+                statement.domain or (before.domain if before else None),
+                statement.bind or (before.bind if before and statement.domain is None else None),
+                statement.doc or (before.doc if before else None),
+            )
+
+    def _input(self, statement: tree.Input) -> None:
+        if statement.axis.text not in ("token", "sequence"):
+            hint = did_you_mean(statement.axis.text, ["token", "sequence"])
+            self.report.error("unknown-axis", f"an input is of axis token or sequence, not `{statement.axis.text}`", statement.axis.span, hint)
+        elif self._declare("input", statement.name):
+            self.flat.inputs[statement.name.text] = statement
+
+    def _sound(self, definition: tree.Def) -> bool:
+        """Whether the parameters of a def are distinct and hide no word of the language."""
+        seen: set[str] = set()
+        for parameter in definition.parameters:
+            name = parameter.name
+            meaning = "given twice" if name.text in seen else self._reserved(name.text, "parameter")
+            if meaning:
+                self.report.error("shadowed-name", f"parameter `{name.text}` is {meaning}", name.span, "choose another name")
+                return False
+            seen.add(name.text)
+        return True
+
+    # ---- slots, parts, rules
+
+    def _slot(self, statement: tree.Slot) -> None:
+        word = statement.slot.text
+        if word not in SLOTS:
+            self._unknown_word(statement.slot, " = …")
+        elif self._once(("slot", word), statement.slot.span, f"`{word}`"):
+            self.flat = replace(self.flat, inherited=self.flat.inherited - {("slot", word)})
+            self.flat.slots[word] = statement
+
+    def _part(self, statement: tree.Part | tree.Rule) -> None:
+        word, name = statement.slot.text, statement.name.text
+        form = "part" if isinstance(statement, tree.Part) else "rule"
+        if word not in PARTS:
+            self._unknown_word(statement.slot, " name = …" if form == "part" else " name where …")
+        elif PARTS[word].form != form:
+            wanted = f"{word} {name} where …" if form == "part" else f"{word} {name} = …"
+            self.report.error("wrong-form", f"`{word}` is written differently", statement.span, f"write {wanted}")
+        elif self._once(("part", f"{word}.{name}"), statement.name.span, f"`{word} {name}`"):
+            self.flat = replace(self.flat, inherited=self.flat.inherited - {("part", f"{word}.{name}")})
+            self.flat.parts[word, name] = statement
+
+    def _unknown_word(self, word: tree.Identifier, form: str) -> None:
+        if word.text in PARTS or word.text in SLOTS:
+            kind = PARTS.get(word.text) or SLOTS[word.text]
+            forms = {"slot": f"{word.text} = …", "part": f"{word.text} name = …", "rule": f"{word.text} name where …"}
+            self.report.error("wrong-form", f"`{word.text}` is written differently", word.span, f"write {forms[kind.form]}")
+            return
+        if glued := self._glued(word.text):
+            self.report.error("unknown-statement", f"no statement begins with `{word.text}`", word.span, f"did you mean `{glued}`?")
+            return
+        known = [*SLOTS, *PARTS, "param", "let", "def", "input", "drop", "before", "after", "swap", "variant", "sweep", "allow"]
+        hint = did_you_mean(word.text, known)
+        if form == " = …" and not hint.startswith("did you mean"):
+            hint = f"to name a value write: let {word.text} = …"
+        self.report.error("unknown-statement", f"no statement begins with `{word.text}`", word.span, hint)
+
+    @staticmethod
+    def _glued(word: str) -> str:
+        for keyword in ("param", "let", "def", "drop", "swap", "sweep"):
+            if word.startswith(keyword) and len(word) > len(keyword):
+                return f"{keyword} {word[len(keyword) :]}"
+        return ""
+
+    def _allow(self, statement: tree.Allow, code: tree.Identifier) -> None:
+        if code.text not in WARNINGS:
+            self.report.error("unknown-warning", f"no warning is named `{code.text}`", code.span, did_you_mean(code.text, WARNINGS))
+        elif self._once(("allow", code.text), code.span, f"`allow {code.text}`"):
+            self.flat.allows[code.text] = statement

@@ -1,0 +1,71 @@
+"""A resolved objective: edits applied, parameters bound, library calls inlined, types known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from maspo_dsl.language import tree
+from maspo_dsl.language.diagnostics import Diagnostic
+from maspo_dsl.language.source import Source
+from maspo_dsl.semantics import canonical
+from maspo_dsl.semantics.assemble import Parts
+from maspo_dsl.semantics.binding import BoundParameter
+from maspo_dsl.semantics.flat import Flat
+from maspo_dsl.semantics.library import library_definitions
+
+
+@dataclass(frozen=True)
+class ResolvedObjective:
+    """What a spec says, checked; nothing numeric has happened.
+
+    `lineage` are the objectives it extends, the nearest last. `warnings` are those not acknowledged by `allow`.
+    """
+
+    source: Source
+    flat: Flat
+    parameters: Mapping[str, BoundParameter]
+    parts: Parts
+    read: frozenset[str]
+    warnings: tuple[Diagnostic, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.flat.header.name.text
+
+    @property
+    def doc(self) -> str:
+        """Its one-line meaning."""
+        return self.flat.header.doc or ""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Papers and implementations it was written from."""
+        return self.flat.header.sources
+
+    @property
+    def lineage(self) -> tuple[str, ...]:
+        """The objectives it extends, the nearest last."""
+        return self.flat.lineage
+
+    @property
+    def params(self) -> dict[str, float]:
+        """Values of the parameters that are read."""
+        return {name: bound.value for name, bound in self.parameters.items() if name in self.read}
+
+    @cached_property
+    def text(self) -> str:
+        """The objective as one flat file with every value bound."""
+        return canonical.flat_text(self.flat, self.parameters, self.read)
+
+    @cached_property
+    def hash(self) -> str:
+        """Hash of what is computed, whatever it is called."""
+        return canonical.objective_hash(self.flat, self.parameters, self.read, library_definitions())
+
+    @property
+    def tree(self) -> tree.ObjectiveTree:
+        """The flat objective as a tree."""
+        return canonical.flat_tree(self.flat, self.parameters, self.read)

@@ -1,0 +1,45 @@
+"""A collector of diagnostics, so that every mistake of a spec is reported at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from maspo_dsl.language.diagnostics import Diagnostic, SpecError
+from maspo_dsl.language.source import Span
+
+
+class Report:
+    """Errors and warnings found so far."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic] = ()) -> None:
+        self.diagnostics: list[Diagnostic] = list(diagnostics)
+
+    def error(
+        self,
+        code: str,
+        message: str,
+        span: Span,
+        hint: str = "",
+        label: str = "",
+        related: tuple[tuple[Span, str], ...] = (),
+    ) -> None:
+        """Note a mistake; the same one at the same place is noted once."""
+        found = Diagnostic(code, message, span, hint, label, "error", related)
+        if found not in self.diagnostics:
+            self.diagnostics.append(found)
+
+    @property
+    def failed(self) -> bool:
+        """Whether any error was noted."""
+        return any(found.severity == "error" for found in self.diagnostics)
+
+    def raise_errors(self) -> None:
+        """Raise SpecError if any error was noted, in the order of the source."""
+        errors = [found for found in self.diagnostics if found.severity == "error"]
+        if errors:
+            raise SpecError(in_source_order(errors))
+
+
+def in_source_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Sorted by file, then place."""
+    return sorted(diagnostics, key=lambda found: (found.file, found.span.start, found.code))

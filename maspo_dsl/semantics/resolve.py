@@ -1,0 +1,196 @@
+"""Text to objective: inheritance, edits, values, types; every mistake of every file at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from maspo_dsl.language import tree
+from maspo_dsl.language.diagnostics import Diagnostic, SpecError, did_you_mean
+from maspo_dsl.language.parser import parse_objective_partial
+from maspo_dsl.language.reading import read_source
+from maspo_dsl.language.source import Source, Span
+from maspo_dsl.semantics.assemble import assemble
+from maspo_dsl.semantics.binding import bind
+from maspo_dsl.semantics.flat import Flat
+from maspo_dsl.semantics.layering import Layer
+from maspo_dsl.semantics.library import library_definitions, shipped_names, shipped_source
+from maspo_dsl.semantics.lints import lint
+from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.report import Report, in_source_order
+from maspo_dsl.semantics.unread import report_unread
+
+MAX_LINEAGE = 50
+
+
+def find_source(spec: str | Path) -> tuple[Source, Path | None]:
+    """The text that a shipped name or a path means, and its folder when it is a file.
+
+    Raises SpecError: no such objective (with the nearest name), no such file, not a text.
+    """
+    text = str(spec)
+    is_path = isinstance(spec, Path) or "/" in text or text.endswith(".obj") or Path(text).is_file()
+    if not is_path and text in shipped_names():
+        return shipped_source(text), None
+    if is_path:
+        path = Path(text)
+        return read_source(path), path.parent
+    span = Span(Source("<command line>", text), 0, len(text))
+    message = f"no objective is named `{text}`, and there is no such file"
+    raise SpecError([Diagnostic("unknown-objective", message, span, did_you_mean(text, shipped_names()))])
+
+
+def resolve(
+    source: Source,
+    folder: Path | None = None,
+    *,
+    params: Mapping[str, object] | None = None,
+    run: Mapping[str, float] | None = None,
+    variant: str | None = None,
+) -> ResolvedObjective:
+    """The objective that a text defines, with `params` set and `run` constants bound.
+
+    `extends` looks in `folder`, then among the shipped. `variant` applies one of the spec's own variants.
+    Raises SpecError with every mistake.
+    """
+    objective, report = _attempt(source, folder, params or {}, run or {}, variant)
+    report.raise_errors()
+    assert objective is not None
+    return objective
+
+
+def diagnose(source: Source, folder: Path | None = None) -> list[Diagnostic]:
+    """Every error and warning of a text, its variants and sweeps included, in source order."""
+    _, report = _attempt(source, folder, {}, {}, None)
+    return in_source_order(report.diagnostics)
+
+
+def _attempt(
+    source: Source, folder: Path | None, params: Mapping[str, object], run: Mapping[str, float], variant: str | None
+) -> tuple[ResolvedObjective | None, Report]:
+    report = Report()
+    flat = _flatten(source, folder, report, ())
+    if flat is None:
+        return None, report
+    if variant is not None:
+        flat = _apply_variant(flat, variant, report)
+    objective = _complete(source, flat, params, run, report)
+    if objective is not None and variant is None:
+        _check_variants(objective, report)
+        _check_sweeps(objective, report)
+    return objective, report
+
+
+def _complete(
+    source: Source, flat: Flat, params: Mapping[str, object], run: Mapping[str, float], report: Report
+) -> ResolvedObjective | None:
+    bound = bind(flat, params, run, report)
+    parts, read = assemble(flat, bound, library_definitions(), report)
+    read = _with_defaults(flat, read)
+    report_unread(flat, read, params, report)
+    if parts is None or report.failed:
+        return None
+    objective = ResolvedObjective(source, flat, bound, parts, read)
+    found = lint(objective)
+    report.diagnostics.extend(found)
+    return replace(objective, warnings=tuple(found))
+
+
+def _with_defaults(flat: Flat, read: frozenset[str]) -> frozenset[str]:
+    """A parameter is read, too, when the default of one that is read names it."""
+    grown = set(read)
+    for _ in flat.params:
+        for name in list(grown):
+            if name in flat.params:
+                grown |= {n for n in flat.params if n in names_in(flat.params[name].default)}
+    return frozenset(grown)
+
+
+def names_in(node: tree.Expression) -> set[str]:
+    """Names in the arithmetic of a parameter's value."""
+    match node:
+        case tree.Name(path=(name,)):
+            return {name}
+        case tree.Arithmetic():
+            return names_in(node.left) | names_in(node.right)
+        case tree.Negate():
+            return names_in(node.operand)
+        case _:
+            return set()
+
+
+# ---- inheritance
+
+
+def _flatten(source: Source, folder: Path | None, report: Report, above: tuple[str, ...]) -> Flat | None:
+    """The flat spec of a text laid over that of its base; None when there is nothing to go on with."""
+    objective, mistakes = parse_objective_partial(source)
+    report.diagnostics.extend(mistakes)
+    if objective is None:
+        return None
+    header = objective.header
+    if header.extends is None:
+        flat: Flat | None = Flat(header)
+    else:
+        flat = _base(header.extends, source, folder, report, above)
+        flat = None if flat is None else flat.as_base(header)
+    if flat is None:
+        return None
+    return Layer(flat, library_definitions(), report).apply(objective.statements)
+
+
+def _base(
+    name: tree.Identifier, source: Source, folder: Path | None, report: Report, above: tuple[str, ...]
+) -> Flat | None:
+    here = (*above, source.name)
+    beside = folder / f"{name.text}.obj" if folder is not None else None
+    if beside is not None and beside.is_file() and str(beside) not in here and len(here) < MAX_LINEAGE:
+        return _flatten(read_source(beside), folder, report, here)
+    if beside is not None and str(beside) in here and name.text not in shipped_names():
+        chain = " → ".join(Path(step).stem for step in (*here[here.index(str(beside)) :], str(beside)))
+        report.error("cyclic-extends", f"`{name.text}` extends itself: {chain}", name.span)
+        return None
+    if name.text not in shipped_names():
+        candidates = [p.stem for p in folder.glob("*.obj")] if folder is not None else []
+        hint = did_you_mean(name.text, [*candidates, *shipped_names()])
+        report.error("unknown-base", f"no objective is named `{name.text}`", name.span, hint)
+        return None
+    return _flatten(shipped_source(name.text), None, report, here)
+
+
+# ---- variants and sweeps
+
+
+def _apply_variant(flat: Flat, variant: str, report: Report) -> Flat:
+    header = flat.header
+    if variant not in flat.variants:
+        hint = did_you_mean(variant, flat.variants) if flat.variants else "it has no variants"
+        report.error("unknown-variant", f"`{header.name.text}` has no variant `{variant}`", header.name.span, hint)
+        return flat
+    statement = flat.variants[variant]
+    name = tree.Identifier(f"{header.name.text}_{variant}", statement.name.span)
+    base = flat.as_base(replace(header, name=name))
+    return Layer(base, library_definitions(), report).apply(statement.edits)
+
+
+def _check_variants(objective: ResolvedObjective, report: Report) -> None:
+    for name in objective.flat.variants:
+        inner = Report()
+        flat = _apply_variant(objective.flat, name, inner)
+        bound = bind(flat, {}, {}, inner)
+        _, read = assemble(flat, bound, library_definitions(), inner)
+        report_unread(flat, _with_defaults(flat, read), {}, inner)
+        report.diagnostics.extend(found for found in inner.diagnostics if found not in report.diagnostics)
+
+
+def _check_sweeps(objective: ResolvedObjective, report: Report) -> None:
+    for name, statement in objective.flat.sweeps.items():
+        if name not in objective.flat.params:
+            hint = did_you_mean(name, objective.flat.params)
+            report.error("unknown-param", f"no parameter is named `{name}`", statement.name.span, hint)
+            continue
+        declared = objective.flat.params[name]
+        for value in statement.values:
+            trial = replace(objective.flat, params={**objective.flat.params, name: replace(declared, default=value, bind=None)})
+            bind(trial, {}, {}, report)

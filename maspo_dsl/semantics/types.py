@@ -1,0 +1,54 @@
+"""Types of the language: an axis, a kind, and whether gradient flows."""
+
+from __future__ import annotations
+
+from enum import Enum, IntEnum
+
+
+class Axis(IntEnum):
+    """How many values there are; a coarser axis broadcasts to a finer one, going back is a reduction."""
+
+    SCALAR = 0
+    GROUP = 1
+    SEQUENCE = 2
+    TOKEN = 3
+
+    @property
+    def word(self) -> str:
+        """The axis as error messages say it."""
+        return self.name.lower()
+
+
+class Kind(Enum):
+    """What a value means; it decides how the compiler computes with it."""
+
+    REAL = "real"
+    BOOL = "bool"
+    PROB = "probability"
+    LOG_PROB = "log-prob"
+    RATIO = "ratio"
+    LOG_RATIO = "log-ratio"
+
+
+LOGARITHMIC = frozenset({Kind.LOG_PROB, Kind.LOG_RATIO})
+
+
+class Scope(Enum):
+    """Within what a reduction reduces."""
+
+    SEQUENCE = "sequence"
+    GROUP = "group"
+    MICRO = "micro"
+    WINDOW = "window"
+    ROLLOUT_BATCH = "rollout_batch"
+
+    @property
+    def axis(self) -> Axis:
+        """The axis of what a reduction within this scope returns."""
+        match self:
+            case Scope.SEQUENCE:
+                return Axis.SEQUENCE
+            case Scope.GROUP:
+                return Axis.GROUP
+            case _:
+                return Axis.SCALAR

@@ -1,0 +1,35 @@
+"""Names that nothing reads: one's own is a mistake, an inherited one just vanishes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from maspo_dsl.semantics.binding import number_text, setting_span
+from maspo_dsl.semantics.flat import Flat
+from maspo_dsl.semantics.report import Report
+
+
+def report_unread(flat: Flat, read: frozenset[str], params: Mapping[str, object], report: Report) -> None:
+    """Report every own declaration that nothing reads, and every value set for a parameter that vanished.
+
+    After other mistakes a name may only seem unread, because the place that reads it was not understood; then
+    nothing is said of it.
+    """
+    if report.failed:
+        return
+    declared = {
+        "param": {name: parameter.span for name, parameter in flat.params.items()},
+        "let": {name: let.name.span for name, let in flat.lets.items()},
+        "def": {name: definition.name.span for name, definition in flat.defs.items()},
+        "input": {name: given.name.span for name, given in flat.inputs.items()},
+    }
+    for family, names in declared.items():
+        for name, span in names.items():
+            if name not in read and (family, name) not in flat.inherited:
+                hint = "drop the line, or use the name"
+                report.error("unread-name", f"nothing reads the {family} `{name}`", span, hint)
+    for name, value in params.items():
+        if name in flat.params and name not in read:
+            message = f"{flat.header.name.text} does not read its inherited parameter `{name}`"
+            shown = number_text(value) if isinstance(value, float) else value
+            report.error("unread-name", message, setting_span(name, shown), "it has no effect here")

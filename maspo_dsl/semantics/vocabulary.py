@@ -1,0 +1,132 @@
+"""The closed lists of the language: slots, quantities, primitives, warnings. None of them names a method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from maspo_dsl.semantics.types import Axis, Kind, Scope
+
+# The largest |log-ratio| of a quotient of policies: exp(20) is 4.9e8, safe to square in float32.
+LOG_RATIO_BOUND = 20.0
+# The largest exponent of any other `exp`: exp(80) is 5.5e34, below float32's 3.4e38.
+EXPONENT_BOUND = 80.0
+
+
+@dataclass(frozen=True)
+class SlotKind:
+    """One kind of statement that fills a slot.
+
+    `form` is `slot` (one value, no name), `part` (named value) or `rule` (named condition); `axes` are allowed;
+    `neutral` says in words what an absent or dropped one means, None when it must be given.
+    """
+
+    form: Literal["slot", "part", "rule"]
+    axes: frozenset[Axis]
+    neutral: str | None
+    doc: str
+
+
+_ROWS = frozenset({Axis.SCALAR, Axis.GROUP, Axis.SEQUENCE})
+_TOKENS = frozenset({Axis.SCALAR, Axis.GROUP, Axis.SEQUENCE, Axis.TOKEN})
+_SCALAR = frozenset({Axis.SCALAR})
+
+SLOTS: dict[str, SlotKind] = {
+    "advantage": SlotKind("slot", _TOKENS, None, "how much better an answer, or a token, was than expected"),
+    "ratio": SlotKind("slot", frozenset({Axis.SEQUENCE, Axis.TOKEN}), None, "what multiplies the advantage"),
+    "reduce": SlotKind("slot", _SCALAR, None, "from the loss of every token to one number"),
+    "prompt": SlotKind("slot", _ROWS, "every prompt alike", "score of a prompt, for its selection"),
+    "step": SlotKind("slot", _SCALAR, "1", "scale of this optimizer step"),
+}
+
+PARTS: dict[str, SlotKind] = {
+    "reward": SlotKind("part", _ROWS, "0", "added to the task's own reward"),
+    "weight": SlotKind("part", _TOKENS, "1", "multiplies the policy term, without gradient"),
+    "penalty": SlotKind("part", _TOKENS, "0", "added to the loss"),
+    "bonus": SlotKind("part", _TOKENS, "0", "subtracted from the loss"),
+    "keep": SlotKind("rule", _ROWS, "keep all", "which answers of a rollout are trained on"),
+    "mute": SlotKind("rule", _TOKENS, "none", "removes the policy term; the token still counts"),
+    "exclude": SlotKind("rule", _TOKENS, "none", "removes the token, from denominators too"),
+}
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A name that the batch, the run or the rollout gives; `tensor` is the batch key it reads."""
+
+    axis: Axis
+    kind: Kind
+    tensor: str | None
+    live: bool
+    doc: str
+
+
+QUANTITIES: dict[str, Quantity] = {
+    "policy": Quantity(Axis.TOKEN, Kind.PROB, "logp", True, "probability of the sampled token, being trained"),
+    "old": Quantity(Axis.TOKEN, Kind.PROB, "logp_old", False, "the policy at rollout time, recomputed"),
+    "rollout": Quantity(Axis.TOKEN, Kind.PROB, "logp_rollout", False, "the sampler's own probability"),
+    "reference": Quantity(Axis.TOKEN, Kind.PROB, "logp_ref", False, "the frozen reference policy"),
+    "reward": Quantity(Axis.SEQUENCE, Kind.REAL, "reward", False, "the task's reward of an answer"),
+    "correct": Quantity(Axis.SEQUENCE, Kind.BOOL, "correct", False, "reward > 0, unless the batch says"),
+    "truncated": Quantity(Axis.SEQUENCE, Kind.BOOL, "truncated", False, "the answer hit the generation limit"),
+    "reward_greedy": Quantity(Axis.SEQUENCE, Kind.REAL, "reward_greedy", False, "reward of the greedy answer"),
+    "length": Quantity(Axis.SEQUENCE, Kind.REAL, None, False, "trained tokens of an answer"),
+    "value": Quantity(Axis.TOKEN, Kind.REAL, "value", False, "a critic's value, for GAE"),
+    "A": Quantity(Axis.SEQUENCE, Kind.REAL, None, False, "the advantage"),
+    "loss": Quantity(Axis.TOKEN, Kind.REAL, None, True, "the loss of every token; in `reduce` alone"),
+}
+
+POLICIES = frozenset({"policy", "old", "rollout", "reference"})
+
+# What a run can bind a parameter to (`param … bind NAME`), with its meaning.
+RUN_CONSTANTS: dict[str, str] = {
+    "generation_limit": "the most new tokens a run samples for an answer",
+    "group_size": "answers a run samples for a prompt",
+}
+
+SCOPES: dict[str, Scope] = {scope.value: scope for scope in Scope}
+
+# Word -> (number of arguments, meaning). Arguments and result share an axis.
+ELEMENTWISE: dict[str, tuple[int, str]] = {
+    "exp": (1, "e to the power x"),
+    "log": (1, "natural logarithm"),
+    "sqrt": (1, "square root"),
+    "abs": (1, "absolute value"),
+    "sigmoid": (1, "1 / (1 + exp(-x))"),
+    "tanh": (1, "hyperbolic tangent"),
+    "erf": (1, "error function"),
+    "atan": (1, "arc tangent"),
+    "min": (2, "the smaller of two; with a scope: the smallest within it"),
+    "max": (2, "the larger of two; with a scope: the largest within it"),
+}
+
+# Word -> meaning; the scope is an argument.
+REDUCTIONS: dict[str, str] = {
+    "sum": "sum within a scope",
+    "count": "how many values of that axis there are within a scope",
+    "quantile": "the q-quantile within a scope of the values where `of` holds, `empty` if there are none",
+    "kth": "the k-th largest within a scope, counted from 1",
+    "rank": "1 for the largest within a scope; ties go to the earlier row",
+}
+
+SPECIAL: dict[str, str] = {
+    "detach": "the same value without gradient",
+    "entropy": "entropy(policy): of the policy's distribution, in nats",
+    "per_token": "one value for each token of the sequence",
+}
+
+PRIMITIVES: dict[str, str] = {
+    **{name: doc for name, (_, doc) in ELEMENTWISE.items()},
+    **REDUCTIONS,
+    **SPECIAL,
+}
+
+# Every warning that `check` can give, with the reason it exists; `allow CODE "why"` acknowledges one.
+WARNINGS: dict[str, str] = {
+    "micro-scope": "a reduction within `micro` changes with the size of the micro-batch, so the objective does too",
+    "k1-in-loss": "the gradient of log(policy / reference) is zero on average: as a loss it does nothing but add noise",
+    "cap-below-one": "a cap below 1 also shrinks the update of on-policy tokens",
+    "live-gate": "a gate with gradient can push far tokens the wrong way; detach it",
+    "dead-part": "a part that has no effect at these parameter values",
+    "unused-allow": "an `allow` for a warning that is not given",
+}
