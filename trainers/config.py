@@ -137,7 +137,7 @@ class RunConfig(_Block):
             )
         if self.rollout.prompts < self.trainer.devices:
             raise ValueError(
-                f"rollout.prompts={self.rollout.prompts} is too few for trainer.devices={self.trainer.devices}"
+                f"rollout.prompts={self.rollout.prompts}: too few for trainer.devices={self.trainer.devices}"
             )
         return self
 
@@ -145,8 +145,8 @@ class RunConfig(_Block):
 def read_config(overrides: Sequence[str]) -> RunConfig:
     """The configuration that `key=value` overrides describe.
 
-    With `resume=RUN` the rest comes from `RUN/config.yaml`, and only what has not shaped the run's past may be
-    given again. Raises ConfigError that names every mistake at once.
+    With `resume=RUN` the rest comes from `RUN/config.yaml`, and only what has not shaped the run's past may
+    be given again. Raises ConfigError that names every mistake at once.
     """
     values, mistakes = read_overrides(overrides, known_keys())
     if values.get("resume") is not None:

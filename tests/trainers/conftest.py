@@ -1,0 +1,140 @@
+"""Stand-ins for the trainer's surroundings: a PPO-clip loss, a model of one table, a task of one character."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+
+import maspo_dsl
+import pytest
+import torch
+from maspo_dsl.trainers.policies import Policy
+from maspo_dsl.trainers.tasks import Example
+from torch import nn
+
+
+@dataclass(frozen=True)
+class ClipObjective:
+    """What the trainer reads of an objective."""
+
+    name: str = "clip"
+    hash: str = "a" * 64
+    source_text: str = "objective clip\n"
+    inputs: frozenset[str] = frozenset({"logp", "logp_old", "mask", "reward", "group"})
+    keeps: bool = False
+    params: dict = field(default_factory=dict)
+    sign: float = 1.0
+
+
+class ClipLoss(nn.Module):
+    """PPO's clip, mean over the window's tokens; advantages centred in a group."""
+
+    def __init__(self, objective=None):
+        super().__init__()
+        self.objective = objective or ClipObjective()
+        self.advantage_calls = 0
+
+    def forward(self, batch, denominators=None):
+        denominators = denominators or self.window([batch])
+        advantage = batch["advantage"][:, None]
+        ratio = (batch["logp"] - batch["logp_old"]).exp()
+        gain = torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage)
+        mask = batch["mask"]
+        loss = -self.objective.sign * torch.where(mask, gain, 0.0).sum() / denominators["tokens"].clamp(min=1)
+        count = mask.sum()
+        sums = {
+            "loss": (loss * denominators["tokens"], count),
+            "ratio_mean": (torch.where(mask, ratio, 0.0).sum(), count),
+        }
+        sums["entropy"] = (torch.where(mask, batch["entropy"], 0.0).sum(), count)
+        metrics = {name: total / count.clamp(min=1) for name, (total, count) in sums.items()}
+        metrics["ratio_max"] = torch.where(mask, ratio, 0.0).max()
+        return SimpleNamespace(loss=loss, metrics=metrics, metric_sums=sums)
+
+    def window(self, micro_batches):
+        return {"tokens": sum(batch["mask"].sum() for batch in micro_batches).float()}
+
+    def advantage(self, batch):
+        self.advantage_calls += 1
+        mean = torch.zeros_like(batch["reward"])
+        for group in batch["group"].unique():
+            rows = batch["group"] == group
+            mean[rows] = batch["reward"][rows].mean()
+        return batch["reward"] - mean
+
+    def keep(self, batch):
+        kept = torch.zeros_like(batch["truncated"])
+        for group in batch["group"].unique():
+            rows = batch["group"] == group
+            kept[rows] = batch["reward"][rows].unique().numel() > 1
+        return kept
+
+
+class TableModel(nn.Module):
+    """A bigram model: the next token's logits are a row of a table."""
+
+    def __init__(self, vocabulary=6, seed=0):
+        super().__init__()
+        self.config = SimpleNamespace(vocab_size=vocabulary, max_position_embeddings=64)
+        self.table = nn.Parameter(
+            torch.randn(vocabulary, vocabulary, generator=torch.Generator().manual_seed(seed))
+        )
+
+    def forward(self, input_ids, attention_mask=None, **options):
+        return SimpleNamespace(logits=self.table[input_ids])
+
+
+class Digits:
+    """Tokens 2 to 5 are the characters 2 to 5."""
+
+    pad_id, eos_ids = 0, (1,)
+
+    def encode(self, prompt):
+        return [int(character) for character in prompt]
+
+    def decode(self, ids):
+        return "".join(str(token) for token in ids)
+
+
+class RepeatTask:
+    """Say the prompt's character: the reward is the share of it in the answer."""
+
+    name, fingerprint = "repeat", "repeat"
+
+    @staticmethod
+    def reward(prompts, completions, **columns):
+        return [completion.count(prompt) / 4 for prompt, completion in zip(prompts, completions, strict=True)]
+
+    def train(self, seed) -> Iterator[Example]:
+        generator = torch.Generator().manual_seed(seed)
+        while True:
+            yield Example(str(int(torch.randint(2, 6, (1,), generator=generator))), {"answer": "x"})
+
+    def held_out(self, count):
+        return [Example(str(digit), {"answer": "x"}) for digit in range(2, 6)][:count]
+
+
+@pytest.fixture
+def parts():
+    """Constructors of the stand-ins."""
+    return SimpleNamespace(
+        objective=ClipObjective,
+        loss=ClipLoss,
+        model=TableModel,
+        task=RepeatTask,
+        policy=lambda seed=0: Policy(TableModel(seed=seed), Digits(), "table"),
+    )
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """`train` with stand-ins for the objective's compiler, the policy and the task; returns what may be exchanged."""
+    chosen = SimpleNamespace(objective=ClipObjective(), task=RepeatTask())
+    load = lambda source, params=None, run=None: replace(chosen.objective, params=dict(params or {}))
+    monkeypatch.setattr(maspo_dsl, "load", load, raising=False)
+    monkeypatch.setattr(maspo_dsl, "compile", lambda objective, backend: ClipLoss(objective), raising=False)
+    monkeypatch.setattr("maspo_dsl.trainers.run.build_task", lambda name, **options: chosen.task)
+    monkeypatch.setattr(
+        "maspo_dsl.trainers.run.build_policy",
+        lambda model, task, seed, cache: Policy(TableModel(), Digits(), "table"),
+    )
+    return chosen

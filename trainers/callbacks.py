@@ -1,0 +1,154 @@
+"""What happens around the updates: the records of a run, its checkpoints, and its graceful end."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType, TracebackType
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from .checkpoint import save_checkpoint
+from .metrics import Records, Row, Sums
+from .module import PolicyTrainer
+from .progress import Progress
+from .ranks import world_size
+from .rollout_data import RolloutData
+
+SAMPLES_A_STEP = 4
+
+
+class Recorder(Callback):
+    """Writes a row of metrics and some answers for each logged step, and shows the row.
+
+    Row 0 holds the state before training: the reward of the first rollout and the held-out reward. Row k
+    holds the held-out reward after step k, the reward of the rollout that step k trained on, and the
+    metrics of its updates.
+
+    Args:
+        data: makes the rollouts.
+        open_records: makes the run folder. Called once the first rollout has been sampled and scored, so
+            that a run which cannot start leaves nothing behind.
+        evaluate: the held-out reward of the present policy, or None.
+        progress: shows the rows.
+    """
+
+    def __init__(
+        self,
+        data: RolloutData,
+        open_records: Callable[[], Records],
+        evaluate: Callable[[], float | None],
+        progress: Progress,
+    ) -> None:
+        """Keep the parts; nothing is written yet."""
+        self.data, self.progress = data, progress
+        self._open_records, self._evaluate = open_records, evaluate
+        self.records: Records | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the run folder and write row 0, unless the run goes on."""
+        assert isinstance(pl_module, PolicyTrainer)
+        started = self.data.steps_done
+        greedy = self._evaluate() if not started and self.data.config.trainer.eval_every else None
+        reward = self._measured(Sums())["reward"]
+        if trainer.is_global_zero:
+            self.records = self._open_records()
+        self.progress.start(started)
+        if not started:
+            self._record({"step": 0, "reward": reward, "eval/greedy": greedy})
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the row of the step that ends, and let the data move on."""
+        assert isinstance(pl_module, PolicyTrainer)
+        config, step, sampled = self.data.config.trainer, self.data.steps_done + 1, self.data.sampled
+        assert sampled is not None
+        seconds = time.perf_counter() - sampled.started
+        last = step == config.max_steps
+        evaluates = config.eval_every and (last or step % config.eval_every == 0)
+        greedy = self._evaluate() if evaluates else None
+        if pl_module.logs_this_step() or evaluates:
+            timing = {"tokens_per_second": sampled.tokens * world_size() / seconds, "seconds": seconds}
+            updates = {"updates": pl_module.sums.updates}
+            means = self._measured(pl_module.sums)
+            self._record({"step": step, **means, "eval/greedy": greedy, **updates, **timing})
+            self._record_samples(step)
+        self.data.finish_step()
+
+    def _measured(self, sums: Sums) -> dict[str, float]:
+        """The metrics of a step with the facts of its rollout, over all ranks."""
+        assert self.data.sampled is not None
+        self.data.sampled.add_to(sums)
+        return sums.means()
+
+    def _record(self, row: Row) -> None:
+        if self.records is not None:
+            self.records.add(row)
+            self.progress.show(row)
+
+    def _record_samples(self, step: int) -> None:
+        """Write a few answers, spread over the rollout."""
+        assert self.data.sampled is not None
+        rows = self.data.sampled.rows
+        for index in range(0, len(rows), max(1, -(-len(rows) // SAMPLES_A_STEP))):
+            if self.records is not None:
+                self.records.add_sample(
+                    {
+                        "step": step,
+                        "prompt": rows.prompts[index],
+                        "completion": rows.texts[index],
+                        "reward": float(rows.batch["reward"][index]),
+                        "truncated": bool(rows.batch["truncated"][index]),
+                    }
+                )
+
+
+class Checkpoints(Callback):
+    """Saves every so many steps, at the last, and when the run is asked to stop; stops it then."""
+
+    def __init__(self, data: RolloutData, run: Path, interrupt: Interrupt) -> None:
+        """Keep the parts."""
+        self.data, self.run, self.interrupt = data, run, interrupt
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save if it is time; runs after the Recorder, so that a checkpoint's rows are written before it."""
+        step, config = self.data.steps_done, self.data.config.trainer
+        stops = trainer.strategy.reduce_boolean_decision(self.interrupt.requested, all=False)
+        if stops or step == config.max_steps or step % config.checkpoint_every == 0:
+            save_checkpoint(trainer, self.run, step)
+        if stops:
+            trainer.should_stop = True
+
+
+class Interrupt:
+    """Turns the first Ctrl-C into a request to stop after the present step; the second stops at once.
+
+    Does nothing outside the main thread, where Python allows no signal handlers.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        """Nothing has been requested."""
+        self.requested = False
+        self._say = say
+        self._before: signal.Handlers | int | Callable[[int, FrameType | None], object] | None = None
+
+    def __enter__(self) -> Interrupt:
+        """Take over Ctrl-C."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give Ctrl-C back."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._before)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        self._say("stopping after this step; Ctrl-C again stops now and loses it")

@@ -1,0 +1,154 @@
+"""Metrics of a step, gathered from micro-batches, windows and ranks, and the run folder's files of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+from torch import Tensor
+
+from .ranks import sum_over_ranks
+
+if TYPE_CHECKING:
+    from maspo_dsl import LossOutput
+
+Row: TypeAlias = "dict[str, float | int | None]"
+
+OBJECTIVE_METRICS = (
+    "loss",
+    "policy_loss",
+    "kl",
+    "entropy",
+    "ratio_mean",
+    "ratio_max",
+    "gated_pos",
+    "gated_neg",
+    "mass_pos",
+    "mass_neg",
+    "zero_signal_groups",
+    "ess",
+    "clamped",
+    "nonfinite",
+)
+# What the clock decides, and so the only columns in which two runs with one seed differ.
+TIMING = ("tokens_per_second", "seconds")
+COLUMNS = (
+    "step",
+    "reward",
+    "eval/greedy",
+    *OBJECTIVE_METRICS,
+    "learning_rate",
+    "grad_norm",
+    "updates",
+    "length",
+    "truncated",
+    "kept",
+    "resamples",
+    *TIMING,
+)
+
+
+class Sums:
+    """Sums and counts of a step's metrics, which add over micro-batches, windows and ranks."""
+
+    def __init__(self) -> None:
+        """Nothing has been counted."""
+        self.updates = 0
+        self._pairs: dict[str, Tensor] = {}
+        self._largest: dict[str, Tensor] = {}
+        self._noted: dict[str, list[float]] = {}
+
+    def add(self, output: LossOutput) -> None:
+        """Take in one micro-batch. A metric that has no (sum, count) is a maximum."""
+        sums = output.metric_sums
+        for name, (total, count) in sums.items():
+            self.add_sum(name, total, count)
+        for name, value in output.metrics.items():
+            if name not in sums:
+                self._largest[name] = torch.maximum(self._largest.get(name, value.detach()), value.detach())
+
+    def add_sum(self, name: str, total: Tensor | float, count: Tensor | float) -> None:
+        """Take in a sum and how many it is over."""
+        pair = torch.stack([torch.as_tensor(value).detach().double() for value in (total, count)])
+        self._pairs[name] = self._pairs[name] + pair if name in self._pairs else pair
+
+    def note(self, name: str, value: float) -> None:
+        """Take in one number of an update."""
+        self._noted.setdefault(name, []).append(value)
+
+    def means(self) -> dict[str, float]:
+        """The step's metrics; one that counted nothing is absent."""
+        pairs = sum_over_ranks(self._pairs)
+        means = {name: float(pair[0] / pair[1]) for name, pair in pairs.items() if float(pair[1]) > 0}
+        means |= {name: float(value) for name, value in self._largest.items()}
+        return means | {name: sum(noted) / len(noted) for name, noted in self._noted.items()}
+
+
+class Records:
+    """A run folder's metrics.csv, metrics.jsonl and samples.jsonl, written as the rows come.
+
+    Opening drops what was recorded after step `steps_done`: a resumed run makes those steps again.
+    """
+
+    def __init__(self, folder: Path, steps_done: int = -1) -> None:
+        """Open the files of an existing folder."""
+        self._csv, self._jsonl = folder / "metrics.csv", folder / "metrics.jsonl"
+        self._samples = folder / "samples.jsonl"
+        self.rows: list[Row] = [row for row in read_rows(folder) if int(row["step"] or 0) <= steps_done]
+        kept = _csv_lines(self._csv)[: len(self.rows)]
+        self._csv.write_text("\n".join([",".join(COLUMNS), *kept]) + "\n", encoding="utf-8")
+        _write_lines(self._jsonl, self.rows)
+        samples = _read_lines(self._samples)
+        _write_lines(self._samples, [each for each in samples if int(each["step"] or 0) <= steps_done])
+
+    def add(self, row: Row) -> None:
+        """Append a row of metrics."""
+        self.rows.append(row)
+        with self._csv.open("a", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerow([_cell(row.get(name)) for name in COLUMNS])
+        _append_line(self._jsonl, row)
+
+    def add_sample(self, sample: Mapping[str, object]) -> None:
+        """Append a sampled answer."""
+        _append_line(self._samples, sample)
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """The rows of a run folder's metrics.jsonl, without one that was cut off; none without such a file."""
+    return _read_lines(folder / "metrics.jsonl")
+
+
+def _cell(value: float | int | None) -> str:
+    """A value of metrics.csv; empty where there is none."""
+    return "" if value is None else f"{value:.7g}" if isinstance(value, float) else str(value)
+
+
+def _csv_lines(path: Path) -> list[str]:
+    """The lines of a csv file below its header."""
+    return path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
+
+
+def _read_lines(path: Path) -> list[dict[str, float | int | None]]:
+    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+    # The last line has no end if the run was killed while writing it.
+    return [json.loads(line) for line in lines[:-1] if line]
+
+
+def _write_lines(path: Path, rows: list[Row]) -> None:
+    path.write_text("".join(_json(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def _append_line(path: Path, row: Mapping[str, object]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(_json(row) + "\n")
+
+
+def _json(row: Mapping[str, object]) -> str:
+    """A row as JSON, which has no word for NaN and infinity: they become null."""
+    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+    return json.dumps(finite, ensure_ascii=False)

@@ -1,0 +1,163 @@
+"""The Lightning module: one optimizer update from one window of micro-batches.
+
+Optimisation is manual, because the denominators of an objective belong to the window: Lightning's own
+accumulation averages over micro-batches, which weighs tokens by the company they keep. Here the window's
+denominators are counted first, over all micro-batches and ranks, and the parts' gradients add up to the
+window's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.strategies import ParallelStrategy
+from torch import Tensor, nn
+
+import maspo_dsl
+
+from .config import TrainerConfig
+from .generation import token_logp
+from .metrics import Sums
+from .ranks import sum_over_ranks, world_size
+from .rows import Part, Window
+
+if TYPE_CHECKING:
+    from maspo_dsl import LossOutput, ObjectiveLoss
+
+
+class PolicyTrainer(LightningModule):
+    """Updates a policy with an objective; a training batch is one window.
+
+    Args:
+        model: causal language model, trained in place.
+        loss: the compiled objective.
+        objective_hash: stands in checkpoints, so that no other objective goes on with them.
+        config: learning rate, its warm-up, clipping.
+        temperature: of the rollouts.
+        live_entropy: whether the objective reads the entropy of the present policy, with its gradient.
+        say: prints a line.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: ObjectiveLoss,
+        objective_hash: str,
+        config: TrainerConfig,
+        *,
+        temperature: float = 1.0,
+        live_entropy: bool = False,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        """Keep the parts; the model is not copied."""
+        super().__init__()
+        self.automatic_optimization = False
+        self.model, self.loss, self.config = model, loss, config
+        self.temperature, self.live_entropy, self.say = temperature, live_entropy, say
+        self.objective_hash = objective_hash
+        self.sums = Sums()
+        self._window_reads_policy = False
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW without weight decay: a policy is not pulled towards zero while it learns."""
+        return torch.optim.AdamW(self.model.parameters(), lr=self.config.learning_rate, weight_decay=0.0)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Name the objective."""
+        checkpoint["objective"] = self.objective_hash
+
+    def on_train_epoch_start(self) -> None:
+        """Begin a step. The model never leaves evaluation mode: dropout would make another policy of it."""
+        self.model.eval()
+        self.sums = Sums()
+
+    def training_step(self, window: Window, index: int) -> None:
+        """One optimizer update, or none for an empty window."""
+        if not window:
+            return
+        optimizer = self.optimizers()
+        assert not isinstance(optimizer, list)
+        rate = learning_rate(self.config, self.current_epoch, index)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad()
+        denominators = self.denominators(window)
+        for number, part in enumerate(window):
+            with self._local_until(last=number == len(window) - 1):
+                output = self.loss(self.with_policy(part), denominators=denominators)
+                self._backward(output)
+            if self.logs_this_step():
+                self.sums.add(output)
+        norm = clip_gradient(self.model, self.config.gradient_clip)
+        self.sums.note("grad_norm", norm)
+        self.sums.note("learning_rate", rate)
+        if not math.isfinite(norm):
+            self.say(f"step {self.current_epoch + 1}: the gradient's norm is {norm}; this update is left out")
+            return
+        optimizer.step()
+        self.sums.updates += 1
+
+    def logs_this_step(self) -> bool:
+        """Whether this step's metrics are wanted."""
+        step = self.current_epoch + 1
+        return step % self.config.log_every == 0 or step == self.config.max_steps
+
+    def denominators(self, window: Window) -> dict[str, Tensor]:
+        """The window's denominators, over all micro-batches and ranks.
+
+        Objectives whose denominators depend on the present policy need its log-probs first; which ones do is
+        known from what the loss says it lacks.
+        """
+        if not self._window_reads_policy:
+            try:
+                return sum_over_ranks(self.loss.window([_loss_batch(part) for part in window]))
+            except maspo_dsl.BatchError:
+                self._window_reads_policy = True
+        with torch.no_grad():
+            return sum_over_ranks(self.loss.window([self.with_policy(part) for part in window]))
+
+    def with_policy(self, part: Part) -> dict[str, Tensor]:
+        """A micro-batch as the loss reads it, with the present policy's log-probs."""
+        logp, entropy = token_logp(
+            self.model,
+            part["tokens"],
+            part["attention"],
+            part["mask"].shape[1],
+            temperature=self.temperature,
+            entropy=self.live_entropy,
+        )
+        batch = {**_loss_batch(part), "logp": logp}
+        return batch if entropy is None else {**batch, "entropy": entropy}
+
+    def _backward(self, output: LossOutput) -> None:
+        """Add a part's gradient; the factor undoes the mean that strategies with several ranks take."""
+        self.manual_backward(output.loss * world_size())
+
+    def _local_until(self, *, last: bool) -> contextlib.AbstractContextManager[None]:
+        """Gradients stay on their rank until the last part of a window."""
+        strategy = self.trainer.strategy
+        if last or not isinstance(strategy, ParallelStrategy):
+            return contextlib.nullcontext()
+        return strategy.block_backward_sync()
+
+
+def learning_rate(config: TrainerConfig, step: int, update: int) -> float:
+    """Learning rate of an update of a step, both from 0: linear over the warm-up steps, then constant."""
+    done = step * config.updates_per_rollout + update + 1
+    warmup = config.warmup_steps * config.updates_per_rollout
+    return config.learning_rate * min(1.0, done / warmup if warmup else 1.0)
+
+
+def clip_gradient(model: nn.Module, limit: float | None) -> float:
+    """Scale the gradient down to the norm `limit`; returns its norm before that."""
+    norm = nn.utils.clip_grad_norm_(model.parameters(), math.inf if limit is None else limit)
+    return float(norm)
+
+
+def _loss_batch(part: Part) -> dict[str, Tensor]:
+    return {name: value for name, value in part.items() if name not in ("tokens", "attention")}

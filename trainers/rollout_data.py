@@ -1,0 +1,270 @@
+"""Rollouts as training data: each step samples answers, scores them, and cuts them into optimizer windows.
+
+Whatever is fixed for a step is computed here, once, on the whole rollout: the log-probs of the old policy,
+those of the reference, the objective's `keep` rule and its advantages. An update sees only its share of the
+rollout.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor, nn
+
+from .config import RunConfig
+from .generation import generate, token_logp
+from .metrics import Sums
+from .policies import Policy
+from .ranks import least_over_ranks, of_all_ranks, rank, rows_of_all_ranks
+from .rewards import RewardFunction, score
+from .rows import Rows, Window, choose, cut, join, micro_batch
+from .streams import Streams
+from .tasks import Example, Task
+
+if TYPE_CHECKING:
+    from maspo_dsl import Objective, ObjectiveLoss
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What sampling gave for a step on this rank.
+
+    `rows` are those of the first prompts, before any was dropped or refilled; `answers` and `tokens` count
+    all that were sampled, `kept` those that are trained on; `started` is the clock at the beginning of the
+    step.
+    """
+
+    rows: Rows
+    answers: int
+    tokens: int
+    kept: int
+    resamples: int
+    started: float
+
+    def add_to(self, sums: Sums) -> None:
+        """Put the step's facts beside its metrics."""
+        batch = self.rows.batch
+        sums.add_sum("reward", batch["reward"].sum(), len(self.rows))
+        sums.add_sum("length", batch["mask"].sum(), len(self.rows))
+        sums.add_sum("truncated", batch["truncated"].sum(), len(self.rows))
+        sums.add_sum("kept", self.kept, self.answers)
+        sums.add_sum("resamples", self.resamples, 1)
+
+
+class RolloutData(LightningDataModule):
+    """One rollout an epoch, as windows: lists of micro-batches for one optimizer update each.
+
+    An epoch of Lightning is a step of ours. `finish_step` moves on to the next; until then, iterating again
+    gives the same windows, because Lightning asks more than once where it resumes.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        task: Task,
+        reward: RewardFunction,
+        objective: Objective,
+        loss: ObjectiveLoss,
+        config: RunConfig,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        """Keep the parts; copies the policy if the objective reads a reference."""
+        super().__init__()
+        self.policy, self.task, self.reward = policy, task, reward
+        self.objective, self.loss, self.config, self.say = objective, loss, config, say
+        self.reference = _frozen_copy(policy.model) if "logp_ref" in objective.inputs else None
+        self.steps_done = 0
+        self.sampled: Sampled | None = None
+        self._windows: list[Window] | None = None
+        self._streams: Streams | None = None
+        self._said: set[str] = set()
+
+    @property
+    def streams(self) -> Streams:
+        """This rank's random streams; opened late, because a process learns its rank when training starts."""
+        if self._streams is None:
+            self._streams = Streams(self.task, self.config.seed + 1_000_003 * rank())
+        return self._streams
+
+    def train_dataloader(self) -> RolloutData:
+        """Itself: every pass over it is one step."""
+        return self
+
+    def __iter__(self) -> Iterator[Window]:
+        """The windows of the present step; one empty window if there is nothing to learn from."""
+        if self._windows is None:
+            self._windows = self._make_windows()
+        yield from self._windows or [[]]
+
+    def finish_step(self) -> None:
+        """Drop the present rollout; the next iteration makes a new one."""
+        self.steps_done += 1
+        self._windows = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where every rank's random streams stand; exact between steps."""
+        return {
+            "steps_done": self.steps_done,
+            "said": sorted(self._said),
+            "ranks": of_all_ranks(self.streams.state()),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self.steps_done = state["steps_done"]
+        self._said = set(state["said"])
+        self.streams.restore(state["ranks"][rank()])
+
+    def _make_windows(self) -> list[Window]:
+        """Sample this step's rollout and cut it."""
+        rows = self._kept_rows()
+        trainer = self.config.trainer
+        groups = int(torch.unique(rows.batch["group"]).numel()) if bool(rows.batch["mask"].any()) else 0
+        if not groups:
+            reason = (
+                "no answer has a trained token" if len(rows) else "the objective's `keep` rule kept no answer"
+            )
+            self.say(f"step {self.steps_done + 1}: {reason}; no update is made from this rollout")
+        # Every rank must make as many updates as the others, or they wait for each other for ever.
+        windows = least_over_ranks(min(groups, trainer.updates_per_rollout), rows.tokens.device)
+        if not windows:
+            return []
+        rows.batch["advantage"] = self._advantage(rows.batch)
+        cuts = cut(rows.batch["group"], windows, trainer.micro_batches, self.streams.shuffler)
+        return [[micro_batch(rows, part.to(rows.tokens.device)) for part in parts] for parts in cuts]
+
+    def _advantage(self, batch: dict[str, Tensor]) -> Tensor:
+        """Advantages, from the rollout of all ranks, so that statistics over it mean the whole of it."""
+        everything, own = rows_of_all_ranks(batch)
+        advantage: Tensor = self.loss.advantage(everything)[own]
+        return advantage[:, : batch["mask"].shape[1]] if advantage.ndim == 2 else advantage
+
+    def _kept_rows(self) -> Rows:
+        """A rollout; where the objective keeps only some rows, refilled with new prompts until it is full."""
+        started = time.perf_counter()
+        rollout = self.config.rollout
+        wanted = max(1, rollout.prompts // self.config.trainer.devices)
+        first = rows = self._sample(wanted)
+        answers, tokens, resamples = len(rows), int(rows.batch["mask"].sum()), 0
+        if self.objective.keeps:
+            rows = choose(rows, self.loss.keep(rows.batch))
+            while (missing := wanted - _group_count(rows)) > 0 and resamples < rollout.max_resamples:
+                more = self._sample(missing)
+                answers, tokens = answers + len(more), tokens + int(more.batch["mask"].sum())
+                resamples += 1
+                rows = join([rows, choose(more, self.loss.keep(more.batch))])
+            if missing > 0 and len(rows):
+                self._say_once(
+                    "short",
+                    f"step {self.steps_done + 1}: the objective's `keep` rule left {_group_count(rows)} of "
+                    f"{wanted} prompts after {resamples} refills (rollout.max_resamples); training goes on "
+                    "with those. Said once.",
+                )
+        self.sampled = Sampled(first, answers, tokens, len(rows), resamples, started)
+        self._warn_without_signal(first.batch["reward"])
+        return rows
+
+    def _sample(self, count: int) -> Rows:
+        """Answers to the next `count` prompts, scored, with the log-probs that the objective reads."""
+        first_group, examples = self.streams.draw(count)
+        samples = self.config.rollout.samples
+        each = [example for example in examples for _ in range(samples)]
+        prompts = [example.prompt for example in each]
+        rollout = generate(
+            self.policy,
+            prompts,
+            max_new_tokens=self.config.rollout.max_new_tokens,
+            temperature=self.config.rollout.temperature,
+            generator=self.streams.sampler,
+        )
+        device = rollout.tokens.device
+        group = torch.arange(count, device=device).repeat_interleave(samples)
+        batch = {
+            "mask": rollout.mask,
+            "truncated": rollout.truncated,
+            "reward": torch.tensor(
+                score(self.reward, prompts, rollout.texts, columns_of(each)), device=device
+            ),
+            # Ids that no other rank and no other rollout has.
+            "group": (group + first_group) * self.config.trainer.devices + rank(),
+        }
+        length = rollout.mask.shape[1]
+        batch["logp_old"], batch["entropy"] = self._logp(
+            self.policy.model, rollout.tokens, rollout.attention, length, entropy=True
+        )
+        if self.reference is not None:
+            self.reference.to(device)
+            batch["logp_ref"], _ = self._logp(
+                self.reference, rollout.tokens, rollout.attention, length, entropy=False
+            )
+        if "logp_rollout" in self.objective.inputs:
+            batch["logp_rollout"] = rollout.logp
+        return Rows(rollout.tokens, rollout.attention, batch, prompts, rollout.texts)
+
+    @torch.no_grad()
+    def _logp(
+        self, model: nn.Module, tokens: Tensor, attention: Tensor, length: int, *, entropy: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probs and entropies [N, T] without gradient."""
+        temperature = self.config.rollout.temperature
+        logp, entropies = token_logp(
+            model, tokens, attention, length, temperature=temperature, entropy=entropy
+        )
+        return logp, entropies if entropies is not None else logp
+
+    def _warn_without_signal(self, reward: Tensor) -> None:
+        """Say it when a rollout's rewards are all the same."""
+        if len(reward) > 1 and bool((reward == reward[0]).all()):
+            self._say_once(
+                "flat",
+                f"step {self.steps_done + 1}: all {len(reward)} rewards are {float(reward[0]):g}, so a "
+                "relative advantage has no signal; an easier task or more samples may help. Said once.",
+            )
+
+    def _say_once(self, name: str, text: str) -> None:
+        if name not in self._said:
+            self._said.add(name)
+            self.say(text)
+
+
+def greedy_reward(
+    policy: Policy, examples: Sequence[Example], reward: RewardFunction, config: RunConfig
+) -> float | None:
+    """Mean reward of the likeliest answers; with rewards 0 and 1, the share of right ones.
+
+    None without examples.
+    """
+    if not examples:
+        return None
+    prompts = [example.prompt for example in examples]
+    rollout = generate(
+        policy,
+        prompts,
+        max_new_tokens=config.rollout.max_new_tokens,
+        temperature=config.rollout.temperature,
+        greedy=True,
+        generator=torch.Generator(),
+    )
+    values = score(reward, prompts, rollout.texts, columns_of(examples))
+    return sum(values) / len(values)
+
+
+def columns_of(examples: Sequence[Example]) -> dict[str, list[object]]:
+    """The columns that reward functions read, one list a column; None where an example has no such column."""
+    names = dict.fromkeys(name for example in examples for name in example.columns)
+    return {name: [example.columns.get(name) for example in examples] for name in names}
+
+
+def _group_count(rows: Rows) -> int:
+    return int(torch.unique(rows.batch["group"]).numel())
+
+
+def _frozen_copy(model: nn.Module) -> nn.Module:
+    """The reference policy: the starting policy, which never learns."""
+    return copy.deepcopy(model).requires_grad_(False).eval()
