@@ -61,19 +61,15 @@ class Builder:
         return tuple(built)
 
     def _header(self, parsed: ParseTree) -> tree.Header:
-        name, extends, doc, sources = parsed.children
+        name, extends, doc, sources = cast("list[Parsed]", parsed.children)
+        last = next(token for token in (*reversed(sources.children), doc, extends, name) if token is not None)
         return tree.Header(
             self._identifier(name),
             self._identifier(extends) if extends is not None else None,
             _unquoted(doc),
-            tuple(_text(s) for s in cast("ParseTree", sources).children),
-            self._header_span(parsed),
+            tuple(map(_text, sources.children)),
+            Span(self.source, self._span(parsed).start, self._span(last).end),
         )
-
-    def _header_span(self, parsed: ParseTree) -> Span:
-        """Its rules end with line ends, which are not part of it."""
-        span = self._span(parsed)
-        return Span(self.source, span.start, span.start + len(span.text.rstrip()))
 
     def _statement(self, parsed: ParseTree) -> tree.Statement:
         build = getattr(self, f"_{parsed.data}")
@@ -270,7 +266,7 @@ _WRAPPERS = frozenset({"arguments", "argument", "keyword", "path", "name", "stag
 
 
 def _too_deep(statement: ParseTree) -> ParseTree | None:
-    """The innermost node that is nested too deep, found without recursion. Stages nest: each takes the one before."""
+    """The innermost node that is nested too deep, found without recursion; a stage nests the one before it."""
     height: dict[int, int] = {}
     for node in statement.iter_subtrees():
         below = (height[id(child)] for child in node.children if isinstance(child, LarkTree))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from maspo_dsl.language.layout import Comment, Layout
 from maspo_dsl.language.source import Source, Span
@@ -40,7 +40,7 @@ def with_comments(objective: ObjectiveTree, source: Source, layout: Layout) -> O
 
 
 def with_library_comments(library: LibraryTree, source: Source, layout: Layout) -> LibraryTree:
-    """The same tree with the comments of its text; those around the library's own text go to the first `def`."""
+    """The same tree with the comments of its text; those around the library's text go to the first `def`."""
     attacher = _Attacher(source, layout)
     definitions = tuple(attacher.statement(d) for d in library.definitions)
     return LibraryTree(library.doc, definitions, attacher.closing())
@@ -81,7 +81,7 @@ class _Attacher:
         """The statement with its comments, its stages with theirs."""
         above = self.above(node.span.start)
         if isinstance(node, Variant):
-            return self._variant(node, above)
+            return cast(_Statement, self._variant(node, above))
         hoisted, stages = _distribute(self.text, self.until(node.span.end), _stages(node))
         comments = Comments(above + hoisted, self.beside(node.span.end))
         return replace(_with_stages(node, stages), comments=comments)

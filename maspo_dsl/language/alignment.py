@@ -1,0 +1,92 @@
+"""Columns: consecutive statements of one kind are written like a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+WIDTH = 100
+"""Columns a line may have before a pipe is broken or a column given up."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A piece of a line and the blanks before it; `loose` pieces (texts) may stand beyond the width."""
+
+    text: str
+    gap: int = 1
+    loose: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A statement to be written: its first line in cells, the lines after it, and its comments.
+
+    Rows of one `kind`, one under the other, share their first column; those with as many cells share all.
+    """
+
+    kind: str | None
+    cells: tuple[Cell, ...]
+    below: tuple[str, ...] = ()
+    above: tuple[str | None, ...] = ()
+    beside: str | None = None
+
+    @property
+    def line(self) -> str:
+        """The first line without columns."""
+        return _written(self.cells, {})
+
+    @property
+    def follows_blank(self) -> bool:
+        """Whether a blank line stands before its text, so that it starts a new table."""
+        return None in self.above
+
+
+def aligned(rows: Sequence[Row]) -> list[Row]:
+    """The rows with every table's cells in columns, each row's line now being one cell."""
+    tables: list[list[Row]] = []
+    for row in rows:
+        last = tables[-1][-1] if tables else None
+        if last is None or row.kind is None or row.kind != last.kind or row.follows_blank:
+            tables.append([])
+        tables[-1].append(row)
+    return [row for table in tables for row in _table(table)]
+
+
+def _table(rows: list[Row]) -> Iterable[Row]:
+    if len(rows) == 1:
+        yield replace(rows[0], cells=(Cell(rows[0].line),))
+        return
+    first = max(len(row.cells[0].text) for row in rows)
+    for _, group in groupby(rows, key=lambda row: len(row.cells)):
+        alike = list(group)
+        widths = {0: first} | _widths(alike)
+        if any(_too_wide(row, widths) for row in alike):
+            widths = {0: first}
+        for row in alike:
+            yield replace(row, cells=(Cell(_written(row.cells, widths)),))
+
+
+def _widths(rows: list[Row]) -> dict[int, int]:
+    """The width of each column but the first, counting only rows that go on after it."""
+    widths = {}
+    for column in range(1, len(rows[0].cells) - 1):
+        texts = [r.cells[column].text for r in rows if any(cell.text for cell in r.cells[column + 1 :])]
+        widths[column] = max(map(len, texts), default=0)
+    return widths
+
+
+def _too_wide(row: Row, widths: dict[int, int]) -> bool:
+    firm = tuple(cell for cell in row.cells if not cell.loose)
+    return len(_written(row.cells, widths)) > WIDTH >= len(row.line) or len(_written(firm, widths)) > WIDTH
+
+
+def _written(cells: Sequence[Cell], widths: dict[int, int]) -> str:
+    """One line. An empty cell of a column leaves its place empty; without a column it takes none."""
+    line = ""
+    for column, cell in enumerate(cells):
+        width = widths.get(column, 0)
+        if cell.text or width:
+            line += (" " * cell.gap if line else "") + cell.text.ljust(width)
+    return line.rstrip()
