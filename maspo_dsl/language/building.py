@@ -266,7 +266,7 @@ _WRAPPERS = frozenset({"arguments", "argument", "keyword", "path", "name", "stag
 
 
 def _too_deep(statement: ParseTree) -> ParseTree | None:
-    """The innermost node that is nested too deep, found without recursion; a stage nests the one before it."""
+    """The innermost node that is nested too deep, found without recursion; a stage nests the one before."""
     height: dict[int, int] = {}
     for node in statement.iter_subtrees():
         below = (height[id(child)] for child in node.children if isinstance(child, LarkTree))

@@ -50,7 +50,7 @@ _OPERATORS = {
     "/": (Binds.PRODUCT, Binds.PRODUCT, " / ", Binds.NEGATE),
     "^": (Binds.POWER, Binds.ATOM, "^", Binds.NEGATE),
 }
-"""How tightly a result binds, what the left side must bind, how it is written, what the right side must bind."""
+"""How tightly the result binds, the left side must bind; how it is written; how the right side must bind."""
 
 
 def format_expression(node: Expression, binds: Binds = Binds.PIPE) -> str:
@@ -73,20 +73,19 @@ def _text(node: Expression) -> tuple[str, Binds]:
             return f"-{format_expression(operand, Binds.NEGATE)}", Binds.NEGATE
         case Arithmetic(operator=operator, left=left, right=right):
             own, left_binds, written, right_binds = _OPERATORS[operator]
-            return (
-                f"{format_expression(left, left_binds)}{written}{format_expression(right, right_binds)}",
-                own,
-            )
+            first, second = format_expression(left, left_binds), format_expression(right, right_binds)
+            return f"{first}{written}{second}", own
         case Compare(operands=operands, operators=operators):
-            first, *rest = (format_expression(o, Binds.SUM) for o in operands)
+            head, *rest = (format_expression(o, Binds.SUM) for o in operands)
             compared = (f" {op} {o}" for op, o in zip(operators, rest, strict=True))
-            return first + "".join(compared), Binds.COMPARE
+            return head + "".join(compared), Binds.COMPARE
         case Not(operand=operand):
             return f"not {format_expression(operand, Binds.NOT)}", Binds.NOT
         case Logical(operator="and", operands=operands):
             return _joined(operands, " and ", Binds.NOT), Binds.AND
         case Logical(operands=operands):
-            return _joined(operands, " or ", Binds.AND), Binds.OR
+            # `a and b or c` needs no brackets, but few readers are sure of that
+            return _joined(operands, " or ", Binds.NOT), Binds.OR
         case Choose():
             return _choose(node), Binds.CHOICE
         case Least():

@@ -1,4 +1,4 @@
-"""Trees to canonical text. Formatting is idempotent, and reading the text gives the same tree and comments."""
+"""Trees to canonical text: idempotent, and reading it gives the same tree with the same comments."""
 
 from __future__ import annotations
 

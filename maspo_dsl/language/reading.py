@@ -17,7 +17,10 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
 
 def read_source(path: str | Path) -> Source:
-    """The text of a file. Raises `SpecError`: missing-file, too-large, not-text, wavefront-file, empty-file."""
+    """The text of a file.
+
+    Raises `SpecError` with one of missing-file, too-large, not-text, wavefront-file, empty-file.
+    """
     path = Path(path)
     name = str(path)
     try:

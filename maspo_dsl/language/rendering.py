@@ -80,9 +80,10 @@ def _excerpt(span: Span, label: str, style: str, gutter: int, paint: _Paint, *, 
     """The place, its line and the caret; a file that could not be read has no lines."""
     arrow = "-->" if first else ":::"
     blank = " " * gutter
-    yield f"{blank}{paint('frame', arrow)} {span.source.name}:{span.line}:{span.column}"
-    if not span.source.text:
+    if not span.source.text.strip():
+        yield f"{blank}{paint('frame', arrow)} {span.source.name}"
         return
+    yield f"{blank}{paint('frame', arrow)} {span.source.name}:{span.line}:{span.column}"
     line, caret = _window(span)
     bar = paint("frame", "|")
     yield f"{blank} {bar}"
@@ -99,9 +100,10 @@ def _window(span: Span) -> tuple[str, tuple[str, str]]:
     if _width(before) + _width(marked) + _width(after) > _WINDOW:
         before = before if len(before) <= _WINDOW // 2 else "…" + before[1 - _WINDOW // 2 :]
         room = max(_WINDOW - _width(before), 1)
-        marked = marked if len(marked) <= room else marked[: room - 1] + "…"
-        room = max(room - _width(marked), 0)
-        after = after if len(after) <= room else after[: max(room - 1, 0)] + "…"
+        cut = len(marked) > room
+        marked = marked[: room - 1] + "…" if cut else marked
+        room = max(room - _width(marked), 1)
+        after = "" if cut else after if len(after) <= room else after[: room - 1] + "…"
     line = f"{before}{marked}{after}".rstrip()
     return line, (" " * _width(before), "^" * max(_width(marked), 1))
 
