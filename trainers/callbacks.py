@@ -112,6 +112,10 @@ class Checkpoints(Callback):
         """Keep the parts."""
         self.data, self.run, self.interrupt = data, run, interrupt
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """From now on a stop waits for the end of its step."""
+        self.interrupt.graceful = True
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save if it is time; runs after the Recorder, so that a checkpoint's rows are written before it."""
         step, config = self.data.steps_done, self.data.config.trainer
@@ -123,14 +127,17 @@ class Checkpoints(Callback):
 
 
 class Interrupt:
-    """Turns the first Ctrl-C into a request to stop after the present step; the second stops at once.
+    """Turns the first Ctrl-C of a run into a request to stop after the present step; the second stops at
+    once.
 
-    Does nothing outside the main thread, where Python allows no signal handlers.
+    Before the run has anything to lose, the first stops at once too. Does nothing outside the main thread,
+    where Python allows no signal handlers.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
         """Nothing has been requested."""
         self.requested = False
+        self.graceful = False
         self._say = say
         self._before: signal.Handlers | int | Callable[[int, FrameType | None], object] | None = None
 
@@ -148,7 +155,7 @@ class Interrupt:
             signal.signal(signal.SIGINT, self._before)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self.requested or not self.graceful:
             raise KeyboardInterrupt
         self.requested = True
         self._say("stopping after this step; Ctrl-C again stops now and loses it")

@@ -193,8 +193,8 @@ def _with_saved(values: Tree) -> tuple[Tree, list[str]]:
         return {}, [f"`resume={values['resume']}`: no run is there ({path} does not exist)"]
     try:
         tree = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-        if not isinstance(tree, dict):
-            raise ValueError("it does not hold keys")
+        if not isinstance(tree, dict) or not tree:
+            raise ValueError("it holds no keys")
         saved = flat({str(key): value for key, value in tree.items()})
     except Exception as error:  # a file edited by hand fails in as many ways as YAML has
         return {}, [f"`resume={values['resume']}`: {path} cannot be read ({str(error).splitlines()[0]})"]

@@ -82,6 +82,8 @@ def train(
     with _quiet_lightning(), _seeded(config), Interrupt(progress.say) as interrupt:
         try:
             _fit(config, objective, folder, checkpoint, progress, interrupt)
+        except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
+            progress.say("stopped at once")
         finally:
             progress.stop()
     saved = last_checkpoint(folder)
@@ -126,10 +128,7 @@ def _fit(
         progress,
     )
     trainer = _lightning(config, [recorder, Checkpoints(data, folder, interrupt)])
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
-    except (KeyboardInterrupt, SystemExit):  # Lightning turns a second Ctrl-C into an exit
-        progress.say("stopped at once")
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
 
 
 def choose_backend(config: RunConfig, progress: Progress) -> Literal["inductor", "eager"]:
@@ -157,7 +156,8 @@ def _load(config: RunConfig, source: str | None) -> Objective:
     missing = ", ".join(f"`{name}`" for name in sorted(objective.inputs - PROVIDED))
     if missing:
         raise ConfigError(
-            f"objective `{objective.name}` reads {missing}, which training does not provide; it provides {', '.join(sorted(PROVIDED))}"
+            f"objective `{objective.name}` reads {missing}, which training does not provide; "
+            f"it provides {', '.join(sorted(PROVIDED))}"
         )
     return objective
 

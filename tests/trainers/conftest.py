@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
-import maspo_dsl
 import pytest
 import torch
 from maspo_dsl.trainers.policies import Policy
 from maspo_dsl.trainers.tasks import Example
 from torch import nn
+
+import maspo_dsl
 
 
 @dataclass(frozen=True)

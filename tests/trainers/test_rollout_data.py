@@ -1,0 +1,174 @@
+"""Rollouts: what is computed once, what is dropped, what is said."""
+
+import pytest
+import torch
+from maspo_dsl.trainers.config import ConfigError, read_config
+from maspo_dsl.trainers.rollout_data import RolloutData, columns_of, greedy_reward
+from maspo_dsl.trainers.tasks import Example
+
+SMALL = ["rollout.prompts=8", "rollout.samples=4", "rollout.max_new_tokens=4", "trainer.micro_batches=2"]
+
+
+@pytest.fixture
+def build(parts):
+    """Rollout data of stand-ins, its loss, and the lines it said."""
+
+    def build(*overrides, objective=None, loss=None, reward=None, task=None):
+        objective = objective or parts.objective()
+        loss, said, task = loss or parts.loss(objective), [], task or parts.task()
+        config = read_config([*SMALL, *overrides])
+        reward = reward or task.reward
+        return RolloutData(parts.policy(), task, reward, objective, loss, config, said.append), loss, said
+
+    return build
+
+
+def test_a_step_is_one_rollout_with_one_advantage_call_and_whole_groups(build):
+    data, loss, said = build()
+    windows = list(data)
+    assert len(windows) == 4
+    assert [sum(len(part["reward"]) for part in window) for window in windows] == [8, 8, 8, 8]
+    assert [len(window) for window in windows] == [2, 2, 2, 2]
+    assert loss.advantage_calls == 1
+    groups = [{int(g) for part in window for g in part["group"]} for window in windows]
+    assert len(set.union(*groups)) == sum(map(len, groups)) == 8
+    assert not said
+
+
+def test_iterating_again_gives_the_same_windows_until_the_step_is_finished(build):
+    data, loss, _ = build()
+    first, again = list(data), list(data)
+    assert all(
+        torch.equal(a["tokens"], b["tokens"])
+        for x, y in zip(first, again, strict=True)
+        for a, b in zip(x, y, strict=True)
+    )
+    assert loss.advantage_calls == 1
+    data.finish_step()
+    groups = {int(g) for window in data for part in window for g in part["group"]}
+    assert groups == set(range(8, 16))
+
+
+def test_old_log_probs_are_the_policy_s_and_start_at_ratio_one(build, parts):
+    data, _, _ = build()
+    part = list(data)[0][0]
+    logits = data.policy.model(part["tokens"]).logits.log_softmax(-1)
+    length = part["mask"].shape[1]
+    expected = logits[:, -length - 1 : -1].gather(2, part["tokens"][:, -length:, None])[..., 0]
+    torch.testing.assert_close(part["logp_old"][part["mask"]], expected[part["mask"]].detach())
+    assert not part["logp_old"].requires_grad
+
+
+def test_no_reference_unless_the_objective_reads_one(build, parts):
+    data, _, _ = build()
+    assert data.reference is None
+    assert "logp_ref" not in list(data)[0][0]
+    objective = parts.objective(inputs=parts.objective().inputs | {"logp_ref", "logp_rollout"})
+    data, _, _ = build(objective=objective)
+    part = list(data)[0][0]
+    torch.testing.assert_close(part["logp_ref"], part["logp_old"])
+    torch.testing.assert_close(part["logp_rollout"][part["mask"]], part["logp_old"][part["mask"]])
+    with torch.no_grad():
+        data.policy.model.table += torch.randn_like(data.policy.model.table)
+    data.finish_step()
+    part = list(data)[0][0]
+    assert not torch.allclose(part["logp_ref"], part["logp_old"])
+
+
+def rarely(prompts, completions, **columns):
+    """1 for answers that begin with the prompt: about half of the groups are all 0."""
+    return [float(c.startswith(p)) for p, c in zip(prompts, completions, strict=True)]
+
+
+def test_dynamic_sampling_refills_with_new_prompts(build, parts):
+    data, _, _ = build(objective=parts.objective(keeps=True), reward=rarely)
+    rewards = [part for window in data for part in window]
+    for part in rewards:
+        for group in part["group"].unique():
+            assert part["reward"][part["group"] == group].unique().numel() > 1
+    assert data.sampled.resamples > 0
+    assert data.sampled.answers > 32 == len(data.sampled.rows)
+    assert len({int(g) for part in rewards for g in part["group"]}) <= 8
+    assert data.sampled.kept == sum(len(part["reward"]) for part in rewards)
+
+
+def test_dynamic_sampling_goes_on_with_what_there_is(build, parts):
+    data, _, said = build("rollout.max_resamples=0", objective=parts.objective(keeps=True), reward=rarely)
+    for _ in range(3):
+        assert list(data)
+        data.finish_step()
+    assert len(said) == 1
+    assert "of 8 prompts after 0 refills" in said[0]
+
+
+def test_nothing_kept_is_a_step_without_updates(build, parts):
+    data, _, said = build(
+        "rollout.max_resamples=2",
+        objective=parts.objective(keeps=True),
+        reward=lambda completions, **columns: [1.0] * len(completions),
+    )
+    assert list(data) == [[]]
+    assert any("all 32 rewards are 1" in line for line in said)
+    assert any("kept no answer" in line for line in said)
+    assert data.sampled.resamples == 2
+
+
+def test_a_rollout_without_a_trained_token_is_a_step_without_updates(build, monkeypatch):
+    import maspo_dsl.trainers.rollout_data as module
+
+    def silent(*args, **options):
+        rollout = generate(*args, **options)
+        rollout.mask.fill_(False)
+        return rollout
+
+    generate = module.generate
+    monkeypatch.setattr(module, "generate", silent)
+    data, _, said = build()
+    assert list(data) == [[]]
+    assert any("no answer has a trained token" in line for line in said)
+
+
+def test_equal_rewards_are_said_once(build):
+    data, _, said = build(reward=lambda completions, **columns: [0.5] * len(completions))
+    for _ in range(3):
+        list(data)
+        data.finish_step()
+    assert len([line for line in said if "no signal" in line]) == 1
+
+
+@pytest.mark.parametrize("answer", [None, [1.0], float("nan")])
+def test_a_wrong_reward_is_a_config_error(build, answer):
+    def reward(completions, **columns):
+        return answer if answer is None or isinstance(answer, list) else [answer] * len(completions)
+
+    with pytest.raises(ConfigError, match="reward function"):
+        list(build(reward=reward)[0])
+
+
+def test_the_state_of_the_streams_resumes_exactly(build):
+    data, _, _ = build()
+    for _ in range(2):
+        list(data)
+        data.finish_step()
+    state = data.state_dict()
+    expected = list(data)
+    torch.rand(3)
+    other, _, _ = build()
+    other.load_state_dict(state)
+    assert other.steps_done == 2
+    for window, again in zip(expected, other, strict=True):
+        for part, same in zip(window, again, strict=True):
+            assert all(torch.equal(part[name], same[name]) for name in part)
+
+
+def test_held_out_greedy_reward(parts):
+    config = read_config(SMALL)
+    policy, task = parts.policy(), parts.task()
+    with torch.no_grad():
+        policy.model.table.copy_(10 * torch.eye(6))
+    assert greedy_reward(policy, task.held_out(4), task.reward, config) == 1.0
+    assert greedy_reward(policy, [], task.reward, config) is None
+
+
+def test_columns_of_examples_that_have_different_ones():
+    assert columns_of([Example("a", {"x": 1}), Example("b", {"y": 2})]) == {"x": [1, None], "y": [None, 2]}
