@@ -1,4 +1,4 @@
-"""Stand-ins for the trainer's surroundings: a PPO-clip loss, a model of one table, a task of one character."""
+"""Stand-ins for what surrounds the trainer: a PPO-clip loss, a model of one table, a task of one character."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -128,9 +128,12 @@ def parts():
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """`train` with stand-ins for the objective's compiler, the policy and the task; returns what may be exchanged."""
+    """`train` with stand-ins for the compiler, the policy and the task; returns those a test may exchange."""
     chosen = SimpleNamespace(objective=ClipObjective(), task=RepeatTask())
-    load = lambda source, params=None, run=None: replace(chosen.objective, params=dict(params or {}))
+
+    def load(source, params=None, run=None):
+        return replace(chosen.objective, params=dict(params or {}))
+
     monkeypatch.setattr(maspo_dsl, "load", load, raising=False)
     monkeypatch.setattr(maspo_dsl, "compile", lambda objective, backend: ClipLoss(objective), raising=False)
     monkeypatch.setattr("maspo_dsl.trainers.run.build_task", lambda name, **options: chosen.task)

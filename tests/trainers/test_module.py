@@ -1,4 +1,4 @@
-"""Updates: the gradient of a window does not depend on how it was cut, and an update goes where the objective says."""
+"""Updates: a window's gradient does not depend on its cut, and an update goes where the objective says."""
 
 from types import SimpleNamespace
 
@@ -22,8 +22,7 @@ def parts_of(rows, sizes):
         "logp_old": -1.8 + 0.2 * torch.randn(rows, 8, generator=generator, dtype=torch.float64),
         "entropy": torch.ones(rows, 8, dtype=torch.float64),
     }
-    cuts = [{name: value.split(sizes)[i] for name, value in whole.items()} for i in range(len(sizes))]
-    return cuts
+    return [{name: value.split(sizes)[i] for name, value in whole.items()} for i in range(len(sizes))]
 
 
 def fit(parts, windows, *, config=None, loss=None, model=None, epochs=1, **options):
@@ -72,7 +71,7 @@ def test_the_gradient_does_not_depend_on_the_cut(parts, sizes):
 
 
 def test_a_shorter_last_window_weighs_the_same(parts):
-    """Six micro-batches of equal rows, windows of four: Lightning's accumulation gives gradients 1 and 1/2."""
+    """Six equal micro-batches in windows of four: Lightning's accumulation gives gradients 1 and 1/2."""
     [row] = parts_of(1, [1])
     model = parts.model().double()
     config = TrainerConfig(warmup_steps=0, gradient_clip=None, learning_rate=1e-12)
@@ -157,16 +156,16 @@ def test_a_gradient_that_is_not_finite_is_left_out_and_said(parts):
 def test_a_loss_whose_denominators_read_the_policy_gets_its_log_probs(parts, monkeypatch):
     import maspo_dsl
 
-    class Lacking(ValueError):
+    class LackingError(ValueError):
         pass
 
-    monkeypatch.setattr(maspo_dsl, "BatchError", Lacking, raising=False)
+    monkeypatch.setattr(maspo_dsl, "BatchError", LackingError, raising=False)
     loss = parts.loss()
     plain = loss.window
 
     def window(batches):
         if any("logp" not in batch for batch in batches):
-            raise Lacking("`logp` is missing")
+            raise LackingError("`logp` is missing")
         return plain(batches)
 
     monkeypatch.setattr(loss, "window", window)

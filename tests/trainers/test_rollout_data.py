@@ -51,7 +51,7 @@ def test_iterating_again_gives_the_same_windows_until_the_step_is_finished(build
 
 def test_old_log_probs_are_the_policy_s_and_start_at_ratio_one(build, parts):
     data, _, _ = build()
-    part = list(data)[0][0]
+    part = next(iter(data))[0]
     logits = data.policy.model(part["tokens"]).logits.log_softmax(-1)
     length = part["mask"].shape[1]
     expected = logits[:, -length - 1 : -1].gather(2, part["tokens"][:, -length:, None])[..., 0]
@@ -62,16 +62,16 @@ def test_old_log_probs_are_the_policy_s_and_start_at_ratio_one(build, parts):
 def test_no_reference_unless_the_objective_reads_one(build, parts):
     data, _, _ = build()
     assert data.reference is None
-    assert "logp_ref" not in list(data)[0][0]
+    assert "logp_ref" not in next(iter(data))[0]
     objective = parts.objective(inputs=parts.objective().inputs | {"logp_ref", "logp_rollout"})
     data, _, _ = build(objective=objective)
-    part = list(data)[0][0]
+    part = next(iter(data))[0]
     torch.testing.assert_close(part["logp_ref"], part["logp_old"])
     torch.testing.assert_close(part["logp_rollout"][part["mask"]], part["logp_old"][part["mask"]])
     with torch.no_grad():
         data.policy.model.table += torch.randn_like(data.policy.model.table)
     data.finish_step()
-    part = list(data)[0][0]
+    part = next(iter(data))[0]
     assert not torch.allclose(part["logp_ref"], part["logp_old"])
 
 

@@ -49,9 +49,8 @@ def test_the_run_folder(stand_in, tmp_path):
     result, text = run(tmp_path / "run")
     folder = tmp_path / "run"
     names = {path.name for path in folder.iterdir()}
-    assert names == {
-        "checkpoints", "config.yaml", "curves.png", "metrics.csv", "metrics.jsonl", "run.json", "samples.jsonl", "spec.obj"
-    }  # fmt: skip
+    files = "config.yaml curves.png metrics.csv metrics.jsonl run.json samples.jsonl spec.obj"
+    assert names == {"checkpoints", *files.split()}
     assert (folder / "spec.obj").read_text() == stand_in.objective.source_text
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-000004.ckpt"]
     assert (result.folder, result.steps, result.interrupted, len(result.rows)) == (folder, 4, False, 5)
