@@ -63,7 +63,7 @@ def warm_start(policy: Policy, task: Task, *, seed: int, settings: WarmStart = D
     model.eval()
     if accuracy < settings.accuracy:
         log.warning(
-            "the warm start of task `%s` got %.3f of its sampled answers right in %d steps: too few to learn from?",
+            "the warm start of task `%s` got only %.3f of its answers right in %d steps",
             task.name,
             accuracy,
             steps,

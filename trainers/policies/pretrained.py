@@ -109,12 +109,12 @@ def without_dropout(model: nn.Module) -> nn.Module:
 def without_progress_bars() -> Iterator[None]:
     """Keep transformers from drawing bars for work of a second; a run draws its own."""
     shown_before = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         if shown_before:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _known_id(model: str) -> str:

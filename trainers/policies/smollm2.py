@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from ..config import ConfigError
 from .policy import Policy
-from .pretrained import as_policy
+from .pretrained import as_policy, without_progress_bars
 
 log = logging.getLogger(__name__)
 

@@ -130,7 +130,7 @@ def _example(line: str, place: str) -> Example:
     for column in _RESERVED:
         if column in row:
             raise ConfigError(
-                f"{place}: a column cannot be called `{column}`: reward functions get an argument of that name"
+                f"{place}: a column cannot be called `{column}`: rewards have an argument of that name"
             )
     return Example(_prompt(row.pop("prompt"), place), row)
 

@@ -1,0 +1,160 @@
+"""Rewards: TRL's signature, found by import path, with every wrong answer named."""
+
+import sys
+
+import numpy
+import pytest
+import torch
+from maspo_dsl.trainers.config import ConfigError
+from maspo_dsl.trainers.rewards import load_reward, score
+
+CHAT = [{"role": "user", "content": "hello"}]
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Writes a module into the current folder, under a name that no other test uses."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    written = []
+
+    def write(text):
+        name = f"rewards_{tmp_path.name}_{len(written)}"
+        (tmp_path / f"{name}.py").write_text(text)
+        written.append(name)
+        return name
+
+    yield write
+    for name in written:
+        sys.modules.pop(name, None)
+
+
+def test_a_function_of_the_current_folder(module):
+    name = module("def length(completions, **kwargs):\n    return [float(len(c)) for c in completions]\n")
+    assert score(load_reward(f"{name}.length"), ["a", "b"], ["xx", "yyy"], {}) == [2, 3]
+
+
+def test_a_shipped_function():
+    reward = load_reward("maspo_dsl.trainers.rewards.exact_match")
+    assert score(reward, ["a"], ["1"], {"answer": ["1"], "other": [None]}) == [1]
+
+
+def test_functions_get_the_columns_that_they_name():
+    def reward(completions, answer, level=None):
+        return [len(completions) + int(a) + n for a, n in zip(answer, level, strict=True)]
+
+    columns = {"answer": ("1", "2"), "level": (10, 20), "unread": (0, 0)}
+    assert score(reward, ["a", "b"], ["x", "y"], columns) == [13, 24]
+
+
+def test_columns_are_lists_and_everything_goes_to_keywords():
+    def reward(**given):
+        assert sorted(given) == ["answer", "completions", "prompts"]
+        assert all(isinstance(values, list) for values in given.values())
+        return [0.5]
+
+    assert score(reward, ("a",), ("x",), {"answer": ("1",)}) == [0.5]
+
+
+def test_completions_take_the_form_of_their_prompts():
+    seen = []
+
+    def reward(prompts, completions):
+        seen.extend(completions)
+        return [1, 1]
+
+    score(reward, ["plain", CHAT], ["x", "y"], {})
+    assert seen == ["x", [{"role": "assistant", "content": "y"}]]
+
+
+@pytest.mark.parametrize("answer", [[1, 0], (True, False), torch.tensor([1.0, 0.0]), numpy.array([1, 0])])
+def test_numbers_of_all_kinds(answer):
+    assert score(lambda completions: answer, ["a", "b"], ["x", "y"], {}) == [1.0, 0.0]
+    assert score(lambda completions: list(answer), ["a", "b"], ["x", "y"], {}) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (None, "returned None; expected a list of 2 numbers"),
+        ([1.0], "returned 1 values for 2 completions"),
+        ([1.0, 2.0, 3.0], "returned 3 values for 2 completions"),
+        ([1.0, None], "returned None for completion 1, 'second'"),
+        ([float("nan"), 1], "returned nan for completion 0, 'first'"),
+        ([1, float("-inf")], "returned -inf for completion 1, 'second'"),
+        (["1", 2], "returned '1' for completion 0, 'first'; expected a number"),
+        ([1, torch.tensor(float("nan"))], "returned nan for completion 1"),
+        ([1, 2j], "returned 2j for completion 1"),
+        (0.5, "returned 0.5; expected a list"),
+        ("no", "returned 'no'; expected a list"),
+        ({"a": 1, "b": 2}, "expected a list"),
+        (torch.tensor(1.0), "returned 1.0; expected a list"),
+        ([1, [2, 3]], "for completion 1, 'second'; expected a number"),
+    ],
+)
+def test_a_wrong_answer_is_named(answer, message):
+    def my_reward(completions):
+        return answer
+
+    with pytest.raises(ConfigError, match="my_reward` returned") as caught:
+        score(my_reward, ["a", "b"], ["first", "second"], {})
+    assert message in str(caught.value)
+
+
+def test_a_function_that_needs_what_is_not_there():
+    def reward(completions, solution):
+        return [0.0]
+
+    with pytest.raises(ConfigError, match=r"needs `solution`, and the task has no such column.*`answer`"):
+        score(reward, ["a"], ["x"], {"answer": ["1"]})
+    with pytest.raises(ConfigError, match="takes `completions` by position"):
+        score(lambda completions, /: [0.0], ["a"], ["x"], {})
+
+
+def test_a_function_that_fails_is_named_with_the_place():
+    def reward(completions):
+        return [1 / 0]
+
+    with pytest.raises(ConfigError, match=r"reward` failed: ZeroDivisionError: .*test_rewards\.py:\d+"):
+        score(reward, ["a"], ["x"], {})
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("score", "write `module.function`"),
+        ("rewards.py:score", "write `module.function`"),
+        ("a/b.score", "write `module.function`"),
+        ("", "write `module.function`"),
+        ("no_such_module.score", "there is no module `no_such_module`"),
+        ("maspo_dsl.trainers.reward.exact_match", "there is no module `maspo_dsl.trainers.reward`"),
+        ("maspo_dsl.trainers.rewards.exact_macth", "did you mean `exact_match`"),
+        ("maspo_dsl.trainers.rewards.RewardFunction.x", "there is no module"),
+        ("math.pi", "is a float, not a function"),
+    ],
+)
+def test_a_wrong_path(path, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(ConfigError, match=message):
+        load_reward(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import no_such_library\n", "imports `no_such_library`, which is not installed"),
+        ("def f(:\n", r"SyntaxError: .*\.py:1"),
+        ("\nraise OSError('gone')\n", r"OSError: gone \(.*\.py:2"),
+        ("async def f(completions): ...\n", "async def"),
+    ],
+)
+def test_a_module_that_cannot_be_used(module, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_reward(f"{module(text)}.f")
+
+
+def test_the_nearest_module_of_the_folder(module, tmp_path):
+    name = module("def f(completions): ...\n")
+    with pytest.raises(ConfigError, match=f"did you mean `{name}`"):
+        load_reward(f"{name}x.f")

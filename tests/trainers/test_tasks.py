@@ -1,0 +1,186 @@
+"""Tasks: examples that are right, seeded and disjoint from the held-out ones, and files read with care."""
+
+import json
+import warnings
+from itertools import islice
+
+import pytest
+from maspo_dsl.trainers.config import ConfigError
+from maspo_dsl.trainers.rewards import exact_match, score
+from maspo_dsl.trainers.tasks import build_task
+
+
+def first(task, count, seed=0):
+    return list(islice(task.train(seed), count))
+
+
+def write(path, rows):
+    path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows))
+    return str(path)
+
+
+@pytest.mark.parametrize("task", [build_task("sort"), build_task("sort", digits=3), build_task("addition")])
+def test_training_is_seeded_and_never_held_out(task):
+    assert first(task, 50) == first(task, 50)
+    assert first(task, 50) != first(task, 50, seed=1)
+    held_out = task.held_out(256)
+    assert held_out == task.held_out(256)
+    assert held_out[:10] == task.held_out(10)
+    prompts = [str(example.prompt) for example in held_out]
+    assert len(set(prompts)) == len(prompts) > 50
+    assert not set(prompts) & {str(example.prompt) for example in first(task, 5000)}
+
+
+def test_sort_asks_for_sorted_digits():
+    for example in first(build_task("sort", digits=4), 20):
+        digits = example.prompt.removeprefix("sort ").removesuffix("=")
+        assert len(digits) == 4
+        assert example.columns == {"answer": "".join(sorted(digits))}
+
+
+def test_held_out_share_of_sort():
+    assert len(build_task("sort", digits=4).held_out(10_000)) == pytest.approx(1000, abs=150)
+
+
+def test_addition_holds_out_a_pair_in_both_orders():
+    task = build_task("addition", chat=False)
+    questions = {tuple(example.prompt.split()[3:6:2]) for example in task.held_out(100)}
+    pairs = {(a, b.rstrip("?.")) for a, b in questions}
+    assert all((b, a) in pairs for a, b in pairs)
+
+
+def test_addition_finds_the_sum_in_the_answer():
+    task = build_task("addition")
+    example = first(task, 1)[0]
+    total = example.columns["answer"]
+    texts = [total, f"The answer is {total}.", f"1{total}", f"{total}.5", "", f"-{total}"]
+    prompts, answers = [example.prompt] * len(texts), {"answer": [total] * len(texts)}
+    assert score(task.reward, prompts, texts, answers) == [1, 1, 0, 0, 0, 0]
+
+
+def test_echoing_an_addition_earns_nothing():
+    task = build_task("addition", chat=False)
+    examples = task.held_out(100)
+    prompts = [example.prompt for example in examples]
+    answers = {"answer": [example.columns["answer"] for example in examples]}
+    assert sum(score(task.reward, prompts, prompts, answers)) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("sorted", {}, "did you mean `sort`"),
+        ("sort", {"digit": 5}, "did you mean `digits`"),
+        ("sort", {"digits": 0}, "from 2 to 32"),
+        ("sort", {"digits": "six"}, "digits=six"),
+        ("sort", {"digits": True}, "from 2 to 32"),
+        ("addition", {"low": 5, "high": 6}, "too few pairs"),
+        ("addition", {"chat": "no"}, "true or false"),
+        ("addition", {"height": 9}, "did you mean `high`"),
+    ],
+)
+def test_a_wrong_name_or_option(name, options, message):
+    with pytest.raises(ConfigError, match=message):
+        build_task(name, **options)
+
+
+def test_the_fingerprint_follows_the_options():
+    names = [
+        build_task("sort"),
+        build_task("sort", digits=5),
+        build_task("addition"),
+        build_task("addition", high=9),
+    ]
+    assert len({task.fingerprint for task in names}) == 4
+
+
+def test_a_file_of_prompts(tmp_path):
+    rows = [{"prompt": f"p{i}", "answer": i} for i in range(20)]
+    task = build_task(write(tmp_path / "a.jsonl", [*rows[:10], "", *rows[10:]]))
+    assert [example.prompt for example in task.held_out(9)] == ["p18", "p19"]
+    epoch = first(task, 18)
+    assert {example.prompt for example in epoch} == {f"p{i}" for i in range(18)}
+    assert epoch == first(task, 36)[:18] != first(task, 36)[18:]
+    assert task.reward is exact_match
+    assert score(task.reward, ["p1", "p2"], [" 1\n", "1"], {"answer": [1, 2]}) == [1, 0]
+
+
+def test_columns_that_a_line_lacks_are_none(tmp_path):
+    rows = [{"prompt": "a", "answer": "x"}, {"prompt": "b", "level": 3}, {"prompt": "c"}]
+    task = build_task(write(tmp_path / "a.jsonl", rows))
+    assert all(set(example.columns) == {"answer", "level"} for example in first(task, 2) + task.held_out(1))
+    with pytest.raises(ConfigError, match=r"no `answer` in 2 of its lines.*reward=module\.function"):
+        _ = task.reward
+
+
+def test_a_file_without_answers_needs_a_reward(tmp_path):
+    task = build_task(write(tmp_path / "a.jsonl", [{"prompt": "a"}, {"prompt": "b"}]))
+    with pytest.raises(ConfigError, match=r"no `answer` column.*reward=module\.function"):
+        _ = task.reward
+
+
+def test_held_out_prompts_of_another_file(tmp_path):
+    held_out = write(tmp_path / "h.jsonl", [{"prompt": "b"}, {"prompt": "z"}])
+    path = write(tmp_path / "a.jsonl", [{"prompt": "a"}, {"prompt": "b"}])
+    with pytest.warns(UserWarning, match="1 training lines left out"):
+        task = build_task(path, held_out=held_out)
+    assert [example.prompt for example in task.held_out(5)] == ["b", "z"]
+    assert {example.prompt for example in first(task, 10)} == {"a"}
+
+
+def test_messages_are_prompts(tmp_path):
+    rows = [{"prompt": [{"role": "user", "content": f"q{i}"}], "answer": "1"} for i in range(3)]
+    task = build_task(write(tmp_path / "a.jsonl", rows))
+    example = first(task, 1)[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert score(task.reward, [example.prompt], ["1"], {"answer": ["1"]}) == [1]
+
+
+def test_the_fingerprint_follows_the_file(tmp_path):
+    rows = [{"prompt": f"p{i}", "answer": "x"} for i in range(3)]
+    one = build_task(write(tmp_path / "a.jsonl", rows)).fingerprint
+    assert build_task(write(tmp_path / "b.jsonl", rows)).fingerprint == one
+    rows[1]["answer"] = "y"
+    assert build_task(write(tmp_path / "a.jsonl", rows)).fingerprint != one
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", r"a\.jsonl:2: not JSON"),
+        ("3", r"a\.jsonl:2: expected an object"),
+        ('{"promt": "a"}', r"a\.jsonl:2: the object has no `prompt`; its keys: promt"),
+        ('{"prompt": ""}', r"a\.jsonl:2: `prompt` is ''; expected text, or messages"),
+        ('{"prompt": [{"role": "user"}]}', r"a\.jsonl:2: `prompt` is .*; expected text"),
+        ('{"prompt": null}', r"a\.jsonl:2: `prompt` is None"),
+        ('{"prompt": "a", "completions": 1}', r"a\.jsonl:2: a column cannot be called `completions`"),
+        ("[" * 100_000, r"a\.jsonl:2: .*nesting too deep"),
+        ('{"prompt": "a", "n": ' + "1" * 5000 + "}", r"a\.jsonl:2: a number too long"),
+    ],
+)
+def test_a_line_that_cannot_be_used(tmp_path, line, message):
+    path = write(tmp_path / "a.jsonl", [{"prompt": "x"}, line, {"prompt": "y"}])
+    with pytest.raises(ConfigError, match=message):
+        build_task(path)
+
+
+def test_a_file_that_cannot_be_used(tmp_path):
+    write(tmp_path / "prompts.jsonl", [{"prompt": "only"}])
+    (tmp_path / "empty.jsonl").write_text("\n")
+    (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "table.csv").write_text("a,b")
+    for name, message in {
+        "promts.jsonl": r"there is no file .*did you mean .*/prompts\.jsonl",
+        "prompts.jsonl": "at least two",
+        "empty.jsonl": "is empty",
+        "binary.jsonl": "not text in UTF-8",
+        "table.csv": r"expected a \.jsonl file",
+    }.items():
+        with pytest.raises(ConfigError, match=message):
+            build_task(str(tmp_path / name))
+    (tmp_path / "folder.jsonl").mkdir()
+    with pytest.raises(ConfigError, match="is a folder"):
+        build_task(str(tmp_path / "folder.jsonl"))
+    with pytest.raises(ConfigError, match="no option `heldout`; did you mean `held_out`"):
+        build_task(str(tmp_path / "prompts.jsonl"), heldout="x")
