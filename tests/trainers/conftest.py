@@ -1,4 +1,4 @@
-"""Stand-ins for what surrounds the trainer: a PPO-clip loss, a model of one table, a task of one character."""
+"""Stand-ins around the trainer: a PPO-clip loss, a model of one table, a task of one character."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
