@@ -1,0 +1,47 @@
+"""maspo-dsl: objectives that train language models with reinforcement learning, written down, compiled, proven."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from maspo_dsl.language.diagnostics import Diagnostic, SpecError
+from maspo_dsl.objective import Objective, load, parse
+from maspo_dsl.semantics.library import shipped_names
+
+if TYPE_CHECKING:
+    from maspo_dsl.emit.template.loss_module import BatchError, LossOutput
+    from maspo_dsl.runtime.loss import ObjectiveLoss, compile
+
+__all__ = [
+    "BatchError",
+    "Diagnostic",
+    "LossOutput",
+    "Objective",
+    "ObjectiveLoss",
+    "SpecError",
+    "compile",
+    "load",
+    "parse",
+    "shipped",
+]
+
+# What needs torch is imported when it is asked for: checking a spec takes no seconds.
+_LAZY = {
+    "BatchError": "maspo_dsl.emit.template.loss_module",
+    "LossOutput": "maspo_dsl.emit.template.loss_module",
+    "ObjectiveLoss": "maspo_dsl.runtime.loss",
+    "compile": "maspo_dsl.runtime.loss",
+}
+
+
+def shipped() -> list[str]:
+    """Names of the shipped objectives, sorted."""
+    return list(shipped_names())
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name not in _LAZY:
+        raise AttributeError(f"module 'maspo_dsl' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module(_LAZY[name]), name)

@@ -32,7 +32,9 @@ class _Build:
         self.b = GraphBuilder()
         self.memo: dict[tuple[int, str], int] = {}
         self.mask = self.b.add(Node("input", (), Axis.TOKEN, is_bool=True, attributes=(("name", "mask"),)))
-        self.present = self.b.add(Node("input", (), Axis.SEQUENCE, is_bool=True, attributes=(("name", "present"),)))
+        self.present = self.b.add(
+            Node("input", (), Axis.SEQUENCE, is_bool=True, attributes=(("name", "present"),))
+        )
         # Inside `reduce` only trained tokens count; elsewhere every token of the mask does.
         self.among = {"all": (self.mask, self.present)}
         self.loss_place = -1
@@ -44,6 +46,7 @@ class _Build:
         policy_term = self._policy_term()
         token_loss, scalars = self._with_penalties(policy_term)
         self.outputs |= {"trained": trained, "policy_term": policy_term, "token_loss": token_loss}
+        self._window_counts()
         self.outputs["loss"] = self._reduced(token_loss, "loss", scalars)
         self.outputs["policy_loss"] = self._reduced(policy_term, "policy")
         for name, term in (("ratio", self.parts.ratio), ("importance", self.parts.importance)):
@@ -90,6 +93,14 @@ class _Build:
             rows = self.b.op("gt", counted, self.b.const(0.0))
         self.among["trained"] = (trained, rows)
         return trained
+
+    def _window_counts(self) -> None:
+        """What every window knows: how many tokens, and sequences with a token, it trains."""
+        attributes = (("scope", Scope.WINDOW),)
+        for key, member in zip(("tokens", "sequences"), self.among["trained"], strict=True):
+            self.outputs[f"window:{key}"] = self.b.add(
+                Node("count", (member,), Axis.SCALAR, attributes=attributes)
+            )
 
     def _count_rows(self, mask: int) -> int:
         attributes = (("scope", Scope.SEQUENCE),)

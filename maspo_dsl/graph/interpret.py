@@ -86,7 +86,7 @@ class Interpretation:
         self.graph = graph
         self.params = dict(params or {})
         self.batch = _prepared(batch)
-        statistics = window_statistics(graph, list(graph.outputs))
+        statistics = window_statistics(graph)
         given = denominators or {}
         self.given = {place: float(given[key]) for key, place in statistics.items() if key in given}
         self.values: dict[int, Array] = {}
@@ -152,10 +152,16 @@ class Interpretation:
 
     def _reduce(self, node: Node, args: list[Array]) -> Array:
         member = args[0] if node.op == "count" else args[1]
-        values = np.ones_like(member, dtype=float) if node.op == "count" else np.broadcast_to(args[0], member.shape)
+        values = (
+            np.ones_like(member, dtype=float)
+            if node.op == "count"
+            else np.broadcast_to(args[0], member.shape)
+        )
         parts = [np.asarray(part, dtype=float) for part in args[2:]]
         cells = self._cells(node, member)
-        out = np.zeros(member.shape if node.op == "rank" else _result_shape(node, self.batch["mask"].shape[0]))
+        out = np.zeros(
+            member.shape if node.op == "rank" else _result_shape(node, self.batch["mask"].shape[0])
+        )
         for target, chosen in cells:
             inside = chosen & member.astype(bool)
             found = _statistic(node, values, inside, parts)

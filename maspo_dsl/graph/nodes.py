@@ -69,7 +69,9 @@ class Graph:
     def inputs(self, outputs: Iterable[str]) -> list[str]:
         """Names of the inputs that some outputs read, sorted."""
         places = self.reachable(outputs)
-        found = {str(self.nodes[place].attribute("name")) for place in places if self.nodes[place].op == "input"}
+        found = {
+            str(self.nodes[place].attribute("name")) for place in places if self.nodes[place].op == "input"
+        }
         return sorted(found)
 
     def __iter__(self) -> Iterator[tuple[int, Node]]:
@@ -130,7 +132,11 @@ def rewrite(graph: Graph, rule: Rule, *, share: bool = False) -> Graph:
         place = rule(builder, moved)
         if place is None:
             place = builder.add(retyped(builder, moved))
-        elif node.name and not builder.nodes[place].name and builder.nodes[place].op not in ("input", "param", "const"):
+        elif (
+            node.name
+            and not builder.nodes[place].name
+            and builder.nodes[place].op not in ("input", "param", "const")
+        ):
             builder.nodes[place] = replace(builder.nodes[place], name=node.name)
         places.append(place)
     return builder.graph({name: places[place] for name, place in graph.outputs.items()})

@@ -41,11 +41,17 @@ def fold_constants(graph: Graph) -> Graph:
     return rewrite(graph, rule)
 
 
-def remove_neutral(graph: Graph) -> Graph:
-    """Remove what changes nothing: x + 0, x * 1, x ^ 1, x / 1, 0 * x and 0 / x (a term of weight 0 is no term).
+def bind_neutral(graph: Graph) -> Graph:
+    """Make parameters whose value is 0 or 1 numbers: they may remove a term, so they cannot change afterwards."""
 
-    A parameter whose value is 0 or 1 counts as that number.
-    """
+    def rule(b: GraphBuilder, node: Node) -> int | None:
+        return b.const(node.value) if node.op == "param" and node.value in (0.0, 1.0) else None
+
+    return rewrite(graph, rule)
+
+
+def remove_neutral(graph: Graph) -> Graph:
+    """Remove what changes nothing: x + 0, x * 1, x ^ 1, x / 1, 0 * x and 0 / x (a term of weight 0 is no term)."""
     return rewrite(graph, _neutral_rule)
 
 
@@ -78,7 +84,7 @@ def _neutral_rule(b: GraphBuilder, node: Node) -> int | None:
 
 
 def _number(node: Node) -> float | None:
-    return node.value if node.op in ("const", "param") else None
+    return node.value if node.op == "const" else None
 
 
 def rewrite_logs(graph: Graph) -> Graph:
@@ -95,7 +101,11 @@ def _log_rule(b: GraphBuilder, node: Node) -> int | None:
     match node.op:
         case "log" if arguments[0].op == "exp":
             return arguments[0].args[0]
-        case "pow" if arguments[0].op == "exp" and arguments[1].axis is Axis.SCALAR and arguments[1].op in ("const", "param"):
+        case "pow" if (
+            arguments[0].op == "exp"
+            and arguments[1].axis is Axis.SCALAR
+            and arguments[1].op in ("const", "param")
+        ):
             return b.op("exp", b.op("mul", node.args[1], arguments[0].args[0]))
         case "div" if arguments[1].op == "exp" and not arguments[1].live and arguments[0].op != "exp":
             inverse = b.op("exp", b.op("neg", arguments[1].args[0]))
@@ -210,14 +220,18 @@ def _weigh(graph: Graph, output: str, leaf: str) -> Graph:
             return graph
         place, weight = step
     product = builder.op("mul", target, _to_tokens(builder, weight))
-    node = Node("sum", (product, trained), Axis.SCALAR, live=True, attributes=(("scope", Scope.MICRO),), name=output)
+    node = Node(
+        "sum", (product, trained), Axis.SCALAR, live=True, attributes=(("scope", Scope.MICRO),), name=output
+    )
     result = builder.add(node)
     for op, offset in reversed(offsets):
         result = builder.op(op, result, offset)
     return builder.graph({**graph.outputs, output: result})
 
 
-def _linear_step(graph: Graph, b: GraphBuilder, place: int, target: int, weight: int) -> tuple[int, int] | None:
+def _linear_step(
+    graph: Graph, b: GraphBuilder, place: int, target: int, weight: int
+) -> tuple[int, int] | None:
     """One step from the result towards the loss of a token, the factor taken into the weight."""
     node = graph.nodes[place]
     match node.op:
@@ -280,6 +294,7 @@ def remove_dead(graph: Graph) -> Graph:
 
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
+    bind_neutral,
     fold_constants,
     remove_neutral,
     fold_constants,

@@ -9,14 +9,15 @@ from maspo_dsl.semantics.types import Axis, Scope
 ADDITIVE = frozenset({"sum", "count"})
 
 
-def window_statistics(graph: Graph, outputs: list[str]) -> dict[str, int]:
-    """Places of the window's statistics that some outputs read, by the key the runtime knows them under.
+def window_statistics(graph: Graph) -> dict[str, int]:
+    """Places of the window's statistics, by the key the runtime knows them under.
 
     `tokens` and `sequences` count what is trained; any other has the spec's name for it.
     """
-    found: dict[str, int] = {}
-    for place in graph.reachable([name for name in outputs if name in graph.outputs]):
-        if graph.nodes[place].scope is Scope.WINDOW:
+    counts = {key: graph.outputs[f"window:{key}"] for key in ("tokens", "sequences")}
+    found = dict(counts)
+    for place, node in graph:
+        if node.scope is Scope.WINDOW and place not in counts.values():
             found[_unique(_key(graph, place), found)] = place
     return found
 
@@ -25,7 +26,7 @@ def _key(graph: Graph, place: int) -> str:
     node = graph.nodes[place]
     if node.op == "count":
         member = graph.nodes[node.args[0]]
-        return "tokens" if member.axis is Axis.TOKEN else "sequences"
+        return "mask_tokens" if member.axis is Axis.TOKEN else "mask_sequences"
     return node.name or f"{node.op.removeprefix('reduce_')}_statistic"
 
 

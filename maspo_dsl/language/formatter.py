@@ -204,7 +204,7 @@ def _broken(statement: Statement, stages: Sequence[Stage]) -> list[str]:
     before, after = _around_stages(statement)
     lines = [before]
     for index, stage in enumerate(stages):
-        lines += [_STAGE_INDENT + line if line else "" for line in _comment_lines(stage.comments.above)]
+        lines += [_STAGE_INDENT + _comment(text) for text in stage.comments.above if text is not None]
         end = after if index + 1 == len(stages) else ""
         lines.append(f"{_STAGE_INDENT}|> {format_stage(stage)}{end}{_beside(stage.comments.beside)}")
     return lines

@@ -7,6 +7,7 @@ Comments, empty lines and the line ends inside a logical line are blanks in it.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -58,14 +59,10 @@ class Layout:
     unclosed_blocks: tuple[int, ...]
     blank_before: frozenset[int]
 
-    def line_at(self, offset: int) -> LogicalLine:
-        """The logical line that an offset belongs to; the last one for an offset after it."""
-        found = self.lines[0]
-        for line in self.lines:
-            if line.start > offset:
-                break
-            found = line
-        return found
+    def line_at(self, offset: int) -> LogicalLine | None:
+        """The logical line that an offset belongs to: the last one that starts before it."""
+        after = bisect_right(self.lines, offset, key=lambda line: line.start)
+        return self.lines[max(after - 1, 0)] if self.lines else None
 
 
 @dataclass
@@ -175,7 +172,7 @@ def read_layout(text: str, bracket_limit: int) -> Layout:
         blank = False
     scanner.end_unclosed_block()
     return Layout(
-        "".join(pieces) + "\n",
+        "".join(pieces) + ("\n" if scanner.lines else ""),
         tuple(scanner.lines),
         tuple(scanner.comments),
         tuple(scanner.too_deep),

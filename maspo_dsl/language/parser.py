@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import resources
 
@@ -12,7 +13,7 @@ from lark.lark import PostLex
 from maspo_dsl.language.building import EXPRESSION_DEPTH, Builder, ParseTree
 from maspo_dsl.language.comments import with_comments, with_library_comments
 from maspo_dsl.language.diagnostics import Diagnostic, SpecError
-from maspo_dsl.language.layout import Layout, LogicalLine, read_layout
+from maspo_dsl.language.layout import Layout, read_layout
 from maspo_dsl.language.reading import refuse_foreign
 from maspo_dsl.language.source import Source, Span
 from maspo_dsl.language.syntax_errors import explain
@@ -20,6 +21,8 @@ from maspo_dsl.language.tree import LibraryTree, ObjectiveTree
 
 MISTAKES_SHOWN = 50
 """Syntax errors after which the rest of a file is not read: it is something else than an objective."""
+
+_DECLARED = re.compile(r"\b([A-Za-z_]\w*)[ \t]*(?:\([^()]*\)[ \t]*)?(?==(?!=)|where\b|:)")
 
 
 class _KeepWords(PostLex):
@@ -83,6 +86,15 @@ def parse_library(source: Source) -> LibraryTree:
     return with_library_comments(library, source, layout)
 
 
+def names_on_broken_lines(source: Source, diagnostics: Iterable[Diagnostic]) -> frozenset[str]:
+    """The names that lines with a mistake would declare, so that nobody reports them as missing as well."""
+    layout = read_layout(source.text, EXPRESSION_DEPTH)
+    broken = {
+        (line.start, line.end) for d in diagnostics if (line := layout.line_at(d.span.start)) is not None
+    }
+    return frozenset(name for start, end in broken for name in _DECLARED.findall(source.text[start:end]))
+
+
 def _in_order(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
     return sorted(diagnostics, key=lambda d: d.span.start)
 
@@ -99,12 +111,11 @@ def _parse(source: Source, start: str) -> tuple[ParseTree | None, list[Diagnosti
             return grammar().parse(text, start=start), diagnostics, layout
         except UnexpectedInput as error:
             diagnostics.append(explain(error, source, layout, grammar()))
-            line = layout.line_at(_offset(error, source)) if layout.lines else None
-            is_header = start == "objective" and layout.lines and line is layout.lines[0]
-            if line is None or line.start in blanked or is_header:
+            line = layout.line_at(_offset(error, source))
+            if line is None or line.start in blanked or (start == "objective" and line is layout.lines[0]):
                 break
             blanked.add(line.start)
-            text = _without(text, layout, line)
+            text = _without(text, layout, line.start)
     else:
         message = f"{MISTAKES_SHOWN} mistakes are shown; the rest of the file was not read"
         diagnostics.append(Diagnostic("too-many-mistakes", message, diagnostics[-1].span))
@@ -124,7 +135,7 @@ def _refuse_unreadable(source: Source, layout: Layout) -> tuple[list[Diagnostic]
         place = Span(source, bracket, bracket + 1)
         message = f"more than {EXPRESSION_DEPTH} brackets are open here"
         diagnostics.append(Diagnostic("too-deep", message, place, "name parts of it with `let`"))
-        text = _without(text, layout, layout.line_at(bracket))
+        text = _without(text, layout, bracket)
     for brace in layout.unclosed_blocks:
         place = Span(source, brace, brace + 1)
         diagnostics.append(
@@ -136,14 +147,16 @@ def _refuse_unreadable(source: Source, layout: Layout) -> tuple[list[Diagnostic]
                 "opened here",
             )
         )
-        text = _without(text, layout, layout.line_at(brace))
+        text = _without(text, layout, brace)
     return diagnostics, text
 
 
-def _without(text: str, layout: Layout, line: LogicalLine) -> str:
+def _without(text: str, layout: Layout, offset: int) -> str:
     """The text with blanks for a logical line; for the head of a block, the whole block."""
-    first = layout.lines.index(line)
-    last = first
+    line = layout.line_at(offset)
+    if line is None:
+        return text
+    last = layout.lines.index(line)
     if line.opens_block is not None:
         while last + 1 < len(layout.lines) and layout.lines[last + 1].in_block:
             if line.opens_block in layout.unclosed_blocks and not layout.lines[last + 1].indented:

@@ -35,12 +35,12 @@ _LONG_OPERATOR = re.compile(r"\|>|\.\.|[<>=!]=")
 
 def explain(error: UnexpectedInput, source: Source, layout: Layout, grammar: Lark) -> Diagnostic:
     """One syntax error."""
-    if not layout.lines:
+    offset = min(error.pos_in_stream or 0, len(source.text))
+    line = layout.line_at(offset)
+    if line is None:
         return Diagnostic(
             "empty-file", "the file holds no statement", Span(source, 0, 0), "start with: objective NAME"
         )
-    offset = min(error.pos_in_stream or 0, len(source.text))
-    line = layout.line_at(offset)
     accepts = frozenset(error.accepts or ()) if isinstance(error, UnexpectedToken) else frozenset[str]()
     if offset >= line.end:
         return _unexpected_end(source, line, accepts, grammar)

@@ -86,7 +86,19 @@ class _Assembler:
             return None, read
         return (
             Parts(
-                advantage, ratio, reduce, importance, prompt, step, rewards, keeps, weights, mutes, excludes, penalties, bonuses
+                advantage,
+                ratio,
+                reduce,
+                importance,
+                prompt,
+                step,
+                rewards,
+                keeps,
+                weights,
+                mutes,
+                excludes,
+                penalties,
+                bonuses,
             ),
             read,
         )
@@ -108,7 +120,11 @@ class _Assembler:
             return None, None
         node = self.flat.slots["ratio"].value
         context = Context("ratio")
-        values = self.elaborator.pipe(node, context) if isinstance(node, tree.Pipe) else [self._value("ratio", node)]
+        values = (
+            self.elaborator.pipe(node, context)
+            if isinstance(node, tree.Pipe)
+            else [self._value("ratio", node)]
+        )
         ratio = self._hold("ratio", values[-1], node.span, SLOTS["ratio"].axes)
         if ratio is None:
             return None, None
@@ -154,7 +170,12 @@ class _Assembler:
             return None
         if word in (*BEFORE_ADVANTAGE, "step") and term.live:
             hint = "write detach(…), or `old` for the policy at rollout time"
-            self.report.error("live-value", f"`{word}` is computed without gradient, but reads the policy being trained", span, hint)
+            self.report.error(
+                "live-value",
+                f"`{word}` is computed without gradient, but reads the policy being trained",
+                span,
+                hint,
+            )
             return None
         if word == "weight" and term.live:
             return Term("detach", (term,), term.axis, term.kind, False, term.span)

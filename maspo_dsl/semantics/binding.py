@@ -23,17 +23,23 @@ class BoundParameter:
     declared: Parameter
 
 
-def bind(flat: Flat, params: Mapping[str, object], run: Mapping[str, float], report: Report) -> dict[str, BoundParameter]:
+def bind(
+    flat: Flat, params: Mapping[str, object], run: Mapping[str, float], report: Report
+) -> dict[str, BoundParameter]:
     """Every parameter with its value; unknown names and values outside an interval are reported."""
     return _Binder(flat, params, run, report).all()
 
 
 class _Binder:
-    def __init__(self, flat: Flat, params: Mapping[str, object], run: Mapping[str, float], report: Report) -> None:
+    def __init__(
+        self, flat: Flat, params: Mapping[str, object], run: Mapping[str, float], report: Report
+    ) -> None:
         self.flat = flat
         self.run = run
         self.report = report
-        self.given = {name: number for name, value in params.items() if (number := self._given(name, value)) is not None}
+        self.given = {
+            name: number for name, value in params.items() if (number := self._given(name, value)) is not None
+        }
         self.bound: dict[str, BoundParameter] = {}
         self.open: list[str] = []
 
@@ -70,7 +76,9 @@ class _Binder:
         span = setting_span(name, value)
         if name not in self.flat.params:
             hint = did_you_mean(name, self.flat.params)
-            self.report.error("unknown-param", f"{self.flat.header.name.text} has no parameter `{name}`", span, hint)
+            self.report.error(
+                "unknown-param", f"{self.flat.header.name.text} has no parameter `{name}`", span, hint
+            )
             return None
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             self.report.error("not-a-number", f"the parameter `{name}` is a number, not {value!r}", span)
@@ -151,7 +159,11 @@ class _Binder:
         if low is None or high is None:
             return True, ""
         if low > high:
-            self.report.error("empty-interval", f"nothing lies between {number_text(low)} and {number_text(high)}", domain.span)
+            self.report.error(
+                "empty-interval",
+                f"nothing lies between {number_text(low)} and {number_text(high)}",
+                domain.span,
+            )
             return True, ""
         above = value >= low if domain.low_closed else value > low
         below = value <= high if domain.high_closed else value < high

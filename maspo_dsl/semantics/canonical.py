@@ -15,7 +15,20 @@ from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.vocabulary import PARTS, SLOTS
 
 HASH_DIGITS = 16
-_ORDER = ["reward", "keep", "prompt", "advantage", "ratio", "weight", "mute", "exclude", "penalty", "bonus", "reduce", "step"]
+_ORDER = [
+    "reward",
+    "keep",
+    "prompt",
+    "advantage",
+    "ratio",
+    "weight",
+    "mute",
+    "exclude",
+    "penalty",
+    "bonus",
+    "reduce",
+    "step",
+]
 
 Node = TypeVar("Node")
 
@@ -45,7 +58,15 @@ def _ordered(flat: Flat) -> Iterator[tree.Slot | tree.Part | tree.Rule]:
 
 def _spaced(statements: list[tree.Statement]) -> Iterator[tree.Statement]:
     """A blank line between groups: parameters, definitions, lets, slots, the rest."""
-    groups = {tree.Param: 0, tree.Input: 1, tree.Def: 2, tree.Let: 3, tree.Slot: 4, tree.Part: 4, tree.Rule: 4}
+    groups = {
+        tree.Param: 0,
+        tree.Input: 1,
+        tree.Def: 2,
+        tree.Let: 3,
+        tree.Slot: 4,
+        tree.Part: 4,
+        tree.Rule: 4,
+    }
     before = -1
     for statement in statements:
         group = groups.get(type(statement), 5)

@@ -63,21 +63,35 @@ def find(flat: Flat, name: tree.Name, report: Report, *, stages_only: bool) -> T
         return matches[0]
     if len(matches) > 1 and len({match.path for match in matches}) > 1:
         paths = ", ".join(match.path for match in matches)
-        report.error("ambiguous-target", f"`{name.text}` is the name of {len(matches)} things", name.span, f"say which: {paths}")
+        report.error(
+            "ambiguous-target",
+            f"`{name.text}` is the name of {len(matches)} things",
+            name.span,
+            f"say which: {paths}",
+        )
         return None
     if matches:
         hint = "give the stages names of their own with `as`"
-        report.error("ambiguous-target", f"`{name.text}` is the name of {len(matches)} stages", name.span, hint)
+        report.error(
+            "ambiguous-target", f"`{name.text}` is the name of {len(matches)} stages", name.span, hint
+        )
         return None
     if any(name.text in (t.name, t.path) for t in everything if t.family == "param"):
         hint = f"give it another value: param {name.path[-1]} = …"
         report.error("not-droppable", f"`{name.text}` is a parameter, not a part", name.span, hint)
     elif stages_only and any(name.text in (t.name, t.path) for t in droppable):
-        report.error("not-a-stage", f"`{name.text}` is not a stage of a pipe", name.span, "to replace a part, write it again")
+        report.error(
+            "not-a-stage",
+            f"`{name.text}` is not a stage of a pipe",
+            name.span,
+            "to replace a part, write it again",
+        )
     else:
         known = [t.name for t in wanted] + [t.path for t in wanted if "." in name.text]
         what = "stage" if stages_only else "part"
-        report.error("unknown-target", f"no {what} is named `{name.text}`", name.span, did_you_mean(name.text, known))
+        report.error(
+            "unknown-target", f"no {what} is named `{name.text}`", name.span, did_you_mean(name.text, known)
+        )
     return None
 
 
@@ -93,13 +107,20 @@ def drop(flat: Flat, name: tree.Name, report: Report) -> None:
             let = flat.lets[target.name]
             if let.neutral is None:
                 hint = "give the `let` a neutral value, or write it again"
-                report.error("no-neutral", f"`{target.name}` has no neutral value; it cannot be dropped", name.span, hint)
+                report.error(
+                    "no-neutral",
+                    f"`{target.name}` has no neutral value; it cannot be dropped",
+                    name.span,
+                    hint,
+                )
             else:
                 flat.lets[target.name] = replace(let, value=let.neutral)
         case "slot":
             if SLOTS[target.name].neutral is None:
                 hint = "replace it: write it again"
-                report.error("no-neutral", f"`{target.name}` has no neutral; it cannot be dropped", name.span, hint)
+                report.error(
+                    "no-neutral", f"`{target.name}` has no neutral; it cannot be dropped", name.span, hint
+                )
             else:
                 del flat.slots[target.name]
         case _:

@@ -82,7 +82,9 @@ class Elaborator:
             case tree.Name():
                 return self._name(node, context)
             case tree.Negate():
-                return rules.arithmetic(self.report, "neg", [self.expression(node.operand, context)], node.span)
+                return rules.arithmetic(
+                    self.report, "neg", [self.expression(node.operand, context)], node.span
+                )
             case tree.Arithmetic():
                 left, right = (self.expression(side, context) for side in (node.left, node.right))
                 return rules.arithmetic(self.report, rules.OPERATORS[node.operator], [left, right], node.span)
@@ -153,7 +155,7 @@ class Elaborator:
         if name in self._open:
             return self._fail(
                 "cyclic-let",
-                f"`{name}` is defined by itself: {' → '.join([*self._open[self._open.index(name):], name])}",
+                f"`{name}` is defined by itself: {' → '.join([*self._open[self._open.index(name) :], name])}",
                 node.name.span,
             )
         self._open.append(name)
@@ -167,7 +169,9 @@ class Elaborator:
         if name == "loss" and context.slot != "reduce":
             return self._fail("loss-outside-reduce", "`loss` is known in `reduce` alone", span)
         if name == "A" and context.slot in BEFORE_ADVANTAGE:
-            return self._fail("no-advantage-yet", f"`A` is not known yet where `{context.slot}` is computed", span)
+            return self._fail(
+                "no-advantage-yet", f"`A` is not known yet where `{context.slot}` is computed", span
+            )
         axis = self.advantage_axis if name == "A" else quantity.axis
         if name == "reward" and context.slot == "advantage":
             name = "shaped_reward"
@@ -178,16 +182,32 @@ class Elaborator:
 
     def _dotted(self, node: tree.Name) -> Term:
         head, last = node.path[0], node.path[-1]
-        hint = f"the language has no methods: write {last}({head})" if last in PRIMITIVES else "names in expressions have no dots"
+        hint = (
+            f"the language has no methods: write {last}({head})"
+            if last in PRIMITIVES
+            else "names in expressions have no dots"
+        )
         return self._fail("no-methods", f"`{node.text}` is not a value", node.span, hint)
 
     def _unknown(self, name: str, span: Span, context: Context) -> Term:
         if name in ("inf", "nan"):
-            return self._fail("infinite-literal", f"`{name}` is not a number to compute with", span, "it may stand in an interval: in (0, inf)")
+            return self._fail(
+                "infinite-literal",
+                f"`{name}` is not a number to compute with",
+                span,
+                "it may stand in an interval: in (0, inf)",
+            )
         if name in self.functions or name in PRIMITIVES:
-            return self._fail("missing-arguments", f"`{name}` is a function", span, f"give it arguments: {name}(…)")
+            return self._fail(
+                "missing-arguments", f"`{name}` is a function", span, f"give it arguments: {name}(…)"
+            )
         if name in SCOPES:
-            return self._fail("scope-as-value", f"`{name}` is a scope, not a value", span, f"scopes stand in reductions: mean(x, {name})")
+            return self._fail(
+                "scope-as-value",
+                f"`{name}` is a scope, not a value",
+                span,
+                f"scopes stand in reductions: mean(x, {name})",
+            )
         if name in SLOTS:
             return self._fail("unknown-name", f"`{name}` is a slot, not a value", span)
         known = [*self.names.params, *self.names.lets, *self.names.inputs, *QUANTITIES, *context.locals]
@@ -219,7 +239,9 @@ class Elaborator:
         if name in self.names.lets or name in self.names.params or name in QUANTITIES:
             return self._fail("not-a-function", f"`{name}` is a value, not a function", function.span)
         what = "stage" if piped is not None else "function"
-        return self._fail("unknown-function", f"no {what} is named `{name}`", function.span, did_you_mean(name, known))
+        return self._fail(
+            "unknown-function", f"no {what} is named `{name}`", function.span, did_you_mean(name, known)
+        )
 
     def _value(self, node: tree.Expression, context: Context) -> Value:
         if isinstance(node, tree.Name) and len(node.path) == 1:
@@ -240,7 +262,11 @@ class Elaborator:
     ) -> Term:
         name = definition.name.text
         if name in context.calls or len(context.calls) > MAX_CALL_DEPTH:
-            return self._fail("recursive-def", f"`{name}` calls itself: {' → '.join([*context.calls, name])}", definition.name.span)
+            return self._fail(
+                "recursive-def",
+                f"`{name}` calls itself: {' → '.join([*context.calls, name])}",
+                definition.name.span,
+            )
         self.read.add(name)
         parameters = [p.name.text for p in definition.parameters]
         bound: dict[str, Value] = {}
@@ -251,7 +277,12 @@ class Elaborator:
             if keyword is None:
                 positional.append(value)
             elif keyword not in parameters:
-                self._fail("unknown-argument", f"`{name}` has no argument `{keyword}`", place, did_you_mean(keyword, parameters))
+                self._fail(
+                    "unknown-argument",
+                    f"`{name}` has no argument `{keyword}`",
+                    place,
+                    did_you_mean(keyword, parameters),
+                )
                 failed = True
             elif keyword in bound:
                 self._fail("repeated-argument", f"`{keyword}` is given twice", place)
@@ -259,10 +290,17 @@ class Elaborator:
             else:
                 bound[keyword] = value
         if len(positional) > len(parameters):
-            return self._fail("too-many-arguments", f"`{name}` takes {len(parameters)} arguments, not {len(positional)}", span, signature(definition))
+            return self._fail(
+                "too-many-arguments",
+                f"`{name}` takes {len(parameters)} arguments, not {len(positional)}",
+                span,
+                signature(definition),
+            )
         for parameter, value in zip(parameters, positional, strict=False):
             if parameter in bound:
-                return self._fail("repeated-argument", f"`{parameter}` is given twice", span, signature(definition))
+                return self._fail(
+                    "repeated-argument", f"`{parameter}` is given twice", span, signature(definition)
+                )
             bound[parameter] = value
         outer = replace(context, locals={}, it=None, calls=(*context.calls, name))
         for declared in definition.parameters:
@@ -270,7 +308,12 @@ class Elaborator:
                 continue
             if declared.default is None:
                 if not failed:
-                    self._fail("missing-argument", f"`{name}` needs `{declared.name.text}`", span, signature(definition))
+                    self._fail(
+                        "missing-argument",
+                        f"`{name}` needs `{declared.name.text}`",
+                        span,
+                        signature(definition),
+                    )
                 failed = True
             else:
                 bound[declared.name.text] = self._value(declared.default, outer)
@@ -279,7 +322,9 @@ class Elaborator:
         before = len(self.report.diagnostics)
         result = self.expression(definition.body, replace(outer, locals=bound))
         self._blame_the_call(before, definition, span)
-        return replace(result, span=span) if result.op not in ("input", "param") else result
+        if result.op in ("input", "param", "const"):
+            return result
+        return replace(result, span=span, label=result.label or name)
 
     def _blame_the_call(self, before: int, definition: tree.Def, span: Span) -> None:
         """A type error inside a library def is the caller's: show the call first, the library line second."""
@@ -306,7 +351,9 @@ class Elaborator:
             if keyword is None:
                 positional.append(self._value(node, context))
             elif name == "quantile" and keyword in ("of", "empty"):
-                keywords[keyword] = self._empty_value(node, context) if keyword == "empty" else self.expression(node, context)
+                keywords[keyword] = (
+                    self._empty_value(node, context) if keyword == "empty" else self.expression(node, context)
+                )
             else:
                 return self._fail("unknown-argument", f"`{name}` has no argument `{keyword}`", where)
         if any(isinstance(v, Term) and rules.poisoned(v) for v in [*positional, *keywords.values()]):
@@ -320,7 +367,11 @@ class Elaborator:
         if name in ELEMENTWISE:
             wanted = ELEMENTWISE[name][0]
             if len(terms) != wanted:
-                return self._fail("wrong-arguments", f"`{name}` takes {wanted} argument{'s' * (wanted > 1)}, not {len(terms)}", span)
+                return self._fail(
+                    "wrong-arguments",
+                    f"`{name}` takes {wanted} argument{'s' * (wanted > 1)}, not {len(terms)}",
+                    span,
+                )
             return rules.arithmetic(self.report, name, terms, span)
         if len(terms) != 1:
             return self._fail("wrong-arguments", f"`{name}` takes 1 argument, not {len(terms)}", span)
@@ -342,12 +393,16 @@ class Elaborator:
         wanted = 2 if name in ("quantile", "kth") else 1
         if len(scopes) != 1 or len(values) != wanted:
             known = ", ".join(SCOPES)
-            return self._fail("missing-scope", f"`{name}` needs to know within what", span, f"write {form}; scopes: {known}")
+            return self._fail(
+                "missing-scope", f"`{name}` needs to know within what", span, f"write {form}; scopes: {known}"
+            )
         return rules.reduction(self.report, name, values, scopes[0], keywords, span)
 
     # ---- conditions
 
-    def _condition(self, node: tree.Compare | tree.Not | tree.Logical | tree.Choose, context: Context) -> Term:
+    def _condition(
+        self, node: tree.Compare | tree.Not | tree.Logical | tree.Choose, context: Context
+    ) -> Term:
         match node:
             case tree.Compare():
                 operands = [self.expression(operand, context) for operand in node.operands]
@@ -376,10 +431,16 @@ class Elaborator:
             return self._fail("not-static", "the range of `least` must be numbers and parameters", node.span)
         low, high, step = (number for number in numbers if number is not None)
         if step <= 0:
-            return self._fail("bad-step", f"the step of `least` must be above 0, not {step:g}", node.step.span)
+            return self._fail(
+                "bad-step", f"the step of `least` must be above 0, not {step:g}", node.step.span
+            )
         count = int((high - low) / step + 1e-9) + 1
         if count > MAX_CANDIDATES:
-            return self._fail("too-many-candidates", f"`least` would try {count} values; {MAX_CANDIDATES} are allowed", node.span)
+            return self._fail(
+                "too-many-candidates",
+                f"`least` would try {count} values; {MAX_CANDIDATES} are allowed",
+                node.span,
+            )
         result = self.expression(node.otherwise, context)
         for index in reversed(range(count)):
             candidate = constant(low + index * step, node.span)

@@ -76,7 +76,9 @@ class Layer:
         if not self._once((family, name.text), name.span, f"`{name.text}`"):
             return False
         if taken := self._reserved(name.text, family):
-            self.report.error("shadowed-name", f"`{name.text}` is already {taken}", name.span, "choose another name")
+            self.report.error(
+                "shadowed-name", f"`{name.text}` is already {taken}", name.span, "choose another name"
+            )
             return False
         self.flat = replace(self.flat, inherited=self.flat.inherited - {(family, name.text)})
         return True
@@ -102,9 +104,15 @@ class Layer:
             if family not in values:
                 continue
             for other in values:
-                if other != family and name in values[other] and self.seen.get((other, name), span).start <= span.start:
+                if (
+                    other != family
+                    and name in values[other]
+                    and self.seen.get((other, name), span).start <= span.start
+                ):
                     hint = "choose another name"
-                    self.report.error("shadowed-name", f"`{name}` is already the name of a `{other}`", span, hint)
+                    self.report.error(
+                        "shadowed-name", f"`{name}` is already the name of a `{other}`", span, hint
+                    )
 
     def _once(self, key: tuple[str, str], span: Span, what: str) -> bool:
         if key in self.seen:
@@ -117,7 +125,9 @@ class Layer:
     def _param(self, statement: tree.Param) -> None:
         if statement.bind is not None and statement.bind.text not in RUN_CONSTANTS:
             hint = did_you_mean(statement.bind.text, RUN_CONSTANTS)
-            self.report.error("unknown-run-constant", f"a run has no `{statement.bind.text}`", statement.bind.span, hint)
+            self.report.error(
+                "unknown-run-constant", f"a run has no `{statement.bind.text}`", statement.bind.span, hint
+            )
         for binding in statement.bindings:
             name = binding.name
             if not self._declare("param", name):
@@ -134,7 +144,12 @@ class Layer:
     def _input(self, statement: tree.Input) -> None:
         if statement.axis.text not in ("token", "sequence"):
             hint = did_you_mean(statement.axis.text, ["token", "sequence"])
-            self.report.error("unknown-axis", f"an input is of axis token or sequence, not `{statement.axis.text}`", statement.axis.span, hint)
+            self.report.error(
+                "unknown-axis",
+                f"an input is of axis token or sequence, not `{statement.axis.text}`",
+                statement.axis.span,
+                hint,
+            )
         elif self._declare("input", statement.name):
             self.flat.inputs[statement.name.text] = statement
 
@@ -145,7 +160,9 @@ class Layer:
             name = parameter.name
             meaning = "given twice" if name.text in seen else self._reserved(name.text, "parameter")
             if meaning:
-                self.report.error("shadowed-name", f"parameter `{name.text}` is {meaning}", name.span, "choose another name")
+                self.report.error(
+                    "shadowed-name", f"parameter `{name.text}` is {meaning}", name.span, "choose another name"
+                )
                 return False
             seen.add(name.text)
         return True
@@ -167,7 +184,9 @@ class Layer:
             self._unknown_word(statement.slot, " name = …" if form == "part" else " name where …")
         elif PARTS[word].form != form:
             wanted = f"{word} {name} where …" if form == "part" else f"{word} {name} = …"
-            self.report.error("wrong-form", f"`{word}` is written differently", statement.span, f"write {wanted}")
+            self.report.error(
+                "wrong-form", f"`{word}` is written differently", statement.span, f"write {wanted}"
+            )
         elif self._once(("part", f"{word}.{name}"), statement.name.span, f"`{word} {name}`"):
             self.flat = replace(self.flat, inherited=self.flat.inherited - {("part", f"{word}.{name}")})
             self.flat.parts[word, name] = statement
@@ -175,13 +194,38 @@ class Layer:
     def _unknown_word(self, word: tree.Identifier, form: str) -> None:
         if word.text in PARTS or word.text in SLOTS:
             kind = PARTS.get(word.text) or SLOTS[word.text]
-            forms = {"slot": f"{word.text} = …", "part": f"{word.text} name = …", "rule": f"{word.text} name where …"}
-            self.report.error("wrong-form", f"`{word.text}` is written differently", word.span, f"write {forms[kind.form]}")
+            forms = {
+                "slot": f"{word.text} = …",
+                "part": f"{word.text} name = …",
+                "rule": f"{word.text} name where …",
+            }
+            self.report.error(
+                "wrong-form", f"`{word.text}` is written differently", word.span, f"write {forms[kind.form]}"
+            )
             return
         if glued := self._glued(word.text):
-            self.report.error("unknown-statement", f"no statement begins with `{word.text}`", word.span, f"did you mean `{glued}`?")
+            self.report.error(
+                "unknown-statement",
+                f"no statement begins with `{word.text}`",
+                word.span,
+                f"did you mean `{glued}`?",
+            )
             return
-        known = [*SLOTS, *PARTS, "param", "let", "def", "input", "drop", "before", "after", "swap", "variant", "sweep", "allow"]
+        known = [
+            *SLOTS,
+            *PARTS,
+            "param",
+            "let",
+            "def",
+            "input",
+            "drop",
+            "before",
+            "after",
+            "swap",
+            "variant",
+            "sweep",
+            "allow",
+        ]
         hint = did_you_mean(word.text, known)
         if form == " = …" and not hint.startswith("did you mean"):
             hint = f"to name a value write: let {word.text} = …"
@@ -196,6 +240,11 @@ class Layer:
 
     def _allow(self, statement: tree.Allow, code: tree.Identifier) -> None:
         if code.text not in WARNINGS:
-            self.report.error("unknown-warning", f"no warning is named `{code.text}`", code.span, did_you_mean(code.text, WARNINGS))
+            self.report.error(
+                "unknown-warning",
+                f"no warning is named `{code.text}`",
+                code.span,
+                did_you_mean(code.text, WARNINGS),
+            )
         elif self._once(("allow", code.text), code.span, f"`allow {code.text}`"):
             self.flat.allows[code.text] = statement

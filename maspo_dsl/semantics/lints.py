@@ -24,7 +24,11 @@ def lint(objective: ResolvedObjective) -> list[Diagnostic]:
     for code, allow in allows.items():
         inherited = allow.span.source is not objective.flat.header.span.source
         if code not in given and not inherited:
-            unknown.append(_warning("unused-allow", f"`{code}` is not given here, so there is nothing to allow", allow.span))
+            unknown.append(
+                _warning(
+                    "unused-allow", f"`{code}` is not given here, so there is nothing to allow", allow.span
+                )
+            )
     return unknown
 
 
@@ -80,9 +84,20 @@ def _caps(objective: ResolvedObjective) -> Iterator[Diagnostic]:
         for side, other in (term.args, term.args[::-1]):
             value = static_value(side)
             place = (term.span.source.name, term.span.start)
-            if value is not None and value < 1 and other.kind is Kind.RATIO and other.live and place not in seen:
+            if (
+                value is not None
+                and value < 1
+                and other.kind is Kind.RATIO
+                and other.live
+                and place not in seen
+            ):
                 seen.add(place)
-                yield _warning("cap-below-one", f"the ratio is capped at {value:g}, below the on-policy value 1", term.span, "a cap is absolute: for an offset write min(1 + eps)")
+                yield _warning(
+                    "cap-below-one",
+                    f"the ratio is capped at {value:g}, below the on-policy value 1",
+                    term.span,
+                    "a cap is absolute: for an offset write min(1 + eps)",
+                )
 
 
 def _dead_parts(objective: ResolvedObjective) -> Iterator[Diagnostic]:

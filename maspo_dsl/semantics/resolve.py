@@ -67,7 +67,11 @@ def diagnose(source: Source, folder: Path | None = None) -> list[Diagnostic]:
 
 
 def _attempt(
-    source: Source, folder: Path | None, params: Mapping[str, object], run: Mapping[str, float], variant: str | None
+    source: Source,
+    folder: Path | None,
+    params: Mapping[str, object],
+    run: Mapping[str, float],
+    variant: str | None,
 ) -> tuple[ResolvedObjective | None, Report]:
     report = Report()
     flat = _flatten(source, folder, report, ())
@@ -166,7 +170,9 @@ def _apply_variant(flat: Flat, variant: str, report: Report) -> Flat:
     header = flat.header
     if variant not in flat.variants:
         hint = did_you_mean(variant, flat.variants) if flat.variants else "it has no variants"
-        report.error("unknown-variant", f"`{header.name.text}` has no variant `{variant}`", header.name.span, hint)
+        report.error(
+            "unknown-variant", f"`{header.name.text}` has no variant `{variant}`", header.name.span, hint
+        )
         return flat
     statement = flat.variants[variant]
     name = tree.Identifier(f"{header.name.text}_{variant}", statement.name.span)
@@ -192,5 +198,8 @@ def _check_sweeps(objective: ResolvedObjective, report: Report) -> None:
             continue
         declared = objective.flat.params[name]
         for value in statement.values:
-            trial = replace(objective.flat, params={**objective.flat.params, name: replace(declared, default=value, bind=None)})
+            trial = replace(
+                objective.flat,
+                params={**objective.flat.params, name: replace(declared, default=value, bind=None)},
+            )
             bind(trial, {}, {}, report)

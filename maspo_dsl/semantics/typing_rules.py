@@ -51,7 +51,11 @@ def arithmetic(report: Report, op: str, args: Sequence[Term], span: Span) -> Ter
     for argument in args:
         if argument.kind is Kind.BOOL:
             return _fail(
-                report, "condition-as-number", "a condition is not a number", argument.span, "write (1 if condition else 0)"
+                report,
+                "condition-as-number",
+                "a condition is not a number",
+                argument.span,
+                "write (1 if condition else 0)",
             )
     if (mixed := _mixed_axes(args)) is not None:
         return _fail(report, "axis", mixed, span)
@@ -149,7 +153,11 @@ def _kind(op: str, args: Sequence[Term]) -> Kind:
         others = [a for a, log in zip(args, logarithmic, strict=True) if not log]
         if op == "div" and not logarithmic[0]:
             return Kind.REAL
-        return Kind.LOG_RATIO if all(other.axis is not Axis.TOKEN or op in ("min", "max") for other in others) else Kind.REAL
+        return (
+            Kind.LOG_RATIO
+            if all(other.axis is not Axis.TOKEN or op in ("min", "max") for other in others)
+            else Kind.REAL
+        )
     if op in ("min", "max") and Kind.RATIO in kinds:
         return Kind.RATIO
     return Kind.REAL
@@ -164,9 +172,21 @@ def compare(report: Report, operator: str, left: Term, right: Term, span: Span) 
         return poison(span)
     for side in (left, right):
         if side.kind is Kind.BOOL:
-            return _fail(report, "condition-as-number", "a condition is not a number", side.span, "a condition is already true or false")
+            return _fail(
+                report,
+                "condition-as-number",
+                "a condition is not a number",
+                side.span,
+                "a condition is already true or false",
+            )
     if {left.kind, right.kind} == {Kind.PROB, Kind.LOG_PROB}:
-        return _fail(report, "prob-with-log-prob", "a probability is compared with a log-prob", span, "write log(…) or exp(…) on one side")
+        return _fail(
+            report,
+            "prob-with-log-prob",
+            "a probability is compared with a log-prob",
+            span,
+            "write log(…) or exp(…) on one side",
+        )
     return _build(_COMPARISONS[operator], [left, right], Kind.BOOL, span)
 
 
@@ -176,7 +196,13 @@ def logical(report: Report, operator: str, operands: Sequence[Term], span: Span)
         return poison(span)
     for operand in operands:
         if operand.kind is not Kind.BOOL:
-            return _fail(report, "number-as-condition", f"a condition is expected, this is a {operand.kind.value}", operand.span, "compare it with something")
+            return _fail(
+                report,
+                "number-as-condition",
+                f"a condition is expected, this is a {operand.kind.value}",
+                operand.span,
+                "compare it with something",
+            )
     if operator == "not":
         return _build("not", operands, Kind.BOOL, span)
     result = operands[0]
@@ -190,7 +216,13 @@ def choose(report: Report, condition: Term, then: Term, otherwise: Term, span: S
     if any(poisoned(part) for part in (condition, then, otherwise)):
         return poison(span)
     if condition.kind is not Kind.BOOL:
-        return _fail(report, "number-as-condition", f"a condition is expected, this is a {condition.kind.value}", condition.span, "compare it with something")
+        return _fail(
+            report,
+            "number-as-condition",
+            f"a condition is expected, this is a {condition.kind.value}",
+            condition.span,
+            "compare it with something",
+        )
     if (then.kind is Kind.BOOL) is not (otherwise.kind is Kind.BOOL):
         return _fail(report, "mixed-branches", "one branch is a condition and the other a number", span)
     kind = then.kind if then.kind is otherwise.kind else Kind.REAL
@@ -213,12 +245,19 @@ def reduction(
             Axis.GROUP: "one value a group",
             Axis.SEQUENCE: "one value a sequence",
         }
-        return _fail(report, "axis", f"`{name}(…, {scope.value})` has nothing to reduce: its argument is {have[x.axis]}", x.span)
+        return _fail(
+            report,
+            "axis",
+            f"`{name}(…, {scope.value})` has nothing to reduce: its argument is {have[x.axis]}",
+            x.span,
+        )
     if name == "count":
         return Term("count", (), scope.axis, Kind.REAL, False, span, (("of", x.axis), ("scope", scope)))
     if x.kind is Kind.BOOL:
         if name != "sum":
-            return _fail(report, "condition-as-number", f"`{name}` needs numbers; this is a condition", x.span)
+            return _fail(
+                report, "condition-as-number", f"`{name}` needs numbers; this is a condition", x.span
+            )
         one, zero = constant(1.0, span), constant(0.0, span)
         x = Term("select", (x, one, zero), x.axis, Kind.REAL, False, span)
     attributes = (("scope", scope), ("over", x.axis))
@@ -227,7 +266,9 @@ def reduction(
     if name == "kth":
         place = static_value(values[1])
         if place is None or place < 1 or place != int(place):
-            return _fail(report, "not-static", "which one `kth` takes must be a whole number from 1", values[1].span)
+            return _fail(
+                report, "not-static", "which one `kth` takes must be a whole number from 1", values[1].span
+            )
         return Term("kth", (x,), scope.axis, x.kind, False, span, (*attributes, ("k", place)))
     if name == "rank":
         return Term("rank", (x,), x.axis, Kind.REAL, False, span, attributes)
@@ -245,7 +286,13 @@ def _quantile(report: Report, x: Term, q: Term, scope: Scope, keywords: dict[str
     if chosen is not None and chosen.kind is not Kind.BOOL:
         return _fail(report, "number-as-condition", "`of` is a condition", chosen.span)
     if chosen is not None and "empty" not in keywords:
-        return _fail(report, "missing-argument", "nothing may satisfy `of`: say what the quantile is then", span, "add empty = …")
+        return _fail(
+            report,
+            "missing-argument",
+            "nothing may satisfy `of`: say what the quantile is then",
+            span,
+            "add empty = …",
+        )
     everything = Term("const", (), Axis.SCALAR, Kind.BOOL, False, span, (("value", True),))
     empty = keywords.get("empty", constant(0.0, span))
     args = (x, q, chosen or everything, empty)
@@ -263,5 +310,7 @@ def special(report: Report, name: str, x: Term, span: Span) -> Term:
             return _fail(report, "axis", "it is already one value a token", x.span)
         return Term("expand", (x,), Axis.TOKEN, x.kind, x.live, span)
     if x.label != "policy" or x.kind is not Kind.PROB:
-        return _fail(report, "not-a-policy", "the entropy is known for `policy` alone", x.span, "write entropy(policy)")
+        return _fail(
+            report, "not-a-policy", "the entropy is known for `policy` alone", x.span, "write entropy(policy)"
+        )
     return Term("input", (), Axis.TOKEN, Kind.REAL, True, span, (("name", "entropy"),), label="entropy")

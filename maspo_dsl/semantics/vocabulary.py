@@ -62,14 +62,20 @@ class Quantity:
 
 
 QUANTITIES: dict[str, Quantity] = {
-    "policy": Quantity(Axis.TOKEN, Kind.PROB, "logp", True, "probability of the sampled token, being trained"),
+    "policy": Quantity(
+        Axis.TOKEN, Kind.PROB, "logp", True, "probability of the sampled token, being trained"
+    ),
     "old": Quantity(Axis.TOKEN, Kind.PROB, "logp_old", False, "the policy at rollout time, recomputed"),
     "rollout": Quantity(Axis.TOKEN, Kind.PROB, "logp_rollout", False, "the sampler's own probability"),
     "reference": Quantity(Axis.TOKEN, Kind.PROB, "logp_ref", False, "the frozen reference policy"),
     "reward": Quantity(Axis.SEQUENCE, Kind.REAL, "reward", False, "the task's reward of an answer"),
     "correct": Quantity(Axis.SEQUENCE, Kind.BOOL, "correct", False, "reward > 0, unless the batch says"),
-    "truncated": Quantity(Axis.SEQUENCE, Kind.BOOL, "truncated", False, "the answer hit the generation limit"),
-    "reward_greedy": Quantity(Axis.SEQUENCE, Kind.REAL, "reward_greedy", False, "reward of the greedy answer"),
+    "truncated": Quantity(
+        Axis.SEQUENCE, Kind.BOOL, "truncated", False, "the answer hit the generation limit"
+    ),
+    "reward_greedy": Quantity(
+        Axis.SEQUENCE, Kind.REAL, "reward_greedy", False, "reward of the greedy answer"
+    ),
     "length": Quantity(Axis.SEQUENCE, Kind.REAL, None, False, "trained tokens of an answer"),
     "value": Quantity(Axis.TOKEN, Kind.REAL, "value", False, "a critic's value, for GAE"),
     "A": Quantity(Axis.SEQUENCE, Kind.REAL, None, False, "the advantage"),

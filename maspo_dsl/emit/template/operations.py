@@ -1,0 +1,96 @@
+"""Operations that generated code calls; a generated file carries the ones it uses, as text."""
+
+import torch
+
+
+def masked(value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The value where a token is trained, 0 elsewhere: nothing that stands there is seen, NaN included."""
+    return torch.where(mask, value, 0.0)
+
+
+def tokens(value: torch.Tensor, x: dict[str, torch.Tensor]) -> torch.Tensor:
+    """One value a sequence [N], for each of its tokens: a column [N, 1], or [M] in packed form."""
+    return value[x["sequence"]] if "sequence" in x else value.unsqueeze(-1)
+
+
+def total(value: torch.Tensor, member: torch.Tensor) -> torch.Tensor:
+    """Sum over all members, 0-d."""
+    return torch.where(member, value, 0.0).sum()
+
+
+def window_total(value: torch.Tensor, member: torch.Tensor) -> torch.Tensor:
+    """Sum over all members in float64: what this micro-batch adds to a statistic of the window."""
+    return torch.where(member, value, 0.0).sum(dtype=torch.float64)
+
+
+def sequence_sum(value: torch.Tensor, member: torch.Tensor, x: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Sum over the member tokens of each sequence, [N]."""
+    chosen = torch.where(member, value, 0.0)
+    if "sequence" not in x:
+        return chosen.sum(-1)
+    return chosen.new_zeros(x["present"].shape).index_add(0, x["sequence"], chosen)
+
+
+def group_sum(value: torch.Tensor, member: torch.Tensor, x: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Sum over the member sequences of each group, given to every row of the group, [N]."""
+    chosen = torch.where(member, value, 0.0)
+    return torch.zeros_like(chosen).index_add(0, x["group"], chosen)[x["group"]]
+
+
+def total_max(value: torch.Tensor, member: torch.Tensor) -> torch.Tensor:
+    """The largest member, 0-d; 0 where there is none."""
+    largest = torch.where(member, value, -torch.inf).max()
+    return torch.where(member.any(), largest, 0.0)
+
+
+def sequence_max(value: torch.Tensor, member: torch.Tensor, x: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The largest member token of each sequence, [N]; 0 where there is none."""
+    chosen = torch.where(member, value, -torch.inf)
+    if "sequence" not in x:
+        largest = chosen.amax(-1)
+    else:
+        empty = chosen.new_full(x["present"].shape, -torch.inf)
+        largest = empty.scatter_reduce(0, x["sequence"], chosen, "amax")
+    return torch.where(sequence_sum(torch.ones_like(chosen), member, x) > 0, largest, 0.0)
+
+
+def group_max(value: torch.Tensor, member: torch.Tensor, x: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The largest member sequence of each group, given to every row of the group, [N]; 0 where there is none."""
+    chosen = torch.where(member, value, -torch.inf)
+    empty = torch.full_like(chosen, -torch.inf)
+    largest = empty.scatter_reduce(0, x["group"], chosen, "amax")[x["group"]]
+    return torch.where(group_sum(torch.ones_like(chosen), member, x) > 0, largest, 0.0)
+
+
+def group_rank(value: torch.Tensor, member: torch.Tensor, x: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Place of each member in its group, 1 for the largest, ties to the earlier row, [N]; 0 for the others."""
+    same = (x["group"].unsqueeze(0) == x["group"].unsqueeze(1)) & member.unsqueeze(0)
+    row = torch.arange(value.shape[0], device=value.device)
+    earlier = row.unsqueeze(0) < row.unsqueeze(1)
+    ahead = (value.unsqueeze(0) > value.unsqueeze(1)) | ((value.unsqueeze(0) == value.unsqueeze(1)) & earlier)
+    return torch.where(member, 1.0 + (same & ahead).sum(1).to(value.dtype), 0.0)
+
+
+def group_kth(value: torch.Tensor, member: torch.Tensor, x: dict[str, torch.Tensor], k: int) -> torch.Tensor:
+    """The k-th largest member of each group, given to every row of the group, [N]; 0 where there are fewer."""
+    chosen = member & (group_rank(value, member, x) == k)
+    return group_sum(value, chosen, x)
+
+
+def total_quantile(
+    value: torch.Tensor,
+    member: torch.Tensor,
+    q: torch.Tensor | float,
+    of: torch.Tensor,
+    empty: torch.Tensor | float,
+) -> torch.Tensor:
+    """The q-quantile (linear interpolation) of the members that satisfy `of`, 0-d; `empty` where there are none."""
+    chosen = member & of
+    ordered = torch.where(chosen, value, torch.inf).flatten().sort().values
+    count = chosen.sum()
+    place = q * (count - 1).clamp(min=0).to(value.dtype)
+    low = place.floor().long()
+    high = torch.minimum(low + 1, (count - 1).clamp(min=0))
+    below, above = ordered[low], ordered[high]
+    between = below + (above - below) * (place - low)
+    return torch.where(count > 0, between, empty)

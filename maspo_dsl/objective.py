@@ -1,0 +1,116 @@
+"""An objective as users see it: what it is called, what it computes, what it reads; and how it becomes a loss."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO, TypeAlias
+
+from maspo_dsl.language.source import Source
+from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.resolve import find_source, resolve
+
+if TYPE_CHECKING:
+    from maspo_dsl.graph.nodes import Graph
+
+SpecLike: TypeAlias = "str | Path | TextIO | Objective"
+
+
+class Objective:
+    """A checked objective with its parameters bound. Does not need torch."""
+
+    def __init__(self, resolved: ResolvedObjective, folder: Path | None = None) -> None:
+        self.resolved = resolved
+        self.folder = folder
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.resolved.name
+
+    @property
+    def hash(self) -> str:
+        """Hash of what is computed, values included; name, doc and source do not count."""
+        return self.resolved.hash
+
+    @property
+    def params(self) -> dict[str, float]:
+        """Values of its parameters."""
+        return self.resolved.params
+
+    @property
+    def source_text(self) -> str:
+        """The text it was read from."""
+        return self.resolved.source.text
+
+    @property
+    def text(self) -> str:
+        """The objective as one flat file, every value bound: what a run folder keeps."""
+        return self.resolved.text
+
+    @property
+    def keeps(self) -> bool:
+        """Whether it selects what a rollout trains on (`keep`)."""
+        return bool(self.resolved.parts.keeps)
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        """Tensors that the batch must bring, given no advantage: only what the simplified objective reads."""
+        read = set(self.graph.inputs(["loss"]))
+        if read & {"advantage", "advantage_rows"}:
+            read |= set(self.graph.inputs(["advantage"]))
+        return frozenset(read - {"advantage", "advantage_rows", "present"}) | {"mask"}
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The simplified graph."""
+        from maspo_dsl.graph.build import build
+        from maspo_dsl.graph.passes import simplify
+
+        return simplify(build(self.resolved.parts))
+
+    def torch_source(self) -> str:
+        """One file that computes it with torch alone."""
+        from maspo_dsl.emit.standalone import standalone
+
+        return standalone(self.resolved, self.graph)
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value:g}" for name, value in self.params.items())
+        return f"<Objective {self.name}@{self.hash} {values}>"
+
+
+def load(
+    source: SpecLike, params: Mapping[str, float] | None = None, *, run: Mapping[str, float] | None = None
+) -> Objective:
+    """The objective of a shipped name, a path, or an open file; `NAME@VARIANT` takes one of its variants.
+
+    `params` sets parameters. `run` gives constants of a run, such as `generation_limit`, to parameters that are
+    bound to one and not set. Raises SpecError with every mistake.
+    """
+    if isinstance(source, Objective):
+        if not params and not run:
+            return source
+        resolved = resolve(source.resolved.source, source.folder, params=params, run=run)
+        return Objective(resolved, source.folder)
+    if hasattr(source, "read"):
+        text = source.read()
+        name = str(getattr(source, "name", "<file>"))
+        return Objective(resolve(Source(name, text), params=params, run=run))
+    spec, variant = _split_variant(source)
+    found, folder = find_source(spec)
+    return Objective(resolve(found, folder, params=params, run=run, variant=variant), folder)
+
+
+def parse(text: str, name: str = "<string>") -> Objective:
+    """The objective that a text defines; `name` is what messages call it."""
+    return Objective(resolve(Source(name, text)))
+
+
+def _split_variant(source: str | Path) -> tuple[str | Path, str | None]:
+    match = re.fullmatch(r"(.+)@([A-Za-z_]\w*)", str(source))
+    if match is None or Path(str(source)).exists():
+        return source, None
+    return match[1], match[2]

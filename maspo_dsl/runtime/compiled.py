@@ -1,0 +1,126 @@
+"""Value and gradient in one compiled graph behind a small autograd function."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import warnings
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maspo_dsl.emit.template.loss_module import LossModule
+
+# Tensors that carry gradient, in the order the autograd function takes them.
+LIVE = ("logp", "entropy")
+_said: set[str] = set()
+
+
+def say_once(message: str) -> None:
+    """One line on stderr, the first time only."""
+    if message not in _said:
+        _said.add(message)
+        print(message, file=sys.stderr)
+
+
+class CompiledLoss:
+    """Evaluates a module's loss through `torch.compile`, one graph for every `[N, T]`.
+
+    Falls back to eager, with one line, where there is no C++ compiler.
+    """
+
+    def __init__(self, module: LossModule, backend: str) -> None:
+        self.loss = module.functions["loss"]
+        self.live = [name for name in LIVE if name in module.reads["loss"]]
+        self.rest = [name for name in sorted(module.reads["loss"]) if name not in self.live]
+        self.backend = backend
+        self.compilations = 0
+        self._graph: Any = None
+
+    def __call__(self, x: dict[str, Tensor], p: dict[str, Tensor], d: dict[str, Tensor]) -> Tensor:
+        """The loss, 0-d, with gradient to the live tensors of `x`."""
+        if x["mask"].numel() == 0:
+            return (x["logp"] * 0.0).sum()
+        if not self._can_compile(x["logp"].device):
+            return self.loss(x, p, d)["loss"].to(x["logp"].dtype)
+        kept = {
+            name: value.detach()
+            for name, value in x.items()
+            if name in (*self.rest, "mask", "present", "sequence", "group")
+        }
+        live = [x[name] for name in self.live]
+        return _JointGraph.apply(self._value_and_gradient, kept, p, d, self.live, *live)  # type: ignore[no-any-return, no-untyped-call]
+
+    def _can_compile(self, device: torch.device) -> bool:
+        if self.backend != "inductor" or device.type != "cpu":
+            return True
+        from torch._inductor import config
+
+        compilers = config.cpp.cxx if isinstance(config.cpp.cxx, (tuple, list)) else (config.cpp.cxx,)
+        if any(name and shutil.which(name) for name in compilers):
+            return True
+        say_once(
+            "maspo-dsl: no C++ compiler was found, so the loss runs eagerly (install g++ or clang++ for the fused one)"
+        )
+        return False
+
+    def _value_and_gradient(
+        self, live: dict[str, Tensor], x: dict[str, Tensor], p: dict[str, Tensor], d: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss and its gradient by live tensor, from the one graph."""
+        if self._graph is None:
+            self._graph = torch.compile(self._joint(), fullgraph=True, backend=self._counting_backend())
+            shape = x["mask"].shape
+            for value in (*live.values(), *x.values()):
+                for axis in range(value.dim()):
+                    # A column [N, 1] stands for a whole row: its 1 is known, it is no length.
+                    if axis == 0 or value.shape == shape:
+                        torch._dynamo.decorators.mark_unbacked(value, axis)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*TensorFloat32.*")
+            return self._graph(live, x, p, d)  # type: ignore[no-any-return]
+
+    def _joint(self) -> Any:
+        loss = self.loss
+
+        def joint(
+            live: dict[str, Tensor], x: dict[str, Tensor], p: dict[str, Tensor], d: dict[str, Tensor]
+        ) -> Any:
+            def value(live: dict[str, Tensor]) -> Tensor:
+                return loss({**x, **live}, p, d)["loss"]
+
+            gradient, result = torch.func.grad_and_value(value)(live)
+            return result, gradient
+
+        # torch.compile keeps its graphs by code object, eight at most: each objective gets its own.
+        return FunctionType(joint.__code__.replace(co_name=f"joint_{id(self)}"), globals(), "joint", None, joint.__closure__)
+
+    def _counting_backend(self) -> Any:
+        from torch._dynamo.backends.registry import lookup_backend
+
+        inner = lookup_backend(self.backend)
+
+        def backend(graph: Any, inputs: Any, **options: Any) -> Any:
+            self.compilations += 1
+            return inner(graph, inputs, **options)
+
+        return backend
+
+
+class _JointGraph(torch.autograd.Function):
+    """Runs the joint graph forward and hands out its gradients backward."""
+
+    @staticmethod
+    def forward(ctx: Any, run: Any, x: Any, p: Any, d: Any, names: list[str], *live: Tensor) -> Tensor:
+        """The loss; gradients are kept for the backward pass."""
+        loss, gradients = run({n: v.detach() for n, v in zip(names, live, strict=True)}, x, p, d)
+        ctx.save_for_backward(*(gradients[name] for name in names))
+        return loss.to(live[0].dtype)  # type: ignore[no-any-return]
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable  # type: ignore[misc]
+    def backward(ctx: Any, incoming: Tensor) -> Any:
+        """The kept gradients times what comes from above."""
+        return (None, None, None, None, None, *(gradient * incoming for gradient in ctx.saved_tensors))

@@ -1,0 +1,118 @@
+"""The compiled loss: the generated module, its value and gradient in one `torch.compile`d graph."""
+
+from __future__ import annotations
+
+import builtins
+import linecache
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Literal, TypeAlias, cast
+
+import torch
+from torch import Tensor, nn
+
+from maspo_dsl.emit.template.loss_module import BatchError, LossModule, LossOutput
+from maspo_dsl.objective import Objective, SpecLike, load
+from maspo_dsl.runtime.compiled import CompiledLoss
+
+Backend: TypeAlias = Literal["inductor", "eager", "aot_eager"]
+
+
+def compile(
+    source: SpecLike, *, params: Mapping[str, float] | None = None, backend: Backend = "inductor"
+) -> ObjectiveLoss:
+    """The loss of an objective as a module without weights.
+
+    `source` is a shipped name, a path, an open file or an Objective. With backend `inductor` the value and the
+    gradient are one fused graph for every shape; without a C++ compiler it says so once and runs eagerly.
+    `eager` never compiles. Raises SpecError.
+    """
+    return ObjectiveLoss(load(source, params), backend)
+
+
+class ObjectiveLoss(nn.Module):
+    """An objective's loss. `objective` is what it computes; `params` are its parameters as 0-d tensors.
+
+    A parameter in `params` may be changed in place (`loss.params["eps_high"].fill_(0.3)`) without compiling again;
+    one whose value removed a term is built in and not there.
+    """
+
+    def __init__(self, objective: Objective, backend: Backend = "inductor") -> None:
+        super().__init__()
+        if backend not in ("inductor", "eager", "aot_eager"):
+            raise ValueError(f"backend {backend!r} is not known: inductor, eager or aot_eager")
+        self.objective = objective
+        self.module = loss_module(objective)
+        if backend != "eager":
+            self.module.evaluate = CompiledLoss(self.module, backend)  # type: ignore[method-assign]
+
+    @property
+    def params(self) -> dict[str, Tensor]:
+        """Parameters that can be changed in place."""
+        return self.module.params
+
+    @property
+    def compilations(self) -> int:
+        """How many graphs were compiled so far."""
+        evaluate = self.module.evaluate
+        return evaluate.compilations if isinstance(evaluate, CompiledLoss) else 0
+
+    def forward(
+        self, batch: Mapping[str, Tensor], *, denominators: Mapping[str, Tensor] | None = None
+    ) -> LossOutput:
+        """The loss of a batch `[N, T]`, or of a part of a window if its `denominators` are given.
+
+        Without denominators the batch is the whole window; with more than one rank that is an error. Raises
+        BatchError: a tensor is missing or has the wrong shape.
+        """
+        output: LossOutput = self.module(batch, denominators=denominators)
+        return _Reporting(output, self.objective.name)
+
+    def window(self, micro_batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Denominators of one optimizer window, 0-d each; over ranks, add them up (all_reduce)."""
+        return self.module.window(micro_batches)
+
+    def advantage(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """The advantage, `[N]` or `[N, T]`, 0 where nothing is trained."""
+        return self.module.advantage(batch)
+
+    def keep(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Which sequences `[N]` of a rollout the `keep` rules let through."""
+        return self.module.keep(batch)
+
+    def extra_repr(self) -> str:
+        """The objective and its hash."""
+        return repr(self.objective)
+
+
+class _Reporting(LossOutput):
+    """An output that names what is not finite, once, when its metrics are read."""
+
+    def __init__(self, output: LossOutput, name: str) -> None:
+        super().__init__(output.loss, lambda: self._report(output, name))
+
+    @staticmethod
+    def _report(output: LossOutput, name: str) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]:
+        sums, bad = output.metric_sums, output.nonfinite
+        found = [f"{what} at {int(count)}" for what, count in bad.items() if int(count)]
+        if found:
+            warnings.warn(f"{name}: not finite at trained tokens: {', '.join(found)}", stacklevel=4)
+        return sums, bad
+
+
+def loss_module(objective: Objective) -> LossModule:
+    """The generated module of an objective, as a standalone file would define it.
+
+    It is entered under `sys.modules`, where torch.compile looks for the globals of what it compiles.
+    """
+    text = objective.torch_source()
+    name = f"maspo_dsl_generated.{objective.name}_{objective.hash}"
+    filename = f"<{name}>"
+    linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
+    module = ModuleType(name)
+    sys.modules[name] = module
+    exec(builtins.compile(text, filename, "exec"), module.__dict__)
+    module.BatchError = BatchError  # type: ignore[attr-defined]
+    return cast(LossModule, module.Loss())
