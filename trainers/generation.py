@@ -142,22 +142,34 @@ class _Sampler:
         tokenizer = self.policy.tokenizer
         ends = torch.tensor(tokenizer.eos_ids, device=ids.device)
         ended = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
-        cache, step = DynamicCache(), ids
-        drawn, logps = [], []
-        for _ in range(self.limit):
-            logits = _logits(
-                self.policy.model, step, attention, keep=1, past_key_values=cache, use_cache=True
-            )[:, -1]
+        logits, cache = self._read(ids, attention)
+        drawn: list[Tensor] = []
+        logps: list[Tensor] = []
+        while True:
             token, logp = self._draw(logits)
             token = torch.where(ended, tokenizer.pad_id, token)
             drawn.append(token)
             logps.append(logp)
             attention = torch.cat([attention, ~ended[:, None]], dim=1)
             ended = ended | torch.isin(token, ends)
-            if ended.all():
+            if len(drawn) == self.limit or ended.all():
                 break
-            step = token[:, None]
+            logits = self._step(token[:, None], attention, cache)
         return torch.stack(drawn, dim=1), torch.stack(logps, dim=1), ended
+
+    def _read(self, ids: Tensor, attention: Tensor) -> tuple[Tensor, DynamicCache]:
+        """Logits [n, V] after the prompts, and their cache; equal prompts are read once."""
+        rows, copies = torch.unique(torch.cat([ids, attention], dim=1), dim=0, return_inverse=True)
+        cache, width = DynamicCache(), ids.shape[1]
+        logits = self._step(rows[:, :width], rows[:, width:].bool(), cache)
+        cache.reorder_cache(copies)
+        return logits[copies], cache
+
+    def _step(self, ids: Tensor, attention: Tensor, cache: DynamicCache) -> Tensor:
+        """Logits [n, V] after the last of `ids`, which the cache takes in."""
+        return _logits(self.policy.model, ids, attention, keep=1, past_key_values=cache, use_cache=True)[
+            :, -1
+        ]
 
     def _draw(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """One token for each row of logits [n, V], and its log-prob."""
