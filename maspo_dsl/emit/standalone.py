@@ -83,7 +83,7 @@ def _functions(graph: Graph) -> dict[str, str]:
     for name in ("advantage", "keep", "step"):
         if name in graph.outputs:
             written[name] = _function(name, graph, {name: name})
-    terms = {name.removeprefix("term:"): name for name in graph.outputs if name.startswith("term:")}
+    terms = {name.removeprefix("term:"): name for name in live_terms(graph)}
     terms |= {name: name for name in ("trained", "loss", "policy_loss")}
     written["terms"] = _function("terms", graph, terms)
     statistics = window_statistics(graph)
@@ -195,6 +195,12 @@ def _literal(value: dict[str, str] | dict[str, float] | dict[str, dict[str, str]
     return "{\n" + "".join(lines) + " " * 12 + "}"
 
 
+def live_terms(graph: Graph) -> list[str]:
+    """Outputs that are terms of the loss; one that a weight of 0 removed is none."""
+    terms = [name for name in graph.outputs if name.startswith("term:")]
+    return [name for name in terms if graph.nodes[graph.outputs[name]].op != "const"]
+
+
 def dynamic_parameters(graph: Graph) -> dict[str, float]:
     """Parameters that the functions read at run time; the others are built in."""
     return {str(node.attribute("name")): node.value for node in graph.nodes if node.op == "param"}
@@ -202,7 +208,7 @@ def dynamic_parameters(graph: Graph) -> dict[str, float]:
 
 def reads(graph: Graph) -> dict[str, dict[str, str]]:
     """For each purpose, the tensors it reads and the term that needs each of them first."""
-    terms = {name: name.removeprefix("term:") for name in graph.outputs if name.startswith("term:")}
+    terms = {name: name.removeprefix("term:") for name in live_terms(graph)}
     found: dict[str, str] = {}
     for output, term in terms.items():
         label = "`ratio`" if term == "policy" else f"`{term}`"

@@ -67,11 +67,11 @@ class Graph:
         return sorted(wanted)
 
     def inputs(self, outputs: Iterable[str]) -> list[str]:
-        """Names of the inputs that some outputs read, sorted."""
-        places = self.reachable(outputs)
-        found = {
-            str(self.nodes[place].attribute("name")) for place in places if self.nodes[place].op == "input"
-        }
+        """Names of the tensors that some outputs read, sorted; reductions within groups read `group`."""
+        nodes = [self.nodes[place] for place in self.reachable(outputs)]
+        found = {str(node.attribute("name")) for node in nodes if node.op == "input"}
+        if any(node.scope is Scope.GROUP for node in nodes):
+            found.add("group")
         return sorted(found)
 
     def __iter__(self) -> Iterator[tuple[int, Node]]:

@@ -69,12 +69,15 @@ def format_statement(statement: Statement) -> str:
 def _file(lines: Iterable[str]) -> str:
     """Lines without blank ones at either end or twice in a row."""
     kept: list[str] = []
-    for line in lines:
-        if line or (kept and kept[-1]):
+    for line in _without_outer_blanks(list(lines)):
+        if line or kept[-1]:
             kept.append(line)
-    while kept and not kept[-1]:
-        kept.pop()
     return "".join(f"{line}\n" for line in kept)
+
+
+def _without_outer_blanks(lines: list[str]) -> list[str]:
+    written = [index for index, line in enumerate(lines) if line]
+    return lines[written[0] : written[-1] + 1] if written else []
 
 
 def _header_lines(header: Header) -> list[str]:
@@ -239,9 +242,9 @@ def _variant_row(variant: Variant, width: int) -> Row:
     opening = f"variant {variant.name.text}"
     inside = _block(variant.edits, "", width - len(_BLOCK_INDENT))
     inside += _comment_lines(variant.closing.above)
-    while inside and not inside[0]:
-        inside = inside[1:]
-    quiet = not variant.closing.above and all(e.comments.beside is None for e in variant.edits)
+    inside = _without_outer_blanks(inside)
+    notes = [*variant.closing.above, *(edit.comments.beside for edit in variant.edits)]
+    quiet = all(note is None for note in notes)
     if quiet and len(inside) <= 1 and len(variant.edits) <= 1:
         body = f"{{ {inside[0]} }}" if inside else "{}"
         if len(opening) + len(body) < width:

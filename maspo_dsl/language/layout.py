@@ -18,7 +18,7 @@ _STATEMENT_WORDS = "param|let|def|input|drop|swap|before|after|variant|sweep|all
 _STARTS_STATEMENT = re.compile(rf"(?:{_STATEMENT_WORDS})[ \t]+[A-Za-z_\"]")
 _OPENS_BLOCK = re.compile(r"\s*variant\b")
 _ENDS_BLOCK = re.compile(r"(?:variant|sweep|allow|source|objective)[ \t]+[A-Za-z_\"]")
-_CLOSING = {")": "(", "]": "[", "}": "{"}
+_CLOSING = ")]}"
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class _Scanner:
             return True
         if not self.open or _STARTS_STATEMENT.match(stripped):
             return False
-        return stripped != content or stripped[:1] in _CLOSING
+        return stripped != content or stripped[0] in _CLOSING
 
     def begin(self, offset: int, content: str) -> None:
         """Open a logical line at its first character."""
@@ -129,10 +129,14 @@ class _Scanner:
             self.too_deep.append(place)
 
     def close_bracket(self, bracket: str) -> None:
-        if self.open:
-            if self.open[-1][0] == _CLOSING[bracket]:
+        """Forget the bracket that this one closes; `[0, 1)` is an interval, so `)` closes `[` too."""
+        if bracket in ")]":
+            if self.open and self.open[-1][0] in "([":
                 self.open.pop()
-        elif bracket == "}":
+        elif any(opened == "{" for opened, _ in self.open):
+            while self.open.pop()[0] != "{":
+                pass
+        else:
             self.block = None
 
 

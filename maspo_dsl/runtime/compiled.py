@@ -10,11 +10,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._dynamo.backends.debugging import aot_eager
+from torch._inductor.compile_fx import compile_fx
 
 from maspo_dsl.emit.template.loss_module import LossModule
 
 # Tensors that carry gradient, in the order the autograd function takes them.
 LIVE = ("logp", "entropy")
+
+# Folding a constant of unknown size asks whether the size is 0, which an unbacked one cannot answer.
+INDUCTOR_OPTIONS = {"joint_graph_constant_folding": False}
+
 _said: set[str] = set()
 
 
@@ -51,6 +57,8 @@ class CompiledLoss:
             if name in (*self.rest, "mask", "present", "sequence", "group")
         }
         live = [x[name] for name in self.live]
+        # In one dtype: a float64 number among float32 tensors makes torch.compile trace everything twice.
+        d = {name: value.to(live[0].dtype) for name, value in d.items()}
         return _JointGraph.apply(self._value_and_gradient, kept, p, d, self.live, *live)  # type: ignore[no-any-return, no-untyped-call]
 
     def _can_compile(self, device: torch.device) -> bool:
@@ -95,16 +103,16 @@ class CompiledLoss:
             return result, gradient
 
         # torch.compile keeps its graphs by code object, eight at most: each objective gets its own.
-        return FunctionType(joint.__code__.replace(co_name=f"joint_{id(self)}"), globals(), "joint", None, joint.__closure__)
+        return FunctionType(
+            joint.__code__.replace(co_name=f"joint_{id(self)}"), globals(), "joint", None, joint.__closure__
+        )
 
     def _counting_backend(self) -> Any:
-        from torch._dynamo.backends.registry import lookup_backend
-
-        inner = lookup_backend(self.backend)
-
-        def backend(graph: Any, inputs: Any, **options: Any) -> Any:
+        def backend(graph: Any, inputs: Any) -> Any:
             self.compilations += 1
-            return inner(graph, inputs, **options)
+            if self.backend == "aot_eager":
+                return aot_eager(graph, inputs)
+            return compile_fx(graph, inputs, config_patches=INDUCTOR_OPTIONS)
 
         return backend
 
