@@ -22,6 +22,7 @@ Count: TypeAlias = Annotated[int, Field(ge=1, strict=True)]
 Natural: TypeAlias = Annotated[int, Field(ge=0, strict=True)]
 Positive: TypeAlias = Annotated[FiniteFloat, Field(gt=0, strict=True)]
 Name: TypeAlias = Annotated[str, Field(min_length=1)]
+Number: TypeAlias = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True)]
 Scalar: TypeAlias = bool | int | float | str
 
 
@@ -106,7 +107,7 @@ class RunConfig(_Block):
     """options of the task"""
     reward: Name | None = None
     """import path of a reward function; the task's own if null"""
-    params: dict[str, Scalar] = Field(default_factory=dict)
+    params: dict[str, Number] = Field(default_factory=dict)
     """parameters of the objective"""
     rollout: RolloutConfig = RolloutConfig()
     trainer: TrainerConfig = TrainerConfig()
@@ -254,7 +255,8 @@ def _explain(detail: ErrorDetails) -> str:
         return detail["msg"].removeprefix("Value error, ")
     block, *rest = (str(part) for part in detail["loc"])
     if block in ("params", "task_options"):
-        return f"`{block}.{rest[0]}={detail['input']}`: expected a number, true, false or text"
+        kinds = "a number" if block == "params" else "a number, true, false or text"
+        return f"`{block}.{rest[0]}={detail['input']}`: expected {kinds}"
     expected = EXPECTED.get(detail["type"], detail["msg"].removeprefix("Input should be "))
     return f"`{'.'.join([block, *rest[:1]])}={detail['input']}`: expected {expected}"
 

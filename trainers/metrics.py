@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor
 
-from .ranks import sum_over_ranks
+from .ranks import largest_over_ranks, sum_over_ranks
 
 if TYPE_CHECKING:
     from maspo_dsl import LossOutput
@@ -64,13 +64,13 @@ class Sums:
         self._noted: dict[str, list[float]] = {}
 
     def add(self, output: LossOutput) -> None:
-        """Take in one micro-batch. A metric that has no (sum, count) is a maximum."""
-        sums = output.metric_sums
-        for name, (total, count) in sums.items():
-            self.add_sum(name, total, count)
-        for name, value in output.metrics.items():
-            if name not in sums:
-                self._largest[name] = torch.maximum(self._largest.get(name, value.detach()), value.detach())
+        """Take in one micro-batch. Of what ends in `_max` the largest counts: sums of maxima mean nothing."""
+        for name, (total, count) in output.metric_sums.items():
+            if name.endswith("_max"):
+                value = total.detach()
+                self._largest[name] = torch.maximum(self._largest.get(name, value), value)
+            else:
+                self.add_sum(name, total, count)
 
     def add_sum(self, name: str, total: Tensor | float, count: Tensor | float) -> None:
         """Take in a sum and how many it is over."""
@@ -85,7 +85,7 @@ class Sums:
         """The step's metrics; one that counted nothing is absent."""
         pairs = sum_over_ranks(self._pairs)
         means = {name: float(pair[0] / pair[1]) for name, pair in pairs.items() if float(pair[1]) > 0}
-        means |= {name: float(value) for name, value in self._largest.items()}
+        means |= {name: float(value) for name, value in largest_over_ranks(self._largest).items()}
         return means | {name: sum(noted) / len(noted) for name, noted in self._noted.items()}
 
 

@@ -30,6 +30,16 @@ def sum_over_ranks(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: summed[name] for name in values}
 
 
+def largest_over_ranks(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The largest of the processes' values by name; all must have the same names."""
+    if not _several():
+        return dict(values)
+    largest = {name: values[name].detach().clone() for name in sorted(values)}
+    for value in largest.values():
+        torch.distributed.all_reduce(value, op=torch.distributed.ReduceOp.MAX)
+    return {name: largest[name] for name in values}
+
+
 def least_over_ranks(value: int, device: torch.device) -> int:
     """The smallest of the processes' values."""
     if not _several():

@@ -208,7 +208,7 @@ def _open_folder(folder: Path, config: RunConfig, objective: Objective, checkpoi
     folder.mkdir(parents=True, exist_ok=True)
     write_config(config.model_copy(update={"run": folder, "resume": None}), folder / "config.yaml")
     if config.resume is None:
-        (folder / "spec.obj").write_text(objective.source_text, encoding="utf-8")
+        (folder / "spec.obj").write_text(objective.text, encoding="utf-8")
         about = {"objective": objective.name, "hash": objective.hash, "torch": torch.__version__}
         about["maspo-dsl"] = _own_version()
         (folder / "run.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")

@@ -19,7 +19,7 @@ class ClipObjective:
 
     name: str = "clip"
     hash: str = "a" * 64
-    source_text: str = "objective clip\n"
+    text: str = "objective clip\n"
     inputs: frozenset[str] = frozenset({"logp", "logp_old", "mask", "reward", "group"})
     keeps: bool = False
     params: dict = field(default_factory=dict)
@@ -48,7 +48,7 @@ class ClipLoss(nn.Module):
         }
         sums["entropy"] = (torch.where(mask, batch["entropy"], 0.0).sum(), count)
         metrics = {name: total / count.clamp(min=1) for name, (total, count) in sums.items()}
-        metrics["ratio_max"] = torch.where(mask, ratio, 0.0).max()
+        sums["ratio_max"] = (torch.where(mask, ratio, 0.0).max(), torch.ones(()))
         return SimpleNamespace(loss=loss, metrics=metrics, metric_sums=sums)
 
     def window(self, micro_batches):
@@ -127,18 +127,25 @@ def parts():
 
 
 @pytest.fixture
-def stand_in(monkeypatch):
-    """`train` with stand-ins for the compiler, the policy and the task; returns those a test may exchange."""
+def stand_in_policy(monkeypatch):
+    """`train` with stand-ins for the policy and the task; returns those a test may exchange."""
     chosen = SimpleNamespace(objective=ClipObjective(), task=RepeatTask())
+    monkeypatch.setattr("maspo_dsl.trainers.run.build_task", lambda name, **options: chosen.task)
+    monkeypatch.setattr(
+        "maspo_dsl.trainers.run.build_policy",
+        lambda model, task, seed, cache: Policy(TableModel(), Digits(), "table"),
+    )
+    return chosen
+
+
+@pytest.fixture
+def stand_in(stand_in_policy, monkeypatch):
+    """The same with a stand-in for the compiler too."""
+    chosen = stand_in_policy
 
     def load(source, params=None, run=None):
         return replace(chosen.objective, params=dict(params or {}))
 
     monkeypatch.setattr(maspo_dsl, "load", load, raising=False)
     monkeypatch.setattr(maspo_dsl, "compile", lambda objective, backend: ClipLoss(objective), raising=False)
-    monkeypatch.setattr("maspo_dsl.trainers.run.build_task", lambda name, **options: chosen.task)
-    monkeypatch.setattr(
-        "maspo_dsl.trainers.run.build_policy",
-        lambda model, task, seed, cache: Policy(TableModel(), Digits(), "table"),
-    )
     return chosen

@@ -51,14 +51,13 @@ def test_values_have_their_types():
             "run=7",
             "compile=on",
             "params.alpha=0.5",
-            "params.hard=true",
             "trainer.gradient_clip=null",
             "task_options.digits=5",
         ]
     )
     assert config.run == Path("7")
     assert config.compile == "on"
-    assert config.params == {"alpha": 0.5, "hard": True}
+    assert config.params == {"alpha": 0.5}
     assert config.trainer.gradient_clip is None
     assert config.task_options == {"digits": 5}
 
@@ -100,6 +99,8 @@ def test_importing_and_reading_needs_no_torch():
         ("compile=true", "'auto', 'on' or 'off'"),
         ("trainer.precision=16", "'32-true'"),
         ("params.alpha=[1,2]", "`params.alpha=[1, 2]`: expected a number"),
+        ("params.alpha=much", "`params.alpha=much`: expected a number"),
+        ("params.alpha=true", "`params.alpha=True`: expected a number"),
         ("run=${nothing}", "cannot be read"),
         ("rollout.prompts=3", None),
         ("rollout={prompts: 8, promts: 3}", "did you mean `rollout.prompts`?"),

@@ -51,7 +51,7 @@ def test_the_run_folder(stand_in, tmp_path):
     names = {path.name for path in folder.iterdir()}
     files = "config.yaml curves.png metrics.csv metrics.jsonl run.json samples.jsonl spec.obj"
     assert names == {"checkpoints", *files.split()}
-    assert (folder / "spec.obj").read_text() == stand_in.objective.source_text
+    assert (folder / "spec.obj").read_text() == stand_in.objective.text
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-000004.ckpt"]
     assert (result.folder, result.steps, result.interrupted, len(result.rows)) == (folder, 4, False, 5)
     header = (folder / "metrics.csv").read_text().splitlines()[0].split(",")
