@@ -58,7 +58,7 @@ def rewards(random: np.random.Generator) -> np.ndarray:
 
 
 def given_advantage(seed: int, *, scale: float = 1.0, token: bool = False, **options: object) -> Arrays:
-    """A `ragged` batch that brings its own `advantage`, `[N]` or `[N, T]`, with both signs and exact zeros.
+    """A `ragged` batch with its own `advantage`, `[N]` or `[N, T]` (NaN off the mask): both signs, and zeros.
 
     A `scale` of 300 reaches both clamps of MASPO's risk factor at its default beta of 0.03.
     """
@@ -68,7 +68,8 @@ def given_advantage(seed: int, *, scale: float = 1.0, token: bool = False, **opt
     advantage = scale * random.standard_normal(shape)
     advantage[::5] = 0.0
     advantage[6], advantage[0] = 1.5 * scale, -2.0 * scale
-    batch["advantage"] = advantage
+    garbage = token and options.get("garbage", True)
+    batch["advantage"] = np.where(batch["mask"], advantage, np.nan) if garbage else advantage
     return batch
 
 
