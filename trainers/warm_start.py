@@ -50,6 +50,7 @@ def warm_start(policy: Policy, task: Task, *, seed: int, settings: WarmStart = D
     model, examples = policy.model, task.train(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate)
     steps, accuracy = 0, 0.0
+    log.info("warm start of policy `%s` on task `%s`, once; it takes some seconds", policy.name, task.name)
     model.train()
     while accuracy < settings.accuracy and steps < settings.max_steps:
         for _ in range(settings.check_every):
@@ -59,8 +60,9 @@ def warm_start(policy: Policy, task: Task, *, seed: int, settings: WarmStart = D
             optimizer.step()
         steps += settings.check_every
         accuracy = sampled_accuracy(policy, list(islice(examples, settings.check_prompts)), seed)
-        log.info("warm start: step %d, sampled accuracy %.3f", steps, accuracy)
+        log.debug("warm start: step %d, sampled accuracy %.3f", steps, accuracy)
     model.eval()
+    log.info("warm start: %.3f of sampled answers right after %d steps", accuracy, steps)
     if accuracy < settings.accuracy:
         log.warning(
             "the warm start of task `%s` got only %.3f of its answers right in %d steps",
