@@ -41,7 +41,7 @@ class RolloutConfig(_Block):
     """prompts of a rollout, over all devices"""
     samples: Count = 8
     """answers sampled for each prompt: the size of a group"""
-    max_new_tokens: Count = 8
+    max_new_tokens: Count = 10
     """longest answer, in tokens; the objective knows it as `generation_limit`"""
     temperature: Positive = 1.0
     """of sampling, and of every log-prob that the objective sees"""

@@ -1,4 +1,4 @@
-"""Runs with real objectives: the reward goes where the spec says, for the shipped ones and for a user's own."""
+"""Runs with real objectives: the reward goes where the spec says, a shipped one or a user's own."""
 
 import io
 
@@ -73,7 +73,8 @@ def test_a_user_s_own_gate_and_estimator_train(stand_in_policy, tmp_path):
 @pytest.mark.slow
 def test_the_default_run_learns(tmp_path):
     """The embedded model on its task, for a third of the default steps."""
-    config = read_config(["trainer.max_steps=40", "trainer.eval_every=40", f"run={tmp_path / 'run'}"])
+    places = [f"run={tmp_path / 'run'}", f"cache={tmp_path / 'cache'}"]
+    config = read_config(["trainer.max_steps=40", "trainer.eval_every=40", *places])
     rows = train(config, "maspo", console=Console(file=io.StringIO())).rows
     assert sum(row["reward"] for row in rows[-5:]) / 5 > rows[0]["reward"] + 0.2
     assert rows[-1]["eval/greedy"] > rows[0]["eval/greedy"]
