@@ -1,4 +1,4 @@
-"""maspo-dsl: objectives that train language models with reinforcement learning, written down, compiled, proven."""
+"""maspo-dsl: objectives of reinforcement learning for language models, written down, compiled, proven."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def shipped() -> list[str]:
     return list(shipped_names())
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401
+def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'maspo_dsl' has no attribute '{name}'")
     from importlib import import_module

@@ -1,0 +1,1 @@
+"""Graph to torch: one readable file for one objective."""

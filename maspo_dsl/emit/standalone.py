@@ -6,6 +6,7 @@ import ast
 import json
 from functools import cache
 from importlib.resources import files
+from itertools import pairwise
 
 from maspo_dsl.emit.torch_source import FunctionWriter
 from maspo_dsl.graph.nodes import Graph
@@ -57,7 +58,7 @@ def standalone(objective: ResolvedObjective, graph: Graph) -> str:
 def _joined(parts: list[str]) -> str:
     """Two blank lines around definitions, one elsewhere."""
     text = parts[0]
-    for before, part in zip(parts, parts[1:], strict=False):
+    for before, part in pairwise(parts):
         definitions = any(text.startswith(("def ", "class ")) for text in (before, part))
         gap = "\n\n\n" if definitions else "\n\n"
         text += gap + part
@@ -217,14 +218,14 @@ def reads(graph: Graph) -> dict[str, dict[str, str]]:
     loss = {tensor: found.get(tensor, "`reduce`") for tensor in graph.inputs(["loss"])}
     statistics = window_statistics(graph)
     here = Graph(graph.nodes, {f"statistic:{key}": place for key, place in statistics.items()})
-    window = {tensor: "the window's statistics" for tensor in here.inputs(here.outputs)}
-    keep = {tensor: "`keep`" for tensor in graph.inputs(["keep"])} if "keep" in graph.outputs else {}
+    window = dict.fromkeys(here.inputs(here.outputs), "the window's statistics")
+    keep = dict.fromkeys(graph.inputs(["keep"]), "`keep`") if "keep" in graph.outputs else {}
     return {
         "loss": _public(loss),
-        "advantage": _public({tensor: "`advantage`" for tensor in graph.inputs(["advantage"])}),
+        "advantage": _public(dict.fromkeys(graph.inputs(["advantage"]), "`advantage`")),
         "window": _public(window),
         "keep": _public(keep),
-        "statistics": {key: "" for key in statistics},
+        "statistics": dict.fromkeys(statistics, ""),
     }
 
 

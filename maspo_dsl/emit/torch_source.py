@@ -210,7 +210,7 @@ class FunctionWriter:
         if nodes[value].op == "const" or (nodes[limit].live and not nodes[value].live):
             value, limit = limit, value
         return (
-            f"torch.clamp({self._at(value, 0)}, {node.op == 'min' and 'max' or 'min'}={self._at(limit, 0)})"
+            f"torch.clamp({self._at(value, 0)}, {(node.op == 'min' and 'max') or 'min'}={self._at(limit, 0)})"
         )
 
     def _select(self, node: Node) -> str:

@@ -1,0 +1,1 @@
+"""Objective to graph, passes over it, and the float64 oracle."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,7 +16,7 @@ from maspo_dsl.graph.nodes import Graph, Node
 from maspo_dsl.graph.statistics import window_statistics
 from maspo_dsl.semantics.types import Axis, Scope
 
-Array = NDArray[np.float64]
+Array: TypeAlias = NDArray[Any]
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 _VALUES: dict[str, Callable[..., Array]] = {
@@ -171,7 +172,7 @@ class Interpretation:
                 out[target] = found
         return out
 
-    def _cells(self, node: Node, member: Array) -> list[tuple[object, NDArray[np.bool_]]]:
+    def _cells(self, node: Node, member: Array) -> list[tuple[Any, NDArray[np.bool_]]]:
         """What is reduced together: where the result goes, and which values it is made of."""
         rows = self.batch["mask"].shape[0]
         if node.scope is Scope.SEQUENCE:
@@ -270,7 +271,7 @@ def _statistic(node: Node, values: Array, inside: NDArray[np.bool_], parts: list
 def _prepared(batch: Mapping[str, ArrayLike]) -> dict[str, Array]:
     """The batch as float64 arrays: nothing at untrained tokens is seen, rows without a reward are not trained."""
     arrays = {name: np.asarray(value) for name, value in batch.items()}
-    mask = arrays["mask"].astype(bool)
+    mask: Array = arrays["mask"].astype(bool)
     reward = arrays.get("reward")
     if reward is not None:
         reward = np.asarray(reward, dtype=float)

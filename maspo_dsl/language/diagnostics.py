@@ -48,6 +48,7 @@ class SpecError(Exception):
     """A spec cannot be used; `diagnostics` holds every mistake found, in source order."""
 
     def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
+        """Take every mistake, in source order; the exception's text has a line for each."""
         self.diagnostics = list(diagnostics)
         super().__init__(
             "\n".join(

@@ -16,12 +16,14 @@ from maspo_dsl.language.diagnostics import Diagnostic, SpecError
 from maspo_dsl.language.layout import Layout, read_layout
 from maspo_dsl.language.reading import refuse_foreign
 from maspo_dsl.language.source import Source, Span
-from maspo_dsl.language.syntax_errors import explain
+from maspo_dsl.language.syntax_errors import explain, missing_header
 from maspo_dsl.language.tree import LibraryTree, ObjectiveTree
 
 MISTAKES_SHOWN = 50
 """Syntax errors after which the rest of a file is not read: it is something else than an objective."""
-
+STATEMENT_LIMIT = 50_000
+"""Characters of one statement; a longer one would take noticeable time only to be refused for its depth."""
+_NAME_PARTS = "name parts of it with `let`"
 _DECLARED = re.compile(r"\b([A-Za-z_]\w*)[ \t]*(?:\([^()]*\)[ \t]*)?(?==(?!=)|where\b|:)")
 
 
@@ -67,7 +69,7 @@ def parse_objective_partial(source: Source) -> tuple[ObjectiveTree | None, list[
     """
     parsed, diagnostics, layout = _parse(source, "objective")
     if parsed is None:
-        return None, diagnostics
+        return None, _in_order(diagnostics)
     builder = Builder(source)
     objective = builder.objective(parsed)
     if objective is not None:
@@ -104,8 +106,11 @@ def _parse(source: Source, start: str) -> tuple[ParseTree | None, list[Diagnosti
     if (refusal := refuse_foreign(source)) is not None:
         return None, [refusal], read_layout("", EXPRESSION_DEPTH)
     layout = read_layout(source.text, EXPRESSION_DEPTH)
-    diagnostics, text = _refuse_unreadable(source, layout)
-    blanked: set[int] = set()
+    diagnostics, text, blanked = _refusals(source, layout), layout.text, set[int]()
+    for refusal in diagnostics:
+        if refusal.span.start < layout.lines[0].end:
+            return None, [missing_header(source, layout.lines[0]) or refusal], layout
+        text = _without(text, layout, refusal.span.start)
     while len(diagnostics) < MISTAKES_SHOWN:
         try:
             return grammar().parse(text, start=start), diagnostics, layout
@@ -127,28 +132,28 @@ def _offset(error: UnexpectedInput, source: Source) -> int:
     return error.pos_in_stream if error.pos_in_stream is not None else len(source.text)
 
 
-def _refuse_unreadable(source: Source, layout: Layout) -> tuple[list[Diagnostic], str]:
-    """What the layout alone shows to be wrong, and the text without it."""
-    diagnostics = []
-    text = layout.text
-    for bracket in layout.too_deep:
-        place = Span(source, bracket, bracket + 1)
-        message = f"more than {EXPRESSION_DEPTH} brackets are open here"
-        diagnostics.append(Diagnostic("too-deep", message, place, "name parts of it with `let`"))
-        text = _without(text, layout, bracket)
-    for brace in layout.unclosed_blocks:
-        place = Span(source, brace, brace + 1)
-        diagnostics.append(
-            Diagnostic(
-                "unclosed-brace",
-                "this `{` is never closed",
-                place,
-                "close the variant with `}`",
-                "opened here",
+def _refusals(source: Source, layout: Layout) -> list[Diagnostic]:
+    """What the layout alone shows to be wrong, one mistake a statement; the grammar is not asked about it."""
+    found: dict[int, Diagnostic] = {}
+
+    def refuse(code: str, offset: int, message: str, hint: str) -> None:
+        line = layout.line_at(offset)
+        place = Span(source, offset, offset + 1)
+        found.setdefault(line.start if line else 0, Diagnostic(code, message, place, hint))
+
+    for line in layout.lines:
+        if line.end - line.start > STATEMENT_LIMIT:
+            refuse(
+                "too-long",
+                line.start,
+                f"this statement is longer than {STATEMENT_LIMIT} characters",
+                _NAME_PARTS,
             )
-        )
-        text = _without(text, layout, brace)
-    return diagnostics, text
+    for bracket in layout.too_deep:
+        refuse("too-deep", bracket, f"more than {EXPRESSION_DEPTH} brackets are open here", _NAME_PARTS)
+    for brace in layout.unclosed_blocks:
+        refuse("unclosed-brace", brace, "this `{` is never closed", "close the variant with `}`")
+    return list(found.values())
 
 
 def _without(text: str, layout: Layout, offset: int) -> str:

@@ -12,6 +12,8 @@ from maspo_dsl.language.source import Source, Span
 SIZE_LIMIT = 2**20
 """Bytes of a file, or characters of a text, that are accepted: a thousand times a long objective."""
 
+LINE_LIMIT = 20_000
+
 _WAVEFRONT = re.compile(r"^(?:(?:v|vn|vt|vp)[ \t]+-?[\d.]|f[ \t]+-?\d|(?:mtllib|usemtl)[ \t])", re.MULTILINE)
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
@@ -46,6 +48,9 @@ def refuse_foreign(source: Source) -> Diagnostic | None:
     text = source.text
     if len(text) > SIZE_LIMIT:
         return _too_large(source)
+    if text.count("\n") > LINE_LIMIT:
+        message = f"the file has more than {LINE_LIMIT} lines; an objective is a page of text"
+        return Diagnostic("too-large", message, Span(source, 0, 0))
     if not text.strip("\ufeff \t\r\n"):
         return Diagnostic("empty-file", "the file is empty", Span(source, 0, 0), "start with: objective NAME")
     if (control := _CONTROL.search(text)) is not None:

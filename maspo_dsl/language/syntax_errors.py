@@ -44,8 +44,9 @@ def explain(error: UnexpectedInput, source: Source, layout: Layout, grammar: Lar
     accepts = frozenset(error.accepts or ()) if isinstance(error, UnexpectedToken) else frozenset[str]()
     if offset >= line.end:
         return _unexpected_end(source, line, accepts, grammar)
-    if line is layout.lines[0] and accepts <= {"OBJECTIVE"}:
-        return _no_header(source, line)
+    header = missing_header(source, line) if accepts == {"OBJECTIVE"} else None
+    if header is not None:
+        return header
     if source.text[offset] == '"' and source.text.find('"', offset + 1, _line_end(source, offset)) < 0:
         place = Span(source, offset, _line_end(source, offset))
         return Diagnostic("unclosed-text", "this text is not closed on its line", place, 'end it with "')
@@ -93,9 +94,11 @@ def _unexpected_end(source: Source, line: LogicalLine, accepts: frozenset[str], 
     )
 
 
-def _no_header(source: Source, line: LogicalLine) -> Diagnostic:
-    """The first statement is not `objective NAME`."""
+def missing_header(source: Source, line: LogicalLine) -> Diagnostic | None:
+    """The complaint about a first line that is not `objective NAME`."""
     words = source.text[line.start : line.end].split(maxsplit=1)
+    if words[0] == "objective":
+        return None
     place = Span(source, line.start, line.start + len(words[0]))
     if get_close_matches(words[0], ["objective"]):
         hint = "did you mean `objective`?"

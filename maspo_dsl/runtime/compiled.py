@@ -128,7 +128,7 @@ class _JointGraph(torch.autograd.Function):
         return loss.to(live[0].dtype)  # type: ignore[no-any-return]
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[misc]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, incoming: Tensor) -> Any:
         """The kept gradients times what comes from above."""
         return (None, None, None, None, None, *(gradient * incoming for gradient in ctx.saved_tensors))

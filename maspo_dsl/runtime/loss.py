@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Literal, TypeAlias, cast
 
-import torch
 from torch import Tensor, nn
 
 from maspo_dsl.emit.template.loss_module import BatchError, LossModule, LossOutput

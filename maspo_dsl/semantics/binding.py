@@ -167,8 +167,8 @@ class _Binder:
             return True, ""
         above = value >= low if domain.low_closed else value > low
         below = value <= high if domain.high_closed else value < high
-        text = f"{'[' if domain.low_closed else '('}{number_text(low)}, {number_text(high)}{']' if domain.high_closed else ')'}"
-        return above and below, text
+        opening, closing = "[" if domain.low_closed else "(", "]" if domain.high_closed else ")"
+        return above and below, f"{opening}{number_text(low)}, {number_text(high)}{closing}"
 
 
 def setting_span(name: str, value: object) -> Span:

@@ -39,13 +39,14 @@ class Context:
 
     `locals` are a def's parameters and the binder of `least`; `it` is the piped value. `slot` is where the
     expression stands: `loss` is known in `reduce` alone, `A` everywhere but in `advantage`, and `reward` means
-    the shaped reward in `advantage`.
+    the shaped reward in `advantage`. Inside a def, `site` is the call in the spec itself.
     """
 
     slot: str
     locals: Mapping[str, Value] = field(default_factory=dict)
     it: Term | None = None
     calls: tuple[str, ...] = ()
+    site: Span | None = None
 
 
 @dataclass(frozen=True)
@@ -302,7 +303,8 @@ class Elaborator:
                     "repeated-argument", f"`{parameter}` is given twice", span, signature(definition)
                 )
             bound[parameter] = value
-        outer = replace(context, locals={}, it=None, calls=(*context.calls, name))
+        site = context.site or span
+        outer = replace(context, locals={}, it=None, calls=(*context.calls, name), site=site)
         for declared in definition.parameters:
             if declared.name.text in bound:
                 continue
@@ -360,7 +362,7 @@ class Elaborator:
             return rules.poison(span)
         scoped = [v for v in positional if isinstance(v, Scope)]
         if name in REDUCTIONS or (name in ("min", "max") and scoped):
-            return self._reduction(name, positional, keywords, span)
+            return self._reduction(name, positional, keywords, context.site or span)
         terms = [v for v in positional if isinstance(v, Term)]
         if scoped:
             return self._fail("scope-as-value", f"`{name}` takes values, not a scope", span)

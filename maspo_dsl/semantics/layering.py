@@ -99,7 +99,11 @@ class Layer:
 
     def _refuse_two_meanings(self) -> None:
         """A name declared here may not mean a parameter, a `let` and an input at once."""
-        values = {"let": self.flat.lets, "param": self.flat.params, "input": self.flat.inputs}
+        values = {
+            "let": set(self.flat.lets),
+            "param": set(self.flat.params),
+            "input": set(self.flat.inputs),
+        }
         for (family, name), span in self.seen.items():
             if family not in values:
                 continue

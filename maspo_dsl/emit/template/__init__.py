@@ -1,0 +1,1 @@
+"""What every generated file carries along, as text."""
