@@ -277,7 +277,7 @@ def _prepared(batch: Mapping[str, ArrayLike]) -> dict[str, Array]:
         reward = np.asarray(reward, dtype=float)
         if reward.ndim == 2:
             reward = np.where(mask, reward, 0.0).sum(axis=1)
-        mask = mask & ~np.isnan(reward)[:, None]
+        mask = np.logical_and(mask, ~np.isnan(reward)[:, None])
     prepared: dict[str, Array] = {}
     for name, value in arrays.items():
         if value.shape == mask.shape and name != "mask":
@@ -288,7 +288,7 @@ def _prepared(batch: Mapping[str, ArrayLike]) -> dict[str, Array]:
         prepared["reward"] = reward
         prepared.setdefault("correct", reward > 0)
     prepared["mask"] = mask
-    prepared["present"] = mask.any(axis=1)
+    prepared["present"] = np.asarray(mask.any(axis=1))
     if "group" in arrays:
         prepared["group"] = arrays["group"]
     return prepared

@@ -16,7 +16,7 @@ from maspo_dsl.semantics.vocabulary import PARTS, SLOTS
 class Target:
     """Something that an edit can name: `owner.name` says exactly what, `name` alone if that is enough.
 
-    `family` is `param`, `let`, `slot`, `part` or `stage`; `key` finds the statement in the flat spec, `index` the stage.
+    `family` is `param`, `let`, `slot`, `part` or `stage`; `key` finds the statement, `index` the stage.
     """
 
     family: str
