@@ -6,7 +6,7 @@ import torch
 
 import maspo_dsl
 
-from .batches import as_torch, given_advantage, only, ragged
+from .batches import as_torch, given_advantage, only, ragged, rows_of
 from .reference import dapo, grpo
 from .running import NAMES, REFERENCES, compiled, run, tiny
 
@@ -179,13 +179,18 @@ def test_zero_advantage_counts_but_does_not_push(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_inductor_agrees_with_eager(name):
+def test_one_fused_graph_for_every_shape(name):
+    """Also for a single row, a single column and none: value and gradient are those of eager."""
     fused = maspo_dsl.compile(name, backend="inductor")
-    for seed, columns in ((0, 9), (1, 5), (2, 17)):
-        batch = given_advantage(seed, columns=columns)
+    batches = [given_advantage(seed, columns=columns) for seed, columns in ((0, 9), (1, 6), (2, 17))]
+    single = rows_of(batches[0], [6])
+    column = tiny([0.1, 1.0, -1.0], [1.0, 1.0, -1.0], group=np.zeros(3, dtype=int))
+    nothing = {key: value[:, :0] if value.ndim == 2 else value for key, value in column.items()}
+    for batch in (*batches, single, column, nothing, batches[0]):
         tensors = as_torch(batch, torch.float32)
         out = fused(tensors)
         out.loss.backward()
         loss, gradient = run(name, batch, dtype=torch.float32)
         assert out.loss.item() == pytest.approx(loss, rel=1e-5)
         np.testing.assert_allclose(tensors["logp"].grad, gradient, rtol=1e-5, atol=1e-7)
+    assert fused.compilations == 1
