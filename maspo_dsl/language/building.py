@@ -12,7 +12,7 @@ from lark import Tree as LarkTree
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import Diagnostic
-from maspo_dsl.language.hints import joined_statement
+from maspo_dsl.language.hints import joined_statement, misspelt_statement
 from maspo_dsl.language.source import Source, Span
 from maspo_dsl.language.words import RESERVED_WORDS
 
@@ -117,13 +117,23 @@ class Builder:
         return tree.Input(self._identifier(name), self._identifier(axis), _unquoted(doc), span)
 
     def _slot(self, span: Span, slot: Token, value: ParseTree) -> tree.Slot:
-        return tree.Slot(self._slot_word(slot), self.expression(value), span)
+        return tree.Slot(self._slot_word(slot, joined_statement(slot)), self.expression(value), span)
 
     def _part(self, span: Span, slot: Token, name: Token, value: ParseTree) -> tree.Part:
-        return tree.Part(self._slot_word(slot), self._identifier(name), self.expression(value), span)
+        return tree.Part(
+            self._slot_word(slot, misspelt_statement(slot)),
+            self._identifier(name),
+            self.expression(value),
+            span,
+        )
 
     def _rule(self, span: Span, slot: Token, name: Token, condition: ParseTree) -> tree.Rule:
-        return tree.Rule(self._slot_word(slot), self._identifier(name), self.expression(condition), span)
+        return tree.Rule(
+            self._slot_word(slot, misspelt_statement(slot)),
+            self._identifier(name),
+            self.expression(condition),
+            span,
+        )
 
     def _drop(self, span: Span, *targets: ParseTree) -> tree.Drop:
         return tree.Drop(tuple(map(self._path, targets)), span)
@@ -241,8 +251,9 @@ class Builder:
             self._fault("reserved-name", token, message, "take another name")
         return tree.Identifier(str(token), self._span(token))
 
-    def _slot_word(self, token: Token) -> tree.Identifier:
-        if (meant := joined_statement(str(token))) is not None:
+    def _slot_word(self, token: Token, meant: str | None) -> tree.Identifier:
+        """The first word of a statement that is not a word of the language, and the statement it may be."""
+        if meant is not None and token not in RESERVED_WORDS:
             self._fault("syntax", token, f"no statement starts with `{token}`", f"did you mean `{meant}`?")
         return self._identifier(token)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from maspo_dsl.language.words import STATEMENT_WORDS
 
@@ -76,6 +77,7 @@ def _habit(
     return _Habit(re.compile(here), text, pattern, frozenset(accepts), frozenset(refuses))
 
 
+_SOURCES = "`source` lines stand directly under the name and text of the objective"
 _BRACKET_THE_HEAD = "put brackets around what is piped: (…) |> stage"
 _CONDITION = r"(?:[<>]|==|!=|\belse\b|\band\b|\bor\b|\bnot\b).*"
 _DECLARES = r"(?:objective|extends|variant|param|let)\b.*\w"
@@ -117,7 +119,7 @@ _HABITS = (
     _habit(r"∞", "write inf"),
     _habit(r"…", "a range is written .."),
     _habit(r"[²³]", "power is written ^"),
-    _habit(r"[\u0370-\u03ff]", "names are written in Latin letters: alpha, beta"),
+    _habit(r"(?![A-Za-z0-9_])\w", "names are written in plain Latin letters: alpha, beta"),
     _habit(
         r"[\u00a0\u2000-\u200f\u202f\u2060\u3000\ufeff]",
         "an invisible character stands here; type a plain space",
@@ -128,9 +130,11 @@ _HABITS = (
     _habit(r"default\b", "write `neutral`", accepts={"NEUTRAL"}),
     _habit(r"\w", _CHOICE, before=r"\bif[ \t]+"),
     _habit(r"(then|elif|if|else)\b", _CHOICE),
+    _habit(r"when\b", "a bracket is still open; `when` stands behind it", accepts={"RPAR"}),
     _habit(r"when\b", "`when` guards a stage: x |> stage when condition"),
     _habit(r"", "one objective a file", before=r"^[ \t]*objective\b.*", accepts={"EQUAL", "WHERE"}),
-    _habit(r"source\b", "`source` lines stand directly under the name and text of the objective"),
+    _habit(r"", _SOURCES, before=r"^[ \t]*source[ \t]*", accepts={"EQUAL"}),
+    _habit(r"source\b", _SOURCES),
     _habit(r"extends\b", "a base stands on the first line: objective NAME extends BASE"),
     _habit(r"", "an edit is written: before NAME |> stage", before=r"^[ \t]*insert\b.*"),
     _habit(r"", "write `drop`", before=r"^[ \t]*(?:remove|delete|without|del)[ \t]+\w+"),
@@ -139,7 +143,11 @@ _HABITS = (
     _habit(r"[\w(]", "an operator or `,` is missing", before=r"[\w)][ \t]+", accepts={"TIMES", "COMMA"}),
     _habit(r"[\w(]", "an operator is missing", before=r"[\w)][ \t]+", accepts={"TIMES"}),
     _habit(r"[A-Za-z_]", "a `,` is missing", before=r"\w[ \t]+", accepts={"COMMA"}),
+    _habit(r"\(", "an operator is missing", before=r"[\d)]", accepts={"TIMES"}),
     # form
+    _habit(
+        r"", "a variant holds edits alone", before=r"^[ \t]*(?:sweep|variant|allow)\b.*", accepts={"RBRACE"}
+    ),
     _habit(r"\|>", _BRACKET_THE_HEAD, refuses={"NUMBER"}, before=_CONDITION),
     _habit(r"-", "a name has letters, digits and _", refuses={"NUMBER", "SIGN"}, before=_DECLARES),
     _habit(r",", "one `let` a line", before=r"^[ \t]*let\b.*", refuses={"NUMBER", "RPAR"}),
@@ -147,7 +155,7 @@ _HABITS = (
     _habit(r"[\[{]", "expressions are grouped with ( )", accepts={"NUMBER"}),
     _habit(r'"', "the text stands on a line of its own", accepts={"EXTENDS"}),
     _habit(r"\w", "a code is written in small letters with hyphens: live-gate", accepts={"CODE"}),
-    _habit(r"[)\]}]", "no bracket is open here", refuses={"RPAR", "RSQB", "RBRACE"}),
+    _habit(r"[)\]}]", "no bracket is open here", refuses={"RPAR", "RSQB", "RBRACE", "NUMBER"}),
 )
 
 
@@ -166,3 +174,8 @@ def joined_statement(word: str) -> str | None:
         return None
     start = next((w for w in STATEMENT_WORDS if word.startswith(w) and len(word) > len(w)), None)
     return f"{start} {word[len(start) :].lstrip('_')}" if start is not None else None
+
+
+def misspelt_statement(word: str) -> str | None:
+    """`let` for `lets`."""
+    return next(iter(get_close_matches(word, STATEMENT_WORDS, n=1, cutoff=0.8)), None)

@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 
 from maspo_dsl.language import tree
-from maspo_dsl.language.hints import joined_statement
+from maspo_dsl.language.hints import joined_statement, misspelt_statement
 from maspo_dsl.language.source import Source, Span
 from maspo_dsl.language.words import RESERVED_WORDS
 
@@ -47,7 +47,10 @@ def identifier(draw):
 
 
 def slot(draw):
-    return tree.Identifier(draw(words.filter(lambda name: joined_statement(name) is None)), NOWHERE)
+    """A first word that is not taken for a misspelt statement."""
+    return tree.Identifier(
+        draw(words.filter(lambda w: not (joined_statement(w) or misspelt_statement(w)))), NOWHERE
+    )
 
 
 def path(draw):
@@ -80,7 +83,11 @@ def expression(draw, depth=DEPTH):
 
     if depth == 0 or draw(st.integers(0, 2)) == 0:
         return leaf(draw)
-    match draw(st.sampled_from(["call", "negate", "arithmetic", "compare", "not", "logical", "choose", "least", "pipe"])):
+    match draw(
+        st.sampled_from(
+            ["call", "negate", "arithmetic", "compare", "not", "logical", "choose", "least", "pipe"]
+        )
+    ):
         case "call":
             return tree.Call(path(draw), arguments(draw, depth), NOWHERE)
         case "negate":
@@ -88,7 +95,9 @@ def expression(draw, depth=DEPTH):
         case "arithmetic":
             return tree.Arithmetic(draw(st.sampled_from("+-*/^")), inner(draw), inner(draw), NOWHERE)
         case "compare":
-            operators = draw(st.lists(st.sampled_from(["<", "<=", ">", ">=", "==", "!="]), min_size=1, max_size=2))
+            operators = draw(
+                st.lists(st.sampled_from(["<", "<=", ">", ">=", "==", "!="]), min_size=1, max_size=2)
+            )
             operands = several(draw, inner, len(operators) + 1, len(operators) + 1)
             return tree.Compare(operands, tuple(operators), NOWHERE)
         case "not":
@@ -150,7 +159,9 @@ def definition(draw):
 
 def edit(draw):
     """A statement that may stand in a variant."""
-    match draw(st.sampled_from(["param", "let", "def", "input", "slot", "part", "rule", "drop", "insert", "swap"])):
+    match draw(
+        st.sampled_from(["param", "let", "def", "input", "slot", "part", "rule", "drop", "insert", "swap"])
+    ):
         case "param":
             optional = perhaps(draw, domain), perhaps(draw, identifier), perhaps(draw, text)
             return tree.Param(several(draw, binding, 1, 3), *optional, NOWHERE, comments(draw))
@@ -159,7 +170,9 @@ def edit(draw):
         case "def":
             return definition(draw)
         case "input":
-            return tree.Input(identifier(draw), identifier(draw), perhaps(draw, text), NOWHERE, comments(draw))
+            return tree.Input(
+                identifier(draw), identifier(draw), perhaps(draw, text), NOWHERE, comments(draw)
+            )
         case "slot":
             return tree.Slot(slot(draw), value(draw), NOWHERE, comments(draw))
         case "part":
@@ -204,4 +217,6 @@ def objectives(draw):
 @st.composite
 def libraries(draw):
     """Library files."""
-    return tree.LibraryTree(perhaps(draw, text), several(draw, definition, 0, 5), comments(draw, beside=False))
+    return tree.LibraryTree(
+        perhaps(draw, text), several(draw, definition, 0, 5), comments(draw, beside=False)
+    )

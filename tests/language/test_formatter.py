@@ -36,7 +36,9 @@ def comment_words(node: object) -> list[str]:
     if isinstance(node, tuple):
         return sorted(word for item in node for word in comment_words(item))
     if is_dataclass(node):
-        return sorted(word for f in fields(node) if f.name != "span" for word in comment_words(getattr(node, f.name)))
+        return sorted(
+            word for f in fields(node) if f.name != "span" for word in comment_words(getattr(node, f.name))
+        )
     return []
 
 

@@ -1,0 +1,164 @@
+"""What the text of a spec becomes: nodes and the places they came from."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from maspo_dsl.language import tree
+from maspo_dsl.language.parser import parse_library, parse_objective
+from maspo_dsl.language.source import Source
+from maspo_dsl.language.words import EXPRESSION_WORDS, RESERVED_WORDS
+
+
+def objective(text: str) -> tree.ObjectiveTree:
+    return parse_objective(Source("spec.obj", textwrap.dedent(text)))
+
+
+def expression(text: str) -> tree.Expression:
+    statement = objective(f"objective x\nlet y = {text}\n").statements[0]
+    assert isinstance(statement, tree.Let)
+    return statement.value
+
+
+def test_header():
+    header = objective('objective a extends b\n"what"\nsource "one"\nsource "two"\n').header
+    assert (header.name.text, header.extends.text, header.doc, header.sources) == (
+        "a",
+        "b",
+        "what",
+        ("one", "two"),
+    )
+    assert header.span.text == 'objective a extends b\n"what"\nsource "one"\nsource "two"'
+
+
+def test_param_lines():
+    [param] = objective(
+        'objective x\nparam n = 20, m = n / 5 in [1, inf) bind generation_limit "text"\n'
+    ).statements
+    assert [b.name.text for b in param.bindings] == ["n", "m"]
+    assert isinstance(param.bindings[1].value, tree.Arithmetic)
+    assert (param.domain.low_closed, param.domain.high_closed) == (True, False)
+    assert (param.bind.text, param.doc) == ("generation_limit", "text")
+    assert param.bindings[1].value.span.text == "n / 5"
+
+
+def test_edits():
+    text = """
+        objective x extends y
+        before a.b |> f
+        after a |> f |> g(1) as h when it > 0
+        swap a |> f
+        drop a, b.c
+        variant v { drop a }
+        variant w {
+            drop a
+            param b = 2
+        }
+        sweep b = 1, -2
+        input d : sequence "text"
+        allow live-gate "why"
+    """
+    statements = objective(text).statements
+    assert [type(s).__name__ for s in statements] == [
+        *("Insert", "Insert", "Swap", "Drop", "Variant", "Variant", "Sweep", "Input", "Allow")
+    ]
+    assert (statements[0].side, statements[0].target.path) == ("before", ("a", "b"))
+    assert [stage.name for stage in statements[1].stages] == ["f", "h"]
+    assert [type(e).__name__ for e in statements[5].edits] == ["Drop", "Param"]
+    assert (statements[7].axis.text, statements[7].doc, statements[8].code.text) == (
+        "sequence",
+        "text",
+        "live-gate",
+    )
+
+
+def test_a_code_is_one_only_after_allow():
+    [allow, let] = objective('objective x\nallow live "why"\nlet z = live-gate\n').statements
+    assert allow.code.text == "live"
+    assert isinstance(let.value, tree.Arithmetic)
+
+
+def test_expressions_bind_as_in_mathematics():
+    assert expression("1 - 2 - 3") == expression("(1 - 2) - 3")
+    assert expression("2 ^ 3 ^ 4") == expression("2 ^ (3 ^ 4)")
+    assert expression("-2 ^ 2") == expression("-(2 ^ 2)")
+    assert expression("a or b and not c < d") == expression("a or (b and (not (c < d)))")
+    assert expression("a if b else c if d else e") == expression("a if b else (c if d else e)")
+    assert expression("a / b |> f |> g") == expression("((a / b) |> f) |> g")
+    assert len(expression("1 < 2 <= 3").operands) == 3
+    assert len(expression("a and b and c").operands) == 3
+
+
+def test_a_pipe_ends_a_guard_and_a_line_that_starts_with_one_goes_on():
+    text = "objective x\nratio = policy / old\n  |> min(2) when A > 0  # up\n\n  |> max(1) when A < 0\n"
+    [slot] = objective(text).statements
+    assert [stage.function.text for stage in slot.value.stages] == ["min", "max"]
+    assert slot.value.stages[1].span.text == "max(1) when A < 0"
+    assert slot.value.stages[0].comments.beside == "up"
+
+
+def test_words_match_whole_words_only():
+    names = expression("f(orange, iffy, inner, notable, android, bye, asleep, elsewhere)")
+    assert len(names.arguments) == 8
+
+
+@pytest.mark.parametrize(
+    "name", ["objectives", "letter", "inner", "bind_", "source_", "inf", "nan", "generation_limit"]
+)
+def test_names_that_begin_with_a_word_are_names(name):
+    assert objective(f"objective {name}\nlet {name}_ = {name}\n").header.name.text == name
+
+
+def test_infinity_is_a_name():
+    assert expression("-inf") == tree.Negate(tree.Name(("inf",), None), None)
+
+
+def test_numbers_keep_how_they_were_written():
+    number = expression("3e-4")
+    assert (number.value, number.text) == (3e-4, "3e-4")
+
+
+def test_reserved_words():
+    assert {"objective", "let", "it", "when", "bind", "input"} <= RESERVED_WORDS
+    assert "it" in EXPRESSION_WORDS
+    assert "ratio" not in RESERVED_WORDS
+
+
+def test_spans_name_the_text_they_came_from():
+    text = "objective x\nlet y = (a + b) * f(c, k = 2)\n"
+    product = objective(text).statements[0].value
+    assert product.span.text == "(a + b) * f(c, k = 2)"
+    assert product.right.arguments[1].span.text == "k = 2"
+    assert (product.right.span.line, product.right.span.column) == (2, 19)
+
+
+def test_equal_trees_stand_anywhere():
+    assert objective("objective x\nlet y=1 # c\n") == objective("# c\n\nobjective   x\n\n\n  let y = (1)")
+    assert objective("objective x\nlet y = 1") != objective("objective x\nlet y = 2")
+
+
+def test_library():
+    library = parse_library(Source("std.obj", '"What it holds"\n\ndef f(x, k = 2) = x ^ k  "power"\n'))
+    assert library.doc == "What it holds"
+    [power] = library.definitions
+    assert (power.name.text, power.doc, power.parameters[1].default.value) == ("f", "power", 2.0)
+    assert parse_library(Source("std.obj", "# nothing yet\n")).definitions == ()
+
+
+def test_reading_and_formatting_need_neither_torch_nor_numpy():
+    program = """
+        import sys, time
+        started = time.perf_counter()
+        from maspo_dsl.language import formatter, parser, reading, rendering
+        from maspo_dsl.language.source import Source
+        tree = parser.parse_objective(Source("x", "objective x\\nratio = policy / old"))
+        formatter.format_objective(tree)
+        assert not {"torch", "numpy"} & set(sys.modules)
+        print(time.perf_counter() - started)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) < 1.0
