@@ -82,6 +82,7 @@ class _Assembler:
         penalties, bonuses = self._parts("penalty"), self._parts("bonus")
         reduce, step = self._slot("reduce"), self._slot("step")
         read = frozenset(self.elaborator.read)
+        self._check_unread_lets(read)
         if self.report.failed or advantage is None or ratio is None or reduce is None:
             return None, read
         return (
@@ -102,6 +103,12 @@ class _Assembler:
             ),
             read,
         )
+
+    def _check_unread_lets(self, read: frozenset[str]) -> None:
+        """A `let` of one's own that nothing reads is a mistake, but what is wrong inside it is worth saying too."""
+        for name in self.flat.lets:
+            if name not in read and ("let", name) not in self.flat.inherited:
+                self.elaborator.let(name, Context("let"))
 
     # ---- slots
 

@@ -211,7 +211,7 @@ class Elaborator:
             )
         if name in SLOTS:
             return self._fail("unknown-name", f"`{name}` is a slot, not a value", span)
-        known = [*self.names.params, *self.names.lets, *self.names.inputs, *QUANTITIES, *context.locals]
+        known = [*self.names.params, *self.names.lets, *self.names.inputs, *QUANTITIES, *context.locals, *SCOPES]
         return self._fail("unknown-name", f"nothing is named `{name}`", span, did_you_mean(name, known))
 
     @property
@@ -362,7 +362,7 @@ class Elaborator:
             return rules.poison(span)
         scoped = [v for v in positional if isinstance(v, Scope)]
         if name in REDUCTIONS or (name in ("min", "max") and scoped):
-            return self._reduction(name, positional, keywords, context.site or span)
+            return self._reduction(name, positional, keywords, span, context)
         terms = [v for v in positional if isinstance(v, Term)]
         if scoped:
             return self._fail("scope-as-value", f"`{name}` takes values, not a scope", span)
@@ -387,7 +387,11 @@ class Elaborator:
                 return constant(float("-inf"), node.span)
         return self.expression(node, context)
 
-    def _reduction(self, name: str, positional: list[Value], keywords: dict[str, Term], span: Span) -> Term:
+    def _reduction(
+        self, name: str, positional: list[Value], keywords: dict[str, Term], span: Span, context: Context
+    ) -> Term:
+        span = context.site or span
+        written = context.calls[0] if context.calls else name
         values = [v for v in positional if isinstance(v, Term)]
         scopes = [v for v in positional if isinstance(v, Scope)]
         forms = {"quantile": "quantile(x, q, scope, of = …, empty = …)", "kth": "kth(x, scope, k)"}
@@ -398,7 +402,7 @@ class Elaborator:
             return self._fail(
                 "missing-scope", f"`{name}` needs to know within what", span, f"write {form}; scopes: {known}"
             )
-        return rules.reduction(self.report, name, values, scopes[0], keywords, span)
+        return rules.reduction(self.report, name, values, scopes[0], keywords, span, written)
 
     # ---- conditions
 

@@ -23,10 +23,9 @@ class Report:
         label: str = "",
         related: tuple[tuple[Span, str], ...] = (),
     ) -> None:
-        """Note a mistake; the same one at the same place is noted once."""
-        found = Diagnostic(code, message, span, hint, label, "error", related)
-        if found not in self.diagnostics:
-            self.diagnostics.append(found)
+        """Note a mistake; one of a kind at one place is enough."""
+        if not any(found.code == code and found.span == span for found in self.diagnostics):
+            self.diagnostics.append(Diagnostic(code, message, span, hint, label, "error", related))
 
     @property
     def failed(self) -> bool:

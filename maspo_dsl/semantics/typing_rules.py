@@ -235,9 +235,15 @@ def choose(report: Report, condition: Term, then: Term, otherwise: Term, span: S
 
 
 def reduction(
-    report: Report, name: str, values: Sequence[Term], scope: Scope, keywords: dict[str, Term], span: Span
+    report: Report,
+    name: str,
+    values: Sequence[Term],
+    scope: Scope,
+    keywords: dict[str, Term],
+    span: Span,
+    written: str,
 ) -> Term:
-    """A reduction of `values[0]` within a scope; `values[1]` is q or k."""
+    """A reduction of `values[0]` within a scope; `values[1]` is q or k. `written` is the word the user wrote."""
     x = values[0]
     if x.axis <= scope.axis:
         have = {
@@ -248,7 +254,7 @@ def reduction(
         return _fail(
             report,
             "axis",
-            f"`{name}(…, {scope.value})` has nothing to reduce: its argument is {have[x.axis]}",
+            f"`{written}(…, {scope.value})` has nothing to reduce: its argument is {have[x.axis]}",
             x.span,
         )
     if name == "count":
