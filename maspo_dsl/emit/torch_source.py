@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import keyword
 import math
 from collections import Counter
@@ -125,6 +126,7 @@ class FunctionWriter:
 
     def _unique(self, wanted: str) -> str:
         name = wanted if wanted.isidentifier() and not keyword.iskeyword(wanted) else "value"
+        name = f"{name}_" if name in dir(builtins) else name
         if name in self.names:
             number = 2
             while f"{name}_{number}" in self.names:

@@ -40,7 +40,8 @@ class CompiledLoss:
     def __init__(self, module: LossModule, backend: str) -> None:
         self.loss = module.functions["loss"]
         self.live = [name for name in LIVE if name in module.reads["loss"]]
-        self.rest = [name for name in sorted(module.reads["loss"]) if name not in self.live]
+        # Nothing else goes into the graph: a tensor that is not read would only make another graph.
+        self.rest = [*sorted(set(module.reads["loss"]) - set(self.live)), "mask", "present", "sequence"]
         self.backend = backend
         self.compilations = 0
         self._graph: Any = None
@@ -51,11 +52,7 @@ class CompiledLoss:
             return (x["logp"] * 0.0).sum()
         if not self._can_compile(x["logp"].device):
             return self.loss(x, p, d)["loss"].to(x["logp"].dtype)
-        kept = {
-            name: value.detach()
-            for name, value in x.items()
-            if name in (*self.rest, "mask", "present", "sequence", "group")
-        }
+        kept = {name: x[name].detach() for name in self.rest if name in x}
         live = [x[name] for name in self.live]
         # In one dtype: a float64 number among float32 tensors makes torch.compile trace everything twice.
         d = {name: value.to(live[0].dtype) for name, value in d.items()}
