@@ -9,32 +9,36 @@ from itertools import groupby
 WIDTH = 100
 """Columns a line may have before a pipe is broken or a column given up."""
 
+TEXT_COLUMN = 80
+"""The last column at which the texts of a table begin one under the other."""
+
 
 @dataclass(frozen=True)
 class Cell:
-    """A piece of a line and the blanks before it; `loose` pieces (texts) may stand beyond the width."""
+    """A piece of a line and the blanks before it."""
 
     text: str
     gap: int = 1
-    loose: bool = False
 
 
 @dataclass(frozen=True)
 class Row:
-    """A statement to be written: its first line in cells, the lines after it, and its comments.
+    """A statement to be written: its first line in cells and a text, the lines after it, and its comments.
 
-    Rows of one `kind`, one under the other, share their first column; those with as many cells share all.
+    Rows of one `kind`, one under the other, share their first column and that of their texts; those with as
+    many cells share all.
     """
 
     kind: str | None
     cells: tuple[Cell, ...]
+    text: str = ""
     below: tuple[str, ...] = ()
     above: tuple[str | None, ...] = ()
     beside: str | None = None
 
     @property
     def line(self) -> str:
-        """The first line without columns."""
+        """The first line without columns and without its text."""
         return _written(self.cells, {})
 
     @property
@@ -51,21 +55,29 @@ def aligned(rows: Sequence[Row]) -> list[Row]:
         if last is None or row.kind is None or row.kind != last.kind or row.follows_blank:
             tables.append([])
         tables[-1].append(row)
-    return [row for table in tables for row in _table(table)]
+    return [row for table in tables for row in _with_texts(list(_in_columns(table)))]
 
 
-def _table(rows: list[Row]) -> Iterable[Row]:
-    if len(rows) == 1:
-        yield replace(rows[0], cells=(Cell(rows[0].line),))
-        return
+def _in_columns(rows: list[Row]) -> Iterable[Row]:
     first = max(len(row.cells[0].text) for row in rows)
     for _, group in groupby(rows, key=lambda row: len(row.cells)):
         alike = list(group)
         widths = {0: first} | _widths(alike)
-        if any(_too_wide(row, widths) for row in alike):
+        if any(len(_written(row.cells, widths)) > WIDTH >= len(row.line) for row in alike):
             widths = {0: first}
         for row in alike:
             yield replace(row, cells=(Cell(_written(row.cells, widths)),))
+
+
+def _with_texts(rows: list[Row]) -> Iterable[Row]:
+    """The texts one under the other, unless a long line would push them too far."""
+    width = max((len(row.line) for row in rows if row.text), default=0)
+    if width + 2 > TEXT_COLUMN:
+        width = 0
+    for row in rows:
+        yield (
+            replace(row, cells=(Cell(f"{row.line.ljust(width)}  {row.text}"),), text="") if row.text else row
+        )
 
 
 def _widths(rows: list[Row]) -> dict[int, int]:
@@ -75,11 +87,6 @@ def _widths(rows: list[Row]) -> dict[int, int]:
         texts = [r.cells[column].text for r in rows if any(cell.text for cell in r.cells[column + 1 :])]
         widths[column] = max(map(len, texts), default=0)
     return widths
-
-
-def _too_wide(row: Row, widths: dict[int, int]) -> bool:
-    firm = tuple(cell for cell in row.cells if not cell.loose)
-    return len(_written(row.cells, widths)) > WIDTH >= len(row.line) or len(_written(firm, widths)) > WIDTH
 
 
 def _written(cells: Sequence[Cell], widths: dict[int, int]) -> str:

@@ -48,7 +48,7 @@ _OPERATORS = {
     "-": (Binds.SUM, Binds.SUM, " - ", Binds.PRODUCT),
     "*": (Binds.PRODUCT, Binds.PRODUCT, " * ", Binds.NEGATE),
     "/": (Binds.PRODUCT, Binds.PRODUCT, " / ", Binds.NEGATE),
-    "^": (Binds.POWER, Binds.ATOM, "^", Binds.NEGATE),
+    "^": (Binds.POWER, Binds.ATOM, " ^ ", Binds.NEGATE),
 }
 """How tightly the result binds, the left side must bind; how it is written; how the right side must bind."""
 

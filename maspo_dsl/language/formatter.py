@@ -123,11 +123,17 @@ def _row(statement: Statement, width: int) -> Row:
     kind, cells = _cells(statement)
     stages = _own_stages(statement)
     commented = any(stage.comments != NO_COMMENTS for stage in stages)
-    firm = Row(kind, tuple(cell for cell in cells if not cell.loose))
-    if stages and (commented or len(firm.line) > width):
+    row = Row(kind, cells, _text(statement), (), above, beside)
+    if stages and (commented or len(row.line) > width):
         line, *below = _broken(statement, stages)
-        return Row(None, (Cell(line),), tuple(below), above, beside)
-    return Row(kind, cells, (), above, beside)
+        return Row(None, (Cell(line),), "", tuple(below), above, beside)
+    return row
+
+
+def _text(statement: Statement) -> str:
+    """The text that ends a statement, for people."""
+    doc = statement.doc if isinstance(statement, Param | Def | Input) else None
+    return "" if doc is None else quoted(doc)
 
 
 def _cells(statement: Statement) -> tuple[str | None, tuple[Cell, ...]]:
@@ -138,10 +144,10 @@ def _cells(statement: Statement) -> tuple[str | None, tuple[Cell, ...]]:
         case Let(name=name, value=value, neutral=neutral):
             end = f"neutral {format_expression(neutral)}" if neutral is not None else ""
             return "let", (Cell(f"let {name.text}"), Cell(f"= {format_expression(value)}"), Cell(end, 2))
-        case Def(body=body, doc=doc):
-            return "def", (Cell(_signature(statement)), Cell(f"= {format_expression(body)}"), _doc_cell(doc))
-        case Input(name=name, axis=axis, doc=doc):
-            return "input", (Cell(f"input {name.text}"), Cell(f": {axis.text}"), _doc_cell(doc))
+        case Def(body=body):
+            return "def", (Cell(_signature(statement)), Cell(f"= {format_expression(body)}"))
+        case Input(name=name, axis=axis):
+            return "input", (Cell(f"input {name.text}"), Cell(f": {axis.text}"))
         case Slot(slot=slot, value=value):
             return "slot", (Cell(slot.text), Cell(f"= {format_expression(value)}"))
         case Part(slot=slot, name=name, value=value):
@@ -176,11 +182,7 @@ def _param_cells(param: Param) -> tuple[Cell, ...]:
         cells.append(Cell(f"= {format_arithmetic(binding.value)}{comma}"))
     domain = f"in {format_domain(param.domain)}" if param.domain is not None else ""
     bind = f"bind {param.bind.text}" if param.bind is not None else ""
-    return (*cells, Cell(domain), Cell(bind), _doc_cell(param.doc))
-
-
-def _doc_cell(doc: str | None) -> Cell:
-    return Cell("" if doc is None else quoted(doc), 2, loose=True)
+    return (*cells, Cell(domain), Cell(bind))
 
 
 def _signature(definition: Def) -> str:
@@ -248,6 +250,6 @@ def _variant_row(variant: Variant, width: int) -> Row:
     if quiet and len(inside) <= 1 and len(variant.edits) <= 1:
         body = f"{{ {inside[0]} }}" if inside else "{}"
         if len(opening) + len(body) < width:
-            return Row("variant", (Cell(opening), Cell(body)), (), above, beside)
+            return Row("variant", (Cell(opening), Cell(body)), "", (), above, beside)
     indented = [_BLOCK_INDENT + line if line else "" for line in inside]
-    return Row(None, (Cell(opening + " {"),), (*indented, "}"), above, beside)
+    return Row(None, (Cell(opening + " {"),), "", (*indented, "}"), above, beside)
