@@ -82,7 +82,7 @@ class _Attacher:
         above = self.above(node.span.start)
         if isinstance(node, Variant):
             return cast(_Statement, self._variant(node, above))
-        hoisted, stages = _distribute(self.text, self.until(node.span.end), _stages(node))
+        hoisted, stages = _distribute(self.text, self.until(node.span.end), stages_of(node))
         comments = Comments(above + hoisted, self.beside(node.span.end))
         return replace(_with_stages(node, stages), comments=comments)
 
@@ -111,7 +111,7 @@ def _trimmed(above: tuple[str | None, ...]) -> tuple[str | None, ...]:
     return above[first:]
 
 
-def _stages(node: Statement) -> tuple[Stage, ...]:
+def stages_of(node: Statement) -> tuple[Stage, ...]:
     """The stages that stand on lines of their own when the statement is broken into lines."""
     match node:
         case Insert(stages=stages) | Swap(stages=stages):

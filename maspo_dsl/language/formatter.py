@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from maspo_dsl.language.alignment import WIDTH, Cell, Row, aligned
+from maspo_dsl.language.comments import stages_of
 from maspo_dsl.language.expression_text import (
     Binds,
     format_arithmetic,
@@ -121,7 +122,7 @@ def _row(statement: Statement, width: int) -> Row:
     if isinstance(statement, Variant):
         return _variant_row(statement, width)
     kind, cells = _cells(statement)
-    stages = _own_stages(statement)
+    stages = stages_of(statement)
     commented = any(stage.comments != NO_COMMENTS for stage in stages)
     row = Row(kind, cells, _text(statement), (), above, beside)
     if stages and (commented or len(row.line) > width):
@@ -191,17 +192,6 @@ def _signature(definition: Def) -> str:
         for p in definition.parameters
     )
     return f"def {definition.name.text}({', '.join(parameters)})"
-
-
-def _own_stages(statement: Statement) -> tuple[Stage, ...]:
-    match statement:
-        case Insert(stages=stages) | Swap(stages=stages):
-            return stages
-        case Slot(value=Pipe(stages=stages)) | Part(value=Pipe(stages=stages)):
-            return stages
-        case Let(value=Pipe(stages=stages)) | Def(body=Pipe(stages=stages)):
-            return stages
-    return ()
 
 
 def _broken(statement: Statement, stages: Sequence[Stage]) -> list[str]:

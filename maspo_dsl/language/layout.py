@@ -42,6 +42,7 @@ class LogicalLine:
     unclosed: list[int] = field(default_factory=list)
     opens_block: int | None = None
     in_block: bool = False
+    closes_block: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,8 +137,9 @@ class _Scanner:
         elif any(opened == "{" for opened, _ in self.open):
             while self.open.pop()[0] != "{":
                 pass
-        else:
+        elif self.block is not None:
             self.block = None
+            self.lines[-1].closes_block = True
 
 
 def _physical_lines(text: str) -> Iterator[tuple[int, str]]:

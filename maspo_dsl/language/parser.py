@@ -143,12 +143,8 @@ def _refusals(source: Source, layout: Layout) -> list[Diagnostic]:
 
     for line in layout.lines:
         if line.end - line.start > STATEMENT_LIMIT:
-            refuse(
-                "too-long",
-                line.start,
-                f"this statement is longer than {STATEMENT_LIMIT} characters",
-                _NAME_PARTS,
-            )
+            message = f"this statement has more than {STATEMENT_LIMIT} characters"
+            refuse("too-long", line.start, message, _NAME_PARTS)
     for bracket in layout.too_deep:
         refuse("too-deep", bracket, f"more than {EXPRESSION_DEPTH} brackets are open here", _NAME_PARTS)
     for brace in layout.unclosed_blocks:
@@ -157,16 +153,18 @@ def _refusals(source: Source, layout: Layout) -> list[Diagnostic]:
 
 
 def _without(text: str, layout: Layout, offset: int) -> str:
-    """The text with blanks for a logical line; for the head of a block, the whole block."""
+    """The text with blanks for a logical line; for the head or end of a block, the whole block."""
     line = layout.line_at(offset)
     if line is None:
         return text
-    last = layout.lines.index(line)
+    first = last = layout.lines.index(line)
+    while line.closes_block and layout.lines[first].opens_block is None:
+        first -= 1
     if line.opens_block is not None:
         while last + 1 < len(layout.lines) and layout.lines[last + 1].in_block:
             if line.opens_block in layout.unclosed_blocks and not layout.lines[last + 1].indented:
                 break
             last += 1
-    start = line.start
+    start = layout.lines[first].start
     end = layout.lines[last + 1].start if last + 1 < len(layout.lines) else len(text)
     return text[:start] + " " * (end - start) + text[end:]
