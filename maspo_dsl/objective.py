@@ -98,7 +98,8 @@ def load(
     if hasattr(source, "read"):
         text = source.read()
         name = str(getattr(source, "name", "<file>"))
-        return Objective(resolve(Source(name, text), params=params, run=run))
+        folder = Path(name).parent if Path(name).is_file() else None
+        return Objective(resolve(Source(name, text), folder, params=params, run=run), folder)
     spec, variant = _split_variant(source)
     found, folder = find_source(spec)
     return Objective(resolve(found, folder, params=params, run=run, variant=variant), folder)

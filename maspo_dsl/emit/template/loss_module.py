@@ -18,6 +18,7 @@ Recorder: TypeAlias = Callable[..., None]
 TOKEN_TENSORS = ("logp", "logp_old", "logp_ref", "logp_rollout", "entropy", "value")
 SEQUENCE_TENSORS = ("reward", "correct", "truncated", "reward_greedy", "group")
 EITHER = ("advantage", "reward")
+LIVE_TENSORS = ("logp", "entropy")
 LOG_RATIO_BOUND = 20.0
 
 
@@ -287,12 +288,12 @@ def computed_dtype(x: Batch) -> torch.dtype:
 
 
 def converted(batch: Batch, inputs: dict[str, str]) -> Tensors:
-    """The tensors an objective can read: floats in one dtype, truth values as such."""
+    """The tensors an objective can read: floats in one dtype, gradient to the live ones alone."""
     known = {*TOKEN_TENSORS, *SEQUENCE_TENSORS, *EITHER, "mask", "sequence", *inputs}
     dtype = computed_dtype({name: value for name, value in batch.items() if name in known})
     x: Tensors = {}
     for name in known & set(batch):
-        value = batch[name]
+        value = batch[name] if name in LIVE_TENSORS else batch[name].detach()
         if name in ("mask", "correct", "truncated"):
             x[name] = value != 0
         else:
