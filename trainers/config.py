@@ -52,13 +52,13 @@ class RolloutConfig(_Block):
 class TrainerConfig(_Block):
     """How the policy is updated, measured and saved. A step is one rollout and its updates."""
 
-    max_steps: Count = 120
+    max_steps: Count = 160
     """steps of the run; a step is one rollout and its updates"""
     updates_per_rollout: Count = 4
     """optimizer updates of a step, each on its own share of the rollout"""
     micro_batches: Count = 1
     """parts that one update is computed in, to save memory; the gradient is the same for any number"""
-    learning_rate: Positive = 3e-4
+    learning_rate: Positive = 2e-4
     """of AdamW, after warm-up"""
     warmup_steps: Natural = 5
     """steps over which the learning rate rises linearly"""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -87,17 +87,22 @@ class PolicyTrainer(LightningModule):
             group["lr"] = rate
         optimizer.zero_grad()
         denominators = self.denominators(window)
+        outputs = []
         for number, part in enumerate(window):
             with self._local_until(last=number == len(window) - 1):
-                output = self.loss(self.with_policy(part), denominators=denominators)
-                self._backward(output)
-            if self.logs_this_step():
+                outputs.append(self.loss(self.with_policy(part), denominators=denominators))
+                self._backward(outputs[-1])
+        if self.logs_this_step():
+            for output in outputs:
                 self.sums.add(output)
         norm = clip_gradient(self.model, self.config.gradient_clip)
         self.sums.note("grad_norm", norm)
         self.sums.note("learning_rate", rate)
         if not math.isfinite(norm):
-            self.say(f"step {self.current_epoch + 1}: the gradient's norm is {norm}; this update is left out")
+            self.say(
+                f"step {self.current_epoch + 1}: the gradient's norm is {norm}; this update is left out. "
+                f"Not finite: {not_finite(outputs) or 'the gradient of a finite loss'}"
+            )
             return
         optimizer.step()
         self.sums.updates += 1
@@ -157,6 +162,12 @@ def clip_gradient(model: nn.Module, limit: float | None) -> float:
     """Scale the gradient down to the norm `limit`; returns its norm before that."""
     norm = nn.utils.clip_grad_norm_(model.parameters(), math.inf if limit is None else limit)
     return float(norm)
+
+
+def not_finite(outputs: Sequence[LossOutput]) -> str:
+    """Names of the terms and tensors that are NaN or infinite at trained tokens, sorted and joined."""
+    names = {name for output in outputs for name, count in output.nonfinite.items() if bool(count > 0)}
+    return ", ".join(sorted(names))
 
 
 def _loss_batch(part: Part) -> dict[str, Tensor]:

@@ -151,8 +151,14 @@ def _load(config: RunConfig, source: str | None) -> Objective:
                 "an objective is missing: a shipped name such as maspo, or the path of an .obj file"
             )
         source = str(config.resume / "spec.obj")
-    run = {"generation_limit": config.rollout.max_new_tokens}
+    run = {"generation_limit": config.rollout.max_new_tokens, "group_size": config.rollout.samples}
     objective = maspo_dsl.load(source, params=config.params, run=run)
+    for slot in ("prompt", "step"):
+        if getattr(objective.resolved.parts, slot) is not None:
+            raise ConfigError(
+                f"objective `{objective.name}` has a `{slot}` rule, which training does not apply yet; "
+                f"`drop {slot}` in a spec that extends it trains without"
+            )
     missing = ", ".join(f"`{name}`" for name in sorted(objective.inputs - PROVIDED))
     if missing:
         raise ConfigError(

@@ -25,6 +25,10 @@ class ClipObjective:
     params: dict = field(default_factory=dict)
     sign: float = 1.0
 
+    @property
+    def resolved(self):
+        return SimpleNamespace(parts=SimpleNamespace(prompt=None, step=None))
+
 
 class ClipLoss(nn.Module):
     """PPO's clip, mean over the window's tokens; advantages centred in a group."""
@@ -49,7 +53,8 @@ class ClipLoss(nn.Module):
         sums["entropy"] = (torch.where(mask, batch["entropy"], 0.0).sum(), count)
         metrics = {name: total / count.clamp(min=1) for name, (total, count) in sums.items()}
         sums["ratio_max"] = (torch.where(mask, ratio, 0.0).max(), torch.ones(()))
-        return SimpleNamespace(loss=loss, metrics=metrics, metric_sums=sums)
+        bad = {"advantage": (~advantage.isfinite()).sum()}
+        return SimpleNamespace(loss=loss, metrics=metrics, metric_sums=sums, nonfinite=bad)
 
     def window(self, micro_batches):
         return {"tokens": sum(batch["mask"].sum() for batch in micro_batches).float()}

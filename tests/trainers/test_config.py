@@ -29,7 +29,7 @@ def test_defaults_are_those_measured_for_the_embedded_model():
         64,
         8,
     )
-    assert (config.trainer.updates_per_rollout, config.trainer.learning_rate) == (4, 3e-4)
+    assert (config.trainer.updates_per_rollout, config.trainer.learning_rate) == (4, 2e-4)
     assert (config.trainer.threads, config.trainer.gradient_clip, config.rollout.temperature) == (1, 1.0, 1.0)
 
 

@@ -3,9 +3,11 @@
 import io
 
 import pytest
-from maspo_dsl.trainers.config import read_config
+from maspo_dsl.trainers.config import ConfigError, read_config
 from maspo_dsl.trainers.run import train
 from rich.console import Console
+
+import maspo_dsl
 
 SHORT = [
     "rollout.prompts=16",
@@ -68,6 +70,16 @@ def test_a_user_s_own_gate_and_estimator_train(stand_in_policy, tmp_path):
     values = rewards(stand_in_policy, tmp_path / "run", tmp_path / "mine.obj", "params.width=0.5")
     assert last_five(values) > values[0] + 0.2
     assert "param width" in (tmp_path / "run/spec.obj").read_text()
+
+
+@pytest.mark.parametrize(
+    ("rule", "slot"), [("prompt = mean(reward, group)", "prompt"), ("step = 0.5", "step")]
+)
+def test_a_rule_that_training_does_not_apply_is_refused(stand_in_policy, tmp_path, rule, slot):
+    (tmp_path / "more.obj").write_text(f'objective more extends maspo\n"More"\n{rule}\n')
+    with pytest.raises((ConfigError, maspo_dsl.SpecError), match=slot):
+        rewards(stand_in_policy, tmp_path / "run", tmp_path / "more.obj")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

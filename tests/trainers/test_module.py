@@ -151,6 +151,7 @@ def test_a_gradient_that_is_not_finite_is_left_out_and_said(parts):
     assert torch.equal(model.table, start)
     assert module.sums.updates == 0
     assert "step 1: the gradient's norm is nan" in lines[0]
+    assert "Not finite: advantage" in lines[0]
 
 
 def test_a_loss_whose_denominators_read_the_policy_gets_its_log_probs(parts, monkeypatch):
