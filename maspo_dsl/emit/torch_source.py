@@ -159,7 +159,7 @@ class FunctionWriter:
             case "input":
                 return self._input(node), _ATOM
             case "const":
-                return _literal(node.value)
+                return (str(bool(node.value)), _ATOM) if node.is_bool else _literal(node.value)
             case "param":
                 return f'p["{node.attribute("name")}"]', _ATOM
             case "neg":
@@ -218,7 +218,7 @@ class FunctionWriter:
     def _select(self, node: Node) -> str:
         condition, then, otherwise = node.args
         texts = [self._at(place, 0) for place in (condition, then, otherwise)]
-        if all(self.graph.nodes[place].op == "const" for place in (then, otherwise)):
+        if not node.is_bool and all(self.graph.nodes[place].op == "const" for place in (then, otherwise)):
             self.reads_one = True
             texts[1] = "one" if texts[1] == "1" else f"{self._at(then, _INFIX['mul'][1])} * one"
         return f"torch.where({', '.join(texts)})"
@@ -249,6 +249,8 @@ class FunctionWriter:
 
 
 def _literal(value: float) -> Text:
+    if math.isnan(value):
+        return "torch.nan", _ATOM
     if math.isinf(value):
         return ("torch.inf", _ATOM) if value > 0 else ("-torch.inf", _UNARY)
     return number_text(value), _UNARY if value < 0 else _ATOM

@@ -152,8 +152,11 @@ class _Build:
 
     def row(self, place: int) -> int:
         """The value for each sequence or token, from whatever axis."""
-        if self.b.nodes[place].axis is not Axis.SCALAR:
+        node = self.b.nodes[place]
+        if node.axis is not Axis.SCALAR:
             return place
+        if node.is_bool:
+            return self.b.op("select", self.present, place, place)
         zero = self.b.op("select", self.present, self.b.const(0.0), self.b.const(0.0))
         return self.b.op("add", place, zero)
 
@@ -197,8 +200,7 @@ class _Build:
                 return self._read(term, among)
             case "const":
                 if term.kind is Kind.BOOL:
-                    zero = self.b.const(0.0)
-                    return self.b.op("eq", zero, zero)
+                    return self.b.truth(bool(term.attribute("value")))
                 return self.b.const(float(dict(term.attributes)["value"]))  # type: ignore[arg-type]
             case "param":
                 return self.b.add(Node("param", (), Axis.SCALAR, attributes=term.attributes, name=term.label))

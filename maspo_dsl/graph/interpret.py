@@ -56,7 +56,7 @@ _SLOPES: dict[str, Callable[..., tuple[ArrayLike, ...]]] = {
     "sub": lambda v, a, b: (1.0, -1.0),
     "mul": lambda v, a, b: (b, a),
     "div": lambda v, a, b: (1 / b, -v / b),
-    "pow": lambda v, a, b: (b * a ** (b - 1), 0.0),
+    "pow": lambda v, a, b: (b * a ** (b - 1), v * np.log(a)),
     "neg": lambda v, a: (-1.0,),
     "exp": lambda v, a: (v,),
     "log": lambda v, a: (1 / a,),
@@ -136,7 +136,7 @@ class Interpretation:
             case "input":
                 return self._input(str(node.attribute("name")))
             case "const":
-                return np.asarray(node.value)
+                return np.asarray(bool(node.value) if node.is_bool else node.value)
             case "param":
                 return np.asarray(self.params.get(str(node.attribute("name")), node.value))
             case "bound":

@@ -103,6 +103,10 @@ class GraphBuilder:
         """A number."""
         return self.add(Node("const", (), Axis.SCALAR, attributes=(("value", value),)))
 
+    def truth(self, value: bool) -> int:
+        """A condition that is always true, or never."""
+        return self.add(Node("const", (), Axis.SCALAR, is_bool=True, attributes=(("value", value),)))
+
     def op(self, op: str, *args: int, attributes: Attributes = (), name: str = "") -> int:
         """An elementwise operation; its axis is the finest of its arguments'."""
         nodes = [self.nodes[argument] for argument in args]
@@ -143,7 +147,11 @@ def rewrite(graph: Graph, rule: Rule, *, share: bool = False) -> Graph:
 
 
 def retyped(builder: GraphBuilder, node: Node) -> Node:
-    """A node whose gradient flag follows from its arguments: a rule may have made one of them a constant."""
-    if not node.live or not node.args:
+    """A node whose gradient flag and axis follow from its arguments: a rule may have made one of them a constant."""
+    if not node.args:
         return node
-    return replace(node, live=any(builder.nodes[argument].live for argument in node.args))
+    arguments = [builder.nodes[argument] for argument in node.args]
+    live = node.live and any(argument.live for argument in arguments)
+    reaxed = node.scope is None and node.op != "expand"
+    axis = max(argument.axis for argument in arguments) if reaxed else node.axis
+    return node if (live, axis) == (node.live, node.axis) else replace(node, live=live, axis=axis)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,35 +11,79 @@ from maspo_dsl.graph.nodes import Graph, GraphBuilder, Node, rewrite
 from maspo_dsl.semantics.types import Axis, Scope
 
 _EXACT: dict[str, Callable[..., float]] = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "div": lambda a, b: a / b,
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "div": lambda a, b: a / b if b else a * math.inf,
     "pow": lambda a, b: a**b,
-    "neg": lambda a: -a,
+    "neg": operator.neg,
     "exp": math.exp,
-    "log": math.log,
+    "log": lambda a: math.log(a) if a else -math.inf,
     "sqrt": math.sqrt,
     "abs": abs,
+    "sigmoid": lambda a: 1 / (1 + math.exp(-a)),
+    "tanh": math.tanh,
+    "erf": math.erf,
+    "atan": math.atan,
     "min": min,
     "max": max,
+}
+_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    "lt": operator.lt,
+    "le": operator.le,
+    "gt": operator.gt,
+    "ge": operator.ge,
+    "eq": operator.eq,
+    "ne": operator.ne,
 }
 
 
 def fold_constants(graph: Graph) -> Graph:
-    """Compute what is made of numbers alone; parameters stay, so that they can be changed without compiling again."""
+    """Compute what is made of numbers alone, and choose where the condition is known.
+
+    Parameters stay, so that they can be changed without compiling again.
+    """
 
     def rule(b: GraphBuilder, node: Node) -> int | None:
         arguments = [b.nodes[argument] for argument in node.args]
-        if node.op not in _EXACT or not arguments or any(argument.op != "const" for argument in arguments):
+        if node.op in ("and", "or", "not", "select"):
+            return _known_condition(b, node, [_truth(argument) for argument in arguments])
+        if not arguments or any(argument.op != "const" for argument in arguments):
             return None
-        try:
-            value = _EXACT[node.op](*(argument.value for argument in arguments))
-        except (ArithmeticError, ValueError):
-            return None
-        return b.const(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+        values = [argument.value for argument in arguments]
+        if node.op in _COMPARISONS:
+            return b.truth(_COMPARISONS[node.op](*values))
+        return b.const(_exact(node.op, values)) if node.op in _EXACT else None
 
     return rewrite(graph, rule)
+
+
+def _exact(op: str, values: list[float]) -> float:
+    """The value by the rules of floating point: what is not defined is NaN."""
+    try:
+        value = _EXACT[op](*values)
+    except OverflowError:
+        return math.inf
+    except (ArithmeticError, ValueError):
+        return math.nan
+    return value if isinstance(value, (int, float)) else math.nan
+
+
+def _truth(node: Node) -> bool | None:
+    return bool(node.value) if node.op == "const" and node.is_bool else None
+
+
+def _known_condition(b: GraphBuilder, node: Node, known: list[bool | None]) -> int | None:
+    """What is left of a connective or a choice of which a condition is known; what it is made of stays a tensor."""
+    if node.op == "select":
+        return None if known[0] is None else node.args[1 if known[0] else 2]
+    if node.op == "not":
+        return None if known[0] is None else b.truth(not known[0])
+    neutral = node.op == "and"
+    for place, truth in zip(node.args[::-1], known, strict=True):
+        if truth is neutral:
+            return place
+    return node.args[0] if None not in known else None
 
 
 def bind_neutral(graph: Graph) -> Graph:
@@ -51,11 +96,18 @@ def bind_neutral(graph: Graph) -> Graph:
 
 
 def remove_neutral(graph: Graph) -> Graph:
-    """Remove what changes nothing: x + 0, x * 1, x ^ 1, x / 1, 0 * x and 0 / x (a term of weight 0 is no term)."""
+    """Remove what changes nothing: x + 0, x * 1, x ^ 1, x / 1, 0 * x and 0 / x (a term of weight 0 is no term).
+
+    Also `detach` of what has no gradient, and `expand` of one number.
+    """
     return rewrite(graph, _neutral_rule)
 
 
 def _neutral_rule(b: GraphBuilder, node: Node) -> int | None:
+    if node.op == "detach" and not b.nodes[node.args[0]].live:
+        return node.args[0]
+    if node.op == "expand" and b.nodes[node.args[0]].axis is Axis.SCALAR:
+        return node.args[0]
     if node.op == "select":
         condition, then, otherwise = node.args
         return then if then == otherwise and b.nodes[then].axis >= b.nodes[condition].axis else None
@@ -84,7 +136,7 @@ def _neutral_rule(b: GraphBuilder, node: Node) -> int | None:
 
 
 def _number(node: Node) -> float | None:
-    return node.value if node.op == "const" else None
+    return node.value if node.op == "const" and not node.is_bool else None
 
 
 def rewrite_logs(graph: Graph) -> Graph:

@@ -59,8 +59,10 @@ class SpecError(Exception):
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name closest to a misspelt one, if any is close."""
-    matches = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    """The known name closest to a misspelt one, if any is close; letters in the wrong order are closest."""
+    candidates = list(known)
+    swapped = [candidate for candidate in candidates if sorted(candidate) == sorted(name)]
+    matches = get_close_matches(name, swapped or candidates, n=1, cutoff=0.6)
     return matches[0] if matches else None
 
 
