@@ -8,7 +8,7 @@ from pathlib import Path
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import Diagnostic, SpecError, did_you_mean
-from maspo_dsl.language.parser import parse_objective_partial
+from maspo_dsl.language.parser import names_on_broken_lines, parse_objective_partial
 from maspo_dsl.language.reading import read_source
 from maspo_dsl.language.source import Source, Span
 from maspo_dsl.semantics.assemble import assemble
@@ -22,6 +22,7 @@ from maspo_dsl.semantics.report import Report, in_source_order
 from maspo_dsl.semantics.unread import report_unread
 
 MAX_LINEAGE = 50
+_MISSING = frozenset({"missing-slot", "unknown-name", "unknown-function", "unknown-target", "unread-name"})
 
 
 def find_source(spec: str | Path) -> tuple[Source, Path | None]:
@@ -77,13 +78,20 @@ def _attempt(
     flat = _flatten(source, folder, report, ())
     if flat is None:
         return None, report
+    broken = names_on_broken_lines(source, report.diagnostics)
     if variant is not None:
         flat = _apply_variant(flat, variant, report)
     objective = _complete(source, flat, params, run, report)
     if objective is not None and variant is None:
         _check_variants(objective, report)
         _check_sweeps(objective, report)
+    report.diagnostics = [found for found in report.diagnostics if not _follows_from(found, broken)]
     return objective, report
+
+
+def _follows_from(found: Diagnostic, broken: frozenset[str]) -> bool:
+    """Whether something is only missing because the line that would have it has a mistake."""
+    return found.code in _MISSING and any(f"`{name}`" in found.message for name in broken)
 
 
 def _complete(
