@@ -16,8 +16,8 @@ SHIPPED = maspo_dsl.shipped()
 LOSSES = json.loads((GOLDEN / "loss" / "manifest.json").read_text())
 ADVANTAGES = json.loads((GOLDEN / "advantage" / "manifest.json").read_text())
 
-EPSILON_IN_SOURCE = {"bapo", "gmpo", "gspo_token"}
-"""Objectives whose source adds 1e-8 to a denominator, which theirs does not have: 1e-7 instead of 1e-9."""
+EPSILON_IN_SOURCE = {"gmpo", "gspo_token"}
+"""Their source adds 1e-8 to the length of a sequence: 1e-7 instead of 1e-9."""
 
 
 def arrays(kind: str, case: dict) -> dict[str, np.ndarray]:
