@@ -1,31 +1,30 @@
-"""The lines a run prints: a live bar on a terminal, plain lines everywhere else."""
+"""The lines a run prints: a live one on a terminal, plain ones everywhere else."""
 
 from __future__ import annotations
 
 import time
 
 from rich.console import Console
-from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.progress import TaskID, TextColumn, TimeRemainingColumn
 
 from .metrics import Row
 
-# Names of metrics as a line shows them, and how.
+# Metrics of a line, and how it shows them; gated tokens are those of positive | negative advantage.
 SHOWN = {
-    "reward": ("reward", "{:.3f}"),
-    "eval/greedy": ("greedy", "{:.3f}"),
-    "loss": ("loss", "{:+.4f}"),
-    "gated_pos": ("gated+", "{:.1%}"),
-    "gated_neg": ("gated-", "{:.1%}"),
-    "kl": ("kl", "{:.4f}"),
-    "entropy": ("entropy", "{:.3f}"),
-    "tokens_per_second": ("tokens/s", "{:.0f}"),
+    "reward": "  reward {:.3f}",
+    "eval/greedy": "  greedy {:.3f}",
+    "loss": "  loss {:+.3f}",
+    "gated_pos": "  gated {:.0%}",
+    "gated_neg": "|{:.0%}",
+    "entropy": "  entropy {:.2f}",
+    "tokens_per_second": "  {:.0f} tok/s",
 }
 SECONDS_BETWEEN_LINES = 5.0
 
 
 class Progress:
-    """Shows rows and says lines. On a terminal the latest row stands in a bar that is drawn over and over."""
+    """Shows rows and says lines. On a terminal the latest row is drawn over and over."""
 
     def __init__(self, total: int, console: Console | None = None) -> None:
         """Show nothing yet."""
@@ -33,7 +32,6 @@ class Progress:
         self.console = console or Console()
         self._bar: Bar | None = None
         self._task: TaskID | None = None
-        self._greedy: float | int | None = None
         self._said_at = time.monotonic()
 
     def say(self, text: str) -> None:
@@ -43,17 +41,19 @@ class Progress:
     def start(self, step: int) -> None:
         """Begin at a step."""
         if self.console.is_terminal:
-            columns = (BarColumn(12), TextColumn("{task.description}"), TimeRemainingColumn(compact=True))
-            self._bar = Bar(*columns, console=self.console)
+            self._bar = Bar(
+                TextColumn("{task.description}"),
+                TimeRemainingColumn(compact=True),
+                console=self.console,
+                transient=True,
+            )
             self._task = self._bar.add_task("", total=self.total, completed=step)
             self._bar.start()
 
     def show(self, row: Row) -> None:
-        """Show a row in the bar; as a line if it has a held-out reward or, without a bar, steps are slow."""
+        """Show a row live; as a line if it has a held-out reward or, off a terminal, steps are slow."""
         if self._bar is not None and self._task is not None:
-            self._greedy = self._greedy if row.get("eval/greedy") is None else row["eval/greedy"]
-            shown = self.line({**row, "eval/greedy": self._greedy})
-            self._bar.update(self._task, completed=int(row["step"] or 0), description=shown)
+            self._bar.update(self._task, completed=int(row["step"] or 0), description=self.line(row))
         waited = self._bar is None and time.monotonic() - self._said_at > SECONDS_BETWEEN_LINES
         if waited or row.get("eval/greedy") is not None or row["step"] == self.total:
             self._said_at = time.monotonic()
@@ -62,12 +62,8 @@ class Progress:
     def line(self, row: Row) -> str:
         """A row as text."""
         width = len(str(self.total))
-        parts = [
-            f"{name} {form.format(row[key])}"
-            for key, (name, form) in SHOWN.items()
-            if row.get(key) is not None
-        ]
-        return "  ".join([f"step {row['step']:>{width}}/{self.total}", *parts])
+        parts = [form.format(row[name]) for name, form in SHOWN.items() if row.get(name) is not None]
+        return "".join([f"step {row['step']:>{width}}/{self.total}", *parts])
 
     def stop(self) -> None:
         """Leave the terminal as it was."""

@@ -108,6 +108,8 @@ def _fit(
     task = build_task(config.task, **config.task_options)
     reward = load_reward(config.reward) if config.reward else task.reward
     progress.say(f"objective {objective.name}@{objective.hash[:12]}, task {task.name}, model {config.model}")
+    if config.model in ("tiny", "smollm2"):
+        progress.say(f"model {config.model} is made ready once and kept in {config.cache}")
     policy = build_policy(config.model, task, seed=config.seed, cache=config.cache)
     loss = maspo_dsl.compile(objective, backend=choose_backend(config, progress))
     data = RolloutData(policy, task, reward, objective, loss, config, progress.say)
@@ -134,8 +136,8 @@ def _fit(
 def choose_backend(config: RunConfig, progress: Progress) -> Literal["inductor", "eager"]:
     """How the loss runs, said in a line.
 
-    `auto` runs it eagerly for the tiny model: compiling takes some 15 seconds, a good part of the whole run,
-    in which computing the loss is a trifle.
+    `auto` runs it eagerly for the tiny model: compiling takes 15 to 30 seconds, a good part of the whole
+    run, in which computing the loss is a trifle.
     """
     compiled = config.compile == "on" or (config.compile == "auto" and config.model != "tiny")
     why = "" if config.compile != "auto" else f" (compile=auto, model {config.model})"
