@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from itertools import pairwise
 
 from maspo_dsl.emit.torch_source import FunctionWriter
 from maspo_dsl.graph.nodes import Graph
-from maspo_dsl.graph.statistics import phases, window_statistics
+from maspo_dsl.graph.statistics import ADDITIVE, phases, window_statistics
 from maspo_dsl.semantics.objective import ResolvedObjective
 
 # What the template imports, said in torch and builtins alone.
@@ -22,6 +23,7 @@ Batches = list[Batch]
 Function = object
 Measure = object
 Recorder = object
+Parts = list
 """
 _DOCS = {
     "loss": "The loss of a batch, 0-d: minimised, with gradient to x['logp'].",
@@ -116,6 +118,7 @@ def _definition(name: str, doc: str, lines: list[str], results: dict[str, str]) 
     returned = f"return {{{', '.join(entries)}}}"
     if len(returned) > _HEADER_WIDTH - 4:
         returned = "return {\n" + "".join(f"        {entry},\n" for entry in entries) + "    }"
+    lines = [line.replace("\n", "\n    ") for line in lines]
     body = "\n".join(f"    {line}" for line in [f'"""{doc}"""', *lines, returned])
     return f"def {name}(x, p, d):\n{body}"
 
@@ -184,16 +187,18 @@ def _loss_class(objective: ResolvedObjective, graph: Graph, functions: list[str]
     return f'class Loss(LossModule):\n    """{doc}"""\n\n{init}'
 
 
-def _literal(value: dict[str, str] | dict[str, float] | dict[str, dict[str, str]]) -> str:
+def _literal(value: Mapping[str, object], indent: int = 12) -> str:
     """A dictionary, on one line if it fits there."""
     text = json.dumps(value, ensure_ascii=False)
-    if len(text) <= _HEADER_WIDTH - 24:
+    if len(text) <= _HEADER_WIDTH - indent - 12:
         return text
-    pad = " " * 16
-    lines = [
-        f"{pad}{json.dumps(key)}: {json.dumps(item, ensure_ascii=False)},\n" for key, item in value.items()
-    ]
-    return "{\n" + "".join(lines) + " " * 12 + "}"
+    pad = " " * (indent + 4)
+    items = {
+        key: _literal(item, indent + 4) if isinstance(item, dict) else json.dumps(item, ensure_ascii=False)
+        for key, item in value.items()
+    }
+    lines = [f"{pad}{json.dumps(key)}: {item},\n" for key, item in items.items()]
+    return "{\n" + "".join(lines) + " " * indent + "}"
 
 
 def live_terms(graph: Graph) -> list[str]:
@@ -215,6 +220,8 @@ def reads(graph: Graph) -> dict[str, dict[str, str]]:
         label = "`ratio`" if term == "policy" else f"`{term}`"
         for tensor in graph.inputs([output]):
             found.setdefault(tensor, label)
+    for tensor in graph.inputs(["trained"]):
+        found.setdefault(tensor, "`exclude`")
     loss = {tensor: found.get(tensor, "`reduce`") for tensor in graph.inputs(["loss"])}
     statistics = window_statistics(graph)
     here = Graph(graph.nodes, {f"statistic:{key}": place for key, place in statistics.items()})
@@ -225,8 +232,15 @@ def reads(graph: Graph) -> dict[str, dict[str, str]]:
         "advantage": _public(dict.fromkeys(graph.inputs(["advantage"]), "`advantage`")),
         "window": _public(window),
         "keep": _public(keep),
-        "statistics": dict.fromkeys(statistics, ""),
+        "statistics": {key: _togetherness(graph, key, statistics) for key in statistics},
     }
+
+
+def _togetherness(graph: Graph, key: str, statistics: dict[str, int]) -> str:
+    """Why a statistic cannot be added up over ranks, empty if it can."""
+    if graph.nodes[statistics[key]].op not in ADDITIVE:
+        return "of all values"
+    return "" if key in phases(graph, statistics)[0] else "of another statistic"
 
 
 def _public(wanted: dict[str, str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from maspo_dsl.graph.nodes import Graph, Node
-from maspo_dsl.graph.statistics import window_statistics
+from maspo_dsl.graph.statistics import ADDITIVE, window_statistics
 from maspo_dsl.semantics.binding import number_text
 from maspo_dsl.semantics.types import Axis, Scope
 from maspo_dsl.semantics.vocabulary import LOG_RATIO_BOUND
@@ -33,6 +33,9 @@ _CALLS = {name: f"torch.{name}" for name in ("exp", "log", "sqrt", "abs", "sigmo
 _ATOM = 100
 _UNARY = 80
 _INLINE_LENGTH = 56
+# Lines stay below 110 with their indent and their name.
+_LINE_LENGTH = 80
+_SHORT = 16
 _TAKEN = {"x", "p", "d", "one", "torch", "masked", "tokens", "total", "window_total"}
 
 _NAMES = {
@@ -111,18 +114,37 @@ class FunctionWriter:
 
     def _write(self, place: int) -> None:
         node = self.graph.nodes[place]
-        text, precedence = self._expression(place, node)
+        text, precedence = self._fitting(place, node)
         named = bool(node.name) and node.op not in ("param", "const")
         trivial = node.op in ("const", "param") or (place in self.keys and place not in self.here)
-        inline = trivial or (self.uses[place] == 1 and not named and len(text) <= _INLINE_LENGTH)
+        inline = trivial or (
+            self.uses[place] == 1 and not named and len(text) <= _INLINE_LENGTH and "\n" not in text
+        )
         if node.op == "input":
             inline = self.uses[place] == 1 and text != 'x["mask"]'
         if inline:
             self.text[place] = (text, precedence)
             return
+        self._name(place, text)
+
+    def _name(self, place: int, text: str) -> None:
+        node = self.graph.nodes[place]
         name = self._unique(node.name or self._default_name(node))
         self.lines.append(f"{name} = {text}")
         self.text[place] = (name, _ATOM)
+
+    def _fitting(self, place: int, node: Node) -> Text:
+        """The expression; where it makes too long a line, its longest arguments get lines of their own."""
+        while True:
+            text, precedence = self._expression(place, node)
+            written = {
+                a: self.text[a][0] for a in self._arguments(place) if not self.text[a][0].isidentifier()
+            }
+            split = {a: length for a, t in written.items() if (length := len(t)) > _SHORT}
+            if len(text) <= _LINE_LENGTH or not split:
+                return text, precedence
+            longest = max(split, key=lambda a: split[a])
+            self._name(longest, self.text[longest][0])
 
     def _unique(self, wanted: str) -> str:
         name = wanted if wanted.isidentifier() and not keyword.iskeyword(wanted) else "value"
@@ -230,6 +252,8 @@ class FunctionWriter:
         value = "one" if counting else self._at(node.args[0], 0)
         scope = {Scope.SEQUENCE: "sequence", Scope.GROUP: "group"}.get(node.scope or Scope.MICRO, "total")
         tail = "" if scope == "total" else ", x"
+        if place in self.here and node.op not in ADDITIVE:
+            return self._pooled(node, value, member)
         match node.op:
             case "sum" | "count":
                 function = {"total": "window_total" if place in self.here else "total"}.get(
@@ -246,6 +270,18 @@ class FunctionWriter:
                 return f"{scope}_kth({value}, {member}{tail}, k={number_text(float(node.attribute('k')))})"  # type: ignore[arg-type]
         parts = ", ".join(self._at(argument, 0) for argument in node.args[2:])
         return f"{scope}_quantile({value}, {member}, {parts}{tail})"
+
+    def _pooled(self, node: Node, value: str, member: str) -> str:
+        """What a micro-batch brings to a statistic that needs the values of the whole window, and how it ends."""
+        if node.op == "quantile":
+            q, empty = self._at(node.args[2], 0), self._at(node.args[4], 0)
+            member = f"{member} & {self._at(node.args[3], _INFIX['and'][1] + 1)}"
+            finish = f"pooled_quantile(values, {q}, {empty})"
+        elif node.op == "reduce_max":
+            finish = "pooled_max(values)"
+        else:
+            value, finish = f"-{self._at(node.args[0], _UNARY)}", "-pooled_max(values)"
+        return f"(\n    members({value}, {member}),\n    lambda values: {finish},\n)"
 
 
 def _literal(value: float) -> Text:

@@ -1,7 +1,7 @@
 """The module around the functions of an objective; a generated file carries it as text, and needs torch alone."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 
@@ -14,6 +14,7 @@ Batches: TypeAlias = Sequence[Batch]
 Function: TypeAlias = Callable[..., Tensors]
 Measure: TypeAlias = Callable[[], tuple[Sums, Tensors]]
 Recorder: TypeAlias = Callable[..., None]
+Parts: TypeAlias = Sequence[Any]
 
 TOKEN_TENSORS = ("logp", "logp_old", "logp_ref", "logp_rollout", "entropy", "value")
 SEQUENCE_TENSORS = ("reward", "correct", "truncated", "reward_greedy", "group")
@@ -114,6 +115,11 @@ class LossModule(torch.nn.Module):
             raise BatchError(f"{self.name}: window() takes a list of micro-batches, not one batch")
         if not micro_batches:
             raise BatchError(f"{self.name}: a window needs at least one micro-batch")
+        together = [key for key, why in self.reads.get("statistics", {}).items() if why]
+        if together and number_of_ranks() > 1:
+            raise BatchError(
+                f"{self.name}: {', '.join(together)} needs the values of the whole window, which ranks cannot add up"
+            )
         return self.statistics([self.prepare(batch, "window") for batch in micro_batches])
 
     def advantage(self, batch: Batch) -> torch.Tensor:
@@ -142,7 +148,7 @@ class LossModule(torch.nn.Module):
         with torch.no_grad():
             for phase in self.phases:
                 found = [phase(x, self.parameters_in(x), d) for x in parts]
-                d.update({key: torch.stack([part[key] for part in found]).sum(0) for key in found[0]})
+                d.update({key: pooled([part[key] for part in found]) for key in found[0]})
         return d
 
     def window_keys(self) -> set[str]:
@@ -159,10 +165,10 @@ class LossModule(torch.nn.Module):
 
     def refuse_several_ranks(self) -> None:
         """Without denominators this batch must be the whole window, which no rank of several has."""
-        group = torch.distributed
-        if group.is_available() and group.is_initialized() and group.get_world_size() > 1:
+        ranks = number_of_ranks()
+        if ranks > 1:
             raise BatchError(
-                f"{self.name}: with {group.get_world_size()} ranks the denominators of the window must be given: "
+                f"{self.name}: with {ranks} ranks the denominators of the window must be given: "
                 "add the values of window(micro_batches) over ranks (all_reduce) and pass denominators="
             )
 
@@ -189,14 +195,13 @@ class LossModule(torch.nn.Module):
             x["group"] = dense(x["group"])
         if "reward" in x and "correct" not in x:
             x["correct"] = x["reward"] > 0
-        if purpose == "loss":
+        read = {"advantage", "advantage_rows"} & set(self.reads[purpose])
+        if read and purpose in ("loss", "window"):
             self.add_advantage(x, given)
         return x
 
     def add_advantage(self, x: Tensors, given: bool) -> None:
         """Put `advantage` into the form that broadcasts over tokens, [N, 1], [N, T] or [M]."""
-        if not {"advantage", "advantage_rows"} & set(self.reads["loss"]):
-            return
         if not given:
             with torch.no_grad():
                 x["advantage"] = self.functions["advantage"](x, self.parameters_in(x), {})["advantage"]
@@ -276,6 +281,21 @@ class LossModule(torch.nn.Module):
         sums = measured(x, d, terms, slope)
         sums["nonfinite"] = (bad.pop("any"), terms["trained"].sum())
         return sums, bad
+
+
+def number_of_ranks() -> int:
+    """Processes that share an optimizer step."""
+    group = torch.distributed
+    return group.get_world_size() if group.is_available() and group.is_initialized() else 1
+
+
+def pooled(parts: Parts) -> torch.Tensor:
+    """A statistic of the window from what its micro-batches bring: terms of a sum, or values and how to end."""
+    if isinstance(parts[0], torch.Tensor):
+        return torch.stack(list(parts)).sum(0)
+    values = torch.cat([values for values, _ in parts])
+    result: torch.Tensor = parts[0][1](values)
+    return result
 
 
 def computed_dtype(x: Batch) -> torch.dtype:

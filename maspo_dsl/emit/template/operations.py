@@ -94,3 +94,23 @@ def total_quantile(
     below, above = ordered[low], ordered[high]
     between = below + (above - below) * (place - low)
     return torch.where(count > 0, between, empty)
+
+
+def members(value: torch.Tensor, member: torch.Tensor) -> torch.Tensor:
+    """The values of all members, 1-d: for a statistic that needs those of every micro-batch."""
+    return torch.broadcast_to(value, member.shape)[member]
+
+
+def pooled_max(values: torch.Tensor) -> torch.Tensor:
+    """The largest of all values, 0-d; 0 where there is none."""
+    return values.max() if values.numel() else values.sum()
+
+
+def pooled_quantile(
+    values: torch.Tensor, q: torch.Tensor | float, empty: torch.Tensor | float
+) -> torch.Tensor:
+    """The q-quantile (linear interpolation) of all values, 0-d; `empty` where there are none."""
+    everything = torch.ones_like(values, dtype=torch.bool)
+    if not values.numel():
+        return values.sum() + empty
+    return total_quantile(values, everything, q, everything, empty)
