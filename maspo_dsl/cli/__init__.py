@@ -1,0 +1,10 @@
+"""The command line: one module a command, and nothing heavy imported before a command needs it."""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """Run the command line; exits with 0 fine, 1 a check or a run failed, 2 wrong usage or input, 130 interrupted."""
+    from maspo_dsl.cli.app import app
+
+    app(prog_name="maspo-dsl")

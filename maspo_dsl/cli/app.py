@@ -1,0 +1,47 @@
+"""The commands, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from maspo_dsl.cli.check import check
+from maspo_dsl.cli.compiling import compile_
+from maspo_dsl.cli.explain import explain
+from maspo_dsl.cli.fmt import fmt
+from maspo_dsl.cli.listing import list_
+from maspo_dsl.cli.show import show
+from maspo_dsl.cli.train import train
+
+app = typer.Typer(
+    help="Objectives that train language models with reinforcement learning: written down, checked, trained.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(check)
+app.command()(fmt)
+app.command()(show)
+app.command()(explain)
+app.command("list")(list_)
+app.command("compile")(compile_)
+app.command()(train)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"maspo-dsl {version('maspo-dsl')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""

@@ -1,0 +1,133 @@
+"""`maspo-dsl check`: every mistake and warning of specs, at once. Does not import torch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maspo_dsl.cli.output import (
+    FAILED,
+    counted,
+    errors_in,
+    invalid_input_exits,
+    say,
+    say_json,
+    show_diagnostics,
+)
+from maspo_dsl.cli.sources import expand_folders, is_library
+from maspo_dsl.language.diagnostics import Diagnostic, SpecError
+from maspo_dsl.language.parser import parse_library
+from maspo_dsl.language.rendering import to_json
+from maspo_dsl.language.source import Source, Span
+from maspo_dsl.semantics.resolve import diagnose, find_source, resolve
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check of one spec found; `name` and `hash` are known for an objective without errors."""
+
+    spec: str
+    diagnostics: tuple[Diagnostic, ...]
+    name: str | None = None
+    hash: str | None = None
+
+    @property
+    def errors(self) -> int:
+        """How many errors."""
+        return len(errors_in(self.diagnostics))
+
+    @property
+    def warnings(self) -> int:
+        """How many warnings."""
+        return len(self.diagnostics) - self.errors
+
+    @property
+    def verdict(self) -> str:
+        """`fine`, or how many errors and warnings."""
+        found = [(self.errors, "error"), (self.warnings, "warning")]
+        return ", ".join(counted(number, noun) for number, noun in found if number) or "fine"
+
+
+def check(
+    specs: Annotated[
+        list[str],
+        typer.Argument(metavar="SPEC...", help="Shipped names, paths of .obj files, folders of them."),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings fail, too.")] = False,
+) -> None:
+    """Find every mistake of specs.
+
+    Nothing is run, and torch is not needed. Exits with 1 if there is an error.
+    """
+    with invalid_input_exits(as_json=as_json):
+        names = expand_folders(specs)
+    checked = [check_spec(name, hashed=as_json) for name in names]
+    if as_json:
+        say_json(report(checked))
+    else:
+        _show(checked)
+    if any(one.errors or (strict and one.warnings) for one in checked):
+        raise typer.Exit(FAILED)
+
+
+def check_spec(spec: str, *, hashed: bool = False) -> Checked:
+    """Check a shipped name, an objective file or a library file; `hashed` asks for name and hash as well."""
+    try:
+        source, folder = find_source(spec)
+        return _check_source(spec, source, folder, hashed)
+    except SpecError as error:
+        return Checked(spec, tuple(error.diagnostics))
+    except RecursionError:
+        place = Span(Source(spec, ""), 0, 0)
+        message = "this spec is nested too deeply; name parts of it with `let`"
+        return Checked(spec, (Diagnostic("too-deep", message, place),))
+
+
+def _check_source(spec: str, source: Source, folder: Path | None, hashed: bool) -> Checked:
+    if is_library(source):
+        parse_library(source)
+        return Checked(spec, ())
+    found = tuple(diagnose(source, folder))
+    if not hashed or errors_in(found):
+        return Checked(spec, found)
+    objective = resolve(source, folder)
+    return Checked(spec, found, objective.name, objective.hash)
+
+
+def report(checked: Sequence[Checked]) -> dict[str, object]:
+    """The findings as a document for machines."""
+    errors, warnings = (sum(getattr(one, kind) for one in checked) for kind in ("errors", "warnings"))
+    specs = [
+        {
+            "spec": one.spec,
+            "name": one.name,
+            "hash": one.hash,
+            "errors": one.errors,
+            "warnings": one.warnings,
+            "diagnostics": to_json(one.diagnostics),
+        }
+        for one in checked
+    ]
+    return {
+        "errors": errors,
+        "warnings": warnings,
+        "diagnostics": [record for one in checked for record in to_json(one.diagnostics)],
+        "specs": specs,
+    }
+
+
+def _show(checked: Sequence[Checked]) -> None:
+    for one in checked:
+        show_diagnostics(one.diagnostics, sys.stdout)
+        if one.diagnostics:
+            say()
+        say(f"{one.spec}: {one.verdict}")
+    if len(checked) > 1:
+        bad = sum(1 for one in checked if one.errors)
+        say(f"{len(checked)} specs: {f'{bad} with errors' if bad else 'no errors'}")

@@ -1,0 +1,33 @@
+"""`maspo-dsl explain`: an objective in prose."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from maspo_dsl.cli.output import invalid_input_exits, say, say_json
+from maspo_dsl.cli.overrides import OverridesArgument, SpecArgument, load_with
+
+
+def explain(
+    spec: SpecArgument,
+    overrides: OverridesArgument = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Explain an objective in prose.
+
+    Its formula, every value and policy, the tensors it needs, and where each part comes from.
+    """
+    with invalid_input_exits(as_json=as_json):
+        objective = load_with(spec, overrides)
+        from maspo_dsl.cli.explaining import explanation
+        from maspo_dsl.cli.explanation_text import explanation_lines
+
+        found = explanation(objective)
+    if as_json:
+        say_json(asdict(found))
+        return
+    for line in explanation_lines(found):
+        say(line)

@@ -1,0 +1,217 @@
+"""What `explain` says of an objective, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from maspo_dsl.cli.formula import Formula, formula
+from maspo_dsl.cli.policies import Policy, policies
+from maspo_dsl.cli.tensors import Tensor, tensors
+from maspo_dsl.language import tree
+from maspo_dsl.language.expression_text import format_arithmetic, format_domain, format_expression
+from maspo_dsl.language.formatter import format_statement
+from maspo_dsl.language.source import Span
+from maspo_dsl.objective import Objective
+from maspo_dsl.semantics.assemble import assemble
+from maspo_dsl.semantics.binding import BoundParameter, bind, number_text
+from maspo_dsl.semantics.edits import Target, targets
+from maspo_dsl.semantics.layering import Layer
+from maspo_dsl.semantics.library import library_definitions
+from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.report import Report
+from maspo_dsl.semantics.vocabulary import PARTS, SLOTS
+
+
+@dataclass(frozen=True)
+class ParameterRow:
+    """A parameter: its value, where the value comes from, what it may be, what it means."""
+
+    name: str
+    value: float
+    origin: str
+    interval: str
+    meaning: str
+    unread: bool = False
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a part is written; `inherited` names the objective it comes from, empty for the spec's own."""
+
+    part: str
+    place: str
+    inherited: str
+
+
+@dataclass(frozen=True)
+class DropEffect:
+    """What `drop NAME` does."""
+
+    name: str
+    effect: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A variant with its edits, or a sweep with its values."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Everything that a reader can know of an objective without running it."""
+
+    name: str
+    hash: str
+    meaning: str
+    file: str
+    sources: tuple[str, ...]
+    extends: tuple[str, ...]
+    formula: Formula
+    parameters: tuple[ParameterRow, ...]
+    policies: tuple[Policy, ...]
+    tensors: tuple[Tensor, ...]
+    origins: tuple[Origin, ...]
+    drops: tuple[DropEffect, ...]
+    variants: tuple[Choice, ...]
+    sweeps: tuple[Choice, ...]
+    allowed: tuple[Choice, ...]
+    warnings: tuple[str, ...]
+
+
+def explanation(objective: Objective) -> Explanation:
+    """The explanation of an objective with its parameters bound."""
+    resolved = objective.resolved
+    flat = resolved.flat
+    defs = {**library_definitions(), **flat.defs}
+    return Explanation(
+        name=resolved.name,
+        hash=resolved.hash,
+        meaning=resolved.doc,
+        file=resolved.source.name,
+        sources=resolved.sources,
+        extends=resolved.lineage,
+        formula=formula(resolved, defs),
+        parameters=tuple(_parameter(bound, resolved) for bound in resolved.parameters.values()),
+        policies=tuple(policies(objective, defs)),
+        tensors=tuple(tensors(objective)),
+        origins=tuple(_origins(resolved)),
+        drops=tuple(_drops(resolved)),
+        variants=tuple(Choice(name, _edits(variant)) for name, variant in flat.variants.items()),
+        sweeps=tuple(
+            Choice(name, ", ".join(map(format_arithmetic, sweep.values)))
+            for name, sweep in flat.sweeps.items()
+        ),
+        allowed=tuple(Choice(code, allow.why) for code, allow in flat.allows.items()),
+        warnings=tuple(f"{w.code}: {w.message}" for w in resolved.warnings),
+    )
+
+
+def _place(span: Span) -> str:
+    return f"{span.source.name}:{span.line}"
+
+
+# ---- parameters
+
+
+def _parameter(bound: BoundParameter, resolved: ResolvedObjective) -> ParameterRow:
+    declared = bound.declared
+    return ParameterRow(
+        bound.name,
+        bound.value,
+        _origin_of_value(bound),
+        format_domain(declared.domain) if declared.domain is not None else "any",
+        declared.doc or "",
+        bound.name not in resolved.read,
+    )
+
+
+def _origin_of_value(bound: BoundParameter) -> str:
+    declared = bound.declared
+    place = _place(declared.span)
+    bind = declared.bind.text if declared.bind is not None else ""
+    match bound.origin:
+        case "set":
+            return f"set by params.{bound.name}; declared in {place}"
+        case "run":
+            return f"the run's {bind}, {place}"
+    written = format_expression(declared.default)
+    as_number = isinstance(declared.default, tree.Number) or written == number_text(bound.value)
+    formula_of = "" if as_number else f" = {written}"
+    bound_later = f"; in a run: its {bind}" if bind else ""
+    return f"default{formula_of}, {place}{bound_later}"
+
+
+# ---- where parts come from
+
+
+def _origins(resolved: ResolvedObjective) -> Iterator[Origin]:
+    flat = resolved.flat
+    here = flat.header.span.source.name
+    named: list[tuple[str, Span]] = []
+    named += [(f"input {name}", given.span) for name, given in flat.inputs.items() if name in resolved.read]
+    named += [(f"def {name}", given.span) for name, given in flat.defs.items() if name in resolved.read]
+    named += [(f"let {name}", let.span) for name, let in flat.lets.items() if name in resolved.read]
+    named += [(word, slot.span) for word, slot in flat.slots.items()]
+    named += [(f"{word} {name}", part.span) for (word, name), part in flat.parts.items()]
+    for part, span in named:
+        inherited = "" if span.source.name == here else PurePath(span.source.name).stem
+        yield Origin(part, _place(span), inherited)
+
+
+def _edits(variant: tree.Variant) -> str:
+    return "; ".join(format_statement(edit).strip() for edit in variant.edits)
+
+
+# ---- what can be dropped
+
+
+def _drops(resolved: ResolvedObjective) -> Iterator[DropEffect]:
+    flat = resolved.flat
+    everything = [t for t in targets(flat) if t.family != "param"]
+    for target in everything:
+        if target.family == "let" and target.name not in resolved.read:
+            continue
+        names = [t.name for t in everything]
+        paths = [t.path for t in everything]
+        if paths.count(target.path) > 1:
+            continue
+        name = target.name if names.count(target.name) == 1 else target.path
+        effect = _effect(target, resolved)
+        if effect and _can_drop(name, resolved):
+            yield DropEffect(name, effect)
+
+
+def _can_drop(name: str, resolved: ResolvedObjective) -> bool:
+    """Whether the objective is still one without the part; without its last reduction, for one, it is none."""
+    report = Report()
+    header = resolved.flat.header
+    target = tree.Name(tuple(name.split(".")), header.span)
+    layer = Layer(resolved.flat.as_base(header), library_definitions(), report)
+    flat = layer.apply((tree.Drop((target,), header.span),))
+    assemble(flat, bind(flat, {}, {}, report), library_definitions(), report)
+    return not report.failed
+
+
+def _effect(target: Target, resolved: ResolvedObjective) -> str:
+    """What dropping a target does; empty where it has no neutral value."""
+    match target.family:
+        case "let":
+            neutral = resolved.flat.lets[target.name].neutral
+            return f"{target.name} becomes {format_expression(neutral)}" if neutral is not None else ""
+        case "stage":
+            return f"`{target.owner}` goes on without this stage"
+        case "slot":
+            return SLOTS[target.name].neutral or ""
+    word = target.key[0]
+    return {
+        "reward": "the term is not added to the reward",
+        "keep": "the rule keeps every answer",
+        "weight": "its factor is 1",
+        "mute": "no token is muted by it",
+        "exclude": "no token is excluded by it",
+    }.get(word, f"the term is {PARTS[word].neutral}")

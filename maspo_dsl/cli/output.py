@@ -1,0 +1,117 @@
+"""What every command shares: where output goes, how mistakes look, and files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+import typer
+
+from maspo_dsl.language.diagnostics import Diagnostic, SpecError
+from maspo_dsl.language.rendering import render, to_json
+
+FAILED = 1
+INVALID = 2
+INTERRUPTED = 130
+
+
+class InputError(Exception):
+    """What the user gave cannot be used; the message says why in the user's terms."""
+
+
+def colored(stream: TextIO) -> bool:
+    """Whether to write in colour: on a terminal, unless NO_COLOR says otherwise."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def say(text: str = "") -> None:
+    """Print a line of the command's product to standard output."""
+    print(text, file=sys.stdout)
+
+
+def note(text: str) -> None:
+    """Print a line about the work to standard error."""
+    print(text, file=sys.stderr)
+
+
+def say_json(document: object) -> None:
+    """Print the one JSON document of a command."""
+    say(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def show_diagnostics(diagnostics: Sequence[Diagnostic], stream: TextIO | None = None) -> None:
+    """Print diagnostics in their frames, to standard error unless told."""
+    stream = stream or sys.stderr
+    if diagnostics:
+        print(render(diagnostics, color=colored(stream)), file=stream)
+
+
+def errors_in(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """The errors among diagnostics."""
+    return [found for found in diagnostics if found.severity == "error"]
+
+
+@contextmanager
+def invalid_input_exits(*, as_json: bool = False) -> Iterator[None]:
+    """Turn an invalid spec, override or file into its message and exit code 2."""
+    try:
+        yield
+    except SpecError as error:
+        _fail(str(error), error.diagnostics, as_json)
+    except InputError as error:
+        _fail(str(error), [], as_json)
+    except RecursionError:
+        _fail("this spec is nested too deeply; name parts of it with `let`", [], as_json)
+
+
+def _fail(message: str, diagnostics: Sequence[Diagnostic], as_json: bool) -> None:
+    if as_json:
+        say_json({"error": message, "diagnostics": to_json(diagnostics)})
+    elif diagnostics:
+        show_diagnostics(diagnostics)
+    else:
+        note(f"error: {message}")
+    raise typer.Exit(INVALID)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file by way of a new one beside it, so that it is whole or as it was. Keeps links and modes.
+
+    Raises InputError where the file cannot be written.
+    """
+    target = path.resolve()
+    try:
+        if target.exists() and not os.access(target, os.W_OK):
+            raise PermissionError(13, "it is read-only")
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+            Path(temporary).chmod(_mode(target))
+            Path(temporary).replace(target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(f"`{path}` cannot be written: {reason}") from None
+
+
+def _mode(target: Path) -> int:
+    """The mode of the file that is replaced; of a new one, what the umask leaves."""
+    if target.exists():
+        return target.stat().st_mode & 0o777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 error`, `2 errors`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,225 @@
+"""What the compiler decides for an objective: bounds, who counts, degenerate groups, denominators, gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from maspo_dsl.cli.degenerate import degenerate_advantages
+from maspo_dsl.cli.mathematics import applied, arguments_of, body_of, calls_in, expanded, math_text
+from maspo_dsl.emit.standalone import live_terms
+from maspo_dsl.language import tree
+from maspo_dsl.objective import Objective
+from maspo_dsl.semantics.lints import walk
+from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.terms import Term
+from maspo_dsl.semantics.types import Axis, Scope
+from maspo_dsl.semantics.vocabulary import EXPONENT_BOUND, LOG_RATIO_BOUND, SCOPES
+
+Defs = Mapping[str, tree.Def]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One decision: what it is about, and what is done."""
+
+    about: str
+    text: str
+
+
+def policies(objective: Objective, defs: Defs) -> Iterator[Policy]:
+    """Every decision that holds for this objective, the formula's own settings included."""
+    resolved = objective.resolved
+    yield from _bounds(resolved)
+    yield from _counting(resolved)
+    yield from (Policy(about, text) for about, text in degenerate_advantages(objective))
+    yield from _spreads(resolved, defs)
+    yield from _denominators(resolved)
+    yield from _gradients(resolved, defs)
+    yield from _once_a_rollout(resolved)
+    yield from _vanished(objective)
+
+
+def _terms(resolved: ResolvedObjective) -> list[Term]:
+    parts = resolved.parts
+    groups = (
+        parts.rewards,
+        parts.keeps,
+        parts.weights,
+        parts.mutes,
+        parts.excludes,
+        parts.penalties,
+        parts.bonuses,
+    )
+    single = (parts.advantage, parts.ratio, parts.reduce, parts.prompt, parts.step)
+    return [*(term for term in single if term is not None), *(t for group in groups for t in group.values())]
+
+
+def _bounds(resolved: ResolvedObjective) -> Iterator[Policy]:
+    bounds = {term.attribute("high") for term in walk(*_terms(resolved)) if term.op == "bound"}
+    if LOG_RATIO_BOUND in bounds:
+        yield Policy(
+            "log-ratios",
+            f"a quotient of policies is the exp of a difference of log-probs, held inside ±{LOG_RATIO_BOUND:g}; "
+            "beyond it the gradient is 0 (the metric `clamped` is the share of such tokens)",
+        )
+    if EXPONENT_BOUND in bounds:
+        yield Policy("exponents", f"any other exp takes at most {EXPONENT_BOUND:g}, which float32 can hold")
+
+
+# ---- who counts
+
+
+def _counting(resolved: ResolvedObjective) -> Iterator[Policy]:
+    yield Policy(
+        "trained tokens",
+        "those where `mask` is true, in answers that have a reward; whatever a masked token holds, NaN included, "
+        "touches neither loss nor gradient",
+    )
+    excluded = [name for word, name in resolved.flat.parts if word == "exclude"]
+    muted = [name for word, name in resolved.flat.parts if word == "mute"]
+    if excluded:
+        yield Policy(
+            "excluded tokens", f"{' and '.join(excluded)}: out of the loss and out of its denominators"
+        )
+    if muted:
+        yield Policy(
+            "muted tokens", f"{' and '.join(muted)}: no policy term, but counted, penalties untouched"
+        )
+    yield Policy(
+        "missing rewards", "an answer whose reward is NaN is not trained, and is no part of its group"
+    )
+    yield Policy(
+        "empty answers", "a sequence without a trained token is no part of its group, and in no denominator"
+    )
+
+
+def _spreads(resolved: ResolvedObjective, defs: Defs) -> Iterator[Policy]:
+    """Every `ddof` and `eps` in use, given or by default."""
+    flat = resolved.flat
+    values = [slot.value for slot in flat.slots.values()]
+    values += [p.condition if isinstance(p, tree.Rule) else p.value for p in flat.parts.values()]
+    values += [let.value for name, let in flat.lets.items() if name in resolved.read]
+    for call in (call for value in values for call in calls_in(value)):
+        definition = defs.get(call.function.text)
+        if definition is None:
+            continue
+        given = arguments_of(call, definition)
+        settings = [f"{name} = {math_text(given[name])}" for name in ("ddof", "eps") if name in given]
+        scope = next((v.text for v in given.values() if isinstance(v, tree.Name) and v.text in SCOPES), "")
+        if settings:
+            meaning = {"0": "biased", "1": "unbiased"}.get(
+                math_text(given["ddof"]) if "ddof" in given else "", ""
+            )
+            suffix = f" ({meaning} standard deviation)" if meaning else ""
+            yield Policy(f"{definition.name.text}({scope})", f"{', '.join(settings)}{suffix}")
+
+
+# ---- denominators
+
+_COUNTED = {Axis.TOKEN: "tokens", Axis.SEQUENCE: "sequences with a trained token", Axis.GROUP: "groups"}
+_WITHIN = {
+    Scope.SEQUENCE: "its sequence",
+    Scope.GROUP: "its group",
+    Scope.MICRO: "the micro-batch",
+    Scope.WINDOW: "the optimizer window, over all its micro-batches and ranks",
+    Scope.ROLLOUT_BATCH: "the rollout batch",
+}
+
+
+def _denominators(resolved: ResolvedObjective) -> Iterator[Policy]:
+    value = resolved.flat.slots["reduce"].value
+    steps = value.stages if isinstance(value, tree.Pipe) else ()
+    calls = [applied(stage, tree.Name(("it",), stage.span)) for stage in steps] or calls_in(value)[::-1]
+    axis = Axis.TOKEN
+    said: list[str] = []
+    for call in calls:
+        scopes = [
+            SCOPES[a.value.text]
+            for a in call.arguments
+            if isinstance(a.value, tree.Name) and a.value.text in SCOPES
+        ]
+        if not scopes:
+            continue
+        scope, name = scopes[0], call.function.text
+        what = _COUNTED.get(axis, "values")
+        kind = "trained tokens" if axis is Axis.TOKEN else what
+        match name:
+            case "mean":
+                said.append(
+                    f"the sum over the {kind} of {_WITHIN[scope]}, divided by their number (at least 1)"
+                )
+            case "sum":
+                said.append(f"the sum over the {kind} of {_WITHIN[scope]}, divided by nothing")
+            case _:
+                said.append(f"{name} over the {kind} of {_WITHIN[scope]}")
+        axis = scope.axis
+    if said:
+        yield Policy("reduction", "; then ".join(said))
+        yield Policy(
+            "partition",
+            "depends on the size of the micro-batch, because the spec says `micro`"
+            if any(
+                term.op != "const" and ("scope", Scope.MICRO) in term.attributes
+                for term in walk(*_terms(resolved))
+            )
+            else "however a window is cut into micro-batches, their gradients add up to the window's gradient",
+        )
+
+
+# ---- gradients
+
+
+def _gradients(resolved: ResolvedObjective, defs: Defs) -> Iterator[Policy]:
+    live = ["ratio", *resolved.parts.penalties, *resolved.parts.bonuses]
+    yield Policy("with gradient", f"π, where it stands in {' and '.join(dict.fromkeys(live))}; nothing else")
+    stopped = _stopped(resolved, defs)
+    always = ["A", *resolved.parts.weights, "every other policy"]
+    yield Policy("without gradient", ", ".join([*stopped, *always]))
+
+
+def _stopped(resolved: ResolvedObjective, defs: Defs) -> list[str]:
+    """What the ratio and the penalties detach, as mathematics."""
+    flat = resolved.flat
+    values: list[object] = []
+    for word, value in [("ratio", flat.slots["ratio"].value)] + [
+        (word, part.value) for (word, _), part in flat.parts.items() if isinstance(part, tree.Part)
+    ]:
+        if word not in ("ratio", "penalty", "bonus"):
+            continue
+        if isinstance(value, tree.Pipe):
+            r = tree.Name(("r",), value.span)
+            values += [body_of(call, defs) or call for call in (applied(stage, r) for stage in value.stages)]
+            values.append(value.head)
+        else:
+            values.append(expanded(value, defs))
+    found = [
+        math_text(call.arguments[0].value)
+        for value in values
+        for call in calls_in(value)
+        if call.function.text == "detach" and call.arguments
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _once_a_rollout(resolved: ResolvedObjective) -> Iterator[Policy]:
+    names = [f"{word} {name}" for word, name in resolved.flat.parts if word in ("reward", "keep")]
+    names += ["prompt"] if "prompt" in resolved.flat.slots else []
+    once = ["the advantage", *names]
+    yield Policy(
+        "once a rollout", f"{', '.join(once)}: computed before the first update on it, never in the loss"
+    )
+    yield Policy(
+        "given advantage", "a batch that brings `advantage` replaces the estimator, reward terms and all"
+    )
+
+
+def _vanished(objective: Objective) -> Iterator[Policy]:
+    """Terms of weight 0, which are not computed."""
+    terms = {name.removeprefix("term:") for name in live_terms(objective.graph)}
+    parts = objective.resolved.parts
+    for name in [*parts.penalties, *parts.bonuses]:
+        if name not in terms:
+            yield Policy(
+                "vanished", f"{name} has weight 0: it is not computed, and what it alone reads is not needed"
+            )

@@ -1,0 +1,108 @@
+"""`maspo-dsl train`: a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maspo_dsl.cli.output import FAILED, INTERRUPTED, InputError, invalid_input_exits, note, say
+
+if TYPE_CHECKING:
+    from maspo_dsl.trainers.config import RunConfig
+
+
+def train(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SPEC [KEY=VALUE]...",
+            help="A shipped name or the path of an .obj file, then values such as trainer.max_steps=100.",
+            show_default=False,
+        ),
+    ] = None,
+    keys: Annotated[bool, typer.Option("--keys", help="List every key with its default.")] = False,
+) -> None:
+    """Train a policy with an objective.
+
+    Ctrl-C leaves a run that resume=RUN goes on with.
+    """
+    if keys:
+        for line in key_lines():
+            say(line)
+        return
+    with invalid_input_exits():
+        spec, overrides = split_spec(arguments or [])
+        status = _run(spec, overrides)
+    if status:
+        raise typer.Exit(status)
+
+
+def split_spec(arguments: list[str]) -> tuple[str | None, list[str]]:
+    """The spec, which is the one argument without `=` or the first that is a file, and the overrides.
+
+    Raises InputError: several specs; none, where no run is resumed.
+    """
+    specs = [a for a in arguments if "=" not in a or Path(a).is_file()]
+    overrides = [a for a in arguments if a not in specs]
+    if len(specs) > 1:
+        raise InputError(f"one objective trains at a time, here are {len(specs)}: {', '.join(specs)}")
+    if not specs and not any(a.startswith("resume=") for a in overrides):
+        raise InputError(
+            "an objective is missing: maspo-dsl train maspo, or the path of an .obj file; "
+            "maspo-dsl list shows what ships"
+        )
+    return (specs[0] if specs else None), overrides
+
+
+def _run(spec: str | None, overrides: list[str]) -> int:
+    """Train; the exit code."""
+    from maspo_dsl.trainers.config import ConfigError, read_config
+
+    try:
+        config = read_config(overrides)
+        if spec is not None:
+            refuse_early(spec, config)
+        from maspo_dsl.emit.template.loss_module import BatchError
+        from maspo_dsl.trainers import run
+
+        try:
+            result = run.train(config, spec)
+        except BatchError as error:
+            raise InputError(str(error)) from None
+    except ConfigError as error:
+        raise InputError(str(error)) from None
+    except KeyboardInterrupt:
+        note("interrupted; no step was made, so there is nothing to resume")
+        return INTERRUPTED
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        note(f"error: the run failed: {error}")
+        return FAILED
+    return INTERRUPTED if result.interrupted else 0
+
+
+def refuse_early(spec: str, config: RunConfig) -> None:
+    """Find the spec's mistakes in a moment, before torch is imported. Raises SpecError."""
+    import maspo_dsl
+
+    maspo_dsl.load(spec, params=config.params, run={"generation_limit": config.rollout.max_new_tokens})
+
+
+def key_lines() -> Iterator[str]:
+    """Every key of a run with its default and meaning."""
+    from maspo_dsl.trainers.config import RolloutConfig, RunConfig, TrainerConfig
+
+    blocks = (("", RunConfig), ("rollout.", RolloutConfig), ("trainer.", TrainerConfig))
+    for prefix, block in blocks:
+        for name, field in block.model_fields.items():
+            if name in ("rollout", "trainer"):
+                continue
+            default = field.get_default(call_default_factory=True, validated_data={})
+            shown = {None: "null"}.get(default, str(default)) if default != {} else "{}"
+            open_block = ".NAME" if name in ("params", "task_options") else ""
+            yield f"{prefix}{name}{open_block} = {shown}".ljust(36) + f"  {field.description}"
+    yield "With a model other than tiny some defaults are others; config.yaml of the run has them all."
