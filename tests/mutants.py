@@ -8,8 +8,8 @@ import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-SPARED = {"terms", "measured", "gate_metrics", "nonfinite_tokens", "computed_dtype", "is_fractional"}
-"""Functions of the emitted file that only metrics and messages are made of."""
+SPARED = {"pooled", "terms", "measured", "gate_metrics", "nonfinite_tokens", "computed_dtype", "is_fractional"}
+"""Functions of the emitted file that only metrics and messages are made of; `pooled` is for quantiles of a window."""
 
 _OPPOSITE = {
     ast.Add: ast.Sub,
