@@ -1,0 +1,98 @@
+"""The tables of docs/language.md are complete: they are what the vocabulary and the library say.
+
+A table stands under `<!-- table: NAME -->`. `python -m tests.test_docs_tables` writes them anew.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from maspo_dsl.language.tree import Def
+from maspo_dsl.semantics.elaborate import signature
+from maspo_dsl.semantics.library import library_trees
+from maspo_dsl.semantics.types import Axis
+from maspo_dsl.semantics.vocabulary import (
+    ELEMENTWISE,
+    PARTS,
+    QUANTITIES,
+    REDUCTIONS,
+    RUN_CONSTANTS,
+    SLOTS,
+    SPECIAL,
+    WARNINGS,
+)
+
+PAGE = Path(__file__).parents[1] / "docs" / "language.md"
+TABLE = re.compile(r"(<!-- table: ([\w ]+) -->\n)(?:\n(?:\|[^\n]*\n)+)?")
+FORMS = {"slot": "{} = …", "part": "{} NAME = …", "rule": "{} NAME where …"}
+
+
+def table(head: str, rows: list[tuple[str, ...]]) -> str:
+    """A table of Markdown; `|` in a cell is written as its text."""
+    cells = [head.split(", "), ["---"] * len(head.split(", ")), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in cells)
+
+
+def code(text: str) -> str:
+    return f"`{text}`"
+
+
+def slots() -> str:
+    rows = []
+    for word, kind in {**SLOTS, **PARTS}.items():
+        axes = ", ".join(axis.word for axis in sorted(kind.axes))
+        value = f"{axes}; a condition" if kind.form == "rule" else axes
+        neutral = kind.neutral or "must be given"
+        rows.append((code(FORMS[kind.form].format(word)), value, neutral, kind.doc))
+    return table("statement, axis, neutral, meaning", rows)
+
+
+def quantities() -> str:
+    rows = []
+    for name, quantity in QUANTITIES.items():
+        axis = "sequence or token" if name == "A" else quantity.axis.word
+        tensor = code(quantity.tensor) if quantity.tensor else ""
+        rows.append((code(name), axis, quantity.kind.value, tensor, quantity.doc))
+    return table("name, axis, kind, tensor of the batch, meaning", rows)
+
+
+def library() -> str:
+    rows = []
+    for file, tree in library_trees().items():
+        rows += [(code(call(definition)), definition.doc or "", file) for definition in tree.definitions]
+    return table("call, meaning, file", rows)
+
+
+def call(definition: Def) -> str:
+    return signature(definition).removeprefix("it is called ")
+
+
+def meanings(words: dict[str, str]) -> str:
+    return table("name, meaning", [(code(word), meaning) for word, meaning in words.items()])
+
+
+TABLES = {
+    "run constants": meanings(RUN_CONSTANTS),
+    "slots": slots(),
+    "warnings": meanings(WARNINGS),
+    "quantities": quantities(),
+    "elementwise": meanings({name: doc for name, (_, doc) in ELEMENTWISE.items()}),
+    "reductions": meanings(REDUCTIONS),
+    "special": meanings(SPECIAL),
+    "library": library(),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_table_is_complete(name):
+    assert f"<!-- table: {name} -->\n\n{TABLES[name]}" in PAGE.read_text()
+
+
+def test_every_axis_is_explained():
+    text = PAGE.read_text()
+    assert " < ".join(axis.word for axis in Axis) in text
+
+
+if __name__ == "__main__":
+    PAGE.write_text(TABLE.sub(lambda match: f"{match[1]}\n{TABLES[match[2]]}", PAGE.read_text()))
