@@ -31,6 +31,7 @@ _DOCS = {
     "keep": "Which sequences [N] of a rollout are trained on.",
     "terms": "Every term of the loss for each token, for metrics.",
     "step": "Scale of the optimizer step, 0-d.",
+    "prompt": "Score of each sequence's prompt [N].",
 }
 _HEADER_WIDTH = 88
 
@@ -83,7 +84,7 @@ def _escaped(text: str) -> str:
 
 def _functions(graph: Graph) -> dict[str, str]:
     written = {"loss": _function("loss", graph, {"loss": "loss"})}
-    for name in ("advantage", "keep", "step"):
+    for name in ("advantage", "keep", "prompt", "step"):
         if name in graph.outputs:
             written[name] = _function(name, graph, {name: name})
     terms = {name.removeprefix("term:"): name for name in live_terms(graph)}
@@ -226,12 +227,14 @@ def reads(graph: Graph) -> dict[str, dict[str, str]]:
     statistics = window_statistics(graph)
     here = Graph(graph.nodes, {f"statistic:{key}": place for key, place in statistics.items()})
     window = dict.fromkeys(here.inputs(here.outputs), "the window's statistics")
+    prompt = dict.fromkeys(graph.inputs(["prompt"]), "`prompt`") if "prompt" in graph.outputs else {}
     keep = dict.fromkeys(graph.inputs(["keep"]), "`keep`") if "keep" in graph.outputs else {}
     return {
         "loss": _public(loss),
         "advantage": _public(dict.fromkeys(graph.inputs(["advantage"]), "`advantage`")),
         "window": _public(window),
         "keep": _public(keep),
+        "prompt": _public(prompt),
         "statistics": {key: _togetherness(graph, key, statistics) for key in statistics},
     }
 

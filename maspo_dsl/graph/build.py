@@ -235,7 +235,7 @@ class _Build:
         member = tokens if over is Axis.TOKEN else rows
         inner = among.removesuffix("|rows") + ("" if over is Axis.TOKEN else "|rows")
         args = [self.term(argument, inner) for argument in term.args]
-        if scope is Scope.GROUP and over is Axis.TOKEN and term.op in ("reduce", "count"):
+        if scope is Scope.GROUP and over is Axis.TOKEN:
             return self._group_total(term, args, member, rows)
         if over is Axis.GROUP:
             return self._over_groups(term, args, rows)
@@ -262,10 +262,13 @@ class _Build:
         else:
             value = self.token(self.row(args[0]))
             live = self.b.nodes[value].live
-            inner = self.b.add(Node("sum", (value, member), Axis.SEQUENCE, live=live, attributes=(first,)))
-        live = self.b.nodes[inner].live
+            op = "sum" if term.op == "reduce" else term.op
+            live = live and op == "sum"
+            inner = self.b.add(Node(op, (value, member), Axis.SEQUENCE, live=live, attributes=(first,)))
+        node = self.b.nodes[inner]
+        op = "sum" if node.op == "count" else node.op
         attributes = (("scope", Scope.GROUP),)
-        return self.b.add(Node("sum", (inner, rows), Axis.SEQUENCE, live=live, attributes=attributes))
+        return self.b.add(Node(op, (inner, rows), Axis.SEQUENCE, live=node.live, attributes=attributes))
 
     def _over_groups(self, term: Term, args: list[int], rows: int) -> int:
         """Groups of the batch: each of its rows brings its share of the group's value."""

@@ -81,6 +81,14 @@ class ObjectiveLoss(nn.Module):
         """Which sequences `[N]` of a rollout the `keep` rules let through."""
         return self.module.keep(batch)
 
+    def step(self, micro_batches: Sequence[Mapping[str, Tensor]]) -> Tensor:
+        """The scale of an optimizer step, 0-d, 1 without a `step`: for the training loop to apply."""
+        return self.module.step(micro_batches)
+
+    def prompt(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """The score of each sequence's prompt, `[N]`, 1 without a `prompt`: for the selection of prompts."""
+        return self.module.prompt(batch)
+
     def extra_repr(self) -> str:
         """The objective and its hash."""
         return repr(self.objective)

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.source import Span
-from maspo_dsl.semantics import typing_rules as rules
 from maspo_dsl.semantics.binding import BoundParameter
-from maspo_dsl.semantics.elaborate import BEFORE_ADVANTAGE, Context, Elaborator, Names
+from maspo_dsl.semantics.elaborate import Context, Elaborator, Names
 from maspo_dsl.semantics.flat import Flat
+from maspo_dsl.semantics.poison import poison, poisoned
 from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.terms import Term
 from maspo_dsl.semantics.types import Axis, Kind
-from maspo_dsl.semantics.vocabulary import PARTS, SLOTS
+from maspo_dsl.semantics.vocabulary import BEFORE_ADVANTAGE, PARTS, SLOTS
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class _Assembler:
         self.report = report
         names = Names(
             params={name: _parameter(bound) for name, bound in params.items()}
-            | {name: rules.poison(flat.params[name].span) for name in flat.params if name not in params},
+            | {name: poison(flat.params[name].span) for name in flat.params if name not in params},
             lets=flat.lets,
             inputs={name: _input(declared) for name, declared in flat.inputs.items()},
             defs={**definitions, **flat.defs},
@@ -82,7 +82,7 @@ class _Assembler:
         penalties, bonuses = self._parts("penalty"), self._parts("bonus")
         reduce, step = self._slot("reduce"), self._slot("step")
         read = frozenset(self.elaborator.read)
-        self._check_unread_lets(read)
+        self._check_unread(read)
         if self.report.failed or advantage is None or ratio is None or reduce is None:
             return None, read
         return (
@@ -104,11 +104,19 @@ class _Assembler:
             read,
         )
 
-    def _check_unread_lets(self, read: frozenset[str]) -> None:
-        """A `let` of one's own that nothing reads is a mistake, but what is wrong inside it is worth saying too."""
-        for name in self.flat.lets:
-            if name not in read and ("let", name) not in self.flat.inherited:
-                self.elaborator.let(name, Context("let"))
+    def _check_unread(self, read: frozenset[str]) -> None:
+        """What nothing has read yet has its mistakes too: a `let` of one's own, and the neutral of one in use."""
+        for name, let in self.flat.lets.items():
+            if ("let", name) in self.flat.inherited:
+                continue
+            value = self.elaborator.let(name, Context("let")) if name not in read else None
+            neutral = None if let.neutral is None else self._value("let", let.neutral)
+            if neutral is None or poisoned(neutral):
+                continue
+            value = value or self.elaborator.let(name, Context("let"))
+            if not poisoned(value) and (value.kind is Kind.BOOL) is not (neutral.kind is Kind.BOOL):
+                kinds = f"`{name}` is a {value.kind.value}, its neutral a {neutral.kind.value}"
+                self.report.error("wrong-kind", kinds, neutral.span)
 
     # ---- slots
 
@@ -152,7 +160,7 @@ class _Assembler:
     # ---- what a slot accepts
 
     def _hold(self, word: str, term: Term, span: Span, axes: frozenset[Axis]) -> Term | None:
-        if rules.poisoned(term):
+        if poisoned(term):
             return None
         condition = word in ("keep", "mute", "exclude")
         if condition is not (term.kind is Kind.BOOL):

@@ -37,7 +37,7 @@ def flat_tree(flat: Flat, params: Mapping[str, BoundParameter], read: frozenset[
     """The objective as one file: no `extends`, no edits, every value bound, nothing that is not read."""
     header = replace(flat.header, extends=None, comments=tree.NO_COMMENTS)
     statements: list[tree.Statement] = []
-    statements += [_param(bound) for name, bound in params.items() if name in read]
+    statements += [_param(bound, params) for name, bound in params.items() if name in read]
     statements += [_bare(i) for name, i in flat.inputs.items() if name in read]
     statements += [_bare(d) for name, d in flat.defs.items() if name in read]
     statements += [_bare(let) for name, let in flat.lets.items() if name in read]
@@ -75,12 +75,27 @@ def _spaced(statements: list[tree.Statement]) -> Iterator[tree.Statement]:
         yield replace(statement, comments=tree.Comments(above=above))
 
 
-def _param(bound: BoundParameter) -> tree.Param:
+def _param(bound: BoundParameter, params: Mapping[str, BoundParameter]) -> tree.Param:
     declared = bound.declared
     value = _number(bound.value, declared.span)
     binding = tree.Binding(declared.name, value, declared.span)
     kept = declared.bind if bound.origin == "default" else None
-    return tree.Param((binding,), declared.domain, kept, declared.doc, declared.span)
+    domain = _with_numbers(declared.domain, params)
+    return tree.Param((binding,), domain, kept, declared.doc, declared.span)
+
+
+def _with_numbers(node: Node, params: Mapping[str, BoundParameter]) -> Node:
+    """An interval, or a part of one, with the values of the parameters it names."""
+    if isinstance(node, tree.Name) and node.text in params:
+        return cast(Node, _number(params[node.text].value, node.span))
+    if isinstance(node, tuple):
+        return cast(Node, tuple(_with_numbers(item, params) for item in node))
+    if is_dataclass(node) and not isinstance(node, (type, Span)):
+        changes = {
+            f.name: _with_numbers(getattr(node, f.name), params) for f in fields(node) if f.name != "span"
+        }
+        return cast(Node, replace(node, **changes))
+    return node
 
 
 def _number(value: float, span: Span) -> tree.Expression:

@@ -10,10 +10,13 @@ from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import did_you_mean
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics import typing_rules as rules
+from maspo_dsl.semantics.poison import poison, poisoned
+from maspo_dsl.semantics.reduction_rules import reduction, scope_is_known
 from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.terms import Term, constant, static_value
 from maspo_dsl.semantics.types import Axis, Kind, Scope
 from maspo_dsl.semantics.vocabulary import (
+    BEFORE_ADVANTAGE,
     ELEMENTWISE,
     PRIMITIVES,
     QUANTITIES,
@@ -28,9 +31,6 @@ Value: TypeAlias = Term | Scope
 # `least` unrolls, one copy of its condition a candidate.
 MAX_CANDIDATES = 100
 MAX_CALL_DEPTH = 50
-
-# Slots that are filled before there is an advantage.
-BEFORE_ADVANTAGE = frozenset({"reward", "keep", "prompt", "advantage"})
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,14 @@ class Elaborator:
             )
         if name in SLOTS:
             return self._fail("unknown-name", f"`{name}` is a slot, not a value", span)
-        known = [*self.names.params, *self.names.lets, *self.names.inputs, *QUANTITIES, *context.locals, *SCOPES]
+        known = [
+            *self.names.params,
+            *self.names.lets,
+            *self.names.inputs,
+            *QUANTITIES,
+            *context.locals,
+            *SCOPES,
+        ]
         return self._fail("unknown-name", f"nothing is named `{name}`", span, did_you_mean(name, known))
 
     @property
@@ -319,8 +326,8 @@ class Elaborator:
                 failed = True
             else:
                 bound[declared.name.text] = self._value(declared.default, outer)
-        if failed or any(isinstance(v, Term) and rules.poisoned(v) for v in bound.values()):
-            return rules.poison(span)
+        if failed or any(isinstance(v, Term) and poisoned(v) for v in bound.values()):
+            return poison(span)
         before = len(self.report.diagnostics)
         result = self.expression(definition.body, replace(outer, locals=bound))
         self._blame_the_call(before, definition, span)
@@ -358,8 +365,8 @@ class Elaborator:
                 )
             else:
                 return self._fail("unknown-argument", f"`{name}` has no argument `{keyword}`", where)
-        if any(isinstance(v, Term) and rules.poisoned(v) for v in [*positional, *keywords.values()]):
-            return rules.poison(span)
+        if any(isinstance(v, Term) and poisoned(v) for v in [*positional, *keywords.values()]):
+            return poison(span)
         scoped = [v for v in positional if isinstance(v, Scope)]
         if name in REDUCTIONS or (name in ("min", "max") and scoped):
             return self._reduction(name, positional, keywords, span, context)
@@ -402,7 +409,9 @@ class Elaborator:
             return self._fail(
                 "missing-scope", f"`{name}` needs to know within what", span, f"write {form}; scopes: {known}"
             )
-        return rules.reduction(self.report, name, values, scopes[0], keywords, span, written)
+        if not scope_is_known(self.report, name, scopes[0], context.slot, span):
+            return poison(span)
+        return reduction(self.report, name, values, scopes[0], keywords, span, written)
 
     # ---- conditions
 
@@ -430,8 +439,8 @@ class Elaborator:
 
     def _least(self, node: tree.Least, context: Context) -> Term:
         bounds = [self.expression(part, context) for part in (node.low, node.high, node.step)]
-        if any(rules.poisoned(bound) for bound in bounds):
-            return rules.poison(node.span)
+        if any(poisoned(bound) for bound in bounds):
+            return poison(node.span)
         numbers = [static_value(bound) for bound in bounds]
         if any(number is None for number in numbers):
             return self._fail("not-static", "the range of `least` must be numbers and parameters", node.span)
@@ -457,7 +466,7 @@ class Elaborator:
 
     def _fail(self, code: str, message: str, span: Span, hint: str = "") -> Term:
         self.report.error(code, message, span, hint)
-        return rules.poison(span)
+        return poison(span)
 
 
 def signature(definition: tree.Def) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from maspo_dsl.language import tree
@@ -17,10 +17,20 @@ from maspo_dsl.semantics.library import library_definitions
 
 
 @dataclass(frozen=True)
+class Settings:
+    """What was asked for beside the text: values of parameters, constants of the run, a variant."""
+
+    params: Mapping[str, object] = field(default_factory=dict)
+    run: Mapping[str, float] = field(default_factory=dict)
+    variant: str | None = None
+
+
+@dataclass(frozen=True)
 class ResolvedObjective:
     """What a spec says, checked; nothing numeric has happened.
 
-    `lineage` are the objectives it extends, the nearest last. `warnings` are those not acknowledged by `allow`.
+    `used` are the names that its terms read; `read` also has parameters that only give others their default or
+    interval. `warnings` are those not acknowledged by `allow`.
     """
 
     source: Source
@@ -28,6 +38,8 @@ class ResolvedObjective:
     parameters: Mapping[str, BoundParameter]
     parts: Parts
     read: frozenset[str]
+    used: frozenset[str]
+    settings: Settings = field(default_factory=Settings)
     warnings: tuple[Diagnostic, ...] = ()
 
     @property
@@ -58,14 +70,14 @@ class ResolvedObjective:
     @cached_property
     def text(self) -> str:
         """The objective as one flat file with every value bound."""
-        return canonical.flat_text(self.flat, self.parameters, self.read)
+        return canonical.flat_text(self.flat, self.parameters, self.used)
 
     @cached_property
     def hash(self) -> str:
         """Hash of what is computed, whatever it is called."""
-        return canonical.objective_hash(self.flat, self.parameters, self.read, library_definitions())
+        return canonical.objective_hash(self.flat, self.parameters, self.used, library_definitions())
 
     @property
     def tree(self) -> tree.ObjectiveTree:
         """The flat objective as a tree."""
-        return canonical.flat_tree(self.flat, self.parameters, self.read)
+        return canonical.flat_tree(self.flat, self.parameters, self.used)

@@ -13,11 +13,11 @@ from maspo_dsl.language.reading import read_source
 from maspo_dsl.language.source import Source, Span
 from maspo_dsl.semantics.assemble import assemble
 from maspo_dsl.semantics.binding import bind
-from maspo_dsl.semantics.flat import Flat
+from maspo_dsl.semantics.flat import Flat, Parameter
 from maspo_dsl.semantics.layering import Layer
 from maspo_dsl.semantics.library import library_definitions, shipped_names, shipped_source
 from maspo_dsl.semantics.lints import lint
-from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.objective import ResolvedObjective, Settings
 from maspo_dsl.semantics.report import Report, in_source_order
 from maspo_dsl.semantics.unread import report_unread
 
@@ -82,9 +82,11 @@ def _attempt(
     if variant is not None:
         flat = _apply_variant(flat, variant, report)
     objective = _complete(source, flat, params, run, report)
-    if objective is not None and variant is None:
-        _check_variants(objective, report)
-        _check_sweeps(objective, report)
+    if objective is not None:
+        objective = replace(objective, settings=Settings(dict(params), dict(run), variant))
+    if variant is None:
+        _check_variants(flat, report)
+        _check_sweeps(flat, report)
     report.diagnostics = [found for found in report.diagnostics if not _follows_from(found, broken)]
     return objective, report
 
@@ -98,30 +100,36 @@ def _complete(
     source: Source, flat: Flat, params: Mapping[str, object], run: Mapping[str, float], report: Report
 ) -> ResolvedObjective | None:
     bound = bind(flat, params, run, report)
-    parts, read = assemble(flat, bound, library_definitions(), report)
-    read = _with_defaults(flat, read)
+    parts, used = assemble(flat, bound, library_definitions(), report)
+    read = _with_values(flat, used)
     report_unread(flat, read, params, report)
     if parts is None or report.failed:
         return None
-    objective = ResolvedObjective(source, flat, bound, parts, read)
+    objective = ResolvedObjective(source, flat, bound, parts, read, used)
     found = lint(objective)
     report.diagnostics.extend(found)
     return replace(objective, warnings=tuple(found))
 
 
-def _with_defaults(flat: Flat, read: frozenset[str]) -> frozenset[str]:
-    """A parameter is read, too, when the default of one that is read names it."""
-    grown = set(read)
-    for _ in flat.params:
-        for name in list(grown):
-            if name in flat.params:
-                grown |= {n for n in flat.params if n in names_in(flat.params[name].default)}
+def _with_values(flat: Flat, used: frozenset[str]) -> frozenset[str]:
+    """A parameter is read, too, when the default or the interval of one that is read names it."""
+    grown, fresh = set(used), set(used)
+    while fresh:
+        named = {other for name in fresh if name in flat.params for other in names_in(flat.params[name])}
+        fresh = (named & set(flat.params)) - grown
+        grown |= fresh
     return frozenset(grown)
 
 
-def names_in(node: tree.Expression) -> set[str]:
-    """Names in the arithmetic of a parameter's value."""
+def names_in(node: Parameter | tree.Expression | tree.Domain | None) -> set[str]:
+    """Names in a parameter's default and interval, or in their arithmetic."""
     match node:
+        case Parameter():
+            return names_in(node.default) | names_in(node.domain)
+        case tree.Interval():
+            return names_in(node.low) | names_in(node.high)
+        case tree.Choices():
+            return {name for value in node.values for name in names_in(value)}
         case tree.Name(path=(name,)):
             return {name}
         case tree.Arithmetic():
@@ -188,26 +196,28 @@ def _apply_variant(flat: Flat, variant: str, report: Report) -> Flat:
     return Layer(base, library_definitions(), report).apply(statement.edits)
 
 
-def _check_variants(objective: ResolvedObjective, report: Report) -> None:
-    for name in objective.flat.variants:
+def _check_variants(base: Flat, report: Report) -> None:
+    """Mistakes of the variants; of a spec that has some itself, only those in the variant's own text."""
+    failed = report.failed
+    for name, statement in base.variants.items():
         inner = Report()
-        flat = _apply_variant(objective.flat, name, inner)
+        flat = _apply_variant(base, name, inner)
         bound = bind(flat, {}, {}, inner)
-        _, read = assemble(flat, bound, library_definitions(), inner)
-        report_unread(flat, _with_defaults(flat, read), {}, inner)
-        report.diagnostics.extend(found for found in inner.diagnostics if found not in report.diagnostics)
+        _, used = assemble(flat, bound, library_definitions(), inner)
+        report_unread(flat, _with_values(flat, used), {}, inner)
+        for found in inner.diagnostics:
+            if found not in report.diagnostics and (not failed or found.span.within(statement.span)):
+                report.diagnostics.append(found)
 
 
-def _check_sweeps(objective: ResolvedObjective, report: Report) -> None:
-    for name, statement in objective.flat.sweeps.items():
-        if name not in objective.flat.params:
-            hint = did_you_mean(name, objective.flat.params)
+def _check_sweeps(flat: Flat, report: Report) -> None:
+    for name, statement in flat.sweeps.items():
+        if name not in flat.params:
+            hint = did_you_mean(name, flat.params)
             report.error("unknown-param", f"no parameter is named `{name}`", statement.name.span, hint)
             continue
-        declared = objective.flat.params[name]
+        declared = flat.params[name]
         for value in statement.values:
-            trial = replace(
-                objective.flat,
-                params={**objective.flat.params, name: replace(declared, default=value, bind=None)},
-            )
+            swept = replace(declared, default=value, bind=None)
+            trial = replace(flat, params={**flat.params, name: swept})
             bind(trial, {}, {}, report)

@@ -1,6 +1,6 @@
 """The typing rules, one function a family of operations; each returns the term, or poison after reporting.
 
-Poison is a term of op `poison`: whatever reads it is poison too, silently, so that one mistake is one message.
+A term made of poison is poison, silently, so that one mistake is one message.
 """
 
 from __future__ import annotations
@@ -8,28 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from maspo_dsl.language.source import Span
+from maspo_dsl.semantics.poison import fail, poison, poisoned
 from maspo_dsl.semantics.report import Report
-from maspo_dsl.semantics.terms import Term, constant, static_value
-from maspo_dsl.semantics.types import LOGARITHMIC, Axis, Kind, Scope
+from maspo_dsl.semantics.terms import Term, static_value
+from maspo_dsl.semantics.totals import is_total, refuse_total, totals_stay_sums
+from maspo_dsl.semantics.types import LOGARITHMIC, Axis, Kind
 from maspo_dsl.semantics.vocabulary import EXPONENT_BOUND, LOG_RATIO_BOUND
 
 OPERATORS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "^": "pow"}
 _COMPARISONS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "!=": "ne"}
-
-
-def poison(span: Span) -> Term:
-    """What stands where a mistake was reported."""
-    return Term("poison", (), Axis.SCALAR, Kind.REAL, False, span)
-
-
-def poisoned(term: Term) -> bool:
-    """Whether a mistake was reported inside."""
-    return term.op == "poison"
-
-
-def _fail(report: Report, code: str, message: str, span: Span, hint: str = "") -> Term:
-    report.error(code, message, span, hint)
-    return poison(span)
 
 
 def _axis(terms: Sequence[Term]) -> Axis:
@@ -50,17 +37,17 @@ def arithmetic(report: Report, op: str, args: Sequence[Term], span: Span) -> Ter
         return poison(span)
     for argument in args:
         if argument.kind is Kind.BOOL:
-            return _fail(
+            return fail(
                 report,
                 "condition-as-number",
                 "a condition is not a number",
                 argument.span,
                 "write (1 if condition else 0)",
             )
-    if (mixed := _mixed_axes(args)) is not None:
-        return _fail(report, "axis", mixed, span)
+    if not totals_stay_sums(op, args):
+        return refuse_total(report, span)
     if op == "div" and all(argument.kind is Kind.LOG_PROB for argument in args):
-        return _fail(
+        return fail(
             report,
             "log-prob-quotient",
             "a quotient of log-probs is not an importance ratio",
@@ -75,28 +62,6 @@ def arithmetic(report: Report, op: str, args: Sequence[Term], span: Span) -> Ter
         case "div" if _is_quotient_of_policies(args):
             return quotient(args[0], args[1], span)
     return _build(op, args, _kind(op, args), span)
-
-
-def _mixed_axes(args: Sequence[Term]) -> str | None:
-    """Group values and sequence values mix freely; only nothing is refused here yet a live total is."""
-    for term in args:
-        if term.axis is Axis.SCALAR and term.live and _axis(args) > Axis.SCALAR and _reads_window(term):
-            return "a total over the window that carries gradient cannot feed single tokens: write detach(…)"
-    return None
-
-
-def _reads_window(term: Term) -> bool:
-    seen: set[int] = set()
-    stack = [term]
-    while stack:
-        node = stack.pop()
-        if id(node) in seen or not node.live:
-            continue
-        seen.add(id(node))
-        if node.op == "reduce" and node.attribute("scope") in (Scope.WINDOW, Scope.ROLLOUT_BATCH):
-            return True
-        stack.extend(node.args)
-    return False
 
 
 def _is_quotient_of_policies(args: Sequence[Term]) -> bool:
@@ -170,9 +135,11 @@ def compare(report: Report, operator: str, left: Term, right: Term, span: Span) 
     """`left operator right`, a condition."""
     if poisoned(left) or poisoned(right):
         return poison(span)
+    if is_total(left) or is_total(right):
+        return refuse_total(report, span)
     for side in (left, right):
         if side.kind is Kind.BOOL:
-            return _fail(
+            return fail(
                 report,
                 "condition-as-number",
                 "a condition is not a number",
@@ -180,7 +147,7 @@ def compare(report: Report, operator: str, left: Term, right: Term, span: Span) 
                 "a condition is already true or false",
             )
     if {left.kind, right.kind} == {Kind.PROB, Kind.LOG_PROB}:
-        return _fail(
+        return fail(
             report,
             "prob-with-log-prob",
             "a probability is compared with a log-prob",
@@ -196,7 +163,7 @@ def logical(report: Report, operator: str, operands: Sequence[Term], span: Span)
         return poison(span)
     for operand in operands:
         if operand.kind is not Kind.BOOL:
-            return _fail(
+            return fail(
                 report,
                 "number-as-condition",
                 f"a condition is expected, this is a {operand.kind.value}",
@@ -215,8 +182,10 @@ def choose(report: Report, condition: Term, then: Term, otherwise: Term, span: S
     """`then if condition else otherwise`."""
     if any(poisoned(part) for part in (condition, then, otherwise)):
         return poison(span)
+    if is_total(then) or is_total(otherwise):
+        return refuse_total(report, span)
     if condition.kind is not Kind.BOOL:
-        return _fail(
+        return fail(
             report,
             "number-as-condition",
             f"a condition is expected, this is a {condition.kind.value}",
@@ -224,7 +193,7 @@ def choose(report: Report, condition: Term, then: Term, otherwise: Term, span: S
             "compare it with something",
         )
     if (then.kind is Kind.BOOL) is not (otherwise.kind is Kind.BOOL):
-        return _fail(report, "mixed-branches", "one branch is a condition and the other a number", span)
+        return fail(report, "mixed-branches", "one branch is a condition and the other a number", span)
     kind = then.kind if then.kind is otherwise.kind else Kind.REAL
     live = then.live or otherwise.live
     args = (condition, then, otherwise)
@@ -234,89 +203,20 @@ def choose(report: Report, condition: Term, then: Term, otherwise: Term, span: S
 # ---- reductions and the rest
 
 
-def reduction(
-    report: Report,
-    name: str,
-    values: Sequence[Term],
-    scope: Scope,
-    keywords: dict[str, Term],
-    span: Span,
-    written: str,
-) -> Term:
-    """A reduction of `values[0]` within a scope; `values[1]` is q or k. `written` is the word the user wrote."""
-    x = values[0]
-    if x.axis <= scope.axis:
-        have = {
-            Axis.SCALAR: "one number for everything",
-            Axis.GROUP: "one value a group",
-            Axis.SEQUENCE: "one value a sequence",
-        }
-        return _fail(
-            report,
-            "axis",
-            f"`{written}(…, {scope.value})` has nothing to reduce: its argument is {have[x.axis]}",
-            x.span,
-        )
-    if name == "count":
-        return Term("count", (), scope.axis, Kind.REAL, False, span, (("of", x.axis), ("scope", scope)))
-    if x.kind is Kind.BOOL:
-        if name != "sum":
-            return _fail(
-                report, "condition-as-number", f"`{name}` needs numbers; this is a condition", x.span
-            )
-        one, zero = constant(1.0, span), constant(0.0, span)
-        x = Term("select", (x, one, zero), x.axis, Kind.REAL, False, span)
-    attributes = (("scope", scope), ("over", x.axis))
-    if name == "quantile":
-        return _quantile(report, x, values[1], scope, keywords, span)
-    if name == "kth":
-        place = static_value(values[1])
-        if place is None or place < 1 or place != int(place):
-            return _fail(
-                report, "not-static", "which one `kth` takes must be a whole number from 1", values[1].span
-            )
-        return Term("kth", (x,), scope.axis, x.kind, False, span, (*attributes, ("k", place)))
-    if name == "rank":
-        return Term("rank", (x,), x.axis, Kind.REAL, False, span, attributes)
-    keep = x.kind in LOGARITHMIC or (name in ("min", "max"))
-    kind = (Kind.LOG_RATIO if x.kind in LOGARITHMIC else x.kind) if keep else Kind.REAL
-    op = "reduce" if name == "sum" else f"reduce_{name}"
-    live = x.live and op == "reduce"
-    return Term(op, (x,), scope.axis, kind, live, span, attributes)
-
-
-def _quantile(report: Report, x: Term, q: Term, scope: Scope, keywords: dict[str, Term], span: Span) -> Term:
-    if q.axis is not Axis.SCALAR:
-        return _fail(report, "axis", "the q of a quantile is one number", q.span)
-    chosen = keywords.get("of")
-    if chosen is not None and chosen.kind is not Kind.BOOL:
-        return _fail(report, "number-as-condition", "`of` is a condition", chosen.span)
-    if chosen is not None and "empty" not in keywords:
-        return _fail(
-            report,
-            "missing-argument",
-            "nothing may satisfy `of`: say what the quantile is then",
-            span,
-            "add empty = …",
-        )
-    everything = Term("const", (), Axis.SCALAR, Kind.BOOL, False, span, (("value", True),))
-    empty = keywords.get("empty", constant(0.0, span))
-    args = (x, q, chosen or everything, empty)
-    return Term("quantile", args, scope.axis, x.kind, False, span, (("scope", scope), ("over", x.axis)))
-
-
 def special(report: Report, name: str, x: Term, span: Span) -> Term:
     """`detach`, `entropy`, `per_token`."""
     if x.kind is Kind.BOOL:
-        return _fail(report, "condition-as-number", f"`{name}` needs a number", x.span)
+        return fail(report, "condition-as-number", f"`{name}` needs a number", x.span)
+    if name == "detach" and is_total(x):
+        return refuse_total(report, span)
     if name == "detach":
         return Term("detach", (x,), x.axis, x.kind, False, span) if x.live else x
     if name == "per_token":
         if x.axis is Axis.TOKEN:
-            return _fail(report, "axis", "it is already one value a token", x.span)
+            return fail(report, "axis", "it is already one value a token", x.span)
         return Term("expand", (x,), Axis.TOKEN, x.kind, x.live, span)
     if x.label != "policy" or x.kind is not Kind.PROB:
-        return _fail(
+        return fail(
             report, "not-a-policy", "the entropy is known for `policy` alone", x.span, "write entropy(policy)"
         )
     return Term("input", (), Axis.TOKEN, Kind.REAL, True, span, (("name", "entropy"),), label="entropy")

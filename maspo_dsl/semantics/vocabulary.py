@@ -115,6 +115,16 @@ REDUCTIONS: dict[str, str] = {
     "rank": "1 for the largest within a scope; ties go to the earlier row",
 }
 
+# Slots that are filled once a rollout, before there is an advantage.
+BEFORE_ADVANTAGE = frozenset({"reward", "keep", "prompt", "advantage"})
+
+# Scopes of the reductions that do not know all of them.
+REDUCTION_SCOPES: dict[str, tuple[Scope, ...]] = {
+    "quantile": (Scope.MICRO, Scope.WINDOW, Scope.ROLLOUT_BATCH),
+    "kth": (Scope.GROUP,),
+    "rank": (Scope.GROUP,),
+}
+
 SPECIAL: dict[str, str] = {
     "detach": "the same value without gradient",
     "entropy": "entropy(policy): of the policy's distribution, in nats",
@@ -132,7 +142,6 @@ WARNINGS: dict[str, str] = {
     "micro-scope": "a reduction within `micro` changes with the size of the micro-batch, so the objective does too",
     "k1-in-loss": "the gradient of log(policy / reference) is zero on average: as a loss it does nothing but add noise",
     "cap-below-one": "a cap below 1 also shrinks the update of on-policy tokens",
-    "live-gate": "a gate with gradient can push far tokens the wrong way; detach it",
     "dead-part": "a part that has no effect at these parameter values",
     "unused-allow": "an `allow` for a warning that is not given",
 }

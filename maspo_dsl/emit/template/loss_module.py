@@ -70,7 +70,8 @@ class LossModule(torch.nn.Module):
     `batch` is a mapping of tensors (natural logs): `logp logp_old logp_ref logp_rollout entropy` [N, T]; `mask`
     [N, T], true at trained tokens; `reward correct truncated` [N]; `group` [N], any ids; `advantage` [N] or [N, T],
     which replaces the estimator. In packed form token tensors are [M] and `sequence` [M] says which row of the
-    [N] tensors each token belongs to. Computes in float32, or float64 if log-probs are.
+    [N] tensors each token belongs to; an `advantage` or `reward` [M] then is one a token. Computes in float32,
+    or float64 if log-probs are.
     """
 
     def __init__(
@@ -133,6 +134,21 @@ class LossModule(torch.nn.Module):
         if "keep" not in self.functions:
             return torch.ones_like(x["present"])
         return self.functions["keep"](x, self.parameters_in(x), {})["keep"]
+
+    def step(self, micro_batches: Batches) -> torch.Tensor:
+        """The scale of this optimizer step, 0-d: 1 without a `step`; for the loop around the loss to apply."""
+        d = self.window(micro_batches)
+        x = self.prepare(micro_batches[0], "window")
+        p = self.parameters_in(x)
+        return self.functions["step"](x, p, d)["step"] if "step" in self.functions else p["one"]
+
+    def prompt(self, batch: Batch) -> torch.Tensor:
+        """The score of each sequence's prompt [N], for selecting prompts; all 1 without a `prompt`."""
+        x = self.prepare(batch, "prompt")
+        p = self.parameters_in(x)
+        if "prompt" not in self.functions:
+            return torch.ones_like(x["present"], dtype=p["one"].dtype)
+        return self.functions["prompt"](x, p, {})["prompt"]
 
     # ---- evaluation
 
@@ -257,10 +273,23 @@ class LossModule(torch.nn.Module):
             for name in ("group", "sequence")
             if is_fractional(batch.get(name))
         ]
+        problems += (
+            ["`sequence` must name rows of the [N] tensors: 0 to N - 1"]
+            if packed and self.off_rows(batch["sequence"], rows)
+            else []
+        )
         problems += ["`mask` must be true or false, not weights"] if is_fractional(mask) else []
         if problems:
             shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in batch.items())
             raise BatchError(f"{self.name}: {'; '.join(problems)}. The batch has {shapes}")
+
+    @staticmethod
+    def off_rows(sequence: torch.Tensor, rows: int | None) -> bool:
+        """Whether packed tokens name rows that are not there; looked at on the CPU alone, where looking is free."""
+        if sequence.device.type != "cpu" or not sequence.numel() or sequence.is_floating_point():
+            return False
+        limit = sequence.shape[0] if rows is None else rows
+        return bool((sequence < 0).any() | (sequence >= limit).any())
 
     # ---- metrics
 

@@ -1,0 +1,52 @@
+"""Totals over the optimizer window that carry gradient: a micro-batch knows its share of them and no more.
+
+Shares add up, so what is made of such a total must add up as well: sums of totals, and totals times or over
+numbers without gradient. Anything else would depend on how the window was cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from maspo_dsl.language.source import Span
+from maspo_dsl.semantics.poison import fail
+from maspo_dsl.semantics.report import Report
+from maspo_dsl.semantics.terms import Term
+from maspo_dsl.semantics.types import Axis, Scope
+
+
+def is_total(term: Term) -> bool:
+    """Whether a term is a total over the window, with gradient."""
+    if not term.live or term.axis is not Axis.SCALAR:
+        return False
+    if term.op == "reduce":
+        return term.attribute("scope") is Scope.WINDOW
+    return any(is_total(argument) for argument in term.args)
+
+
+def totals_stay_sums(op: str, args: Sequence[Term]) -> bool:
+    """Whether an operation on totals gives something that still adds up over micro-batches."""
+    totals = [is_total(argument) for argument in args]
+    if not any(totals):
+        return True
+    others = [argument for argument, total in zip(args, totals, strict=True) if not total]
+    others_constant = all(not other.live and other.axis is Axis.SCALAR for other in others)
+    match op:
+        case "add" | "sub" | "neg":
+            return all(totals)
+        case "mul":
+            return sum(totals) == 1 and others_constant
+        case "div":
+            return totals == [True, False] and others_constant
+    return False
+
+
+def refuse_total(report: Report, span: Span) -> Term:
+    """The mistake of computing with a total as if the whole of it were known."""
+    message = (
+        "a total over the window that carries gradient is known only as a sum of the micro-batches' shares"
+    )
+    hint = (
+        "add totals, or multiply them by numbers; for its value alone detach inside: mean(detach(x), window)"
+    )
+    return fail(report, "live-total", message, span, hint)
