@@ -56,6 +56,10 @@ class Span:
         """The characters themselves."""
         return self.source.text[self.start : self.end]
 
+    def within(self, other: Span) -> bool:
+        """Whether the other span holds this one."""
+        return self.source is other.source and other.start <= self.start and self.end <= other.end
+
     def to(self, other: Span) -> Span:
         """The span from the start of this one to the end of another of the same source."""
         return Span(self.source, self.start, other.end)

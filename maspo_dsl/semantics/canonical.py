@@ -42,10 +42,24 @@ def flat_tree(flat: Flat, params: Mapping[str, BoundParameter], read: frozenset[
     statements += [_bare(d) for name, d in flat.defs.items() if name in read]
     statements += [_bare(let) for name, let in flat.lets.items() if name in read]
     statements += list(_ordered(flat))
-    statements += [_bare(v) for v in flat.variants.values()]
-    statements += [_bare(s) for s in flat.sweeps.values()]
+    gone = {*flat.params, *flat.inputs, *flat.defs, *flat.lets} - read
+    statements += [_bare(v) for v in flat.variants.values() if not _names(v) & gone]
+    statements += [_bare(s) for name, s in flat.sweeps.items() if name not in gone]
     statements += [_bare(a) for a in flat.allows.values()]
     return tree.ObjectiveTree(header, tuple(_spaced(statements)))
+
+
+def _names(node: object) -> set[str]:
+    """Every name in a statement."""
+    if isinstance(node, tree.Name):
+        return set(node.path)
+    if isinstance(node, tree.Identifier):
+        return {node.text}
+    if isinstance(node, tuple):
+        return {name for item in node for name in _names(item)}
+    if is_dataclass(node) and not isinstance(node, Span):
+        return {name for f in fields(node) for name in _names(getattr(node, f.name))}
+    return set()
 
 
 def _ordered(flat: Flat) -> Iterator[tree.Slot | tree.Part | tree.Rule]:
