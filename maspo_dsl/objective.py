@@ -88,7 +88,8 @@ def load(
     """The objective of a shipped name, a path, or an open file; `NAME@VARIANT` takes one of its variants.
 
     `params` sets parameters. `run` gives constants of a run, such as `generation_limit`, to parameters that are
-    bound to one and not set. Of an Objective that is loaded again, what was set before stays. Raises SpecError with every mistake.
+    bound to one and not set. Of an Objective that is loaded again, what was set before stays. Raises SpecError
+    with every mistake.
     """
     if isinstance(source, Objective):
         if not params and not run:
