@@ -269,6 +269,10 @@ class FunctionWriter:
             case "kth":
                 return f"{scope}_kth({value}, {member}{tail}, k={number_text(float(node.attribute('k')))})"  # type: ignore[arg-type]
         parts = ", ".join(self._at(argument, 0) for argument in node.args[2:])
+        if node.op == "pick":
+            return (
+                f"{scope}_pick({value}, {member}, {parts}, seed={number_text(float(node.attribute('seed')))})"  # type: ignore[arg-type]
+            )
         return f"{scope}_quantile({value}, {member}, {parts}{tail})"
 
     def _pooled(self, node: Node, value: str, member: str) -> str:

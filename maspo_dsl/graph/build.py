@@ -206,7 +206,7 @@ class _Build:
                 return self.b.add(Node("param", (), Axis.SCALAR, attributes=term.attributes, name=term.label))
             case "expand":
                 return self.token(self.row(self.term(term.args[0], among)))
-            case "reduce" | "count" | "reduce_max" | "reduce_min" | "kth" | "rank" | "quantile":
+            case "reduce" | "count" | "reduce_max" | "reduce_min" | "kth" | "rank" | "quantile" | "pick":
                 return self._reduction(term, among)
         args = self.aligned([self.term(argument, among) for argument in term.args])
         attributes = term.attributes if term.op == "bound" else ()
@@ -248,11 +248,11 @@ class _Build:
         live = bool(args) and op == "sum" and self.b.nodes[args[0]].live
         # A live total over the window is a sum of parts: what this micro-batch adds to it.
         local = Scope.MICRO if scope in _WHOLE or (scope is Scope.WINDOW and live) else scope
-        kept = tuple(item for item in term.attributes if item[0] == "k")
+        kept = tuple(item for item in term.attributes if item[0] in ("k", "seed"))
         attributes = (("scope", local), *kept)
         ordered = (*args[:1], member, *args[1:])
         axis = term.axis if local is not Scope.GROUP else Axis.SEQUENCE
-        return self.b.add(Node(op, ordered, axis, False, live, attributes, term.label))
+        return self.b.add(Node(op, ordered, axis, term.kind is Kind.BOOL, live, attributes, term.label))
 
     def _group_total(self, term: Term, args: list[int], member: int, rows: int) -> int:
         """Tokens of a group: first within each sequence, then over the group."""

@@ -17,6 +17,8 @@ from maspo_dsl.graph.statistics import window_statistics
 from maspo_dsl.semantics.types import Axis, Scope
 
 Array: TypeAlias = NDArray[Any]
+# Reductions that give every member a value of its own.
+_ELEMENTS = frozenset({"rank", "pick"})
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 _VALUES: dict[str, Callable[..., Array]] = {
@@ -161,12 +163,12 @@ class Interpretation:
         parts = [np.asarray(part, dtype=float) for part in args[2:]]
         cells = self._cells(node, member)
         out = np.zeros(
-            member.shape if node.op == "rank" else _result_shape(node, self.batch["mask"].shape[0])
+            member.shape if node.op in _ELEMENTS else _result_shape(node, self.batch["mask"].shape[0])
         )
         for target, chosen in cells:
             inside = chosen & member.astype(bool)
             found = _statistic(node, values, inside, parts)
-            if node.op == "rank":
+            if node.op in _ELEMENTS:
                 out[inside] = found
             else:
                 out[target] = found
@@ -261,11 +263,27 @@ def _statistic(node: Node, values: Array, inside: NDArray[np.bool_], parts: list
             return float(np.sort(chosen)[::-1][k - 1]) if chosen.size >= k else 0.0
         case "rank":
             return np.argsort(np.argsort(-chosen, kind="stable"), kind="stable") + 1.0
+        case "pick":
+            return _picked(node, chosen, *(np.broadcast_to(part, inside.shape)[inside] for part in parts))
         case "quantile":
             q, of, empty = parts
             kept = values[inside & np.broadcast_to(of, inside.shape).astype(bool)]
             return float(np.quantile(kept, float(q))) if kept.size else float(empty)
     raise AssertionError(node.op)
+
+
+def _picked(node: Node, condition: Array, share: Array, key: Array) -> Array:
+    """A share of the members, drawn from those that satisfy the condition by a hash of the key's float32 bits."""
+    seed = int(node.attribute("seed"))  # type: ignore[arg-type]
+    mixed = key.astype(np.float32).view(np.int32).astype(np.int64) + 0x9E3779B9 * (seed + 1) & 0xFFFFFFFF
+    for _ in range(2):
+        mixed = ((mixed ^ (mixed >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
+    mixed ^= mixed >> 16
+    drawn = np.sort(mixed[condition != 0])
+    if not drawn.size:
+        return np.zeros(condition.shape)
+    count = min(max(int(share[0] * condition.size), 1), drawn.size)
+    return np.asarray((condition != 0) & (mixed <= drawn[count - 1]), dtype=float)
 
 
 def _prepared(batch: Mapping[str, ArrayLike]) -> dict[str, Array]:

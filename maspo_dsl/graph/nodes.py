@@ -18,7 +18,7 @@ class Node:
 
     Operations: `input const param`; `add sub mul div pow neg exp log sqrt abs sigmoid tanh erf atan min max bound`;
     `lt le gt ge eq ne and or not select`; `detach`; `expand` (sequence to token); the reductions `sum count
-    reduce_max reduce_min kth rank quantile`, whose second argument is the mask of what takes part.
+    reduce_max reduce_min kth rank quantile pick`, whose second argument is the mask of what takes part.
     """
 
     op: str

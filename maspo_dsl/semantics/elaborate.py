@@ -363,6 +363,8 @@ class Elaborator:
                 keywords[keyword] = (
                     self._empty_value(node, context) if keyword == "empty" else self.expression(node, context)
                 )
+            elif name == "pick" and keyword == "seed":
+                keywords[keyword] = self.expression(node, context)
             else:
                 return self._fail("unknown-argument", f"`{name}` has no argument `{keyword}`", where)
         if any(isinstance(v, Term) and poisoned(v) for v in [*positional, *keywords.values()]):
@@ -401,9 +403,13 @@ class Elaborator:
         written = context.calls[0] if context.calls else name
         values = [v for v in positional if isinstance(v, Term)]
         scopes = [v for v in positional if isinstance(v, Scope)]
-        forms = {"quantile": "quantile(x, q, scope, of = …, empty = …)", "kth": "kth(x, scope, k)"}
+        forms = {
+            "quantile": "quantile(x, q, scope, of = …, empty = …)",
+            "kth": "kth(x, scope, k)",
+            "pick": "pick(condition, share, scope, seed = …)",
+        }
         form = forms.get(name, f"{name}(x, scope)")
-        wanted = 2 if name in ("quantile", "kth") else 1
+        wanted = 2 if name in forms else 1
         if len(scopes) != 1 or len(values) != wanted:
             known = ", ".join(SCOPES)
             return self._fail(

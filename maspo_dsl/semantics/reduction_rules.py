@@ -66,6 +66,8 @@ def reduction(
         )
     if name == "count":
         return Term("count", (), scope.axis, Kind.REAL, False, span, (("of", x.axis), ("scope", scope)))
+    if name == "pick":
+        return _pick(report, x, values[1], scope, keywords.get("seed", constant(0.0, span)), span)
     if x.kind is Kind.BOOL:
         if name != "sum":
             return fail(report, "condition-as-number", f"`{name}` needs numbers; this is a condition", x.span)
@@ -88,6 +90,20 @@ def reduction(
     op = "reduce" if name == "sum" else f"reduce_{name}"
     live = x.live and op == "reduce"
     return Term(op, (x,), scope.axis, kind, live, span, attributes)
+
+
+def _pick(report: Report, condition: Term, share: Term, scope: Scope, seed: Term, span: Span) -> Term:
+    """The draw depends on the token's old log-prob alone, so no cut, order or padding of the batch changes it."""
+    if condition.kind is not Kind.BOOL:
+        return fail(report, "number-as-condition", "`pick` draws from a condition", condition.span)
+    if condition.axis is not Axis.TOKEN:
+        return fail(report, "axis", "`pick` draws tokens; this condition is not of tokens", condition.span)
+    number = static_value(seed)
+    if share.axis is not Axis.SCALAR or number is None:
+        return fail(report, "not-static", "the share and the seed of `pick` are one number each", span)
+    key = Term("input", (), Axis.TOKEN, Kind.LOG_PROB, False, span, (("name", "old"),), label="logp_old")
+    attributes = (("scope", scope), ("over", Axis.TOKEN), ("seed", number))
+    return Term("pick", (condition, share, key), Axis.TOKEN, Kind.BOOL, False, span, attributes)
 
 
 def _quantile(report: Report, x: Term, q: Term, scope: Scope, keywords: dict[str, Term], span: Span) -> Term:

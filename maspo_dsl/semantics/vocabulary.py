@@ -113,6 +113,7 @@ REDUCTIONS: dict[str, str] = {
     "quantile": "the q-quantile within a scope of the values where `of` holds, `empty` if there are none",
     "kth": "the k-th largest within a scope, counted from 1",
     "rank": "1 for the largest within a scope; ties go to the earlier row",
+    "pick": "a share of a scope's tokens, drawn from those that satisfy a condition; the same ones for the same seed",
 }
 
 # Slots that are filled once a rollout, before there is an advantage.
@@ -123,6 +124,7 @@ REDUCTION_SCOPES: dict[str, tuple[Scope, ...]] = {
     "quantile": (Scope.MICRO, Scope.WINDOW, Scope.ROLLOUT_BATCH),
     "kth": (Scope.GROUP,),
     "rank": (Scope.GROUP,),
+    "pick": (Scope.MICRO,),
 }
 
 SPECIAL: dict[str, str] = {

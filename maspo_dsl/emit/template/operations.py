@@ -77,6 +77,11 @@ def group_kth(value: torch.Tensor, member: torch.Tensor, x: dict[str, torch.Tens
     return group_sum(value, chosen, x)
 
 
+def at(value: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+    """The element at a 0-d place: plain indexing would ask the device where that is."""
+    return value.gather(0, place.reshape(1)).squeeze(0)
+
+
 def total_quantile(
     value: torch.Tensor,
     member: torch.Tensor,
@@ -91,7 +96,7 @@ def total_quantile(
     place = q * (count - 1).clamp(min=0).to(value.dtype)
     low = place.floor().long()
     high = torch.minimum(low + 1, (count - 1).clamp(min=0))
-    below, above = ordered[low], ordered[high]
+    below, above = at(ordered, low), at(ordered, high)
     between = below + (above - below) * (place - low)
     return torch.where(count > 0, between, empty)
 
@@ -114,3 +119,22 @@ def pooled_quantile(
     if not values.numel():
         return values.sum() + empty
     return total_quantile(values, everything, q, everything, empty)
+
+
+def total_pick(
+    condition: torch.Tensor, member: torch.Tensor, share: torch.Tensor | float, key: torch.Tensor, seed: int
+) -> torch.Tensor:
+    """A share of the members, at least one, drawn from those that satisfy a condition.
+
+    The order of the draw is a hash of the bits of `key`, a float32 for each token, and the seed.
+    """
+    bits = key.detach().to(torch.float32).view(torch.int32).to(torch.int64)
+    mixed = (bits + 0x9E3779B9 * (seed + 1)) & 0xFFFFFFFF
+    mixed = ((mixed ^ (mixed >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
+    mixed = ((mixed ^ (mixed >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
+    mixed = mixed ^ (mixed >> 16)
+    chosen = condition & member
+    ordered = torch.where(chosen, mixed, 1 << 40).flatten().sort().values
+    count = (member.sum().double() * share).long().clamp(min=1)
+    limit = at(ordered, torch.clamp(count - 1, max=ordered.shape[0] - 1))
+    return chosen & (mixed <= limit)
