@@ -1,6 +1,6 @@
 """docs/errors.md is true: every code has an example, and each example prints the message below it.
 
-An example is a spec (```obj fails) or a call (```python); the ```text block after it is what is printed.
+An example is a spec (```spec) or a call (```python); the ```text block after it is what is printed.
 `python -m tests.test_docs_errors` writes these blocks anew.
 """
 
@@ -17,15 +17,15 @@ from maspo_dsl.semantics.resolve import diagnose
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "errors.md"
-EXAMPLE = re.compile(r"```(obj fails|python)\n(.*?)```\n\n```text\n(.*?)```\n", re.DOTALL)
+EXAMPLE = re.compile(r"```(spec|python)\n(.*?)```\n\n```text\n(.*?)```\n", re.DOTALL)
 SECTION = re.compile(r"^### `([\w-]+)`$", re.MULTILINE)
-REPORTERS = {"error", "_fail", "_fault", "refuse", "_warning", "Diagnostic"}
+REPORTERS = {"error", "fail", "_fail", "_fault", "refuse", "_warning", "Diagnostic"}
 CODE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 def printed(kind: str, text: str) -> str:
     """The messages of an example, as a terminal without colour shows them."""
-    if kind == "obj fails":
+    if kind == "spec":
         return render(diagnose(Source("example.obj", text)))
     try:
         exec(text, {"maspo_dsl": maspo_dsl})
