@@ -62,6 +62,16 @@ def test_far_reference_does_not_overflow_the_kl():
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_no_gradient_goes_through_the_old_policy(name):
+    """Even if the caller hands in `logp` itself, as some do on policy: the gradient is -A, not 0."""
+    batch = given_advantage(9, extreme=False)
+    batch["logp_old"] = batch["logp"]
+    tensors = as_torch(batch)
+    compiled(name)({**tensors, "logp_old": tensors["logp"]}).loss.backward()
+    np.testing.assert_allclose(tensors["logp"].grad, REFERENCES[name].dloss_dlogp(batch), rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_bfloat16_is_computed_in_float32(name):
     """The inputs' rounding is all there is: the sums agree with float64 of the same inputs."""
     tensors = as_torch(given_advantage(9, extreme=False, garbage=False), torch.bfloat16)

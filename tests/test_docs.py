@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import maspo_dsl
+from maspo_dsl.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
@@ -63,16 +65,11 @@ def write_spec(block: Block, folder: Path) -> Path:
 
 
 def check(path: Path, block: Block) -> None:
-    result = subprocess.run(
-        [COMMAND, "check", "--strict", str(path)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    result = CliRunner().invoke(app, ["check", "--strict", str(path)])
     if "fails" in block.words:
-        assert result.returncode == 1, f"{block.place}: expected a mistake\n{block.text}"
+        assert result.exit_code == 1, f"{block.place}: expected a mistake\n{block.text}"
     else:
-        assert result.returncode == 0, f"{block.place}\n{result.stdout}{result.stderr}"
+        assert result.exit_code == 0, f"{block.place}\n{result.output}"
 
 
 def run_python(block: Block, names: dict[str, object]) -> None:

@@ -86,7 +86,21 @@ def checks(name: str) -> list[Check]:
     empty = given_advantage(7)
     empty["mask"] = np.zeros_like(empty["mask"])
     found.append(evaluates(empty, 0.0, np.zeros(empty["mask"].shape)))
-    return [*found, _cut_window(name), *_estimates(name)]
+    return [*found, _old_is_detached(name), _cut_window(name), *_estimates(name)]
+
+
+def _old_is_detached(name: str) -> Check:
+    """On policy, a caller may hand in `logp` itself as `logp_old`: no gradient goes that way."""
+    batch = given_advantage(10, extreme=False)
+    batch["logp_old"] = batch["logp"]
+    gradient = REFERENCES[name].dloss_dlogp(batch, PARAMS[name])
+
+    def check(module: torch.nn.Module) -> bool:
+        tensors = as_torch(batch)
+        module({**tensors, "logp_old": tensors["logp"]}).loss.backward()
+        return same(tensors["logp"].grad, gradient)
+
+    return check
 
 
 def _cut_window(name: str) -> Check:
