@@ -68,3 +68,28 @@ def test_unknown_names_get_the_nearest():
         maspo_dsl.load("maspo", params={"alpah": 0.5})
     with pytest.raises(maspo_dsl.SpecError, match="alpha"):
         maspo_dsl.load("maspo", params={"alpha": 1.5})
+
+
+@pytest.mark.parametrize("sequence", [[0, 0, 9], [0, 0, -1]])
+def test_packed_tokens_name_rows_that_exist(sequence):
+    batch = {
+        "logp": np.full(3, -1.0),
+        "logp_old": np.full(3, -1.1),
+        "mask": np.ones(3, dtype=bool),
+        "sequence": np.array(sequence),
+        "advantage": np.ones(2),
+    }
+    with pytest.raises(maspo_dsl.BatchError, match="`sequence`"):
+        compiled("grpo")(as_torch(batch))
+
+
+def test_a_reward_for_each_token_is_their_sum():
+    """Where the mask is false there is no reward, whatever stands there."""
+    rewards = np.array([[0.5, 0.25, np.nan], [1.0, -2.0, 0.5], [0.25, 1e30, np.inf]])
+    mask = np.array([[True, True, False], [True, True, True], [True, False, False]])
+    batch = {"reward": rewards, "mask": mask, "group": np.zeros(3, dtype=int)}
+    rows = {**batch, "reward": np.array([0.75, -0.5, 0.25])}
+    for name in NAMES:
+        np.testing.assert_allclose(
+            compiled(name).advantage(as_torch(batch)), compiled(name).advantage(as_torch(rows)), rtol=1e-12
+        )
