@@ -16,6 +16,7 @@ from maspo_dsl.semantics.vocabulary import (
     ELEMENTWISE,
     PARTS,
     QUANTITIES,
+    REDUCTION_SCOPES,
     REDUCTIONS,
     RUN_CONSTANTS,
     SLOTS,
@@ -57,6 +58,11 @@ def quantities() -> str:
     return table("name, axis, kind, tensor of the batch, meaning", rows)
 
 
+def scopes() -> str:
+    rows = [(code(name), ", ".join(code(s.value) for s in known)) for name, known in REDUCTION_SCOPES.items()]
+    return table("reduction, known within", rows)
+
+
 def library() -> str:
     rows = []
     for file, tree in library_trees().items():
@@ -78,6 +84,7 @@ TABLES = {
     "warnings": meanings(WARNINGS),
     "quantities": quantities(),
     "elementwise": meanings({name: doc for name, (_, doc) in ELEMENTWISE.items()}),
+    "scopes of reductions": scopes(),
     "reductions": meanings(REDUCTIONS),
     "special": meanings(SPECIAL),
     "library": library(),
