@@ -40,6 +40,7 @@ class PolicyTrainer(LightningModule):
         config: learning rate, its warm-up, clipping.
         temperature: of the rollouts.
         live_entropy: whether the objective reads the entropy of the present policy, with its gradient.
+        scales_steps: whether the objective has a `step` rule, which scales the learning rate of an update.
         say: prints a line.
     """
 
@@ -52,6 +53,7 @@ class PolicyTrainer(LightningModule):
         *,
         temperature: float = 1.0,
         live_entropy: bool = False,
+        scales_steps: bool = False,
         say: Callable[[str], None] = print,
     ) -> None:
         """Keep the parts; the model is not copied."""
@@ -59,6 +61,7 @@ class PolicyTrainer(LightningModule):
         self.automatic_optimization = False
         self.model, self.loss, self.config = model, loss, config
         self.temperature, self.live_entropy, self.say = temperature, live_entropy, say
+        self.scales_steps = scales_steps
         self.objective_hash = objective_hash
         self.sums = Sums()
         self._window_reads_policy = False
@@ -82,7 +85,7 @@ class PolicyTrainer(LightningModule):
             return
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
-        rate = learning_rate(self.config, self.current_epoch, index)
+        rate = learning_rate(self.config, self.current_epoch, index) * self._step_scale(window)
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad()
@@ -138,6 +141,13 @@ class PolicyTrainer(LightningModule):
         )
         batch = {**_loss_batch(part), "logp": logp}
         return batch if entropy is None else {**batch, "entropy": entropy}
+
+    def _step_scale(self, window: Window) -> float:
+        """What the objective's `step` rule makes of this window, from the policy before the update."""
+        if not self.scales_steps:
+            return 1.0
+        with torch.no_grad():
+            return float(self.loss.step([self.with_policy(part) for part in window]))
 
     def _backward(self, output: LossOutput) -> None:
         """Add a part's gradient; the factor undoes the mean that strategies with several ranks take."""

@@ -83,7 +83,7 @@ def train(
         try:
             _fit(config, objective, folder, checkpoint, progress, interrupt)
         except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
-            progress.say("stopped at once")
+            progress.say("stopped at once" if folder.exists() else "stopped before the first step")
         finally:
             progress.stop()
     saved = last_checkpoint(folder)
@@ -120,6 +120,7 @@ def _fit(
         config.trainer,
         temperature=config.rollout.temperature,
         live_entropy="entropy" in objective.inputs,
+        scales_steps=objective.resolved.parts.step is not None,
         say=progress.say,
     )
     held_out = task.held_out(config.trainer.eval_prompts)
@@ -155,12 +156,7 @@ def _load(config: RunConfig, source: str | None) -> Objective:
         source = str(config.resume / "spec.obj")
     run = {"generation_limit": config.rollout.max_new_tokens, "group_size": config.rollout.samples}
     objective = maspo_dsl.load(source, params=config.params, run=run)
-    for slot in ("prompt", "step"):
-        if getattr(objective.resolved.parts, slot) is not None:
-            raise ConfigError(
-                f"objective `{objective.name}` has a `{slot}` rule, which training does not apply yet; "
-                f"`drop {slot}` in a spec that extends it trains without"
-            )
+    _refuse_rules(objective, config.trainer.devices)
     missing = ", ".join(f"`{name}`" for name in sorted(objective.inputs - PROVIDED))
     if missing:
         raise ConfigError(
@@ -168,6 +164,21 @@ def _load(config: RunConfig, source: str | None) -> Objective:
             f"it provides {', '.join(sorted(PROVIDED))}"
         )
     return objective
+
+
+def _refuse_rules(objective: Objective, devices: int) -> None:
+    """Refuse what an objective says and training would not do."""
+    parts = objective.resolved.parts
+    wrong = []
+    if parts.prompt is not None:
+        wrong.append(("prompt", "training does not select prompts yet"))
+    if parts.step is not None and devices > 1:
+        wrong.append(("step", "training applies it with trainer.devices=1 only"))
+    for slot, why in wrong:
+        raise ConfigError(
+            f"objective `{objective.name}` has a `{slot}` rule, and {why}; "
+            f"`drop {slot}` in a spec that extends it trains without"
+        )
 
 
 def _run_folder(config: RunConfig, objective: Objective) -> Path:

@@ -7,8 +7,6 @@ from maspo_dsl.trainers.config import ConfigError, read_config
 from maspo_dsl.trainers.run import train
 from rich.console import Console
 
-import maspo_dsl
-
 SHORT = [
     "rollout.prompts=16",
     "rollout.samples=8",
@@ -72,14 +70,33 @@ def test_a_user_s_own_gate_and_estimator_train(stand_in_policy, tmp_path):
     assert "param width" in (tmp_path / "run/spec.obj").read_text()
 
 
+def more(folder, rule):
+    """MASPO with a rule more."""
+    path = folder / "more.obj"
+    path.write_text(f'objective more extends maspo\n"More"\n{rule}\n')
+    return path
+
+
 @pytest.mark.parametrize(
-    ("rule", "slot"), [("prompt = mean(reward, group)", "prompt"), ("step = 0.5", "step")]
+    ("rule", "overrides"),
+    [
+        ("prompt = mean(reward, group)", []),
+        ("step = 0.5", ["trainer.devices=2", "trainer.strategy=ddp_fork"]),
+    ],
 )
-def test_a_rule_that_training_does_not_apply_is_refused(stand_in_policy, tmp_path, rule, slot):
-    (tmp_path / "more.obj").write_text(f'objective more extends maspo\n"More"\n{rule}\n')
-    with pytest.raises((ConfigError, maspo_dsl.SpecError), match=slot):
-        rewards(stand_in_policy, tmp_path / "run", tmp_path / "more.obj")
+def test_a_rule_that_training_does_not_apply_is_refused(stand_in_policy, tmp_path, rule, overrides):
+    with pytest.raises(ConfigError, match=rule.split()[0]):
+        rewards(stand_in_policy, tmp_path / "run", more(tmp_path, rule), *overrides)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_step_rule_scales_the_learning_rate(stand_in_policy, tmp_path):
+    """The mean ratio is 1 at first, and near 1 later."""
+    path = more(tmp_path, "step = 0.5 * mean(detach(policy / old), window)")
+    config = read_config([*SHORT, f"run={tmp_path / 'run'}", "trainer.micro_batches=2"])
+    rows = train(config, str(path), console=Console(file=io.StringIO())).rows
+    assert all(0.01 < row["learning_rate"] < 0.02 for row in rows[1:])
+    assert len({row["learning_rate"] for row in rows[1:]}) > 10
 
 
 @pytest.mark.slow
