@@ -80,7 +80,7 @@ def test_packed_tokens_name_rows_that_exist(sequence):
         "advantage": np.ones(2),
     }
     with pytest.raises(maspo_dsl.BatchError, match="`sequence`"):
-        compiled("grpo")(as_torch(batch))
+        compiled("maspo")(as_torch(batch))
 
 
 def test_a_reward_for_each_token_is_their_sum():
