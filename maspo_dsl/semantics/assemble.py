@@ -67,11 +67,7 @@ class _Assembler:
         self.elaborator = Elaborator(names, report)
 
     def run(self) -> tuple[Parts | None, frozenset[str]]:
-        missing = [word for word in ("advantage", "ratio", "reduce") if word not in self.flat.slots]
-        for word in missing:
-            hint = f"{word}: {SLOTS[word].doc}; write {word} = …, or extend an objective that has one"
-            name = self.flat.header.name
-            self.report.error("missing-slot", f"`{name.text}` has no `{word}`", name.span, hint)
+        self._check_missing()
         advantage = self._slot("advantage")
         if advantage is not None:
             self.elaborator.advantage_axis = max(advantage.axis, Axis.SEQUENCE)
@@ -119,6 +115,17 @@ class _Assembler:
                 self.report.error("wrong-kind", kinds, neutral.span)
 
     # ---- slots
+
+    def _check_missing(self) -> None:
+        missing = [word for word in ("advantage", "ratio", "reduce") if word not in self.flat.slots]
+        if not missing:
+            return
+        name = self.flat.header.name
+        lacks = " and ".join(f"no `{word}`" for word in missing)
+        meanings = f"{missing[0]}: {SLOTS[missing[0]].doc}; " if len(missing) == 1 else ""
+        forms = ", ".join(f"{word} = …" for word in missing)
+        hint = f"{meanings}write {forms}, or extend an objective that has {'one' if meanings else 'them'}"
+        self.report.error("missing-slot", f"`{name.text}` has {lacks}", name.span, hint)
 
     def _slot(self, word: str) -> Term | None:
         if word not in self.flat.slots:

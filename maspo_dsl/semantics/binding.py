@@ -42,6 +42,7 @@ class _Binder:
         }
         self.bound: dict[str, BoundParameter] = {}
         self.open: list[str] = []
+        self.failed: set[str] = set()
 
     def all(self) -> dict[str, BoundParameter]:
         for name in self.flat.params:
@@ -51,12 +52,18 @@ class _Binder:
     def value(self, name: str) -> float | None:
         if name in self.bound:
             return self.bound[name].value
+        if name in self.failed:
+            return None
         declared = self.flat.params[name]
         if name in self.open:
-            self.report.error("cyclic-param", f"the value of `{name}` depends on itself", declared.span)
+            chain = " → ".join([*self.open[self.open.index(name) :], name])
+            self.report.error(
+                "cyclic-param", f"the value of `{name}` depends on itself: {chain}", declared.span
+            )
             return None
         origin, number = self._choose(name, declared)
         if number is None:
+            self.failed.add(name)
             return None
         self.bound[name] = BoundParameter(name, number, origin, declared)
         self._check_domain(name, number, origin, declared)

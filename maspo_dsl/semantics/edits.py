@@ -76,10 +76,11 @@ def find(flat: Flat, name: tree.Name, report: Report, *, stages_only: bool) -> T
             "ambiguous-target", f"`{name.text}` is the name of {len(matches)} stages", name.span, hint
         )
         return None
-    if any(name.text in (t.name, t.path) for t in everything if t.family == "param"):
+    part = any(name.text in (t.name, t.path) for t in droppable)
+    if not part and any(name.text in (t.name, t.path) for t in everything if t.family == "param"):
         hint = f"give it another value: param {name.path[-1]} = …"
         report.error("not-droppable", f"`{name.text}` is a parameter, not a part", name.span, hint)
-    elif stages_only and any(name.text in (t.name, t.path) for t in droppable):
+    elif part:
         report.error(
             "not-a-stage",
             f"`{name.text}` is not a stage of a pipe",

@@ -219,6 +219,8 @@ class Elaborator:
             *context.locals,
             *SCOPES,
         ]
+        if context.slot != "ratio":
+            known.append("ratio")
         return self._fail("unknown-name", f"nothing is named `{name}`", span, did_you_mean(name, known))
 
     @property
@@ -330,17 +332,22 @@ class Elaborator:
             return poison(span)
         before = len(self.report.diagnostics)
         result = self.expression(definition.body, replace(outer, locals=bound))
-        self._blame_the_call(before, definition, span)
+        self._blame_the_call(before, definition, span, site)
         if result.op in ("input", "param", "const"):
             return result
         return replace(result, span=span, label=result.label or name)
 
-    def _blame_the_call(self, before: int, definition: tree.Def, span: Span) -> None:
-        """A type error inside a library def is the caller's: show the call first, the library line second."""
+    def _blame_the_call(self, before: int, definition: tree.Def, span: Span, site: Span) -> None:
+        """A type error inside a library def is the caller's: show the call first, the library line second.
+
+        The library itself is right, so whatever fails in it comes from the one call.
+        """
         own = span.source
+        if definition.span.source is not own:
+            del self.report.diagnostics[before + 1 :]
         for index in range(before, len(self.report.diagnostics)):
             found = self.report.diagnostics[index]
-            if found.span.source is not own:
+            if found.span.source not in (own, site.source):
                 inside = (found.span, f"inside `{definition.name.text}`")
                 related = found.related or (inside,)
                 self.report.diagnostics[index] = replace(found, span=span, related=related)

@@ -70,7 +70,9 @@ def reduction(
         return _pick(report, x, values[1], scope, keywords.get("seed", constant(0.0, span)), span)
     if x.kind is Kind.BOOL:
         if name != "sum":
-            return fail(report, "condition-as-number", f"`{name}` needs numbers; this is a condition", x.span)
+            return fail(
+                report, "condition-as-number", f"`{written}` needs numbers; this is a condition", x.span
+            )
         one, zero = constant(1.0, span), constant(0.0, span)
         x = Term("select", (x, one, zero), x.axis, Kind.REAL, False, span)
     attributes = (("scope", scope), ("over", x.axis))

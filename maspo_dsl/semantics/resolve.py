@@ -156,8 +156,17 @@ def _flatten(source: Source, folder: Path | None, report: Report, above: tuple[s
         flat = _base(header.extends, source, folder, report, above)
         flat = None if flat is None else flat.as_base(header)
     if flat is None:
+        _without_base(objective, report)
         return None
     return Layer(flat, library_definitions(), report).apply(objective.statements)
+
+
+def _without_base(objective: tree.ObjectiveTree, report: Report) -> None:
+    """What can be said of a file whose base is not there: mistakes in the form of its statements."""
+    alone = Report()
+    Layer(Flat(objective.header), library_definitions(), alone).apply(objective.statements)
+    edited = {"unknown-target", "not-a-stage", "not-droppable", "ambiguous-target", "no-neutral"}
+    report.diagnostics.extend(found for found in alone.diagnostics if found.code not in edited)
 
 
 def _base(
