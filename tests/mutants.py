@@ -8,7 +8,15 @@ import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-SPARED = {"pooled", "terms", "measured", "gate_metrics", "nonfinite_tokens", "computed_dtype", "is_fractional"}
+SPARED = {
+    "pooled",
+    "terms",
+    "measured",
+    "gate_metrics",
+    "nonfinite_tokens",
+    "computed_dtype",
+    "is_fractional",
+}
 """Functions of the emitted file that only metrics and messages are made of; `pooled` is for quantiles of a window."""
 
 _OPPOSITE = {
