@@ -1,0 +1,95 @@
+"""Numbers known before anything runs."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+
+from maspo_dsl.graph.nodes import Graph, GraphBuilder, Node, rewrite
+
+_EXACT: dict[str, Callable[..., float]] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "div": lambda a, b: a / b if b else a * math.inf,
+    "pow": lambda a, b: a**b,
+    "neg": operator.neg,
+    "exp": math.exp,
+    "log": lambda a: math.log(a) if a else -math.inf,
+    "sqrt": math.sqrt,
+    "abs": abs,
+    "sigmoid": lambda a: 1 / (1 + math.exp(-a)),
+    "tanh": math.tanh,
+    "erf": math.erf,
+    "atan": math.atan,
+    "min": min,
+    "max": max,
+}
+
+
+_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    "lt": operator.lt,
+    "le": operator.le,
+    "gt": operator.gt,
+    "ge": operator.ge,
+    "eq": operator.eq,
+    "ne": operator.ne,
+}
+
+
+def fold_constants(graph: Graph) -> Graph:
+    """Compute what is made of numbers alone, and choose where the condition is known.
+
+    Parameters stay, so that they can be changed without compiling again.
+    """
+
+    def rule(b: GraphBuilder, node: Node) -> int | None:
+        arguments = [b.nodes[argument] for argument in node.args]
+        if node.op in ("and", "or", "not", "select"):
+            return _known_condition(b, node, [_truth(argument) for argument in arguments])
+        if not arguments or any(argument.op != "const" for argument in arguments):
+            return None
+        values = [argument.value for argument in arguments]
+        if node.op in _COMPARISONS:
+            return b.truth(_COMPARISONS[node.op](*values))
+        return b.const(_exact(node.op, values)) if node.op in _EXACT else None
+
+    return rewrite(graph, rule)
+
+
+def _exact(op: str, values: list[float]) -> float:
+    """The value by the rules of floating point: what is not defined is NaN."""
+    try:
+        value = _EXACT[op](*values)
+    except OverflowError:
+        return math.inf
+    except (ArithmeticError, ValueError):
+        return math.nan
+    return value if isinstance(value, (int, float)) else math.nan
+
+
+def _truth(node: Node) -> bool | None:
+    return bool(node.value) if node.op == "const" and node.is_bool else None
+
+
+def _known_condition(b: GraphBuilder, node: Node, known: list[bool | None]) -> int | None:
+    """What is left of a connective or a choice of which a condition is known; what it is made of stays a tensor."""
+    if node.op == "select":
+        return None if known[0] is None else node.args[1 if known[0] else 2]
+    if node.op == "not":
+        return None if known[0] is None else b.truth(not known[0])
+    neutral = node.op == "and"
+    for place, truth in zip(node.args[::-1], known, strict=True):
+        if truth is neutral:
+            return place
+    return node.args[0] if None not in known else None
+
+
+def bind_neutral(graph: Graph) -> Graph:
+    """Make parameters whose value is 0 or 1 numbers: they may remove a term, so they cannot change afterwards."""
+
+    def rule(b: GraphBuilder, node: Node) -> int | None:
+        return b.const(node.value) if node.op == "param" and node.value in (0.0, 1.0) else None
+
+    return rewrite(graph, rule)

@@ -1,0 +1,97 @@
+"""A linear reduction as one weight a token."""
+
+from __future__ import annotations
+
+from maspo_dsl.graph.nodes import Graph, GraphBuilder, Node
+from maspo_dsl.semantics.types import Axis, Scope
+
+
+def fold_reduction(graph: Graph) -> Graph:
+    """Turn a linear `reduce` into one weight a token: the loss is the sum of weight * token loss over trained tokens.
+
+    Mean of sequences of means of tokens then is one pass, and the denominators are part of the weight.
+    """
+    loss = _weigh(graph, "loss", "token_loss")
+    return _weigh(loss, "policy_loss", "policy_term")
+
+
+def _weigh(graph: Graph, output: str, leaf: str) -> Graph:
+    target, trained = graph.outputs[leaf], graph.outputs["trained"]
+    builder = GraphBuilder()
+    for node in graph.nodes:
+        builder.add(node)
+    place = graph.outputs[output]
+    offsets: list[tuple[str, int]] = []
+    while graph.nodes[place].op in ("add", "sub") and place != target:
+        left, right = graph.nodes[place].args
+        if graph.nodes[right].axis is not Axis.SCALAR or not _contains(graph, left, target):
+            return graph
+        offsets.append((graph.nodes[place].op, right))
+        place = left
+    weight = builder.const(1.0)
+    while place != target:
+        step = _linear_step(graph, builder, place, target, weight)
+        if step is None:
+            return graph
+        place, weight = step
+    product = builder.op("mul", target, _to_tokens(builder, weight))
+    node = Node(
+        "sum", (product, trained), Axis.SCALAR, live=True, attributes=(("scope", Scope.MICRO),), name=output
+    )
+    result = builder.add(node)
+    for op, offset in reversed(offsets):
+        result = builder.op(op, result, offset)
+    return builder.graph({**graph.outputs, output: result})
+
+
+def _linear_step(
+    graph: Graph, b: GraphBuilder, place: int, target: int, weight: int
+) -> tuple[int, int] | None:
+    """One step from the result towards the loss of a token, the factor taken into the weight."""
+    node = graph.nodes[place]
+    match node.op:
+        case "sum" if node.live and node.scope is Scope.GROUP:
+            return node.args[0], _group_total(b, weight, node.args[1])
+        case "sum" if node.live:
+            return node.args[0], weight
+        case "expand" if node.live:
+            return node.args[0], weight
+        case "mul" if graph.nodes[node.args[0]].live is not graph.nodes[node.args[1]].live:
+            live, factor = node.args if graph.nodes[node.args[0]].live else node.args[::-1]
+            return live, _combine(b, "mul", weight, factor)
+        case "div" if not graph.nodes[node.args[1]].live:
+            return node.args[0], _combine(b, "div", weight, node.args[1])
+        case "neg":
+            return node.args[0], b.op("neg", weight)
+    return None
+
+
+def _group_total(b: GraphBuilder, weight: int, rows: int) -> int:
+    """Every row of a group carries the group's total, so a row's weight counts once for each of them."""
+    row = b.op("select", rows, weight, b.const(0.0))
+    return b.add(Node("sum", (row, rows), Axis.SEQUENCE, attributes=(("scope", Scope.GROUP),)))
+
+
+def _combine(b: GraphBuilder, op: str, weight: int, factor: int) -> int:
+    if b.nodes[weight].axis is Axis.TOKEN or b.nodes[factor].axis is Axis.TOKEN:
+        return b.op(op, _to_tokens(b, weight), _to_tokens(b, factor))
+    return b.op(op, weight, factor)
+
+
+def _to_tokens(b: GraphBuilder, place: int) -> int:
+    node = b.nodes[place]
+    if node.axis in (Axis.SEQUENCE, Axis.GROUP):
+        return b.add(Node("expand", (place,), Axis.TOKEN, node.is_bool, node.live, name=node.name))
+    return place
+
+
+def _contains(graph: Graph, place: int, target: int) -> bool:
+    stack, seen = [place], set()
+    while stack:
+        current = stack.pop()
+        if current == target:
+            return True
+        if current not in seen:
+            seen.add(current)
+            stack.extend(graph.nodes[current].args)
+    return False

@@ -1,0 +1,80 @@
+"""Choices: merged, and kept from spoiling gradients."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from maspo_dsl.graph.nodes import Graph, GraphBuilder, Node, rewrite
+
+
+def merge_selects(graph: Graph) -> Graph:
+    """A choice inside a branch of the same choice is already made."""
+
+    def rule(b: GraphBuilder, node: Node) -> int | None:
+        if node.op != "select":
+            return None
+        condition, then, otherwise = node.args
+        inner, other = b.nodes[then], b.nodes[otherwise]
+        if inner.op == "select" and inner.args[0] == condition:
+            return b.op("select", condition, inner.args[1], otherwise)
+        if other.op == "select" and other.args[0] == condition:
+            return b.op("select", condition, then, other.args[2])
+        return None
+
+    return rewrite(graph, rule)
+
+
+_HAZARDS = frozenset({"log", "sqrt", "div", "pow"})
+
+
+def guard_hazards(graph: Graph) -> Graph:
+    """Keep the branch that was not chosen from spoiling the gradient.
+
+    Where a live branch of a `select` divides, or takes a logarithm, root or power, the operand is replaced by 1 on
+    the elements that chose the other branch: 0 * inf in the backward pass would be NaN.
+    """
+
+    hazards: dict[int, bool] = {}
+
+    def rule(b: GraphBuilder, node: Node) -> int | None:
+        if node.op != "select" or node.is_bool or not node.live:
+            return None
+        condition, then, otherwise = node.args
+        branches = [(then, condition), (otherwise, -1)]
+        if not any(_hazardous(b, branch, hazards) for branch, _ in branches):
+            return None
+        if _hazardous(b, otherwise, hazards):
+            branches[1] = (otherwise, b.op("not", condition))
+        then, otherwise = (_Guard(b, chosen, hazards).place(branch) for branch, chosen in branches)
+        return b.op("select", condition, then, otherwise)
+
+    return rewrite(graph, rule)
+
+
+def _hazardous(b: GraphBuilder, place: int, memo: dict[int, bool]) -> bool:
+    if place not in memo:
+        node = b.nodes[place]
+        inside = node.live and node.scope is None
+        memo[place] = inside and (node.op in _HAZARDS or any(_hazardous(b, a, memo) for a in node.args))
+    return memo[place]
+
+
+class _Guard:
+    """Copies a branch with the operands of its hazards made 1 where the branch was not chosen."""
+
+    def __init__(self, b: GraphBuilder, chosen: int, hazards: dict[int, bool]) -> None:
+        self.b = b
+        self.chosen = chosen
+        self.hazards = hazards
+        self.memo: dict[int, int] = {}
+
+    def place(self, place: int) -> int:
+        if place in self.memo or not _hazardous(self.b, place, self.hazards):
+            return self.memo.get(place, place)
+        node = self.b.nodes[place]
+        args = [self.place(argument) for argument in node.args]
+        if node.op in _HAZARDS and node.axis is self.b.nodes[self.chosen].axis:
+            position = 1 if node.op == "div" else 0
+            args[position] = self.b.op("select", self.chosen, args[position], self.b.const(1.0))
+        self.memo[place] = self.b.add(replace(node, args=tuple(args)))
+        return self.memo[place]
