@@ -9,7 +9,8 @@ from maspo_dsl.objective import Objective, load, parse
 from maspo_dsl.semantics.library import shipped_names
 
 if TYPE_CHECKING:
-    from maspo_dsl.emit.template.loss_module import BatchError, LossOutput
+    from maspo_dsl.emit.template.metrics import LossOutput
+    from maspo_dsl.emit.template.names import BatchError
     from maspo_dsl.runtime.loss import ObjectiveLoss, compile
 
 __all__ = [
@@ -27,8 +28,8 @@ __all__ = [
 
 # What needs torch is imported when it is asked for: checking a spec takes no seconds.
 _LAZY = {
-    "BatchError": "maspo_dsl.emit.template.loss_module",
-    "LossOutput": "maspo_dsl.emit.template.loss_module",
+    "BatchError": "maspo_dsl.emit.template.names",
+    "LossOutput": "maspo_dsl.emit.template.metrics",
     "ObjectiveLoss": "maspo_dsl.runtime.loss",
     "compile": "maspo_dsl.runtime.loss",
 }

@@ -16,6 +16,10 @@ SPARED = {
     "nonfinite_tokens",
     "computed_dtype",
     "is_fractional",
+    "refuse_missing",
+    "refuse_shapes",
+    "off_rows",
+    "shape_word",
 }
 """Functions of the emitted file that only metrics and messages are made of; `pooled` is for quantiles of a window."""
 

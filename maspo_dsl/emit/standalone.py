@@ -14,6 +14,8 @@ from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.graph.statistics import ADDITIVE, phases, window_statistics
 from maspo_dsl.semantics.objective import ResolvedObjective
 
+# Modules of the template that every file carries whole, in this order.
+_RUNTIME = ("names", "batch", "metrics", "loss_module")
 # What the template imports, said in torch and builtins alone.
 _ALIASES = """\
 Tensors = dict[str, torch.Tensor]
@@ -42,7 +44,7 @@ def standalone(objective: ResolvedObjective, graph: Graph) -> str:
     It defines `Loss(torch.nn.Module)` with the call and output of `maspo_dsl.ObjectiveLoss`.
     """
     functions = _functions(graph)
-    runtime = _template("loss_module")
+    runtime = [piece for module in _RUNTIME for piece in _pieces(module).values()]
     body = "\n\n\n".join([*functions.values(), *runtime])
     operations = _operations_used(body)
     parts = [
@@ -145,10 +147,6 @@ def _pieces(module: str) -> dict[str, str]:
     return found
 
 
-def _template(module: str) -> list[str]:
-    return list(_pieces(module).values())
-
-
 def _operations_used(body: str) -> list[str]:
     """Operations that the text calls, with those that they call."""
     pieces = _pieces("operations")
@@ -164,7 +162,7 @@ def _operations_used(body: str) -> list[str]:
 
 def _constants() -> str:
     """Assignments of the template in capitals."""
-    text = _source("loss_module")
+    text = _source("names")
     segments = [
         ast.get_source_segment(text, node) for node in ast.parse(text).body if isinstance(node, ast.Assign)
     ]

@@ -12,7 +12,9 @@ from typing import Literal, TypeAlias, cast
 
 from torch import Tensor, nn
 
-from maspo_dsl.emit.template.loss_module import BatchError, LossModule, LossOutput
+from maspo_dsl.emit.template.loss_module import LossModule
+from maspo_dsl.emit.template.metrics import LossOutput
+from maspo_dsl.emit.template.names import BatchError
 from maspo_dsl.objective import Objective, SpecLike, load
 from maspo_dsl.runtime.compiled import CompiledLoss
 

@@ -1,0 +1,137 @@
+"""The batch: checked, in one dtype, with the rows that count."""
+
+import torch
+
+from maspo_dsl.emit.template.names import (
+    EITHER,
+    LIVE_TENSORS,
+    SEQUENCE_TENSORS,
+    TOKEN_TENSORS,
+    Batch,
+    BatchError,
+    Tensors,
+)
+from maspo_dsl.emit.template.operations import tokens
+
+
+def refuse_missing(objective: str, batch: Batch, wanted: dict[str, str], inputs: dict[str, str]) -> None:
+    """Name each missing tensor with the term that needs it."""
+    have = ", ".join(sorted(batch)) or "nothing"
+    wanted = {"mask": "every objective", **wanted}
+    missing = [name for name in wanted if name not in batch and name != "present"]
+    if missing:
+        lines = [f"`{name}` {shape_word(name, inputs)}, needed by {wanted[name]}" for name in missing]
+        raise BatchError(f"{objective}: the batch lacks {'; '.join(lines)}; it has {have}")
+
+
+def refuse_shapes(objective: str, batch: Batch, inputs: dict[str, str]) -> None:
+    """Every tensor must fit the mask; all axes are printed when one does not."""
+    packed = "sequence" in batch
+    mask = batch["mask"]
+    problems = [
+        f"`{name}` is not a tensor" for name, value in batch.items() if not isinstance(value, torch.Tensor)
+    ]
+    if problems:
+        raise BatchError(f"{objective}: {'; '.join(problems)}")
+    if mask.dim() != (1 if packed else 2):
+        problems.append(f"`mask` must be {'[M] (packed)' if packed else '[N, T]'}")
+    rows = None if packed else mask.shape[0]
+    for name, value in batch.items():
+        if name in TOKEN_TENSORS or name == "sequence" or inputs.get(name) == "token":
+            if value.shape != mask.shape:
+                problems.append(f"`{name}` must have the shape of `mask`")
+        elif name in SEQUENCE_TENSORS or name in EITHER or inputs.get(name) == "sequence":
+            if value.shape == mask.shape and name in EITHER:
+                continue
+            rows = value.shape[0] if rows is None and value.dim() == 1 else rows
+            if value.dim() != 1 or value.shape[0] != rows:
+                problems.append(f"`{name}` must be [N]{' or [N, T]' if name in EITHER else ''}")
+    problems += [
+        f"`{name}` must be whole numbers" for name in ("group", "sequence") if is_fractional(batch.get(name))
+    ]
+    problems += (
+        ["`sequence` must name rows of the [N] tensors: 0 to N - 1"]
+        if packed and off_rows(batch["sequence"], rows)
+        else []
+    )
+    problems += ["`mask` must be true or false, not weights"] if is_fractional(mask) else []
+    if problems:
+        shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in batch.items())
+        raise BatchError(f"{objective}: {'; '.join(problems)}. The batch has {shapes}")
+
+
+def off_rows(sequence: torch.Tensor, rows: int | None) -> bool:
+    """Whether packed tokens name rows that are not there; looked at on the CPU alone, where looking is free."""
+    if sequence.device.type != "cpu" or not sequence.numel() or sequence.is_floating_point():
+        return False
+    limit = sequence.shape[0] if rows is None else rows
+    return bool((sequence < 0).any() | (sequence >= limit).any())
+
+
+def shape_word(name: str, inputs: dict[str, str]) -> str:
+    """The shape of a tensor of the batch in words."""
+    by_token = name in TOKEN_TENSORS or name == "mask" or inputs.get(name) == "token"
+    return "[N, T]" if by_token else "[N]"
+
+
+def computed_dtype(x: Batch) -> torch.dtype:
+    """float32, or wider if a tensor of the batch is."""
+    dtype = torch.float32
+    for value in x.values():
+        if value.is_floating_point():
+            dtype = torch.promote_types(dtype, value.dtype)
+    return dtype
+
+
+def converted(batch: Batch, inputs: dict[str, str]) -> Tensors:
+    """The tensors an objective can read: floats in one dtype, gradient to the live ones alone."""
+    known = {*TOKEN_TENSORS, *SEQUENCE_TENSORS, *EITHER, "mask", "sequence", *inputs}
+    dtype = computed_dtype({name: value for name, value in batch.items() if name in known})
+    x: Tensors = {}
+    for name in known & set(batch):
+        value = batch[name] if name in LIVE_TENSORS else batch[name].detach()
+        if name in ("mask", "correct", "truncated"):
+            x[name] = value != 0
+        else:
+            x[name] = value if name in ("group", "sequence") else value.to(dtype)
+    if "reward" in x and x["reward"].shape == x["mask"].shape and x["mask"].dim() == 2:
+        x["reward"] = torch.where(x["mask"], x["reward"], 0.0).sum(-1)
+    return x
+
+
+def rows_present(x: Tensors) -> Tensors:
+    """`present` [N]: sequences with a trained token and a reward; `mask` without the others."""
+    mask = x["mask"]
+    if "sequence" not in x:
+        present = mask.any(-1)
+    else:
+        rows = next(
+            (
+                x[name].shape[0]
+                for name in (*SEQUENCE_TENSORS, *EITHER)
+                if name in x and x[name].shape != mask.shape
+            ),
+            mask.shape[0],
+        )
+        present = (
+            torch.zeros(rows, dtype=torch.long, device=mask.device).index_add(0, x["sequence"], mask.long())
+            > 0
+        )
+    if "reward" not in x:
+        return {"present": present}
+    present = present & ~torch.isnan(x["reward"])
+    return {"present": present, "mask": mask & tokens(present, x)}
+
+
+def dense(group: torch.Tensor) -> torch.Tensor:
+    """Any ids as 0 … groups - 1, without asking the device how many there are."""
+    order = torch.argsort(group, stable=True)
+    ordered = group[order]
+    new = torch.ones_like(ordered)
+    new[1:] = (ordered[1:] != ordered[:-1]).to(new.dtype)
+    return torch.zeros_like(group, dtype=torch.long).scatter(0, order, new.long().cumsum(0) - 1)
+
+
+def is_fractional(value: torch.Tensor | None) -> bool:
+    """Whether a tensor holds numbers that need not be whole."""
+    return value is not None and value.is_floating_point()

@@ -1,0 +1,25 @@
+"""Words that the modules of a generated file share."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import torch
+
+Tensors: TypeAlias = dict[str, torch.Tensor]
+Sums: TypeAlias = dict[str, tuple[torch.Tensor, torch.Tensor]]
+Batch: TypeAlias = Mapping[str, torch.Tensor]
+Batches: TypeAlias = Sequence[Batch]
+Function: TypeAlias = Callable[..., Tensors]
+Measure: TypeAlias = Callable[[], tuple[Sums, Tensors]]
+Recorder: TypeAlias = Callable[..., None]
+Parts: TypeAlias = Sequence[Any]
+
+TOKEN_TENSORS = ("logp", "logp_old", "logp_ref", "logp_rollout", "entropy", "value")
+SEQUENCE_TENSORS = ("reward", "correct", "truncated", "reward_greedy", "group")
+EITHER = ("advantage", "reward")
+LIVE_TENSORS = ("logp", "entropy")
+LOG_RATIO_BOUND = 20.0
+
+
+class BatchError(ValueError):
+    """A batch that the objective cannot use: a tensor is missing, or has the wrong shape or type."""
