@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -23,15 +20,16 @@ from rich.console import Console
 import maspo_dsl
 
 from .callbacks import Checkpoints, Interrupt, Recorder
-from .checkpoint import last_checkpoint, saved_hash, step_of
-from .config import ConfigError, RunConfig, write_config
+from .checkpoint import last_checkpoint, step_of
+from .config import ConfigError, RunConfig
 from .curves import draw_curves
-from .metrics import Records, Row, read_rows
+from .metrics import Row, read_rows
 from .module import PolicyTrainer
 from .policies import build_policy
 from .progress import Progress
 from .rewards import load_reward
 from .rollout_data import RolloutData, greedy_reward
+from .run_folder import ending, is_first_process, open_folder, resumed_checkpoint, run_folder
 from .tasks import build_task
 
 if TYPE_CHECKING:
@@ -73,8 +71,8 @@ def train(
         maspo_dsl.SpecError: the objective cannot be used.
     """
     objective = _load(config, objective_source)
-    folder = _run_folder(config, objective)
-    checkpoint = _checkpoint(config, objective)
+    folder = run_folder(config, objective)
+    checkpoint = resumed_checkpoint(config, objective)
     progress = Progress(config.trainer.max_steps, console)
     if checkpoint and step_of(checkpoint) >= config.trainer.max_steps:
         progress.say(f"{folder} has its {step_of(checkpoint)} steps; raise trainer.max_steps to go on")
@@ -90,9 +88,9 @@ def train(
     steps = step_of(saved) if saved else 0
     finished = steps >= config.trainer.max_steps
     rows = tuple(read_rows(folder))
-    if _is_first_process() and rows:
+    if is_first_process() and rows:
         draw_curves(rows, folder / "curves.png", f"{objective.name} on {config.task}, {config.model}")
-        progress.say(_ending(folder, rows, finished))
+        progress.say(ending(folder, rows, steps, finished))
     return RunResult(folder, steps, not finished, rows)
 
 
@@ -126,7 +124,7 @@ def _fit(
     held_out = task.held_out(config.trainer.eval_prompts)
     recorder = Recorder(
         data,
-        lambda: _open_folder(folder, config, objective, checkpoint),
+        lambda: open_folder(folder, config, objective, checkpoint),
         lambda: greedy_reward(policy, held_out, reward, config),
         progress,
     )
@@ -181,71 +179,6 @@ def _refuse_rules(objective: Objective, devices: int) -> None:
         )
 
 
-def _run_folder(config: RunConfig, objective: Objective) -> Path:
-    """Where the run is written; a new run's folder must be new or empty."""
-    if config.resume is not None:
-        return config.resume
-    if config.run is None:
-        numbers = range(1, 1_000_000)
-        return next(p for p in (Path("runs") / f"{objective.name}-{n}" for n in numbers) if not p.exists())
-    if config.run.exists() and not config.run.is_dir():
-        raise ConfigError(f"run={config.run} is a file; name a folder")
-    if config.run.is_dir() and any(config.run.iterdir()) and _is_first_process():
-        raise ConfigError(
-            f"run={config.run} is not empty; go on with it by `resume={config.run}`, or name another folder"
-        )
-    return config.run
-
-
-def _checkpoint(config: RunConfig, objective: Objective) -> Path | None:
-    """The checkpoint to go on from, made with this very objective."""
-    if config.resume is None:
-        return None
-    checkpoint = last_checkpoint(config.resume)
-    saved = saved_hash(checkpoint) if checkpoint else _recorded_hash(config.resume)
-    if saved != objective.hash:
-        raise ConfigError(
-            f"resume={config.resume} was trained with an objective of hash {saved}, and this one, "
-            f"`{objective.name}`, has {objective.hash}: a run keeps its objective. Start a new run, or leave "
-            f"the objective as {config.resume / 'spec.obj'} has it"
-        )
-    return checkpoint
-
-
-def _recorded_hash(folder: Path) -> str:
-    """The objective's hash as the run folder's run.json has it."""
-    try:
-        return str(json.loads((folder / "run.json").read_text(encoding="utf-8"))["hash"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"resume={folder}: run.json, which names the objective, cannot be read ({error})"
-        ) from error
-
-
-def _open_folder(folder: Path, config: RunConfig, objective: Objective, checkpoint: Path | None) -> Records:
-    """Write what the run is, and open its metrics after the checkpoint's step."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_config(config.model_copy(update={"run": folder, "resume": None}), folder / "config.yaml")
-    if config.resume is None:
-        (folder / "spec.obj").write_text(objective.text, encoding="utf-8")
-        about = {"objective": objective.name, "hash": objective.hash, "torch": torch.__version__}
-        about["maspo-dsl"] = _own_version()
-        (folder / "run.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-    return Records(folder, step_of(checkpoint) if checkpoint else -1)
-
-
-def _is_first_process() -> bool:
-    """Whether this process writes; strategies that start others tell them their number in the environment."""
-    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
-
-
-def _own_version() -> str:
-    try:
-        return version("maspo-dsl")
-    except PackageNotFoundError:
-        return "unknown"
-
-
 def _lightning(config: RunConfig, callbacks: list[Recorder | Checkpoints]) -> Trainer:
     """Lightning's trainer without its own logs, bars and checkpoints; an epoch of it is a step of ours."""
     try:
@@ -296,12 +229,3 @@ def _quiet_lightning() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def _ending(folder: Path, rows: tuple[Row, ...], finished: bool) -> str:
-    """The last line: where the run is, what it came to, and how it goes on."""
-    greedy = [row["eval/greedy"] for row in rows if row.get("eval/greedy") is not None]
-    came = f", held-out greedy reward {greedy[0]:.3f} -> {greedy[-1]:.3f}" if len(greedy) > 1 else ""
-    if finished:
-        return f"done after step {rows[-1]['step']}{came}; see {folder}/curves.png and metrics.csv"
-    return f"stopped after step {rows[-1]['step']}{came}; go on with `maspo-dsl train resume={folder}`"

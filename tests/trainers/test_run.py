@@ -149,7 +149,7 @@ def test_ctrl_c_before_the_first_step_leaves_nothing(stand_in, tmp_path):
     result, text = run(tmp_path / "run")
     assert (result.interrupted, result.steps, result.rows) == (True, 0, ())
     assert not (tmp_path / "run").exists()
-    assert "stopped at once" in text
+    assert "stopped before the first step" in text
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(stand_in, tmp_path):
@@ -186,6 +186,8 @@ def test_a_folder_in_use_is_refused(stand_in, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="is a file"):
         run(tmp_path / "file", steps=1)
+    with pytest.raises(ConfigError, match="cannot be made"):
+        run(tmp_path / "file" / "below", steps=1)
     (tmp_path / "empty").mkdir()
     assert run(tmp_path / "empty", steps=1)[0].steps == 1
 
