@@ -49,9 +49,6 @@ class _Build:
         self._window_counts()
         self.outputs["loss"] = self._reduced(token_loss, "loss", scalars)
         self.outputs["policy_loss"] = self._reduced(policy_term, "policy")
-        for name, term in (("ratio", self.parts.ratio), ("importance", self.parts.importance)):
-            if term is not None:
-                self.outputs[name] = self.token(self.term(term))
         if self.parts.step is not None:
             self.outputs["step"] = self.term(self.parts.step)
         return self.b.graph(self.outputs)

@@ -51,7 +51,7 @@ class Node:
 class Graph:
     """Nodes in an order in which arguments come first, and the outputs by name.
 
-    Outputs: `loss`, `token_loss`, `policy_term`, `policy_loss`, `trained`, `ratio`, `importance`, `advantage`,
+    Outputs: `loss`, `token_loss`, `policy_term`, `policy_loss`, `trained`, `advantage`,
     `shaped_reward`, `keep`, `step`, `prompt`, `term:NAME` for each part of the loss, `window:KEY` for each statistic.
     """
 

@@ -13,21 +13,18 @@ from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.poison import poison, poisoned
 from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.terms import Term
+from maspo_dsl.semantics.totals import is_total, refuse_total
 from maspo_dsl.semantics.types import Axis, Kind
 from maspo_dsl.semantics.vocabulary import BEFORE_ADVANTAGE, PARTS, SLOTS
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of an objective as terms; dictionaries are by the part's name.
-
-    `importance` is the importance ratio before clips and gates, None when the ratio slot has none.
-    """
+    """The parts of an objective as terms; dictionaries are by the part's name."""
 
     advantage: Term
     ratio: Term
     reduce: Term
-    importance: Term | None
     prompt: Term | None = None
     step: Term | None = None
     rewards: Mapping[str, Term] = field(default_factory=dict)
@@ -73,7 +70,7 @@ class _Assembler:
             self.elaborator.advantage_axis = max(advantage.axis, Axis.SEQUENCE)
         rewards, keeps = self._parts("reward"), self._parts("keep")
         prompt = self._slot("prompt")
-        ratio, importance = self._ratio()
+        ratio = self._slot("ratio")
         weights, mutes, excludes = self._parts("weight"), self._parts("mute"), self._parts("exclude")
         penalties, bonuses = self._parts("penalty"), self._parts("bonus")
         reduce, step = self._slot("reduce"), self._slot("step")
@@ -86,7 +83,6 @@ class _Assembler:
                 advantage,
                 ratio,
                 reduce,
-                importance,
                 prompt,
                 step,
                 rewards,
@@ -111,7 +107,7 @@ class _Assembler:
                 continue
             value = value or self.elaborator.let(name, Context("let"))
             if not poisoned(value) and (value.kind is Kind.BOOL) is not (neutral.kind is Kind.BOOL):
-                kinds = f"`{name}` is a {value.kind.value}, its neutral a {neutral.kind.value}"
+                kinds = f"`{name}` is {value.kind.word}, its neutral {neutral.kind.word}"
                 self.report.error("wrong-kind", kinds, neutral.span)
 
     # ---- slots
@@ -137,22 +133,6 @@ class _Assembler:
     def _value(self, slot: str, node: tree.Expression) -> Term:
         return self.elaborator.expression(node, Context(slot))
 
-    def _ratio(self) -> tuple[Term | None, Term | None]:
-        if "ratio" not in self.flat.slots:
-            return None, None
-        node = self.flat.slots["ratio"].value
-        context = Context("ratio")
-        values = (
-            self.elaborator.pipe(node, context)
-            if isinstance(node, tree.Pipe)
-            else [self._value("ratio", node)]
-        )
-        ratio = self._hold("ratio", values[-1], node.span, SLOTS["ratio"].axes)
-        if ratio is None:
-            return None, None
-        importance = next((v for v in values if v.axis is ratio.axis and v.kind is Kind.RATIO), None)
-        return ratio, importance
-
     def _parts(self, word: str) -> dict[str, Term]:
         found: dict[str, Term] = {}
         for (kind, name), statement in self.flat.parts.items():
@@ -172,7 +152,7 @@ class _Assembler:
         condition = word in ("keep", "mute", "exclude")
         if condition is not (term.kind is Kind.BOOL):
             wanted = "a condition" if condition else "a number"
-            self.report.error("wrong-kind", f"`{word}` needs {wanted}; this is a {term.kind.value}", span)
+            self.report.error("wrong-kind", f"`{word}` needs {wanted}; this is {term.kind.word}", span)
             return None
         if term.axis not in axes:
             self.report.error("axis", self._axis_message(word, term), span, _AXIS_HINTS.get(word, ""))
@@ -198,6 +178,9 @@ class _Assembler:
                 span,
                 hint,
             )
+            return None
+        if word == "weight" and is_total(term):
+            refuse_total(self.report, span)
             return None
         if word == "weight" and term.live:
             return Term("detach", (term,), term.axis, term.kind, False, term.span)

@@ -141,7 +141,7 @@ class Layer:
                 name,
                 binding.value,
                 statement.domain or (before.domain if before else None),
-                statement.bind or (before.bind if before and statement.domain is None else None),
+                statement.bind,
                 statement.doc or (before.doc if before else None),
             )
 

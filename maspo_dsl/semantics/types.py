@@ -29,6 +29,11 @@ class Kind(Enum):
     RATIO = "ratio"
     LOG_RATIO = "log-ratio"
 
+    @property
+    def word(self) -> str:
+        """The kind as error messages say it."""
+        return {"real": "a number", "bool": "a condition"}.get(self.value, f"a {self.value}")
+
 
 LOGARITHMIC = frozenset({Kind.LOG_PROB, Kind.LOG_RATIO})
 

@@ -166,7 +166,7 @@ def logical(report: Report, operator: str, operands: Sequence[Term], span: Span)
             return fail(
                 report,
                 "number-as-condition",
-                f"a condition is expected, this is a {operand.kind.value}",
+                f"a condition is expected, this is {operand.kind.word}",
                 operand.span,
                 "compare it with something",
             )
@@ -188,7 +188,7 @@ def choose(report: Report, condition: Term, then: Term, otherwise: Term, span: S
         return fail(
             report,
             "number-as-condition",
-            f"a condition is expected, this is a {condition.kind.value}",
+            f"a condition is expected, this is {condition.kind.word}",
             condition.span,
             "compare it with something",
         )
