@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 
 def main() -> None:
     """Run the command line; exits with 0 fine, 1 a check or a run failed, 2 wrong usage or input, 130 interrupted."""
-    from maspo_dsl.cli.app import app
+    try:
+        from maspo_dsl.cli.app import app
 
-    app(prog_name="maspo-dsl")
+        app(prog_name="maspo-dsl")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -12,28 +12,37 @@ _KNOWN = frozenset({"reward", "group", "mask", "present"})
 
 
 def degenerate_advantages(objective: Objective) -> Iterator[tuple[str, str]]:
-    """What zero-variance groups, lone answers, missing rewards and empty answers get, each in a sentence.
+    """What a group of equal rewards and a lone answer get, each in a sentence.
 
-    Nothing for an estimator that reads more than rewards, groups and the mask.
+    Nothing where it depends on more than their own rewards: on lengths, other groups, other tensors.
     """
     if not set(objective.graph.inputs(["advantage"])) <= _KNOWN:
         return
-    equal = _advantages(objective, [1.0, 1.0, 1.0, 0.0, 1.0], [0, 0, 0, 1, 1])
-    yield "equal rewards", f"a group whose answers all got the same reward: {_worth(equal[:3])}"
-    alone = _advantages(objective, [1.0, 0.0, 1.0], [0, 1, 1])
-    yield "lone answers", f"an answer alone in its group: {_worth(alone[:1])}"
+    equal = [
+        _advantages(objective, [1, 1, 1, *rest], [0, 0, 0, 1, 1], cut)[:3] for rest, cut in _SURROUNDINGS
+    ]
+    if _agree(equal):
+        yield "equal rewards", f"a group whose answers all got the same reward: {_worth(equal[0])}"
+    alone = [_advantages(objective, [1, *rest], [0, 1, 1], cut)[:1] for rest, cut in _SURROUNDINGS]
+    if _agree(alone):
+        yield "lone answers", f"an answer alone in its group: {_worth(alone[0])}"
 
 
-def _advantages(objective: Objective, reward: Sequence[float], group: Sequence[int]) -> list[float]:
+# The rewards of another group, and whether the last tokens of every other answer are masked.
+_SURROUNDINGS = (((0, 1), False), ((0, 1), True), ((3, 8), False))
+
+
+def _advantages(objective: Objective, reward: list[int], group: list[int], cut: bool) -> list[float]:
     from maspo_dsl.graph.interpret import Interpretation
 
-    batch: dict[str, Any] = {
-        "reward": list(reward),
-        "group": list(group),
-        "mask": [[True, True] for _ in reward],
-    }
+    mask = [[True, not (cut and row % 2 == 0)] for row in range(len(reward))]
+    batch: dict[str, Any] = {"reward": [float(value) for value in reward], "group": group, "mask": mask}
     values = Interpretation(objective.graph, batch).output("advantage")
     return [float(row.flat[0]) for row in values] if values.ndim > 1 else [float(value) for value in values]
+
+
+def _agree(found: Sequence[Sequence[float]]) -> bool:
+    return all(abs(a - b) < 1e-9 for other in found[1:] for a, b in zip(found[0], other, strict=True))
 
 
 def _worth(values: Sequence[float]) -> str:

@@ -14,7 +14,7 @@ WIDTH = 110
 
 def explanation_lines(found: Explanation) -> Iterator[str]:
     """The whole explanation."""
-    yield f"{found.name}: {found.meaning}" if found.meaning else found.name
+    yield from _wrapped("", f"{found.name}: {found.meaning}" if found.meaning else found.name)
     yield ""
     lineage = " extends ".join([found.name, *reversed(found.extends)])
     about = [("file", found.file), ("hash", found.hash), *(("source", source) for source in found.sources)]

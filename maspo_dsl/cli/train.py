@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import maspo_dsl
+from maspo_dsl.cli.interrupts import CtrlC
 from maspo_dsl.cli.output import FAILED, INTERRUPTED, InputError, invalid_input_exits, note, say
 
 if TYPE_CHECKING:
@@ -41,31 +43,44 @@ def train(
 
 
 def split_spec(arguments: list[str]) -> tuple[str | None, list[str]]:
-    """The spec, which is the one argument without `=` or the first that is a file, and the overrides.
+    """The spec, which is the first argument without `=` or that is a file, and the overrides.
 
     Raises InputError: several specs; none, where no run is resumed.
     """
-    specs = [a for a in arguments if "=" not in a or Path(a).is_file()]
-    overrides = [a for a in arguments if a not in specs]
-    if len(specs) > 1:
-        raise InputError(f"one objective trains at a time, here are {len(specs)}: {', '.join(specs)}")
-    if not specs and not any(a.startswith("resume=") for a in overrides):
+    spec = next((a for a in arguments if "=" not in a or Path(a).is_file()), None)
+    overrides = [a for a in arguments if a is not spec]
+    more = [a for a in overrides if a in maspo_dsl.shipped() or (a.endswith(".obj") and "=" not in a)]
+    if spec is not None and more:
+        raise InputError(f"one objective trains at a time; here are {spec}, {', '.join(more)}")
+    if spec is None and not any(a.startswith("resume=") for a in overrides):
         raise InputError(
             "an objective is missing: maspo-dsl train maspo, or the path of an .obj file; "
             "maspo-dsl list shows what ships"
         )
-    return (specs[0] if specs else None), overrides
+    return spec, overrides
 
 
 def _run(spec: str | None, overrides: list[str]) -> int:
     """Train; the exit code."""
+    with CtrlC() as ctrl_c:
+        try:
+            return _train(spec, overrides)
+        except BaseException as error:
+            if not ctrl_c.pressed and not isinstance(error, KeyboardInterrupt):
+                raise
+            what = "" if isinstance(error, KeyboardInterrupt) else f" ({type(error).__name__}: {error})"
+            note(f"interrupted; no step was made, so there is nothing to resume{what}")
+            return INTERRUPTED
+
+
+def _train(spec: str | None, overrides: list[str]) -> int:
     from maspo_dsl.trainers.config import ConfigError, read_config
 
     try:
         config = read_config(overrides)
         if spec is not None:
             refuse_early(spec, config)
-        from maspo_dsl.emit.template.loss_module import BatchError
+        from maspo_dsl.emit.template.names import BatchError
         from maspo_dsl.trainers import run
 
         try:
@@ -74,21 +89,18 @@ def _run(spec: str | None, overrides: list[str]) -> int:
             raise InputError(str(error)) from None
     except ConfigError as error:
         raise InputError(str(error)) from None
-    except KeyboardInterrupt:
-        note("interrupted; no step was made, so there is nothing to resume")
-        return INTERRUPTED
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
         note(f"error: the run failed: {error}")
         return FAILED
+    if result.interrupted and not result.rows:
+        note("interrupted; no step was made, so there is nothing to resume")
     return INTERRUPTED if result.interrupted else 0
 
 
 def refuse_early(spec: str, config: RunConfig) -> None:
     """Find the spec's mistakes in a moment, before torch is imported. Raises SpecError."""
-    import maspo_dsl
-
     maspo_dsl.load(spec, params=config.params, run={"generation_limit": config.rollout.max_new_tokens})
 
 
