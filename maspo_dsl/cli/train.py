@@ -101,7 +101,8 @@ def _train(spec: str | None, overrides: list[str]) -> int:
 
 def refuse_early(spec: str, config: RunConfig) -> None:
     """Find the spec's mistakes in a moment, before torch is imported. Raises SpecError."""
-    maspo_dsl.load(spec, params=config.params, run={"generation_limit": config.rollout.max_new_tokens})
+    run = {"generation_limit": config.rollout.max_new_tokens, "group_size": config.rollout.samples}
+    maspo_dsl.load(spec, params=config.params, run=run)
 
 
 def key_lines() -> Iterator[str]:
