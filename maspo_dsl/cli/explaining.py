@@ -88,6 +88,7 @@ def explanation(objective: Objective) -> Explanation:
     resolved = objective.resolved
     flat = resolved.flat
     defs = {**library_definitions(), **flat.defs}
+    written = formula(resolved, defs)
     return Explanation(
         name=resolved.name,
         hash=resolved.hash,
@@ -95,9 +96,9 @@ def explanation(objective: Objective) -> Explanation:
         file=resolved.source.name,
         sources=resolved.sources,
         extends=resolved.lineage,
-        formula=formula(resolved, defs),
+        formula=written,
         parameters=tuple(_parameter(bound, resolved) for bound in resolved.parameters.values()),
-        policies=tuple(policies(objective, defs)),
+        policies=tuple(policies(objective, defs, written)),
         tensors=tuple(tensors(objective)),
         origins=tuple(_origins(resolved)),
         drops=tuple(_drops(resolved)),

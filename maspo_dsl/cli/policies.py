@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from maspo_dsl.cli.degenerate import degenerate_advantages
-from maspo_dsl.cli.mathematics import applied, arguments_of, body_of, calls_in, expanded, math_text
+from maspo_dsl.cli.formula import Formula
+from maspo_dsl.cli.mathematics import applied, arguments_of, calls_in, math_text
 from maspo_dsl.emit.standalone import live_terms
 from maspo_dsl.language import tree
 from maspo_dsl.objective import Objective
@@ -27,7 +28,7 @@ class Policy:
     text: str
 
 
-def policies(objective: Objective, defs: Defs) -> Iterator[Policy]:
+def policies(objective: Objective, defs: Defs, formula: Formula) -> Iterator[Policy]:
     """Every decision that holds for this objective, the formula's own settings included."""
     resolved = objective.resolved
     yield from _bounds(resolved)
@@ -35,7 +36,7 @@ def policies(objective: Objective, defs: Defs) -> Iterator[Policy]:
     yield from (Policy(about, text) for about, text in degenerate_advantages(objective))
     yield from _spreads(resolved, defs)
     yield from _denominators(resolved)
-    yield from _gradients(resolved, defs)
+    yield from _gradients(resolved, formula)
     yield from _once_a_rollout(resolved)
     yield from _vanished(objective)
 
@@ -170,36 +171,24 @@ def _denominators(resolved: ResolvedObjective) -> Iterator[Policy]:
 # ---- gradients
 
 
-def _gradients(resolved: ResolvedObjective, defs: Defs) -> Iterator[Policy]:
+def _gradients(resolved: ResolvedObjective, formula: Formula) -> Iterator[Policy]:
     live = ["ratio", *resolved.parts.penalties, *resolved.parts.bonuses]
     yield Policy("with gradient", f"π, where it stands in {' and '.join(dict.fromkeys(live))}; nothing else")
-    stopped = _stopped(resolved, defs)
+    stopped = [text for line in formula.lines if line.note != "weight" for text in detached_in(line.text)]
     always = ["A", *resolved.parts.weights, "every other policy"]
-    yield Policy("without gradient", ", ".join([*stopped, *always]))
+    yield Policy("without gradient", ", ".join([*dict.fromkeys(stopped), *always]))
 
 
-def _stopped(resolved: ResolvedObjective, defs: Defs) -> list[str]:
-    """What the ratio and the penalties detach, as mathematics."""
-    flat = resolved.flat
-    values: list[object] = []
-    for word, value in [("ratio", flat.slots["ratio"].value)] + [
-        (word, part.value) for (word, _), part in flat.parts.items() if isinstance(part, tree.Part)
-    ]:
-        if word not in ("ratio", "penalty", "bonus"):
-            continue
-        if isinstance(value, tree.Pipe):
-            r = tree.Name(("r",), value.span)
-            values += [body_of(call, defs) or call for call in (applied(stage, r) for stage in value.stages)]
-            values.append(value.head)
-        else:
-            values.append(expanded(value, defs))
-    found = [
-        math_text(call.arguments[0].value)
-        for value in values
-        for call in calls_in(value)
-        if call.function.text == "detach" and call.arguments
-    ]
-    return list(dict.fromkeys(found))
+def detached_in(text: str) -> Iterator[str]:
+    """What stands inside each outermost `sg[…]` of a formula."""
+    start = text.find("sg[")
+    while start >= 0:
+        depth, end = 1, start + 3
+        while depth and end < len(text):
+            depth += {"[": 1, "]": -1}.get(text[end], 0)
+            end += 1
+        yield text[start + 3 : end - 1]
+        start = text.find("sg[", end)
 
 
 def _once_a_rollout(resolved: ResolvedObjective) -> Iterator[Policy]:

@@ -11,6 +11,7 @@ import maspo_dsl
 from maspo_dsl.cli.explaining import explanation
 from maspo_dsl.cli.explanation_text import WIDTH, explanation_lines
 from maspo_dsl.cli.mathematics import math_text
+from maspo_dsl.cli.policies import detached_in
 from maspo_dsl.language import tree
 from maspo_dsl.language.parser import parse_objective
 from maspo_dsl.language.source import Source
@@ -100,6 +101,13 @@ def test_every_call_in_a_formula_is_explained():
     assert all(helper.body and helper.meaning for helper in helpers.values())
 
 
+@pytest.mark.parametrize(
+    "text, inside", [("sg[a] · b", ["a"]), ("sg[sg[a] + b] + sg[c]", ["sg[a] + b", "c"]), ("a + b", [])]
+)
+def test_what_a_formula_detaches(text, inside):
+    assert list(detached_in(text)) == inside
+
+
 # ---- parameters
 
 
@@ -125,6 +133,7 @@ def test_parameters_say_where_their_values_come_from():
 def test_bounds_and_gradients():
     assert "±20" in said("maspo", "log-ratios")
     assert said("maspo", "without gradient").startswith("exp(−(r − 1)² / (2 · (mass · risk)²)), A")
+    assert said("vespo", "without gradient").startswith("r₄, A")
     assert said("grpo", "with gradient").startswith("π, where it stands in ratio and kl")
     assert said("grpo", "exponents") == "" and "80" in said("maspo", "exponents")
 
