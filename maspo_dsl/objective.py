@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 from maspo_dsl.language.source import Source
 from maspo_dsl.semantics.objective import ResolvedObjective
-from maspo_dsl.semantics.resolve import find_source, resolve
+from maspo_dsl.semantics.resolve import find_source, resolve, split_variant
 
 if TYPE_CHECKING:
     from maspo_dsl.graph.nodes import Graph
@@ -108,7 +107,7 @@ def load(
         name = str(getattr(source, "name", "<file>"))
         folder = Path(name).parent if Path(name).is_file() else None
         return Objective(resolve(Source(name, text), folder, params=params, run=run), folder)
-    spec, variant = _split_variant(source)
+    spec, variant = split_variant(source)
     found, folder = find_source(spec)
     return Objective(resolve(found, folder, params=params, run=run, variant=variant), folder)
 
@@ -116,10 +115,3 @@ def load(
 def parse(text: str, name: str = "<string>") -> Objective:
     """The objective that a text defines; `name` is what messages call it."""
     return Objective(resolve(Source(name, text)))
-
-
-def _split_variant(source: str | Path) -> tuple[str | Path, str | None]:
-    match = re.fullmatch(r"(.+)@([A-Za-z_]\w*)", str(source))
-    if match is None or Path(str(source)).exists():
-        return source, None
-    return match[1], match[2]

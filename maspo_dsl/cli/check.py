@@ -24,7 +24,7 @@ from maspo_dsl.language.diagnostics import Diagnostic, SpecError
 from maspo_dsl.language.parser import parse_library
 from maspo_dsl.language.rendering import to_json
 from maspo_dsl.language.source import Source, Span
-from maspo_dsl.semantics.resolve import diagnose, find_source, resolve
+from maspo_dsl.semantics.resolve import diagnose, find_source, resolve, split_variant
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,9 @@ def check(
 def check_spec(spec: str, *, hashed: bool = False) -> Checked:
     """Check a shipped name, an objective file or a library file; `hashed` asks for name and hash as well."""
     try:
-        source, folder = find_source(spec)
-        return _check_source(spec, source, folder, hashed)
+        base, variant = split_variant(spec)
+        source, folder = find_source(base)
+        return _check_source(spec, source, folder, variant, hashed)
     except SpecError as error:
         return Checked(spec, tuple(error.diagnostics))
     except RecursionError:
@@ -89,14 +90,16 @@ def check_spec(spec: str, *, hashed: bool = False) -> Checked:
         return Checked(spec, (Diagnostic("too-deep", message, place),))
 
 
-def _check_source(spec: str, source: Source, folder: Path | None, hashed: bool) -> Checked:
+def _check_source(
+    spec: str, source: Source, folder: Path | None, variant: str | None, hashed: bool
+) -> Checked:
     if is_library(source):
         parse_library(source)
         return Checked(spec, ())
-    found = tuple(diagnose(source, folder))
+    found = tuple(diagnose(source, folder, variant))
     if not hashed or errors_in(found):
         return Checked(spec, found)
-    objective = resolve(source, folder)
+    objective = resolve(source, folder, variant=variant)
     return Checked(spec, found, objective.name, objective.hash)
 
 

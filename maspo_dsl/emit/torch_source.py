@@ -62,7 +62,7 @@ Text = tuple[str, int]
 class FunctionWriter:
     """Writes one function that returns some outputs of a graph.
 
-    The function takes `x` (the batch), `p` (parameters, 0-d, and `one`, which has their dtype) and `d` (the
+    The function takes `x` (the batch), `p` (parameters, 0-d, and `1`, which has their dtype) and `d` (the
     window's statistics). `statistics_here` are places to compute from this batch although they are the window's.
     """
 
@@ -83,7 +83,7 @@ class FunctionWriter:
         """The lines of the function up to its return."""
         for place in self.places:
             self._write(place)
-        return ['one = p["one"]', *self.lines] if self.reads_one else self.lines
+        return ['one = p["1"]', *self.lines] if self.reads_one else self.lines
 
     def results(self) -> list[str]:
         """The expressions of the outputs."""

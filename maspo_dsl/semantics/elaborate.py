@@ -196,7 +196,7 @@ class Elaborator:
                 "infinite-literal",
                 f"`{name}` is not a number to compute with",
                 span,
-                "it may stand in an interval: in (0, inf)",
+                "it may stand in an interval: in (0, inf)" if name == "inf" else "",
             )
         if name in self.functions or name in PRIMITIVES:
             return self._fail(

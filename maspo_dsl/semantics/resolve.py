@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,14 @@ def find_source(spec: str | Path) -> tuple[Source, Path | None]:
     raise SpecError([Diagnostic("unknown-objective", message, span, did_you_mean(text, shipped_names()))])
 
 
+def split_variant(spec: str | Path) -> tuple[str | Path, str | None]:
+    """`NAME@VARIANT` in its two parts; what is a file keeps its name whole."""
+    match = re.fullmatch(r"(.+)@([A-Za-z_]\w*)", str(spec))
+    if match is None or Path(str(spec)).exists():
+        return spec, None
+    return match[1], match[2]
+
+
 def resolve(
     source: Source,
     folder: Path | None = None,
@@ -61,9 +70,12 @@ def resolve(
     return objective
 
 
-def diagnose(source: Source, folder: Path | None = None) -> list[Diagnostic]:
-    """Every error and warning of a text, its variants and sweeps included, in source order."""
-    _, report = _attempt(source, folder, {}, {}, None)
+def diagnose(source: Source, folder: Path | None = None, variant: str | None = None) -> list[Diagnostic]:
+    """Every error and warning of a text, or of one of its variants, in source order.
+
+    Without `variant`, those of all its variants and sweeps are there too.
+    """
+    _, report = _attempt(source, folder, {}, {}, variant)
     return in_source_order(report.diagnostics)
 
 

@@ -99,14 +99,14 @@ class LossModule(torch.nn.Module):
         d = self.window(micro_batches)
         x = self.prepare(micro_batches[0], "window")
         p = self.parameters_in(x)
-        return self.functions["step"](x, p, d)["step"] if "step" in self.functions else p["one"]
+        return self.functions["step"](x, p, d)["step"] if "step" in self.functions else p["1"]
 
     def prompt(self, batch: Batch) -> torch.Tensor:
         """The score of each sequence's prompt [N], for selecting prompts; all 1 without a `prompt`."""
         x = self.prepare(batch, "prompt")
         p = self.parameters_in(x)
         if "prompt" not in self.functions:
-            return torch.ones_like(x["present"], dtype=p["one"].dtype)
+            return torch.ones_like(x["present"], dtype=p["1"].dtype)
         return self.functions["prompt"](x, p, {})["prompt"]
 
     # ---- evaluation
@@ -131,11 +131,11 @@ class LossModule(torch.nn.Module):
         return set(self.reads.get("statistics", {}))
 
     def parameters_in(self, x: Tensors) -> Tensors:
-        """The parameters as 0-d tensors in the dtype of the computation, and `one`."""
+        """The parameters as 0-d tensors in the dtype of the computation, and 1 under the name `1`."""
         dtype = computed_dtype(x)
         p = {name: value.to(dtype) for name, value in self.params.items()}
         device = x["mask"].device
-        p["one"] = torch.ones((), dtype=dtype, device=device)
+        p["1"] = torch.ones((), dtype=dtype, device=device)
         return p
 
     def refuse_several_ranks(self) -> None:
