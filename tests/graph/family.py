@@ -1,0 +1,64 @@
+"""Every objective there is to test the compiler with: the shipped ones, those of `tests/specs`, and their variants."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+import maspo_dsl
+from maspo_dsl.graph.interpret import Interpretation
+from maspo_dsl.graph.nodes import Graph
+
+from ..batches import Arrays, ragged
+
+SPECS = Path(__file__).parents[1] / "specs"
+BASES = {name: name for name in maspo_dsl.shipped()} | {path.stem: str(path) for path in SPECS.glob("*.obj")}
+
+
+def named() -> dict[str, str]:
+    """What to load, by name."""
+    found = {}
+    for name, source in sorted(BASES.items()):
+        found[name] = source
+        variants = maspo_dsl.load(source).resolved.flat.variants
+        found |= {f"{name}@{variant}": f"{source}@{variant}" for variant in variants}
+    return found
+
+
+NAMED = named()
+
+
+@cache
+def objective(name: str) -> maspo_dsl.Objective:
+    return maspo_dsl.load(NAMED[name])
+
+
+@cache
+def batch(seed: int = 0) -> Arrays:
+    return real(ragged(seed, columns=6, extreme=False, spread=0.4))
+
+
+def real(arrays: Arrays) -> Arrays:
+    """The batch with log-probs below 0, as those of tokens are."""
+    names = ("logp", "logp_old", "logp_ref", "logp_rollout")
+    return {name: np.minimum(value, -1e-3) if name in names else value for name, value in arrays.items()}
+
+
+def evaluated(graph: Graph, arrays: Arrays) -> dict[str, np.ndarray]:
+    """Value, gradient and the rest by the interpreter."""
+    interpretation = Interpretation(graph, arrays)
+    result = {"loss": interpretation.output("loss"), "gradient": interpretation.gradient("loss")}
+    for name in ("advantage", "keep", "step", "prompt"):
+        if name in graph.outputs:
+            result[name] = interpretation.output(name)
+    return result
+
+
+def assert_same(got: dict[str, np.ndarray], expected: dict[str, np.ndarray], rtol: float = 1e-10) -> None:
+    assert got.keys() == expected.keys()
+    for name, value in expected.items():
+        wanted = np.asarray(value, dtype=float)
+        scale = max(np.abs(wanted).max(), 1e-3)
+        np.testing.assert_allclose(
+            np.asarray(got[name], dtype=float), wanted, rtol=rtol, atol=rtol * scale, err_msg=name
+        )
