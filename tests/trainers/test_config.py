@@ -36,6 +36,7 @@ def test_defaults_are_those_measured_for_the_embedded_model():
 def test_defaults_follow_the_model_and_overrides_follow_the_defaults():
     config = read_config(["model=smollm2", "trainer.max_steps=4"])
     assert (config.task, config.rollout.prompts, config.rollout.samples) == ("addition", 8, 8)
+    assert config.rollout.max_new_tokens == 12
     assert (config.trainer.learning_rate, config.trainer.updates_per_rollout, config.trainer.max_steps) == (
         2e-5,
         2,
