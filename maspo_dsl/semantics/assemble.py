@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from maspo_dsl.language import tree
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics.binding import BoundParameter
-from maspo_dsl.semantics.elaborate import Context, Elaborator, Names
+from maspo_dsl.semantics.context import Context, Names
+from maspo_dsl.semantics.elaborate import Elaborator
 from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.poison import poison, poisoned
 from maspo_dsl.semantics.report import Report

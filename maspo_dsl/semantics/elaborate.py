@@ -2,62 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from dataclasses import replace
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import did_you_mean
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics import typing_rules as rules
+from maspo_dsl.semantics.calls import Calls
+from maspo_dsl.semantics.context import Context, Names
 from maspo_dsl.semantics.poison import poison, poisoned
-from maspo_dsl.semantics.reduction_rules import reduction, scope_is_known
 from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.terms import Term, constant, static_value
 from maspo_dsl.semantics.types import Axis, Kind, Scope
 from maspo_dsl.semantics.vocabulary import (
     BEFORE_ADVANTAGE,
-    ELEMENTWISE,
     PRIMITIVES,
     QUANTITIES,
-    REDUCTIONS,
     SCOPES,
     SLOTS,
 )
 
-# What a def's parameter can stand for.
-Value: TypeAlias = Term | Scope
-
 # `least` unrolls, one copy of its condition a candidate.
 MAX_CANDIDATES = 100
-MAX_CALL_DEPTH = 50
-
-
-@dataclass(frozen=True)
-class Context:
-    """What an expression may see besides the names of the spec.
-
-    `locals` are a def's parameters and the binder of `least`; `it` is the piped value. `slot` is where the
-    expression stands: `loss` is known in `reduce` alone, `A` everywhere but in `advantage`, and `reward` means
-    the shaped reward in `advantage`. Inside a def, `site` is the call in the spec itself.
-    """
-
-    slot: str
-    locals: Mapping[str, Value] = field(default_factory=dict)
-    it: Term | None = None
-    calls: tuple[str, ...] = ()
-    site: Span | None = None
-
-
-@dataclass(frozen=True)
-class Names:
-    """Everything a spec declares that an expression can name."""
-
-    params: Mapping[str, Term]
-    lets: Mapping[str, tree.Let]
-    inputs: Mapping[str, Term]
-    defs: Mapping[str, tree.Def]
-    slots: Mapping[str, tree.Slot]
 
 
 class Elaborator:
@@ -70,6 +36,7 @@ class Elaborator:
         self.read: set[str] = set()
         self._lets: dict[tuple[str, str], Term] = {}
         self._open: list[str] = []
+        self.calls = Calls(self)
 
     # ---- entry points
 
@@ -95,7 +62,7 @@ class Elaborator:
                 return self.pipe(node, context)[-1]
             case tree.Call():
                 arguments = [(a.keyword, a.value, a.span) for a in node.arguments]
-                return self._call(node.function, None, arguments, node.span, context)
+                return self.calls.call(node.function, None, arguments, node.span, context)
             case tree.Least():
                 return self._least(node, context)
 
@@ -105,7 +72,7 @@ class Elaborator:
         for stage in node.stages:
             inner = replace(context, it=values[-1])
             arguments = [(a.keyword, a.value, a.span) for a in stage.arguments]
-            result = self._call(stage.function, values[-1], arguments, stage.span, inner)
+            result = self.calls.call(stage.function, values[-1], arguments, stage.span, inner)
             if stage.guard is not None:
                 guard = self.expression(stage.guard, inner)
                 result = rules.choose(self.report, guard, result, values[-1], stage.guard.span)
@@ -116,7 +83,7 @@ class Elaborator:
 
     def _name(self, node: tree.Name, context: Context) -> Term:
         if len(node.path) > 1:
-            return self._dotted(node)
+            return self.dotted(node)
         name = node.path[0]
         if name == "it":
             if context.it is None:
@@ -181,7 +148,8 @@ class Elaborator:
             return Term("exp", (log_prob,), axis, Kind.PROB, quantity.live, span, label=name)
         return Term("input", (), axis, quantity.kind, quantity.live, span, (("name", name),), label=name)
 
-    def _dotted(self, node: tree.Name) -> Term:
+    def dotted(self, node: tree.Name) -> Term:
+        """A name with dots is no value; say so."""
         head, last = node.path[0], node.path[-1]
         hint = (
             f"the language has no methods: write {last}({head})"
@@ -198,7 +166,7 @@ class Elaborator:
                 span,
                 "it may stand in an interval: in (0, inf)" if name == "inf" else "",
             )
-        if name in self.functions or name in PRIMITIVES:
+        if name in self.names.defs or name in PRIMITIVES:
             return self._fail(
                 "missing-arguments", f"`{name}` is a function", span, f"give it arguments: {name}(…)"
             )
@@ -222,209 +190,6 @@ class Elaborator:
         if context.slot != "ratio":
             known.append("ratio")
         return self._fail("unknown-name", f"nothing is named `{name}`", span, did_you_mean(name, known))
-
-    @property
-    def functions(self) -> Mapping[str, tree.Def]:
-        """Every `def` in sight, the spec's own and the library's."""
-        return self.names.defs
-
-    # ---- calls
-
-    def _call(
-        self,
-        function: tree.Name,
-        piped: Term | None,
-        arguments: list[tuple[str | None, tree.Expression, Span]],
-        span: Span,
-        context: Context,
-    ) -> Term:
-        if len(function.path) > 1:
-            return self._dotted(function)
-        name = function.path[0]
-        if name in self.functions:
-            return self._inline(self.functions[name], piped, arguments, span, context)
-        if name in PRIMITIVES:
-            return self._primitive(name, function.span, piped, arguments, span, context)
-        known = [*self.functions, *PRIMITIVES]
-        if name in self.names.lets or name in self.names.params or name in QUANTITIES:
-            return self._fail("not-a-function", f"`{name}` is a value, not a function", function.span)
-        what = "stage" if piped is not None else "function"
-        return self._fail(
-            "unknown-function", f"no {what} is named `{name}`", function.span, did_you_mean(name, known)
-        )
-
-    def _value(self, node: tree.Expression, context: Context) -> Value:
-        if isinstance(node, tree.Name) and len(node.path) == 1:
-            local = context.locals.get(node.path[0])
-            if isinstance(local, Scope):
-                return local
-            if node.path[0] in SCOPES:
-                return SCOPES[node.path[0]]
-        return self.expression(node, context)
-
-    def _inline(
-        self,
-        definition: tree.Def,
-        piped: Term | None,
-        arguments: list[tuple[str | None, tree.Expression, Span]],
-        span: Span,
-        context: Context,
-    ) -> Term:
-        name = definition.name.text
-        if name in context.calls or len(context.calls) > MAX_CALL_DEPTH:
-            return self._fail(
-                "recursive-def",
-                f"`{name}` calls itself: {' → '.join([*context.calls, name])}",
-                definition.name.span,
-            )
-        self.read.add(name)
-        parameters = [p.name.text for p in definition.parameters]
-        bound: dict[str, Value] = {}
-        positional: list[Value] = [] if piped is None else [piped]
-        failed = False
-        for keyword, node, place in arguments:
-            value = self._value(node, context)
-            if keyword is None:
-                positional.append(value)
-            elif keyword not in parameters:
-                self._fail(
-                    "unknown-argument",
-                    f"`{name}` has no argument `{keyword}`",
-                    place,
-                    did_you_mean(keyword, parameters),
-                )
-                failed = True
-            elif keyword in bound:
-                self._fail("repeated-argument", f"`{keyword}` is given twice", place)
-                failed = True
-            else:
-                bound[keyword] = value
-        if len(positional) > len(parameters):
-            return self._fail(
-                "too-many-arguments",
-                f"`{name}` takes {len(parameters)} arguments, not {len(positional)}",
-                span,
-                signature(definition),
-            )
-        for parameter, value in zip(parameters, positional, strict=False):
-            if parameter in bound:
-                return self._fail(
-                    "repeated-argument", f"`{parameter}` is given twice", span, signature(definition)
-                )
-            bound[parameter] = value
-        site = context.site or span
-        outer = replace(context, locals={}, it=None, calls=(*context.calls, name), site=site)
-        for declared in definition.parameters:
-            if declared.name.text in bound:
-                continue
-            if declared.default is None:
-                if not failed:
-                    self._fail(
-                        "missing-argument",
-                        f"`{name}` needs `{declared.name.text}`",
-                        span,
-                        signature(definition),
-                    )
-                failed = True
-            else:
-                bound[declared.name.text] = self._value(declared.default, outer)
-        if failed or any(isinstance(v, Term) and poisoned(v) for v in bound.values()):
-            return poison(span)
-        before = len(self.report.diagnostics)
-        result = self.expression(definition.body, replace(outer, locals=bound))
-        self._blame_the_call(before, definition, span, site)
-        if result.op in ("input", "param", "const"):
-            return result
-        return replace(result, span=span, label=result.label or name)
-
-    def _blame_the_call(self, before: int, definition: tree.Def, span: Span, site: Span) -> None:
-        """A type error inside a library def is the caller's: show the call first, the library line second.
-
-        The library itself is right, so whatever fails in it comes from the one call.
-        """
-        own = span.source
-        if definition.span.source is not own:
-            del self.report.diagnostics[before + 1 :]
-        for index in range(before, len(self.report.diagnostics)):
-            found = self.report.diagnostics[index]
-            if found.span.source not in (own, site.source):
-                inside = (found.span, f"inside `{definition.name.text}`")
-                related = found.related or (inside,)
-                self.report.diagnostics[index] = replace(found, span=span, related=related)
-
-    def _primitive(
-        self,
-        name: str,
-        place: Span,
-        piped: Term | None,
-        arguments: list[tuple[str | None, tree.Expression, Span]],
-        span: Span,
-        context: Context,
-    ) -> Term:
-        positional: list[Value] = [] if piped is None else [piped]
-        keywords: dict[str, Term] = {}
-        for keyword, node, where in arguments:
-            if keyword is None:
-                positional.append(self._value(node, context))
-            elif name == "quantile" and keyword in ("of", "empty"):
-                keywords[keyword] = (
-                    self._empty_value(node, context) if keyword == "empty" else self.expression(node, context)
-                )
-            elif name == "pick" and keyword == "seed":
-                keywords[keyword] = self.expression(node, context)
-            else:
-                return self._fail("unknown-argument", f"`{name}` has no argument `{keyword}`", where)
-        if any(isinstance(v, Term) and poisoned(v) for v in [*positional, *keywords.values()]):
-            return poison(span)
-        scoped = [v for v in positional if isinstance(v, Scope)]
-        if name in REDUCTIONS or (name in ("min", "max") and scoped):
-            return self._reduction(name, positional, keywords, span, context)
-        terms = [v for v in positional if isinstance(v, Term)]
-        if scoped:
-            return self._fail("scope-as-value", f"`{name}` takes values, not a scope", span)
-        if name in ELEMENTWISE:
-            wanted = ELEMENTWISE[name][0]
-            if len(terms) != wanted:
-                return self._fail(
-                    "wrong-arguments",
-                    f"`{name}` takes {wanted} argument{'s' * (wanted > 1)}, not {len(terms)}",
-                    span,
-                )
-            return rules.arithmetic(self.report, name, terms, span)
-        if len(terms) != 1:
-            return self._fail("wrong-arguments", f"`{name}` takes 1 argument, not {len(terms)}", span)
-        return rules.special(self.report, name, terms[0], span)
-
-    def _empty_value(self, node: tree.Expression, context: Context) -> Term:
-        match node:
-            case tree.Name(path=("inf",)):
-                return constant(float("inf"), node.span)
-            case tree.Negate(operand=tree.Name(path=("inf",))):
-                return constant(float("-inf"), node.span)
-        return self.expression(node, context)
-
-    def _reduction(
-        self, name: str, positional: list[Value], keywords: dict[str, Term], span: Span, context: Context
-    ) -> Term:
-        span = context.site or span
-        written = context.calls[0] if context.calls else name
-        values = [v for v in positional if isinstance(v, Term)]
-        scopes = [v for v in positional if isinstance(v, Scope)]
-        forms = {
-            "quantile": "quantile(x, q, scope, of = …, empty = …)",
-            "kth": "kth(x, scope, k)",
-            "pick": "pick(condition, share, scope, seed = …)",
-        }
-        form = forms.get(name, f"{name}(x, scope)")
-        wanted = 2 if name in forms else 1
-        if len(scopes) != 1 or len(values) != wanted:
-            known = ", ".join(SCOPES)
-            return self._fail(
-                "missing-scope", f"`{name}` needs to know within what", span, f"write {form}; scopes: {known}"
-            )
-        if not scope_is_known(self.report, name, scopes[0], context.slot, span):
-            return poison(span)
-        return reduction(self.report, name, values, scopes[0], keywords, span, written)
 
     # ---- conditions
 
@@ -480,14 +245,3 @@ class Elaborator:
     def _fail(self, code: str, message: str, span: Span, hint: str = "") -> Term:
         self.report.error(code, message, span, hint)
         return poison(span)
-
-
-def signature(definition: tree.Def) -> str:
-    """How a def is called."""
-    from maspo_dsl.language.formatter import format_expression
-
-    parts = [
-        p.name.text if p.default is None else f"{p.name.text} = {format_expression(p.default)}"
-        for p in definition.parameters
-    ]
-    return f"it is called {definition.name.text}({', '.join(parts)})"

@@ -1,0 +1,243 @@
+"""Calls: a def of the spec or of the library inlined, a primitive typed, a reduction given its scope."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from maspo_dsl.language import tree
+from maspo_dsl.language.diagnostics import did_you_mean
+from maspo_dsl.language.source import Span
+from maspo_dsl.semantics import typing_rules as rules
+from maspo_dsl.semantics.context import Context, Value
+from maspo_dsl.semantics.poison import fail, poison, poisoned
+from maspo_dsl.semantics.reduction_rules import reduction, scope_is_known
+from maspo_dsl.semantics.terms import Term, constant
+from maspo_dsl.semantics.types import Scope
+from maspo_dsl.semantics.vocabulary import ELEMENTWISE, PRIMITIVES, QUANTITIES, REDUCTIONS, SCOPES
+
+if TYPE_CHECKING:
+    from maspo_dsl.semantics.elaborate import Elaborator
+
+MAX_CALL_DEPTH = 50
+
+# Keyword, expression and place of each argument.
+Arguments: TypeAlias = list[tuple[str | None, tree.Expression, Span]]
+
+
+class Calls:
+    """Elaborates calls for an elaborator."""
+
+    def __init__(self, elaborator: Elaborator) -> None:
+        self.elaborator = elaborator
+        self.report = elaborator.report
+
+    def call(
+        self,
+        function: tree.Name,
+        piped: Term | None,
+        arguments: Arguments,
+        span: Span,
+        context: Context,
+    ) -> Term:
+        """The value of a call, or of a stage whose `piped` value comes first."""
+        if len(function.path) > 1:
+            return self.elaborator.dotted(function)
+        name = function.path[0]
+        if name in self.elaborator.names.defs:
+            return self._inline(self.elaborator.names.defs[name], piped, arguments, span, context)
+        if name in PRIMITIVES:
+            return self._primitive(name, function.span, piped, arguments, span, context)
+        known = [*self.elaborator.names.defs, *PRIMITIVES]
+        if name in self.elaborator.names.lets or name in self.elaborator.names.params or name in QUANTITIES:
+            return self._fail("not-a-function", f"`{name}` is a value, not a function", function.span)
+        what = "stage" if piped is not None else "function"
+        return self._fail(
+            "unknown-function", f"no {what} is named `{name}`", function.span, did_you_mean(name, known)
+        )
+
+    def _value(self, node: tree.Expression, context: Context) -> Value:
+        if isinstance(node, tree.Name) and len(node.path) == 1:
+            local = context.locals.get(node.path[0])
+            if isinstance(local, Scope):
+                return local
+            if node.path[0] in SCOPES:
+                return SCOPES[node.path[0]]
+        return self.elaborator.expression(node, context)
+
+    def _inline(
+        self, definition: tree.Def, piped: Term | None, arguments: Arguments, span: Span, context: Context
+    ) -> Term:
+        """The body of a def with its arguments in place."""
+        name = definition.name.text
+        if name in context.calls or len(context.calls) > MAX_CALL_DEPTH:
+            chain = " → ".join([*context.calls, name])
+            return self._fail("recursive-def", f"`{name}` calls itself: {chain}", definition.name.span)
+        self.elaborator.read.add(name)
+        site = context.site or span
+        outer = replace(context, locals={}, it=None, calls=(*context.calls, name), site=site)
+        bound = self._bind(definition, piped, arguments, span, context, outer)
+        if bound is None or any(isinstance(v, Term) and poisoned(v) for v in bound.values()):
+            return poison(span)
+        before = len(self.report.diagnostics)
+        result = self.elaborator.expression(definition.body, replace(outer, locals=bound))
+        self._blame_the_call(before, definition, span, site)
+        if result.op in ("input", "param", "const"):
+            return result
+        return replace(result, span=span, label=result.label or name)
+
+    def _bind(
+        self,
+        definition: tree.Def,
+        piped: Term | None,
+        arguments: Arguments,
+        span: Span,
+        context: Context,
+        outer: Context,
+    ) -> dict[str, Value] | None:
+        """Each parameter with its value; None after a mistake. Defaults are of the def's own place, `outer`."""
+        name, parameters = definition.name.text, [p.name.text for p in definition.parameters]
+        positional: list[Value] = [] if piped is None else [piped]
+        bound: dict[str, Value] = {}
+        mistakes = len(self.report.diagnostics)
+        for keyword, node, place in arguments:
+            value = self._value(node, context)
+            if keyword is None:
+                positional.append(value)
+            elif keyword not in parameters:
+                message = f"`{name}` has no argument `{keyword}`"
+                self._fail("unknown-argument", message, place, did_you_mean(keyword, parameters))
+            elif keyword in bound:
+                self._fail("repeated-argument", f"`{keyword}` is given twice", place)
+            else:
+                bound[keyword] = value
+        if len(positional) > len(parameters):
+            message = f"`{name}` takes {len(parameters)} arguments, not {len(positional)}"
+            self._fail("too-many-arguments", message, span, signature(definition))
+            return None
+        for parameter, value in zip(parameters, positional, strict=False):
+            if parameter in bound:
+                message = f"`{parameter}` is given twice"
+                self._fail("repeated-argument", message, span, signature(definition))
+            bound[parameter] = value
+        if len(self.report.diagnostics) > mistakes:
+            return None
+        return self._with_defaults(definition, bound, span, outer)
+
+    def _with_defaults(
+        self, definition: tree.Def, bound: dict[str, Value], span: Span, outer: Context
+    ) -> dict[str, Value] | None:
+        for declared in definition.parameters:
+            if declared.name.text in bound:
+                continue
+            if declared.default is None:
+                message = f"`{definition.name.text}` needs `{declared.name.text}`"
+                self._fail("missing-argument", message, span, signature(definition))
+                return None
+            bound[declared.name.text] = self._value(declared.default, outer)
+        return bound
+
+    def _blame_the_call(self, before: int, definition: tree.Def, span: Span, site: Span) -> None:
+        """A type error inside a library def is the caller's: show the call first, the library line second.
+
+        The library itself is right, so whatever fails in it comes from the one call.
+        """
+        own = span.source
+        if definition.span.source is not own:
+            del self.report.diagnostics[before + 1 :]
+        for index in range(before, len(self.report.diagnostics)):
+            found = self.report.diagnostics[index]
+            if found.span.source not in (own, site.source):
+                inside = (found.span, f"inside `{definition.name.text}`")
+                related = found.related or (inside,)
+                self.report.diagnostics[index] = replace(found, span=span, related=related)
+
+    def _primitive(
+        self,
+        name: str,
+        place: Span,
+        piped: Term | None,
+        arguments: Arguments,
+        span: Span,
+        context: Context,
+    ) -> Term:
+        positional: list[Value] = [] if piped is None else [piped]
+        keywords: dict[str, Term] = {}
+        for keyword, node, where in arguments:
+            if keyword is None:
+                positional.append(self._value(node, context))
+            elif name == "quantile" and keyword in ("of", "empty"):
+                keywords[keyword] = (
+                    self._empty_value(node, context)
+                    if keyword == "empty"
+                    else self.elaborator.expression(node, context)
+                )
+            elif name == "pick" and keyword == "seed":
+                keywords[keyword] = self.elaborator.expression(node, context)
+            else:
+                return self._fail("unknown-argument", f"`{name}` has no argument `{keyword}`", where)
+        if any(isinstance(v, Term) and poisoned(v) for v in [*positional, *keywords.values()]):
+            return poison(span)
+        scoped = [v for v in positional if isinstance(v, Scope)]
+        if name in REDUCTIONS or (name in ("min", "max") and scoped):
+            return self._reduction(name, positional, keywords, span, context)
+        terms = [v for v in positional if isinstance(v, Term)]
+        if scoped:
+            return self._fail("scope-as-value", f"`{name}` takes values, not a scope", span)
+        if name in ELEMENTWISE:
+            wanted = ELEMENTWISE[name][0]
+            if len(terms) != wanted:
+                return self._fail(
+                    "wrong-arguments",
+                    f"`{name}` takes {wanted} argument{'s' * (wanted > 1)}, not {len(terms)}",
+                    span,
+                )
+            return rules.arithmetic(self.report, name, terms, span)
+        if len(terms) != 1:
+            return self._fail("wrong-arguments", f"`{name}` takes 1 argument, not {len(terms)}", span)
+        return rules.special(self.report, name, terms[0], span)
+
+    def _empty_value(self, node: tree.Expression, context: Context) -> Term:
+        match node:
+            case tree.Name(path=("inf",)):
+                return constant(float("inf"), node.span)
+            case tree.Negate(operand=tree.Name(path=("inf",))):
+                return constant(float("-inf"), node.span)
+        return self.elaborator.expression(node, context)
+
+    def _reduction(
+        self, name: str, positional: list[Value], keywords: dict[str, Term], span: Span, context: Context
+    ) -> Term:
+        span = context.site or span
+        written = context.calls[0] if context.calls else name
+        values = [v for v in positional if isinstance(v, Term)]
+        scopes = [v for v in positional if isinstance(v, Scope)]
+        forms = {
+            "quantile": "quantile(x, q, scope, of = …, empty = …)",
+            "kth": "kth(x, scope, k)",
+            "pick": "pick(condition, share, scope, seed = …)",
+        }
+        form = forms.get(name, f"{name}(x, scope)")
+        wanted = 2 if name in forms else 1
+        if len(scopes) != 1 or len(values) != wanted:
+            known = ", ".join(SCOPES)
+            return self._fail(
+                "missing-scope", f"`{name}` needs to know within what", span, f"write {form}; scopes: {known}"
+            )
+        if not scope_is_known(self.report, name, scopes[0], context.slot, span):
+            return poison(span)
+        return reduction(self.report, name, values, scopes[0], keywords, span, written)
+
+    def _fail(self, code: str, message: str, span: Span, hint: str = "") -> Term:
+        return fail(self.report, code, message, span, hint)
+
+
+def signature(definition: tree.Def) -> str:
+    """How a def is called."""
+    from maspo_dsl.language.formatter import format_expression
+
+    parts = [
+        p.name.text if p.default is None else f"{p.name.text} = {format_expression(p.default)}"
+        for p in definition.parameters
+    ]
+    return f"it is called {definition.name.text}({', '.join(parts)})"

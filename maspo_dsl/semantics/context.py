@@ -1,0 +1,42 @@
+"""What an expression may see: the names of the spec, and where in it the expression stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from maspo_dsl.language import tree
+from maspo_dsl.language.source import Span
+from maspo_dsl.semantics.terms import Term
+from maspo_dsl.semantics.types import Scope
+
+# What a def's parameter can stand for.
+Value: TypeAlias = Term | Scope
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an expression may see besides the names of the spec.
+
+    `locals` are a def's parameters and the binder of `least`; `it` is the piped value. `slot` is where the
+    expression stands: `loss` is known in `reduce` alone, `A` everywhere but in `advantage`, and `reward` means
+    the shaped reward in `advantage`. Inside a def, `site` is the call in the spec itself.
+    """
+
+    slot: str
+    locals: Mapping[str, Value] = field(default_factory=dict)
+    it: Term | None = None
+    calls: tuple[str, ...] = ()
+    site: Span | None = None
+
+
+@dataclass(frozen=True)
+class Names:
+    """Everything a spec declares that an expression can name."""
+
+    params: Mapping[str, Term]
+    lets: Mapping[str, tree.Let]
+    inputs: Mapping[str, Term]
+    defs: Mapping[str, tree.Def]
+    slots: Mapping[str, tree.Slot]
