@@ -1,0 +1,285 @@
+"""One compiled graph for every shape; parameters change in place; without a compiler it runs eagerly and says so.
+
+`aot_eager` traces exactly as `inductor` does and generates no C++, so that these tests are fast.
+"""
+
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+import maspo_dsl
+from maspo_dsl.runtime import compiled as runtime
+
+from ..batches import Arrays, as_torch, given_advantage, packed, ragged, rows_of
+from ..running import tiny
+
+TWELVE = [
+    "grpo",
+    "dapo",
+    "maspo",
+    "gspo",
+    "cispo",
+    "sapo",
+    "gmpo",
+    "rloo",
+    "dppo_tv",
+    "gpg",
+    "luspo",
+    "grpo_opsm",
+]
+
+
+def traced(name: str, **params: float) -> maspo_dsl.ObjectiveLoss:
+    return maspo_dsl.compile(name, params=params, backend="aot_eager")
+
+
+def eager(name: str, **params: float) -> maspo_dsl.ObjectiveLoss:
+    return maspo_dsl.compile(name, params=params, backend="eager")
+
+
+def evaluated(loss, arrays: Arrays, dtype=torch.float32, **options) -> tuple[float, np.ndarray]:
+    tensors = as_torch(arrays, dtype)
+    out = loss(tensors, **options)
+    out.loss.backward()
+    return out.loss.item(), tensors["logp"].grad.double().numpy()
+
+
+def shaped(rows: int, columns: int) -> Arrays:
+    random = np.random.default_rng(rows * 100 + columns)
+    old = -random.exponential(1.0, size=(rows, columns)) - 1e-3
+    return {
+        "logp": old + 0.4 * random.standard_normal(old.shape),
+        "logp_old": old,
+        "logp_ref": old + 0.3 * random.standard_normal(old.shape),
+        "mask": random.random(old.shape) < 0.8,
+        "advantage": random.standard_normal(rows),
+    }
+
+
+SHAPES = [(4, 7), (1, 1), (1, 6), (5, 1), (3, 0), (0, 3), (8, 8), (2, 7), (7, 2), (4, 7)]
+
+
+@pytest.mark.parametrize("name", ["maspo", "gspo"])
+def test_one_graph_for_every_shape(name):
+    loss, plain = traced(name), eager(name)
+    for rows, columns in SHAPES:
+        arrays = shaped(rows, columns)
+        value, gradient = evaluated(loss, arrays)
+        expected = evaluated(plain, arrays)
+        assert value == pytest.approx(expected[0], rel=1e-5, abs=1e-7)
+        np.testing.assert_allclose(gradient, expected[1], rtol=1e-5, atol=1e-7)
+    assert loss.compilations == 1
+
+
+@pytest.mark.parametrize("first", [(1, 1), (5, 1)])
+def test_the_first_shape_does_not_bind_the_graph(first):
+    """Sizes of 1 are what torch.compile likes to build in."""
+    loss = traced("maspo")
+    for shape in (first, (4, 6), (1, 1), (2, 1)):
+        arrays = shaped(*shape)
+        assert evaluated(loss, arrays)[0] == pytest.approx(
+            evaluated(eager("maspo"), arrays)[0], rel=1e-5, abs=1e-7
+        )
+    assert loss.compilations == 1
+
+
+def test_unread_tensors_make_no_other_graph():
+    loss = traced("maspo")
+    arrays = given_advantage(0, extreme=False)
+    evaluated(loss, arrays)
+    for name in ("group", "reward", "entropy", "logp_ref", "logp_rollout"):
+        evaluated(loss, {key: value for key, value in arrays.items() if key != name})
+    assert loss.compilations == 1
+
+
+def test_without_gradient():
+    """Evaluation takes the same graph as training."""
+    loss = traced("maspo")
+    arrays = given_advantage(1, extreme=False)
+    value, _ = evaluated(loss, arrays)
+    for context, graphs in ((torch.no_grad(), 1), (torch.inference_mode(), 2)):
+        with context:
+            out = loss({key: tensor.detach() for key, tensor in as_torch(arrays, torch.float32).items()})
+            assert out.loss.item() == pytest.approx(value, rel=1e-6)
+            assert not out.loss.requires_grad
+        assert evaluated(loss, arrays)[0] == value
+        assert loss.compilations <= graphs
+
+
+def test_a_parameter_changes_in_place():
+    loss = traced("dapo")
+    arrays = given_advantage(2, extreme=False)
+    before = evaluated(loss, arrays)
+    loss.params["eps_high"].fill_(0.05)
+    after = evaluated(loss, arrays)
+    expected = evaluated(eager("dapo", eps_high=0.05), arrays)
+    assert before[0] != pytest.approx(after[0], rel=1e-4)
+    assert after[0] == pytest.approx(expected[0], rel=1e-5)
+    np.testing.assert_allclose(after[1], expected[1], rtol=1e-5, atol=1e-8)
+    assert loss.compilations == 1
+
+
+def test_a_parameter_that_removed_a_term_is_built_in():
+    assert set(traced("grpo").params) == {"eps_low", "eps_high", "kl"}
+    assert set(traced("grpo", kl=0).params) == {"eps_low", "eps_high"}
+
+
+@pytest.mark.slow
+def test_twelve_objectives_in_one_process():
+    """torch.compile keeps eight graphs a code object; each objective has its own."""
+    arrays = given_advantage(3, extreme=False, columns=5, spread=0.3)
+    torch._dynamo.reset()
+    losses = [traced(name) for name in TWELVE]
+    for loss, name in zip(losses, TWELVE, strict=True):
+        assert evaluated(loss, arrays)[0] == pytest.approx(
+            evaluated(eager(name), arrays)[0], rel=1e-5, abs=1e-6
+        )
+    for loss in losses:
+        evaluated(loss, shaped(3, 4))
+        assert loss.compilations == 1
+
+
+@pytest.mark.slow
+def test_the_same_objective_ten_times():
+    """A sweep compiles one loss a point."""
+    arrays = given_advantage(4, extreme=False, columns=4)
+    for eps in np.linspace(0.1, 0.5, 10):
+        assert evaluated(traced("dapo", eps_high=eps), arrays)[0] == pytest.approx(
+            evaluated(eager("dapo", eps_high=eps), arrays)[0], rel=1e-5
+        )
+
+
+def test_no_graph_breaks():
+    """fullgraph=True refuses them; and the graph that is handed over reads no value on the host."""
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    loss = traced("maspo")
+    x = loss.module.prepare(as_torch(given_advantage(0, extreme=False), torch.float32), "loss")
+    d, p = loss.module.statistics([x]), loss.module.parameters_in(x)
+    x = {key: value.detach() for key, value in x.items()}
+    torch.compile(loss.module.functions["loss"], fullgraph=True, backend=backend)(x, p, d)
+    (graph,) = graphs
+    names = {str(node.target) for node in graph.graph.nodes}
+    assert not any(word in name for name in names for word in ("item", "nonzero", "tolist", "cpu"))
+
+
+def test_compiled_loss_scales_and_adds_like_any_other():
+    """The gradient is computed forward and handed out backward: it must still follow what comes from above."""
+    loss = traced("maspo")
+    tensors = as_torch(given_advantage(5, extreme=False), torch.float32)
+    (loss(tensors).loss * 3 + loss(tensors).loss).backward()
+    expected = evaluated(eager("maspo"), given_advantage(5, extreme=False))[1]
+    np.testing.assert_allclose(tensors["logp"].grad, 4 * expected, rtol=1e-4, atol=1e-7)
+
+
+def test_gradient_reaches_the_model_through_logp():
+    weight = torch.zeros((), requires_grad=True)
+    tensors = as_torch(given_advantage(5, extreme=False, garbage=False), torch.float32)
+    tensors["logp"] = tensors["logp"].detach() + weight
+    traced("maspo")(tensors).loss.backward()
+    expected = evaluated(eager("maspo"), given_advantage(5, extreme=False, garbage=False))[1].sum()
+    assert weight.grad.item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_no_compiler(monkeypatch, capfd):
+    """One line for the process, and the loss is right."""
+    monkeypatch.setattr(shutil, "which", lambda name, *_, **__: None)
+    monkeypatch.setattr(runtime, "_said", set())
+    arrays = given_advantage(6, extreme=False)
+    for _ in range(2):
+        loss = maspo_dsl.compile("maspo", backend="inductor")
+        for _ in range(2):
+            assert evaluated(loss, arrays)[0] == pytest.approx(evaluated(eager("maspo"), arrays)[0], rel=1e-6)
+        assert loss.compilations == 0
+    said = capfd.readouterr().err.splitlines()
+    assert [line for line in said if "C++" in line] == [
+        "maspo-dsl: no C++ compiler was found, so the loss runs eagerly (install g++ or clang++ for the fused one)"
+    ]
+
+
+def test_unknown_backend():
+    with pytest.raises(ValueError, match="inductor, eager or aot_eager"):
+        maspo_dsl.compile("maspo", backend="fast")
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_nan_at_a_trained_token_is_named(backend):
+    batch = as_torch(given_advantage(7, extreme=False), torch.float32)
+    with torch.no_grad():
+        batch["logp_ref"][6, 0] = np.nan
+    out = maspo_dsl.compile("grpo", backend=backend)(batch)
+    assert torch.isnan(out.loss)
+    with pytest.warns(UserWarning, match=r"grpo: not finite at trained tokens: .*`kl` at 1.*`logp_ref` at 1"):
+        assert out.metrics["nonfinite"].item() == pytest.approx(1 / batch["mask"].sum().item())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert out.metric_sums["nonfinite"][0].item() == 1
+
+
+def test_nan_under_the_mask_is_not():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        out = traced("grpo")(as_torch(given_advantage(7), torch.float32))
+        assert out.metrics["nonfinite"].item() == 0
+
+
+@pytest.mark.parametrize("name", ["gspo"])
+def test_packed_is_padded(name):
+    arrays = given_advantage(8, extreme=False)
+    flat = packed(arrays)
+    loss = traced(name)
+    value, gradient = evaluated(loss, arrays)
+    flat_value, flat_gradient = evaluated(loss, flat)
+    assert flat_value == pytest.approx(value, rel=1e-5)
+    np.testing.assert_allclose(flat_gradient[flat["mask"]], gradient[arrays["mask"]], rtol=1e-4, atol=1e-7)
+    for length in (3, 11):
+        evaluated(loss, packed(given_advantage(9, extreme=False, columns=length)))
+    assert loss.compilations == 2
+
+
+@pytest.mark.parametrize("name", ["maspo"])
+def test_bfloat16(name):
+    """Computed in float32; the gradient comes back in the input's dtype."""
+    arrays = given_advantage(9, extreme=False, garbage=False)
+    tensors = as_torch(arrays, torch.bfloat16)
+    out = traced(name)(tensors)
+    out.loss.backward()
+    rounded = {
+        k: v.detach().float().numpy() if v.is_floating_point() else v.numpy() for k, v in tensors.items()
+    }
+    value, gradient = evaluated(eager(name), rounded)
+    assert out.loss.dtype == torch.float32 and tensors["logp"].grad.dtype == torch.bfloat16
+    assert out.loss.item() == pytest.approx(value, rel=1e-5)
+    np.testing.assert_allclose(tensors["logp"].grad.float(), gradient, rtol=1e-2, atol=1e-6)
+
+
+def test_parts_of_a_window():
+    arrays = ragged(10, extreme=False)
+    loss = traced("maspo")
+    arrays["advantage"] = loss.advantage(as_torch(arrays)).numpy()
+    whole, gradient = evaluated(loss, arrays)
+    parts = [rows_of(arrays, rows) for rows in (range(3), range(3, 11), range(11, 16))]
+    denominators = loss.window([as_torch(part, torch.float32) for part in parts])
+    found = [evaluated(loss, part, denominators=denominators) for part in parts]
+    assert sum(value for value, _ in found) == pytest.approx(whole, rel=1e-5, abs=1e-7)
+    np.testing.assert_allclose(np.concatenate([g for _, g in found]), gradient, rtol=1e-4, atol=1e-8)
+    assert loss.compilations == 1
+
+
+def test_module_has_no_weights_and_prints_its_objective():
+    loss = traced("maspo")
+    assert list(loss.parameters()) == [] and not loss.state_dict()
+    assert "maspo@" in repr(loss)
+    assert evaluated(loss, tiny([0.1], [1.0]))[0] == pytest.approx(-np.exp(0.1) * gate(0.1), rel=1e-5)
+
+
+def gate(log_ratio: float) -> float:
+    width = np.exp(0.3 * 1.5) * 1.03
+    return float(np.exp(-((np.exp(log_ratio) - 1) ** 2) / (2 * width**2)))
