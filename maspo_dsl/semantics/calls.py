@@ -192,7 +192,8 @@ class Calls:
                     f"`{name}` takes {wanted} argument{'s' * (wanted > 1)}, not {len(terms)}",
                     span,
                 )
-            return rules.arithmetic(self.report, name, terms, span)
+            result = rules.arithmetic(self.report, name, terms, span)
+            return result if context.site is None else replace(result, span=context.site)
         if len(terms) != 1:
             return self._fail("wrong-arguments", f"`{name}` takes 1 argument, not {len(terms)}", span)
         return rules.special(self.report, name, terms[0], span)
