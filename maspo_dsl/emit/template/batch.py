@@ -91,7 +91,7 @@ def converted(batch: Batch, inputs: dict[str, str]) -> Tensors:
     for name in known & set(batch):
         value = batch[name] if name in LIVE_TENSORS else batch[name].detach()
         if name in ("mask", "correct", "truncated"):
-            x[name] = value != 0
+            x[name] = value if value.dtype == torch.bool else value != 0
         else:
             x[name] = value if name in ("group", "sequence") else value.to(dtype)
     if "reward" in x and x["reward"].shape == x["mask"].shape and x["mask"].dim() == 2:
