@@ -1,6 +1,8 @@
 """Updates: a window's gradient does not depend on its cut, and an update goes where the objective says."""
 
-from types import SimpleNamespace
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -226,16 +228,33 @@ def _two_ranks(rank, folder, build):
     torch.distributed.destroy_process_group()
 
 
+# Processes of their own: one that is forked after autograd has run in threads can wait for ever.
+_ONE_RANK = """
+import importlib.util, sys
+from pathlib import Path
+from types import SimpleNamespace
+
+def module(name):
+    spec = importlib.util.spec_from_file_location(name, Path(sys.argv[1]) / f"{name}.py")
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+stand_ins = module("conftest")
+build = SimpleNamespace(loss=stand_ins.ClipLoss, model=stand_ins.TableModel)
+module("test_module")._two_ranks(int(sys.argv[3]), sys.argv[2], build)
+"""
+
+
 def test_two_ranks_give_the_gradient_of_one(parts, tmp_path):
     _, [whole] = fit(parts, [parts_of(8, [8])])
-    build = SimpleNamespace(loss=parts.loss, model=parts.model)
-    context = torch.multiprocessing.get_context("fork")
-    ranks = [context.Process(target=_two_ranks, args=(rank, tmp_path, build)) for rank in range(2)]
-    for each in ranks:
-        each.start()
-    for each in ranks:
-        each.join(60)
-        assert each.exitcode == 0
+    command = [sys.executable, "-c", _ONE_RANK, str(Path(__file__).parent), str(tmp_path)]
+    ranks = [subprocess.Popen([*command, str(rank)]) for rank in range(2)]
+    try:
+        assert [each.wait(timeout=120) for each in ranks] == [0, 0]
+    finally:
+        for each in ranks:
+            each.kill()
     for rank in range(2):
         gradient, agreed = torch.load(tmp_path / f"{rank}.pt")
         assert agreed
