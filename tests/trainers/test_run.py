@@ -5,6 +5,8 @@ import io
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -246,6 +248,17 @@ def test_steps_without_signal_are_rows_without_updates(stand_in, parts, tmp_path
     assert result.steps == 3
 
 
+def test_two_processes_are_forked_from_a_fresh_one():
+    """A process that is forked after autograd has run in threads can wait for ever."""
+    test = f"{__file__}::test_two_processes_train_one_policy"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test]
+    done = subprocess.run(command, env={**os.environ, "FRESH_PROCESS": "1"}, timeout=240, capture_output=True)
+    assert b"1 passed" in done.stdout, done.stdout.decode()
+
+
+@pytest.mark.skipif(
+    "FRESH_PROCESS" not in os.environ, reason="run by the test above, in a process of its own"
+)
 def test_two_processes_train_one_policy(stand_in, tmp_path):
     """Each has half of the prompts; both end with the same weights, and the folder is written once."""
     result, _ = run(
