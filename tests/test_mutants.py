@@ -86,6 +86,9 @@ def checks(name: str) -> list[Check]:
     empty = given_advantage(7)
     empty["mask"] = np.zeros_like(empty["mask"])
     found.append(evaluates(empty, 0.0, np.zeros(empty["mask"].shape)))
+    whole = given_advantage(11, extreme=False)
+    numbers = {**whole, "mask": whole["mask"].astype(int)}  # as tokenizers give them
+    found.append(evaluates(numbers, reference.loss(whole, params), reference.dloss_dlogp(whole, params)))
     return [*found, _old_is_detached(name), _cut_window(name), *_estimates(name)]
 
 
