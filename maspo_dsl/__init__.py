@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from maspo_dsl.language.diagnostics import Diagnostic, SpecError
 from maspo_dsl.objective import Objective, load, parse
-from maspo_dsl.semantics.library import shipped_names
+from maspo_dsl.semantics.shipped import shipped_names
 
 if TYPE_CHECKING:
     from maspo_dsl.emit.template.metrics import LossOutput

@@ -10,7 +10,7 @@ import pytest
 
 from maspo_dsl.language.tree import Def
 from maspo_dsl.semantics.calls import signature
-from maspo_dsl.semantics.library import library_trees
+from maspo_dsl.semantics.shipped import library_trees
 from maspo_dsl.semantics.types import Axis
 from maspo_dsl.semantics.vocabulary import (
     ELEMENTWISE,

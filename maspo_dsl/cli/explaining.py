@@ -18,9 +18,9 @@ from maspo_dsl.semantics.assemble import assemble
 from maspo_dsl.semantics.binding import BoundParameter, bind, number_text
 from maspo_dsl.semantics.edits import Target, targets
 from maspo_dsl.semantics.layering import Layer
-from maspo_dsl.semantics.library import library_definitions
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.report import Report
+from maspo_dsl.semantics.shipped import library_definitions
 from maspo_dsl.semantics.vocabulary import PARTS, SLOTS
 
 

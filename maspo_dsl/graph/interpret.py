@@ -5,70 +5,19 @@ It shares no arithmetic with the emitter; every back end is tested against it.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from maspo_dsl.graph.elementwise import SLOPES, VALUES, Array
 from maspo_dsl.graph.nodes import Graph, Node
 from maspo_dsl.graph.statistics import window_statistics
 from maspo_dsl.semantics.types import Axis, Scope
 
-Array: TypeAlias = NDArray[Any]
 # Reductions that give every member a value of its own.
 _ELEMENTS = frozenset({"rank", "pick"})
-_erf = np.vectorize(math.erf, otypes=[np.float64])
-
-_VALUES: dict[str, Callable[..., Array]] = {
-    "add": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "div": np.divide,
-    "pow": np.power,
-    "neg": np.negative,
-    "exp": np.exp,
-    "log": np.log,
-    "sqrt": np.sqrt,
-    "abs": np.abs,
-    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
-    "tanh": np.tanh,
-    "erf": _erf,
-    "atan": np.arctan,
-    "min": np.minimum,
-    "max": np.maximum,
-    "lt": np.less,
-    "le": np.less_equal,
-    "gt": np.greater,
-    "ge": np.greater_equal,
-    "eq": np.equal,
-    "ne": np.not_equal,
-    "and": np.logical_and,
-    "or": np.logical_or,
-    "not": np.logical_not,
-    "select": np.where,
-    "detach": lambda x: x,
-    "expand": lambda x: x[:, None],
-}
-
-# Derivative of each operation with respect to each argument, given the arguments and the value.
-_SLOPES: dict[str, Callable[..., tuple[ArrayLike, ...]]] = {
-    "add": lambda v, a, b: (1.0, 1.0),
-    "sub": lambda v, a, b: (1.0, -1.0),
-    "mul": lambda v, a, b: (b, a),
-    "div": lambda v, a, b: (1 / b, -v / b),
-    "pow": lambda v, a, b: (b * a ** (b - 1), v * np.log(a)),
-    "neg": lambda v, a: (-1.0,),
-    "exp": lambda v, a: (v,),
-    "log": lambda v, a: (1 / a,),
-    "sqrt": lambda v, a: (0.5 / v,),
-    "abs": lambda v, a: (np.sign(a),),
-    "sigmoid": lambda v, a: (v * (1 - v),),
-    "tanh": lambda v, a: (1 - v * v,),
-    "erf": lambda v, a: (2 / math.sqrt(math.pi) * np.exp(-a * a),),
-    "atan": lambda v, a: (1 / (1 + a * a),),
-}
 
 
 class Interpretation:
@@ -146,7 +95,7 @@ class Interpretation:
                 return np.asarray(np.clip(args[0], float(low), float(high)))  # type: ignore[arg-type]
         if node.scope is not None:
             return self._reduce(node, args)
-        return np.asarray(_VALUES[node.op](*args))
+        return np.asarray(VALUES[node.op](*args))
 
     def _input(self, name: str) -> Array:
         if name not in self.batch:
@@ -213,7 +162,7 @@ class Interpretation:
                 return [np.broadcast_to(incoming, (args[0].shape[0], incoming.shape[-1])).sum(axis=1)]
             case "sum":
                 return [self._sum_slope(node, args, incoming)]
-        slopes = _SLOPES[node.op](self.values[place], *args)
+        slopes = SLOPES[node.op](self.values[place], *args)
         return [incoming * np.asarray(slope) for slope in slopes]
 
     def _choice_slopes(self, node: Node, args: list[Array], incoming: Array) -> list[ArrayLike]:

@@ -24,9 +24,9 @@ from maspo_dsl.semantics.vocabulary import (
 class Layer:
     """Applies the statements of one file, or of one variant, to a flat spec."""
 
-    def __init__(self, flat: Flat, library: dict[str, tree.Def], report: Report) -> None:
+    def __init__(self, flat: Flat, definitions: dict[str, tree.Def], report: Report) -> None:
         self.flat = flat
-        self.library = library
+        self.definitions = definitions
         self.report = report
         self.seen: dict[tuple[str, str], Span] = {}
 
@@ -93,8 +93,8 @@ class Layer:
             return "a slot"
         if name in PRIMITIVES and family == "def":
             return f"a primitive: {PRIMITIVES[name]}"
-        if name in self.library and family == "def":
-            return f"a `def` of the library ({self.library[name].span.source.name})"
+        if name in self.definitions and family == "def":
+            return f"a `def` of the library ({self.definitions[name].span.source.name})"
         return ""
 
     def _refuse_two_meanings(self) -> None:

@@ -13,7 +13,7 @@ from maspo_dsl.semantics import canonical
 from maspo_dsl.semantics.assemble import Parts
 from maspo_dsl.semantics.binding import BoundParameter
 from maspo_dsl.semantics.flat import Flat
-from maspo_dsl.semantics.library import library_definitions
+from maspo_dsl.semantics.shipped import library_definitions
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from maspo_dsl.semantics.assemble import assemble
 from maspo_dsl.semantics.binding import bind
 from maspo_dsl.semantics.flat import Flat, Parameter
 from maspo_dsl.semantics.layering import Layer
-from maspo_dsl.semantics.library import library_definitions, shipped_names, shipped_source
 from maspo_dsl.semantics.lints import lint
 from maspo_dsl.semantics.objective import ResolvedObjective, Settings
 from maspo_dsl.semantics.report import Report, in_source_order
+from maspo_dsl.semantics.shipped import library_definitions, shipped_names, shipped_source
 from maspo_dsl.semantics.unread import report_unread
 
 MAX_LINEAGE = 50

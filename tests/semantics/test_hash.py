@@ -8,7 +8,7 @@ import pytest
 
 import maspo_dsl
 from maspo_dsl.semantics import canonical
-from maspo_dsl.semantics.library import library_definitions
+from maspo_dsl.semantics.shipped import library_definitions
 
 from ..graph.family import NAMED
 

@@ -8,7 +8,7 @@ import maspo_dsl
 from maspo_dsl.graph.build import build
 from maspo_dsl.language.words import RESERVED_WORDS
 from maspo_dsl.semantics import vocabulary
-from maspo_dsl.semantics.library import library_definitions, library_trees
+from maspo_dsl.semantics.shipped import library_definitions, library_trees
 
 METHODS = """
     a2c aapo aspo bapo bnpo cispo clip clip_cov clip_higher cppo dapo dcpo dgpo dpo dppo dr_grpo dro dual_clip gae gate

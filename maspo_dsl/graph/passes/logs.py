@@ -7,7 +7,7 @@ from maspo_dsl.semantics.types import Axis
 
 
 def rewrite_logs(graph: Graph) -> Graph:
-    """Work in logs: log(exp x) is x; exp(x) ^ k is exp(k x); y / exp(x) is y exp(-x); exp(a) exp(b) is exp(a + b).
+    """Work in logs: log(exp x) is x; exp(x) ^ k is exp(k x); y / exp(x) is y exp(-x).
 
     So `sigma / old ^ alpha` becomes `sigma * exp(-alpha * logp_old)`, which no small probability can overflow
     half-way.
