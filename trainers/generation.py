@@ -192,7 +192,7 @@ def _chunk_logp(
     return chosen, -(logp.exp() * logp).sum(dim=-1) if entropy else None
 
 
-def _logits(model: nn.Module, ids: Tensor, attention: Tensor, *, keep: int, **options: Any) -> Tensor:  # noqa: ANN401
+def _logits(model: nn.Module, ids: Tensor, attention: Tensor, *, keep: int, **options: Any) -> Tensor:
     """Logits of at least the last `keep` of the positions `ids`; `attention` covers the cached ones too."""
     accepted = inspect.signature(model.forward).parameters
     if "logits_to_keep" in accepted:  # else the model computes all, and the caller takes the last ones

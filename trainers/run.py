@@ -23,6 +23,7 @@ from .callbacks import Checkpoints, Interrupt, Recorder
 from .checkpoint import last_checkpoint, step_of
 from .config import ConfigError, RunConfig
 from .curves import draw_curves
+from .dead_rewards import dead_rewards
 from .metrics import Row, read_rows
 from .module import PolicyTrainer
 from .policies import build_policy
@@ -108,6 +109,11 @@ def _fit(
     progress.say(f"objective {objective.name}@{objective.hash[:12]}, task {task.name}, model {config.model}")
     if config.model in ("tiny", "smollm2"):
         progress.say(f"model {config.model} is made ready once and kept in {config.cache}")
+    if dead_rewards(objective, config.rollout.max_new_tokens):
+        progress.say(
+            f"the reward terms of {objective.name} are 0 for every answer of at most "
+            f"{config.rollout.max_new_tokens} tokens: set its lengths, or `bind generation_limit` to them"
+        )
     policy = build_policy(config.model, task, seed=config.seed, cache=config.cache)
     loss = maspo_dsl.compile(objective, backend=choose_backend(config, progress))
     data = RolloutData(policy, task, reward, objective, loss, config, progress.say)

@@ -77,7 +77,7 @@ def load_pretrained(model: str) -> Policy:
     return as_policy(network, tokenizer, model)
 
 
-def as_policy(model: Any, tokenizer: Any, name: str) -> Policy:  # noqa: ANN401
+def as_policy(model: Any, tokenizer: Any, name: str) -> Policy:
     """A policy of a loaded model and tokenizer. Raises ConfigError if neither knows how a completion ends."""
     ends = {tokenizer.eos_token_id, *_as_list(getattr(model.generation_config, "eos_token_id", None))} - {
         None
