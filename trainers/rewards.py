@@ -26,6 +26,8 @@ from .prompts import Messages, Prompt, as_completion, completion_text, shown
 
 RewardFunction: TypeAlias = Callable[..., "list[float | None]"]
 
+_LARGEST = (2 - 2**-23) * 2.0**127  # of float32, which rewards are kept in
+
 
 def exact_match(
     completions: Sequence[str | Messages], answer: Sequence[str], **columns: object
@@ -77,7 +79,7 @@ def score(
         for prompt, completion in zip(prompts, completions, strict=True)
     ]
     name = reward_name(reward)
-    arguments: dict[str, list[Any]] = {"prompts": list(prompts), "completions": shaped}
+    arguments: dict[str, list[Any]] = {"prompts": list(prompts), "completions": list(shaped)}
     arguments |= {column: list(values) for column, values in columns.items()}
     values = _values(_call(reward, name, arguments), name, len(shaped))
     return [_number(value, name, index, shaped[index]) for index, value in enumerate(values)]
@@ -112,7 +114,7 @@ def _import(module_name: str, path: str) -> ModuleType:
         raise ConfigError(
             f"`reward={path}`: there is no module `{missing}` in {folder} or installed; {hint}"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that exits is not a Ctrl-C
         raise ConfigError(
             f"`reward={path}`: importing `{module_name}` failed: {_described(error)}"
         ) from error
@@ -134,7 +136,7 @@ def _call(reward: RewardFunction, name: str, arguments: Mapping[str, object]) ->
         return reward(**accepted)
     except ConfigError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"reward function `{name}` failed: {_described(error)}") from error
 
 
@@ -196,13 +198,18 @@ def _number(value: object, name: str, index: int, completion: object) -> float:
     value = getattr(value, "item", lambda: value)()  # of a scalar of numpy or torch
     if not isinstance(value, Real):
         raise ConfigError(f"reward function `{name}` returned {shown(value)} {place}; expected a number")
-    number = float(value)
-    if not math.isfinite(number):
-        raise ConfigError(f"reward function `{name}` returned {number} {place}; a reward is a finite number")
+    try:
+        number = float(value)
+    except OverflowError:  # of a whole number
+        number = math.inf
+    if not abs(number) <= _LARGEST:
+        raise ConfigError(
+            f"reward function `{name}` returned {number} {place}; a reward is a finite number in 32 bits"
+        )
     return number
 
 
-def _described(error: Exception) -> str:
+def _described(error: BaseException) -> str:
     """An exception of the user's code in one line, with the place it came from."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename != __file__ and "importlib" not in frame.filename]

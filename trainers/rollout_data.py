@@ -136,6 +136,7 @@ class RolloutData(LightningDataModule):
         if not windows:
             return []
         rows.batch["advantage"] = self._advantage(rows.batch)
+        self._warn_without_advantage(rows.batch)
         cuts = cut(rows.batch["group"], windows, trainer.micro_batches, self.streams.shuffler)
         return [[micro_batch(rows, part.to(rows.tokens.device)) for part in parts] for parts in cuts]
 
@@ -226,6 +227,17 @@ class RolloutData(LightningDataModule):
                 f"step {self.steps_done + 1}: all {len(reward)} rewards are {float(reward[0]):g}, so a "
                 "relative advantage has no signal; an easier task or more samples may help. Said once.",
             )
+
+    def _warn_without_advantage(self, batch: dict[str, Tensor]) -> None:
+        """Say it when rewards differ, and every advantage is 0 all the same."""
+        if bool(batch["advantage"].any()) or bool((batch["reward"] == batch["reward"][0]).all()):
+            return
+        self._say_once(
+            "zero",
+            f"step {self.steps_done + 1}: every advantage is 0, so nothing is learned from this rollout; an "
+            f"advantage relative to a group needs answers to one prompt (rollout.samples="
+            f"{self.config.rollout.samples}) whose rewards differ. Said once.",
+        )
 
     def _say_once(self, name: str, text: str) -> None:
         if name not in self._said:

@@ -90,6 +90,8 @@ def test_numbers_of_all_kinds(answer):
         ({"a": 1, "b": 2}, "expected a list"),
         (torch.tensor(1.0), "returned 1.0; expected a list"),
         ([1, [2, 3]], "for completion 1, 'second'; expected a number"),
+        ([1, 1e39], "1e+39 for completion 1, 'second'; a reward is a finite number in 32 bits"),
+        ([1, 10**400], "for completion 1, 'second'; a reward is a finite number in 32 bits"),
     ],
 )
 def test_a_wrong_answer_is_named(answer, message):
@@ -119,6 +121,21 @@ def test_a_function_that_fails_is_named_with_the_place():
         score(reward, ["a"], ["x"], {})
 
 
+def test_a_function_that_exits_fails():
+    def reward(completions):
+        sys.exit("no dictionary")
+
+    with pytest.raises(ConfigError, match=r"reward` failed: SystemExit: no dictionary"):
+        score(reward, ["a"], ["x"], {})
+
+
+def test_a_function_may_empty_what_it_is_given():
+    def reward(prompts, completions):
+        return [float(len(completions.pop())) for _ in prompts]
+
+    assert score(reward, ["a", "b"], ["x", "xyz"], {}) == [3, 1]
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     [
@@ -145,6 +162,7 @@ def test_a_wrong_path(path, message, tmp_path, monkeypatch):
     [
         ("import no_such_library\n", "imports `no_such_library`, which is not installed"),
         ("def f(:\n", r"SyntaxError: .*\.py:1"),
+        ("import sys\nsys.exit(2)\n", r"SystemExit: 2 \(.*\.py:2"),
         ("\nraise OSError('gone')\n", r"OSError: gone \(.*\.py:2"),
         ("async def f(completions): ...\n", "async def"),
     ],

@@ -136,6 +136,20 @@ def test_equal_rewards_are_said_once(build):
     assert len([line for line in said if "no signal" in line]) == 1
 
 
+def test_rewards_equal_within_each_group_are_said_once(build):
+    places = {}
+
+    def by_prompt(prompts, **columns):
+        return [places.setdefault(prompt, len(places)) for prompt in prompts]
+
+    data, _, said = build(reward=by_prompt)
+    for _ in range(3):
+        list(data)
+        data.finish_step()
+    assert len(said) == 1
+    assert "step 1: every advantage is 0" in said[0]
+
+
 @pytest.mark.parametrize("answer", [None, [1.0], float("nan")])
 def test_a_wrong_reward_is_a_config_error(build, answer):
     def reward(completions, **columns):

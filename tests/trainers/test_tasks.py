@@ -70,6 +70,7 @@ def test_echoing_an_addition_earns_nothing():
     ("name", "options", "message"),
     [
         ("sorted", {}, "did you mean `sort`"),
+        ("nonsense", {}, "known: addition, sort; a .jsonl file"),
         ("sort", {"digit": 5}, "did you mean `digits`"),
         ("sort", {"digits": 0}, "from 2 to 32"),
         ("sort", {"digits": "six"}, "digits=six"),
@@ -103,6 +104,12 @@ def test_a_file_of_prompts(tmp_path):
     assert epoch == first(task, 36)[:18] != first(task, 36)[18:]
     assert task.reward is exact_match
     assert score(task.reward, ["p1", "p2"], [" 1\n", "1"], {"answer": [1, 2]}) == [1, 0]
+
+
+def test_a_file_of_prompts_that_begins_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"prompt": "a"}\n{"prompt": "b"}\n', encoding="utf-8-sig")
+    assert build_task(str(path)).held_out(1)[0].prompt == "b"
 
 
 def test_columns_that_a_line_lacks_are_none(tmp_path):

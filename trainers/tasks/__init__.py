@@ -36,8 +36,8 @@ def build_task(name_or_path: str, **options: object) -> Task:
             lambda **given: read_jsonl_task(path, **given), name_or_path, ["held_out"], options
         )
     raise ConfigError(
-        f"there is no task `{name_or_path}`; {did_you_mean(name_or_path, TASKS)} "
-        "A .jsonl file of prompts is a task too."
+        f"there is no task `{name_or_path}`; {did_you_mean(name_or_path, TASKS)}; "
+        "a .jsonl file of prompts is a task too"
     )
 
 

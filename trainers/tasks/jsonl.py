@@ -99,7 +99,7 @@ def _read(path: Path) -> list[Example]:
         raise ConfigError(f"there is no file {path}; {hint}")
     examples = []
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     examples.append(_example(line, f"{path}:{number}"))
