@@ -29,6 +29,10 @@ class ClipObjective:
     def resolved(self):
         return SimpleNamespace(parts=SimpleNamespace(prompt=None, step=None))
 
+    @property
+    def graph(self):
+        return SimpleNamespace(outputs={})  # no reward terms
+
 
 class ClipLoss(nn.Module):
     """PPO's clip, mean over the window's tokens; advantages centred in a group."""
