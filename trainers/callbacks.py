@@ -158,4 +158,4 @@ class Interrupt:
         if self.requested or not self.graceful:
             raise KeyboardInterrupt
         self.requested = True
-        self._say("stopping after this step; Ctrl-C again stops now and loses it")
+        self._say("stopping after this step; Ctrl-C again stops now, without saving")

@@ -62,6 +62,8 @@ class Progress:
     def line(self, row: Row) -> str:
         """A row as text."""
         width = len(str(self.total))
+        if row.get("gated_neg") is not None and row.get("gated_pos") is None:  # no advantage was positive
+            row = {**row, "gated_pos": 0.0}
         parts = [form.format(row[name]) for name, form in SHOWN.items() if row.get(name) is not None]
         return "".join([f"step {row['step']:>{width}}/{self.total}", *parts])
 

@@ -75,7 +75,8 @@ def ending(folder: Path, rows: tuple[Row, ...], steps: int, finished: bool) -> s
     came = f", held-out greedy reward {greedy[0]:.3f} -> {greedy[-1]:.3f}" if len(greedy) > 1 else ""
     if finished:
         return f"done after step {steps}{came}; see {folder}/curves.png and metrics.csv"
-    return f"stopped, saved after step {steps}{came}; go on with `maspo-dsl train resume={folder}`"
+    saved = f"saved after step {steps}" if steps else "with no step saved"
+    return f"stopped, {saved}{came}; go on with `maspo-dsl train resume={folder}`"
 
 
 def _recorded_hash(folder: Path) -> str:

@@ -146,6 +146,14 @@ def test_a_second_ctrl_c_loses_the_step_and_not_the_run(stand_in, tmp_path):
     assert table(tmp_path / "whole") == table(tmp_path / "parts")
 
 
+def test_what_a_second_ctrl_c_loses_is_said(stand_in, tmp_path):
+    stand_in.task = Interrupting(stand_in.task, {6, 7})
+    result, text = run(tmp_path / "run", "trainer.checkpoint_every=20", steps=6)
+    assert (result.interrupted, result.steps, len(result.rows)) == (True, 0, 4)
+    assert "Ctrl-C again stops now, without saving" in text  # more than this step: all since a checkpoint
+    assert "stopped, with no step saved" in text
+
+
 def test_ctrl_c_before_the_first_step_leaves_nothing(stand_in, tmp_path):
     stand_in.task = Interrupting(stand_in.task, {1})
     result, text = run(tmp_path / "run")
