@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
 import maspo_dsl
 
-from .batches import as_torch, given_advantage, only, ragged
+from .batches import as_torch, given_advantage, only, packed, ragged
 from .running import NAMES, compiled, run
 
 
@@ -93,3 +94,50 @@ def test_a_reward_for_each_token_is_their_sum():
         np.testing.assert_allclose(
             compiled(name).advantage(as_torch(batch)), compiled(name).advantage(as_torch(rows)), rtol=1e-12
         )
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("given", [False, True])
+def test_as_many_packed_tokens_as_rows(name, given):
+    """Answer 0 has two tokens, answer 2 none, and one comes first that is not the first answer's."""
+    old = np.array([-1.0, -0.5, -2.0, -0.7])
+    batch = {
+        "logp": old + np.array([0.1, -0.3, 0.4, -0.1]),
+        "logp_old": old,
+        "logp_ref": old,
+        "mask": np.ones(4, dtype=bool),
+        "sequence": np.array([3, 0, 1, 0]),
+        "reward": np.array([1.0, 0.0, 1.0, 0.3]),
+        "group": np.array([5, 5, 5, 5]),
+    }
+    places = ([3, 0, 1, 0], [0, 0, 0, 1])
+    padded = {"reward": batch["reward"], "group": batch["group"]}
+    for tensor in ("logp", "logp_old", "logp_ref", "mask"):
+        padded[tensor] = np.zeros((4, 2), dtype=batch[tensor].dtype)
+        padded[tensor][places] = batch[tensor]
+    if given:
+        batch["advantage"] = compiled(name).advantage(as_torch(batch)).numpy()
+    loss, gradient = run(name, batch)
+    expected, table = run(name, padded)
+    np.testing.assert_allclose(loss, expected, rtol=1e-12)
+    np.testing.assert_allclose(gradient, table[places], rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_packed_reward_for_each_token_is_their_sum(name):
+    batch = ragged(1)
+    batch["reward"] = np.random.default_rng(1).normal(size=batch["mask"].shape)
+    rows = {**batch, "reward": np.where(batch["mask"], batch["reward"], 0).sum(1)}
+    flat = packed(rows)
+    sequence = flat["sequence"]
+    flat["reward"] = np.full(len(sequence), np.nan)
+    flat["reward"][flat["mask"]] = batch["reward"][batch["mask"]]
+    np.testing.assert_allclose(run(name, flat)[0], run(name, rows)[0], rtol=1e-12)
+
+
+def test_rewards_in_float64_leave_the_loss_in_float32():
+    batch = as_torch(ragged(2), torch.float32)
+    batch["reward"] = batch["reward"].double()
+    out = compiled("maspo")(batch)
+    assert out.loss.dtype == torch.float32
+    assert out.metrics["ratio_mean"].dtype == torch.float32

@@ -13,6 +13,7 @@ from maspo_dsl.emit.torch_source import FunctionWriter
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.graph.statistics import ADDITIVE, phases, window_statistics
 from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.types import Axis
 
 # Modules of the template that every file carries whole, in this order.
 _RUNTIME = ("names", "batch", "metrics", "loss_module")
@@ -179,6 +180,7 @@ def _loss_class(objective: ResolvedObjective, graph: Graph, functions: list[str]
         "reads": _literal(reads(graph)),
         "functions": "{" + ", ".join(f'"{name}": {name}' for name in named) + "}",
         "phases": "(" + ", ".join(steps) + ("," if len(steps) == 1 else "") + ")",
+        "by_row": str(graph.nodes[graph.outputs["advantage"]].axis is not Axis.TOKEN),
     }
     arguments = "".join(f"            {name}={text},\n" for name, text in entries.items())
     doc = _escaped(objective.doc or objective.name)

@@ -75,9 +75,9 @@ def shape_word(name: str, inputs: dict[str, str]) -> str:
 
 
 def computed_dtype(x: Batch) -> torch.dtype:
-    """float32, or wider if a tensor of the batch is."""
+    """float32, or wider if `logp` is: rewards in float64 do not slow the loss down. Without it, any tensor counts."""
     dtype = torch.float32
-    for value in x.values():
+    for value in [x["logp"]] if "logp" in x else x.values():
         if value.is_floating_point():
             dtype = torch.promote_types(dtype, value.dtype)
     return dtype
@@ -94,29 +94,42 @@ def converted(batch: Batch, inputs: dict[str, str]) -> Tensors:
             x[name] = value if value.dtype == torch.bool else value != 0
         else:
             x[name] = value if name in ("group", "sequence") else value.to(dtype)
-    if "reward" in x and x["reward"].shape == x["mask"].shape and x["mask"].dim() == 2:
-        x["reward"] = torch.where(x["mask"], x["reward"], 0.0).sum(-1)
+    if "reward" in x:
+        x["reward"] = one_a_sequence(x["reward"], x, inputs)
     return x
 
 
-def rows_present(x: Tensors) -> Tensors:
+def rows_told(x: Tensors, inputs: dict[str, str]) -> int | None:
+    """How many sequences there are, if a tensor says: packed tokens alone do not."""
+    mask = x["mask"]
+    if "sequence" not in x:
+        return mask.shape[0]
+    certain = [name for name in SEQUENCE_TENSORS if name not in EITHER]
+    certain += [name for name, axis in inputs.items() if axis == "sequence"]
+    certain += [name for name in EITHER if name in x and x[name].shape != mask.shape]
+    return next((x[name].shape[0] for name in certain if name in x), None)
+
+
+def one_a_sequence(reward: torch.Tensor, x: Tensors, inputs: dict[str, str]) -> torch.Tensor:
+    """A reward of each sequence; one of each token is summed over the trained ones."""
+    rows = rows_told(x, inputs)
+    if rows is None or reward.shape == (rows,):
+        return reward
+    trained = torch.where(x["mask"], reward, 0.0)
+    if "sequence" not in x:
+        return trained.sum(-1)
+    return trained.new_zeros(rows).index_add(0, x["sequence"], trained)
+
+
+def rows_present(x: Tensors, inputs: dict[str, str]) -> Tensors:
     """`present` [N]: sequences with a trained token and a reward; `mask` without the others."""
     mask = x["mask"]
     if "sequence" not in x:
         present = mask.any(-1)
     else:
-        rows = next(
-            (
-                x[name].shape[0]
-                for name in (*SEQUENCE_TENSORS, *EITHER)
-                if name in x and x[name].shape != mask.shape
-            ),
-            mask.shape[0],
-        )
-        present = (
-            torch.zeros(rows, dtype=torch.long, device=mask.device).index_add(0, x["sequence"], mask.long())
-            > 0
-        )
+        rows = rows_told(x, inputs)
+        count = torch.zeros(len(mask) if rows is None else rows, dtype=torch.long, device=mask.device)
+        present = count.index_add(0, x["sequence"], mask.long()) > 0
     if "reward" not in x:
         return {"present": present}
     present = present & ~torch.isnan(x["reward"])

@@ -9,6 +9,7 @@ from maspo_dsl.emit.template.batch import (
     refuse_missing,
     refuse_shapes,
     rows_present,
+    rows_told,
 )
 from maspo_dsl.emit.template.metrics import LossOutput, measured, nonfinite_tokens
 from maspo_dsl.emit.template.names import (
@@ -29,8 +30,8 @@ class LossModule(torch.nn.Module):
     `batch` is a mapping of tensors (natural logs): `logp logp_old logp_ref logp_rollout entropy` [N, T]; `mask`
     [N, T], true at trained tokens; `reward correct truncated` [N]; `group` [N], any ids; `advantage` [N] or [N, T],
     which replaces the estimator. In packed form token tensors are [M] and `sequence` [M] says which row of the
-    [N] tensors each token belongs to; an `advantage` or `reward` [M] then is one a token. Computes in float32,
-    or float64 if log-probs are.
+    [N] tensors each token belongs to; an `advantage` or `reward` [M] then is one a token, unless M is N. Computes
+    in float32, or float64 if `logp` is.
     """
 
     def __init__(
@@ -41,11 +42,16 @@ class LossModule(torch.nn.Module):
         reads: dict[str, dict[str, str]],
         functions: dict[str, Function],
         phases: tuple[Function, ...],
+        by_row: bool,
     ) -> None:
-        """`reads` says for each purpose which tensors are read, and by which term; `inputs` the spec's own."""
+        """`reads` says for each purpose which tensors are read, and by which term; `inputs` the spec's own.
+
+        `by_row`: the estimator gives one advantage a sequence.
+        """
         super().__init__()
         self.name = name
         self.inputs = inputs
+        self.by_row = by_row
         self.reads = reads
         self.functions = functions
         self.phases = phases
@@ -165,7 +171,7 @@ class LossModule(torch.nn.Module):
         refuse_missing(self.name, batch, wanted, self.inputs)
         refuse_shapes(self.name, batch, self.inputs)
         x = converted(batch, self.inputs)
-        x.update(rows_present(x))
+        x.update(rows_present(x, self.inputs))
         if "group" in x:
             x["group"] = dense(x["group"])
         if "reward" in x and "correct" not in x:
@@ -181,7 +187,9 @@ class LossModule(torch.nn.Module):
             with torch.no_grad():
                 x["advantage"] = self.functions["advantage"](x, self.parameters_in(x), {})["advantage"]
         advantage = x["advantage"].detach()
-        if advantage.shape == x["present"].shape and advantage.shape != x["mask"].shape:
+        # Packed, [M] and [N] may be of one length: then it is what the estimator gives, where a tensor tells N.
+        by_row = self.by_row and (not given or rows_told(x, self.inputs) is not None)
+        if advantage.shape == x["present"].shape and (by_row or advantage.shape != x["mask"].shape):
             x["advantage_rows"] = advantage
             x["advantage"] = tokens(advantage, x)
         elif "advantage_rows" in self.reads["loss"]:
