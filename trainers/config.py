@@ -206,6 +206,10 @@ def _with_saved(values: Tree) -> tuple[Tree, list[str]]:
         for name, value in values.items()
         if name not in CHANGEABLE and value != saved.get(name)
     ]
+    if values.get("run") is not None and Path(str(values["run"])) != path.parent:
+        mistakes.append(
+            f"`run={values['run']}`: a run goes on in its own folder, {path.parent}; leave `run` out"
+        )
     return {
         **{name: saved[name] for name in saved if name in keys},
         **values,

@@ -148,6 +148,13 @@ def test_what_shaped_the_past_cannot_change_on_resuming(tmp_path):
     assert read_config([f"resume={tmp_path}", "seed=3"]).seed == 3
 
 
+def test_a_resumed_run_stays_in_its_folder(tmp_path):
+    write_config(read_config([f"run={tmp_path}"]), tmp_path / "config.yaml")
+    text = message(f"resume={tmp_path}", f"run={tmp_path / 'other'}")
+    assert f"`run={tmp_path / 'other'}`: a run goes on in its own folder, {tmp_path}" in text
+    assert read_config([f"resume={tmp_path}", f"run={tmp_path}"]).run == tmp_path
+
+
 @pytest.mark.parametrize("content", [None, "", "- 1\n", "{", "seeed: 3\n", "seed: x\n"])
 def test_a_run_that_cannot_be_resumed(tmp_path, content):
     if content is not None:
