@@ -141,3 +141,16 @@ def test_rewards_in_float64_leave_the_loss_in_float32():
     out = compiled("maspo")(batch)
     assert out.loss.dtype == torch.float32
     assert out.metrics["ratio_mean"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("shape", [(3, 0), (0, 4)])
+def test_an_empty_batch_has_metrics_of_nothing(shape):
+    tensors = {name: torch.zeros(shape, requires_grad=name == "logp") for name in ("logp", "logp_old")}
+    batch = {**tensors, "mask": torch.zeros(shape, dtype=torch.bool), "advantage": torch.zeros(shape[0])}
+    out = compiled("maspo")(batch)
+    out.loss.backward()
+    assert {name: float(value) for name, value in out.metrics.items()} == {
+        "loss": 0.0,
+        "policy_loss": 0.0,
+        "nonfinite": 0.0,
+    }

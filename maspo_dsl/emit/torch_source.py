@@ -29,6 +29,8 @@ _INFIX = {
     "eq": ("==", 30),
     "ne": ("!=", 30),
 }
+# `0 < x` reads better as `x > 0`.
+_MIRRORED = {"lt": "gt", "gt": "lt", "le": "ge", "ge": "le"}
 _CALLS = {name: f"torch.{name}" for name in ("exp", "log", "sqrt", "abs", "sigmoid", "tanh", "erf", "atan")}
 _ATOM = 100
 _UNARY = 80
@@ -204,6 +206,8 @@ class FunctionWriter:
             return f"{_CALLS[node.op]}({self._at(node.args[0], 0)})", _ATOM
         operator, precedence = _INFIX[node.op]
         left, right = node.args
+        if node.op in _MIRRORED and self.graph.nodes[left].op == "const":
+            (operator, precedence), left, right = _INFIX[_MIRRORED[node.op]], right, left
         # `**` binds to the right and tighter than a minus before it; the others to the left.
         before, after = (precedence + 1, _UNARY) if node.op == "pow" else (precedence, precedence + 1)
         if precedence == _INFIX["lt"][1]:

@@ -174,7 +174,7 @@ class _Build:
         cannot serve those.
         """
         name, axis = ("advantage_rows", Axis.SEQUENCE) if rows else ("advantage", Axis.TOKEN)
-        return self._input(name, axis, "A")
+        return self._input(name, axis, "advantage")
 
     def _input(self, name: str, axis: Axis, label: str = "") -> int:
         return self.b.add(Node("input", (), axis, attributes=(("name", name),), name=label))

@@ -145,7 +145,7 @@ class _Binder:
         return result
 
     def _check_domain(self, name: str, value: float, origin: str, declared: Parameter) -> None:
-        if declared.domain is None:
+        if declared.domain is None or not math.isfinite(value):
             return
         inside, text = self.contains(declared.domain, value)
         if inside:

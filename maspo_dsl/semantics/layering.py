@@ -11,6 +11,7 @@ from maspo_dsl.semantics import edits
 from maspo_dsl.semantics.flat import Flat, Parameter
 from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.vocabulary import (
+    BATCH_TENSORS,
     PARTS,
     PRIMITIVES,
     QUANTITIES,
@@ -154,6 +155,9 @@ class Layer:
                 statement.axis.span,
                 hint,
             )
+        elif statement.name.text in BATCH_TENSORS:
+            message = f"`{statement.name.text}` is already a tensor of the batch"
+            self.report.error("shadowed-name", message, statement.name.span, "choose another name")
         elif self._declare("input", statement.name):
             self.flat.inputs[statement.name.text] = statement
 

@@ -8,6 +8,19 @@ from maspo_dsl.semantics.binding import number_text, setting_span
 from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.report import Report
 
+# Mistakes after which every place that reads a name is still understood.
+_HIDE_NOTHING = frozenset(
+    {
+        "out-of-domain",
+        "empty-interval",
+        "no-neutral",
+        "not-droppable",
+        "not-a-stage",
+        "unknown-target",
+        "unknown-warning",
+    }
+)
+
 
 def report_unread(flat: Flat, read: frozenset[str], params: Mapping[str, object], report: Report) -> None:
     """Report every own declaration that nothing reads, and every value set for a parameter that vanished.
@@ -15,7 +28,7 @@ def report_unread(flat: Flat, read: frozenset[str], params: Mapping[str, object]
     After other mistakes a name may only seem unread, because the place that reads it was not understood; then
     nothing is said of it.
     """
-    if report.failed:
+    if any(found.severity == "error" and found.code not in _HIDE_NOTHING for found in report.diagnostics):
         return
     declared = {
         "param": {name: parameter.span for name, parameter in flat.params.items()},

@@ -84,6 +84,12 @@ QUANTITIES: dict[str, Quantity] = {
 
 POLICIES = frozenset({"policy", "old", "rollout", "reference"})
 
+# Tensors that every batch means the same by; a spec's own inputs have other names.
+BATCH_TENSORS = frozenset(
+    {"mask", "group", "sequence", "advantage", "advantage_rows", "entropy", "present"}
+    | {quantity.tensor for quantity in QUANTITIES.values() if quantity.tensor is not None}
+)
+
 # What a run can bind a parameter to (`param … bind NAME`), with its meaning.
 RUN_CONSTANTS: dict[str, str] = {
     "generation_limit": "the most new tokens a run samples for an answer",

@@ -93,6 +93,10 @@ def test_files_are_clean(folder):
     ruff = [sys.executable, "-m", "ruff"]
     lint = subprocess.run([*ruff, "check", "--isolated", str(folder)], capture_output=True, text=True)
     assert lint.returncode == 0, lint.stdout
+    ours = ["--config", str(Path(__file__).parents[2] / "pyproject.toml")]
+    shipped = [str(folder / f"{name}.py") for name in ("grpo", "dapo", "maspo")]
+    lint = subprocess.run([*ruff, "check", *ours, *shipped], capture_output=True, text=True)
+    assert lint.returncode == 0, lint.stdout
     line_length = ["--isolated", "--check", "--line-length", "110"]
     form = subprocess.run([*ruff, "format", *line_length, str(folder)], capture_output=True, text=True)
     assert form.returncode == 0, form.stdout

@@ -202,7 +202,8 @@ class LossModule(torch.nn.Module):
     def measure(self, x: Tensors, p: Tensors, d: Tensors) -> tuple[Sums, Tensors]:
         """(sum, count) of every metric that the batch allows, and what is not finite."""
         if x["mask"].numel() == 0:
-            return {}, {}
+            nothing = torch.zeros((), dtype=x["logp"].dtype, device=x["logp"].device)
+            return dict.fromkeys(("loss", "policy_loss", "nonfinite"), (nothing, nothing)), {}
         x = {name: value.detach() for name, value in x.items()}
         with torch.enable_grad():
             logp = x["logp"].requires_grad_()
