@@ -41,7 +41,7 @@ class Builder:
         built = self._statements(statements)
         return None if header_is_bad else tree.ObjectiveTree(built_header, built)
 
-    def library_tree(self, parsed: ParseTree) -> tree.LibraryTree:
+    def read_library(self, parsed: ParseTree) -> tree.LibraryTree:
         """The whole file, without the definitions that have a mistake."""
         doc, *definitions = parsed.children
         built = self._statements(cast("list[ParseTree]", definitions))

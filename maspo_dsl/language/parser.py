@@ -81,7 +81,7 @@ def parse_library(source: Source) -> LibraryTree:
     """The tree of a library file. Raises `SpecError` with every syntax error, in source order."""
     parsed, diagnostics, layout = _parse(source, "library")
     builder = Builder(source)
-    library = builder.library_tree(parsed) if parsed is not None else None
+    library = builder.read_library(parsed) if parsed is not None else None
     diagnostics = _in_order(diagnostics + builder.diagnostics)
     if library is None or diagnostics:
         raise SpecError(diagnostics)
