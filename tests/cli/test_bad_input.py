@@ -219,7 +219,7 @@ def test_a_folder_is_no_spec_but_a_folder_of_specs_is_checked(cli, tmp_path):
 @pytest.mark.parametrize(
     "override, words",
     [
-        ("params.alpha=3", ("`alpha` = 3 is outside [0, 1]", "params.alpha=3", "maspo.obj:6")),
+        ("params.alpha=3", ("`alpha` = 3 is outside [0, 1]", "params.alpha=3", "maspo.obj:7")),
         ("params.alpa=0.3", ("no parameter `alpa`", "did you mean `alpha`?")),
         ("params.alpha=wide", ("alpha", "wide", "number")),
         ("params.alpha=true", ("params.alpha", "number")),
