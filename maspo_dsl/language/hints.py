@@ -9,8 +9,6 @@ from difflib import get_close_matches
 
 from maspo_dsl.language.words import STATEMENT_WORDS
 
-_EXPRESSION_STARTS = frozenset({"NUMBER", "LPAR"})
-
 
 @dataclass(frozen=True)
 class Place:
@@ -19,11 +17,6 @@ class Place:
     before: str
     here: str
     accepts: frozenset[str]
-
-    @property
-    def wants_expression(self) -> bool:
-        """Whether an expression may begin here."""
-        return self.accepts >= _EXPRESSION_STARTS
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import did_you_mean
 from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.report import Report
-from maspo_dsl.semantics.vocabulary import PARTS, SLOTS
+from maspo_dsl.semantics.vocabulary import SLOTS
 
 
 @dataclass(frozen=True)
@@ -167,8 +167,3 @@ def _statement(flat: Flat, key: tuple[str, str]) -> tree.Let | tree.Slot | tree.
     part = flat.parts[key]
     assert isinstance(part, tree.Part)
     return part
-
-
-def known_words() -> list[str]:
-    """Every word that begins a slot, part or rule."""
-    return [*SLOTS, *PARTS]

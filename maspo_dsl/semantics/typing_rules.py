@@ -163,19 +163,18 @@ def logical(report: Report, operator: str, operands: Sequence[Term], span: Span)
         return poison(span)
     for operand in operands:
         if operand.kind is not Kind.BOOL:
-            return fail(
-                report,
-                "number-as-condition",
-                f"a condition is expected, this is {operand.kind.word}",
-                operand.span,
-                "compare it with something",
-            )
+            return _no_condition(report, operand)
     if operator == "not":
         return _build("not", operands, Kind.BOOL, span)
     result = operands[0]
     for operand in operands[1:]:
         result = _build(operator, [result, operand], Kind.BOOL, span)
     return result
+
+
+def _no_condition(report: Report, term: Term) -> Term:
+    message = f"a condition is expected, this is {term.kind.word}"
+    return fail(report, "number-as-condition", message, term.span, "compare it with something")
 
 
 def choose(report: Report, condition: Term, then: Term, otherwise: Term, span: Span) -> Term:
@@ -185,13 +184,7 @@ def choose(report: Report, condition: Term, then: Term, otherwise: Term, span: S
     if is_total(then) or is_total(otherwise):
         return refuse_total(report, span)
     if condition.kind is not Kind.BOOL:
-        return fail(
-            report,
-            "number-as-condition",
-            f"a condition is expected, this is {condition.kind.word}",
-            condition.span,
-            "compare it with something",
-        )
+        return _no_condition(report, condition)
     if (then.kind is Kind.BOOL) is not (otherwise.kind is Kind.BOOL):
         return fail(report, "mixed-branches", "one branch is a condition and the other a number", span)
     kind = then.kind if then.kind is otherwise.kind else Kind.REAL

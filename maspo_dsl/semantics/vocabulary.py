@@ -82,8 +82,6 @@ QUANTITIES: dict[str, Quantity] = {
     "loss": Quantity(Axis.TOKEN, Kind.REAL, None, True, "the loss of every token; in `reduce` alone"),
 }
 
-POLICIES = frozenset({"policy", "old", "rollout", "reference"})
-
 # Tensors that every batch means the same by; a spec's own inputs have other names.
 BATCH_TENSORS = frozenset(
     {"mask", "group", "sequence", "advantage", "advantage_rows", "entropy", "present"}
