@@ -12,7 +12,7 @@ import torch
 
 Arrays = dict[str, np.ndarray]
 
-TOKEN_TENSORS = ("logp", "logp_old", "logp_ref", "logp_rollout", "entropy", "mask")
+TOKEN_TENSORS = ("logp", "logp_old", "logp_ref", "logp_rollout", "entropy", "value", "mask")
 GARBAGE = (np.nan, -np.inf, np.inf, 1e30)
 
 GROUP = np.array([7, 3, 7, 3, 3, 11, 5, 5, 7, -2, -2, 5, 3, 2, 2, 2])
@@ -43,6 +43,8 @@ def ragged(
         "reward": rewards(random),
         "group": GROUP.copy(),
     }
+    batch["value"] = random.normal(size=old.shape)
+    batch["reward_greedy"] = random.normal(size=rows)
     if extreme:
         _extremes(batch)
     return with_garbage(batch, seed) if garbage else batch

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from .batches import as_torch, given_advantage, packed, rows_of, with_garbage
-from .running import NAMES, REFERENCES, compiled, estimated, run, tiny
+from .reference.catalogue import REFERENCES
+from .running import NAMES, compiled, estimated, run, tiny
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,7 +8,9 @@ import pytest
 import maspo_dsl
 
 from .batches import Arrays, as_torch, given_advantage
-from .reference import dapo, grpo, maspo
+from .reference.catalogue import REFERENCES
+
+dapo, grpo, maspo = (REFERENCES[name] for name in ("dapo", "grpo", "maspo"))
 
 EDITS = [
     # the edited spec, and the objective that it then is

@@ -7,20 +7,11 @@ import torch
 import maspo_dsl
 
 from .batches import as_torch, given_advantage, only, ragged, rows_of
-from .reference import dapo, grpo
-from .running import NAMES, REFERENCES, compiled, run, tiny
+from .reference import dapo
+from .reference.catalogue import REFERENCES
+from .running import NAMES, compiled, run, tiny
 
-PARAMS = {
-    "dapo": [{}, {"eps_low": 0.1, "eps_high": 0.5}, {"max_length": 6, "cache": 3}],
-    "grpo": [{}, {"kl": 0.0}, {"kl": 1.5, "eps_low": 0.3, "eps_high": 0.1}],
-    "maspo": [
-        {},
-        {"alpha": 0.5, "sigma_base": 2.0},
-        {"alpha": 0.0, "beta_pos": 0.5, "beta_neg": 0.7},
-        {"alpha": 1.0, "sigma_base": 0.3, "beta_pos": 0.0, "beta_neg": 0.2},
-    ],
-}
-CASES = [(name, params) for name in NAMES for params in PARAMS[name]]
+CASES = [(name, params) for name in sorted(REFERENCES) for params in ({}, *REFERENCES[name].tries)]
 BATCHES = {
     "plain": lambda seed: given_advantage(seed, extreme=False),
     "extreme": lambda seed: given_advantage(seed),
@@ -62,8 +53,7 @@ def test_float32(name, kind):
 def test_advantage(name, params):
     for seed in range(6):
         batch = ragged(seed)
-        reward = dapo.shaped(batch, params) if name == "dapo" else batch["reward"]
-        expected = REFERENCES[name].advantage(reward, batch["group"], batch["mask"])
+        expected = REFERENCES[name].advantage(batch, params)
         assert np.abs(expected).max() > 0.5
         tensors = as_torch(only(batch, ["reward", "group", "mask"]))
         np.testing.assert_allclose(compiled(name, params).advantage(tensors), expected, rtol=1e-9, atol=1e-12)
@@ -76,7 +66,7 @@ def test_overlong_punishment_of_dapo():
     batch = {"reward": np.zeros(6), "group": np.zeros(6, dtype=int), "mask": mask}
     punished = [dapo.overlong(length, 6, 3) for length in lengths]
     assert punished == [0, 0, -1 / 3, -2 / 3, -1, -1]
-    expected = grpo.advantage(np.array(punished), batch["group"], mask)
+    expected = REFERENCES["grpo"].advantage({**batch, "reward": np.array(punished)})
     advantage = compiled("dapo", {"max_length": 6, "cache": 3}).advantage(as_torch(batch))
     np.testing.assert_allclose(advantage, expected, rtol=1e-9)
 
@@ -95,7 +85,7 @@ def test_dynamic_sampling_of_dapo():
     correct = random.random(48) < np.linspace(0, 1, 12)[group]
     batch = {"reward": correct * 2.0 - 1, "group": group, "mask": np.ones((48, 3), dtype=bool)}
     kept = compiled("dapo").keep(as_torch(batch)).numpy()
-    assert kept.tolist() == dapo.keep(correct, group).tolist()
+    assert kept.tolist() == REFERENCES["dapo"].kept(batch).tolist()
     assert 0 < kept.sum() < 48
     assert maspo_dsl.load("dapo").keeps
     for name in ("grpo", "maspo"):
@@ -162,7 +152,7 @@ def test_on_policy_step(name):
     batch = {"logp": old, "logp_old": old, "logp_ref": old, "mask": np.ones((4, 5), dtype=bool)}
     batch |= {"reward": np.array([1.0, 0.0, 0.0, 1.0]), "group": np.zeros(4, dtype=int)}
     loss, gradient = run(name, batch)
-    expected = grpo.advantage(batch["reward"], batch["group"], batch["mask"])
+    expected = REFERENCES["grpo"].advantage(batch)
     assert loss == pytest.approx(0, abs=1e-12)
     np.testing.assert_allclose(gradient, np.repeat(-expected[:, None] / 20, 5, axis=1), rtol=1e-12)
 

@@ -1,33 +1,21 @@
-"""PPO's clipped surrogate of one token (arXiv:1707.06347 eq. 7), and its derivative by hand."""
+"""PPO's clipped surrogate of one token (arXiv:1707.06347 eq. 7), and Schulman's k3; each with its slope."""
 
 import math
 
-from .tokens import bounded, slope
+from .tokens import Token, bounded, slope
 
 
-def surrogate(logp: float, old: float, advantage: float, eps_low: float, eps_high: float) -> float:
-    """-min(r A, clip(r, 1 - eps_low, 1 + eps_high) A), to be minimised."""
-    ratio = math.exp(bounded(logp - old))
-    clipped = min(max(ratio, 1 - eps_low), 1 + eps_high)
-    return -min(ratio * advantage, clipped * advantage)
+def clipped(token: Token, low: float, high: float) -> tuple[float, float]:
+    """-min(r A, clamp(r, low, high) A), and -A r: 0 where the clamped branch is the smaller."""
+    a, ratio = token.advantage, token.ratio
+    value = -min(ratio * a, min(max(ratio, low), high) * a)
+    if (a > 0 and ratio > high) or (a < 0 and ratio < low):
+        return value, 0.0
+    return value, -a * token.ratio_slope
 
 
-def surrogate_slope(logp: float, old: float, advantage: float, eps_low: float, eps_high: float) -> float:
-    """d surrogate / d logp = -A r; 0 where the clipped branch is the smaller or the log-ratio is bounded."""
-    ratio = math.exp(bounded(logp - old))
-    if advantage > 0 and ratio > 1 + eps_high:
-        return 0.0
-    if advantage < 0 and ratio < 1 - eps_low:
-        return 0.0
-    return -advantage * ratio * slope(logp - old)
-
-
-def k3(logp: float, reference: float) -> float:
-    """Schulman's k3 of KL(policy, reference) at the sampled token: q/p - log(q/p) - 1."""
+def k3(logp: float, reference: float) -> tuple[float, float]:
+    """q/p - log(q/p) - 1, an estimate of KL(policy, reference), and 1 - q/p: 0 outside the bound."""
     log_ratio = bounded(reference - logp)
-    return math.exp(log_ratio) - log_ratio - 1
-
-
-def k3_slope(logp: float, reference: float) -> float:
-    """d k3 / d logp = 1 - q/p; 0 where the log-ratio is bounded."""
-    return (1 - math.exp(bounded(reference - logp))) * slope(reference - logp)
+    quotient = math.exp(log_ratio)
+    return quotient - log_ratio - 1, (1 - quotient) * slope(reference - logp)

@@ -1,7 +1,8 @@
-"""What the three objectives share: the bound of a log-ratio, advantages, and the two ways to average."""
+"""What the references share: tokens one by one, the bound of a log-ratio, and the ways to average."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,6 +25,33 @@ def slope(log_ratio: float) -> float:
     return 1.0 if -BOUND <= log_ratio <= BOUND else 0.0
 
 
+@dataclass(frozen=True)
+class Token:
+    """One trained token: log-probs under the policy (`held` without gradient) and the old policy, and A."""
+
+    row: int
+    column: int
+    logp: float
+    held: float
+    old: float
+    advantage: float
+
+    @property
+    def ratio(self) -> float:
+        """policy / old."""
+        return math.exp(bounded(self.logp - self.old))
+
+    @property
+    def held_ratio(self) -> float:
+        """policy / old without gradient."""
+        return math.exp(bounded(self.held - self.old))
+
+    @property
+    def ratio_slope(self) -> float:
+        """d ratio / d logp: the ratio itself, 0 outside the bound."""
+        return self.ratio * slope(self.logp - self.old)
+
+
 def trained(mask: np.ndarray) -> Iterator[tuple[int, int]]:
     """Row and column of every trained token."""
     for row in range(mask.shape[0]):
@@ -32,53 +60,55 @@ def trained(mask: np.ndarray) -> Iterator[tuple[int, int]]:
                 yield row, column
 
 
-def given_or(batch: Batch, estimate: Callable[..., np.ndarray]) -> np.ndarray:
-    """The batch's own `advantage` if it brings one, else the estimate from `reward`, `group` and `mask`."""
-    if "advantage" in batch:
-        return batch["advantage"]
-    return estimate(batch["reward"], batch["group"], batch["mask"])
+def tokens(batch: Batch, advantage: np.ndarray, old: str = "logp_old") -> Iterator[Token]:
+    """Every trained token of a prepared batch; `old` names the tensor of the policy it is compared with."""
+    for row, column in trained(batch["mask"]):
+        yield Token(
+            row,
+            column,
+            float(batch["logp"][row, column]),
+            float(batch["held"][row, column]),
+            float(batch[old][row, column]),
+            float(advantage[row] if advantage.ndim == 1 else advantage[row, column]),
+        )
 
 
-def advantage_at(advantage: np.ndarray, row: int, column: int) -> float:
-    """Advantage of one token, whether given for the sequence `[N]` or for the token `[N, T]`."""
-    return float(advantage[row]) if advantage.ndim == 1 else float(advantage[row, column])
+Weigh = Callable[[np.ndarray, Params], np.ndarray]
+"""From the mask `[N, T]` to the weight `[N, T]` of each token's loss in the loss of the window."""
+
+Term = Callable[[Token, Params], tuple[float, float]]
+"""The loss of one token and its slope in `logp`."""
 
 
-def group_relative(
-    reward: Sequence[float], group: Sequence[int], mask: np.ndarray, *, eps: float = 1e-4
-) -> np.ndarray:
-    """(R - mean) / (std + eps) within a group, std with ddof 1: arXiv:2402.03300 as TRL and verl compute it.
+def summed(term: Term, weigh: Weigh) -> Callable[[Batch, Params, np.ndarray], tuple[float, np.ndarray]]:
+    """The `evaluate` of a reference whose loss is a weighted sum of one term a token."""
 
-    Rows without a trained token or with a NaN reward are not counted and get 0. A group of one, and a group
-    whose rewards are all the same number, give exactly 0.
-    """
-    result = np.zeros(len(reward))
-    for name in set(np.asarray(group).tolist()):
-        rows = [
-            row
-            for row in range(len(reward))
-            if int(group[row]) == name and mask[row].any() and not math.isnan(float(reward[row]))
-        ]
-        values = [float(reward[row]) for row in rows]
-        if len(values) < 2 or all(value == values[0] for value in values):
-            continue
-        mean = math.fsum(values) / len(values)
-        variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
-        for row in rows:
-            result[row] = (float(reward[row]) - mean) / (math.sqrt(variance) + eps)
-    return result
+    def evaluate(batch: Batch, params: Params, advantage: np.ndarray) -> tuple[float, np.ndarray]:
+        weight, gradient, total = weigh(batch["mask"], params), np.zeros(batch["mask"].shape), 0.0
+        for token in tokens(batch, advantage):
+            value, derivative = term(token, params)
+            total += weight[token.row, token.column] * value
+            gradient[token.row, token.column] = weight[token.row, token.column] * derivative
+        return total, gradient
+
+    return evaluate
 
 
-def mean_of_tokens(mask: np.ndarray) -> np.ndarray:
+def mean_of_tokens(mask: np.ndarray, _: Params) -> np.ndarray:
     """Weight of each token in a mean over all trained tokens of the window; zeros if there is none."""
     count = int(mask.sum())
     return mask.astype(np.float64) / count if count else np.zeros(mask.shape)
 
 
-def mean_of_sequences(mask: np.ndarray) -> np.ndarray:
+def mean_of_sequences(mask: np.ndarray, _: Params) -> np.ndarray:
     """Weight of each token in a mean over a row's tokens, then over the rows that have a trained token."""
-    weight = np.zeros(mask.shape)
-    rows = [row for row in range(mask.shape[0]) if mask[row].any()]
-    for row in rows:
-        weight[row] = mask[row] / (int(mask[row].sum()) * len(rows))
+    weight = sums_of_sequences(mask, _)
+    for row in range(len(mask)):
+        weight[row] /= max(int(mask[row].sum()), 1)
     return weight
+
+
+def sums_of_sequences(mask: np.ndarray, _: Params) -> np.ndarray:
+    """Weight of each token in a sum over a row's tokens, then a mean over the rows that have a trained token."""
+    rows = int(mask.any(axis=1).sum())
+    return mask.astype(np.float64) / max(rows, 1)

@@ -1,0 +1,74 @@
+"""What a reference is: an objective once more, as plain float64 loops and gradients derived by hand."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .tokens import Batch, Params
+
+Estimate = Callable[[Batch, Params], np.ndarray]
+Evaluate = Callable[[Batch, Params, np.ndarray], tuple[float, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An objective of the catalogue, computed independently of its spec.
+
+    `estimate` gives the advantages `[N]` or `[N, T]` of a batch without an `advantage`; `evaluate` the loss
+    of a whole optimizer window, minimised, and d loss / d logp `[N, T]` given the advantages. What they get
+    is prepared: rows without a reward have an empty mask, and beside `logp` stands `held`, the same numbers.
+    Whatever carries no gradient (detached factors, weights, conditions) is computed from `held`, and
+    everything else from `logp`: the gradient is then the slope of the loss in `logp` with `held` fixed,
+    which finite differences can check.
+    """
+
+    defaults: Params
+    estimate: Estimate
+    evaluate: Evaluate
+    tries: tuple[Params, ...] = ()
+    """Parameter settings that the tests try beside the defaults."""
+    keep: Callable[[Batch, Params], np.ndarray] | None = None
+    """Which rows `[N]` of a rollout are trained on; None if all are."""
+    step: Callable[[Batch, Params], float] | None = None
+    """Scale of the optimizer step of a window; None if it is always 1."""
+
+    def advantage(self, batch: Batch, params: Params | None = None) -> np.ndarray:
+        """The batch's own `advantage` if it brings one, else the estimate: `[N]` or `[N, T]`."""
+        if "advantage" in batch:
+            return batch["advantage"]
+        return self.estimate(_prepared(batch), self.setting(params))
+
+    def loss(self, batch: Batch, params: Params | None = None) -> float:
+        """The window's loss, minimised. The batch may bring its own `held` log-probs."""
+        return self._evaluated(batch, params)[0]
+
+    def dloss_dlogp(self, batch: Batch, params: Params | None = None) -> np.ndarray:
+        """d loss / d logp `[N, T]`; 0 at tokens that are not trained."""
+        return self._evaluated(batch, params)[1]
+
+    def kept(self, batch: Batch, params: Params | None = None) -> np.ndarray:
+        """The rows `[N]` of a rollout that are trained on."""
+        if self.keep is None:
+            return np.ones(len(batch["mask"]), dtype=bool)
+        return self.keep(_prepared(batch), self.setting(params))
+
+    def setting(self, params: Params | None) -> Params:
+        """All parameters: these over the defaults. A name that is not among them is an error."""
+        unknown = set(params or {}) - set(self.defaults)
+        if unknown:
+            raise KeyError(f"no such parameter: {', '.join(sorted(unknown))}")
+        return {**self.defaults, **(params or {})}
+
+    def _evaluated(self, batch: Batch, params: Params | None) -> tuple[float, np.ndarray]:
+        return self.evaluate(_prepared(batch), self.setting(params), self.advantage(batch, params))
+
+
+def _prepared(batch: Batch) -> Batch:
+    """The batch with `held`, and with the mask empty in rows whose reward is missing (NaN)."""
+    prepared = dict(batch)
+    if "logp" in batch:
+        prepared.setdefault("held", batch["logp"])
+    if "reward" in batch:
+        prepared["mask"] = batch["mask"] & ~np.isnan(batch["reward"])[:, None]
+    return prepared
