@@ -82,7 +82,9 @@ def checks(name: str) -> list[Check]:
         found.append(evaluates(batch, loss, gradient))
         flat = packed(batch)
         if "advantage" in batch:  # then it alone tells how many rows there are
-            flat = {key: value for key, value in flat.items() if key not in ("reward", "group")}
+            flat = {
+                key: value for key, value in flat.items() if key not in ("reward", "reward_greedy", "group")
+            }
         padding = np.zeros(flat["mask"].shape)
         padding[flat["mask"]] = gradient[batch["mask"]]
         found.append(evaluates(flat, loss, padding))
