@@ -122,4 +122,4 @@ def test_shipped_objectives_are_documented():
     for name in maspo_dsl.shipped():
         text = maspo_dsl.load(name).source_text
         assert re.search(r'^"[^"]+"$', text, re.MULTILINE), f"{name} has no one-line meaning"
-        assert re.search(r'^source "[^"]+"$', text, re.MULTILINE), f"{name} names no source"
+        assert re.search(r'^source +"[^"]+"$', text, re.MULTILINE), f"{name} names no source"

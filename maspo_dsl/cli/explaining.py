@@ -70,6 +70,7 @@ class Explanation:
     meaning: str
     file: str
     sources: tuple[str, ...]
+    differs: tuple[str, ...]
     extends: tuple[str, ...]
     formula: Formula
     parameters: tuple[ParameterRow, ...]
@@ -95,6 +96,7 @@ def explanation(objective: Objective) -> Explanation:
         meaning=resolved.doc,
         file=resolved.source.name,
         sources=resolved.sources,
+        differs=resolved.differs,
         extends=resolved.lineage,
         formula=written,
         parameters=tuple(_parameter(bound, resolved) for bound in resolved.parameters.values()),

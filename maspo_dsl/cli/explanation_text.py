@@ -23,6 +23,8 @@ def explanation_lines(found: Explanation) -> Iterator[str]:
     yield from _section("Formula", _formula(found.formula))
     yield from _section("Parameters", _parameters(found.parameters))
     yield from _section("What the compiler does", _pairs((p.about, p.text) for p in found.policies))
+    differs = (line for other in found.differs for line in _wrapped("  ", other))
+    yield from _section("What others do otherwise", differs)
     tensors = [(t.name, f"{t.shape}  {t.meaning}  (for {', '.join(t.needed_by)})") for t in found.tensors]
     yield from _section("Tensors of the batch", _pairs(tensors))
     origins = [

@@ -66,6 +66,7 @@ def _objectives() -> list[dict[str, object]]:
                 "meaning": header.doc or "",
                 "extends": header.extends.text if header.extends else None,
                 "sources": list(header.sources),
+                "differs": list(header.differs),
                 "file": source.name,
             }
         )

@@ -61,13 +61,14 @@ class Builder:
         return tuple(built)
 
     def _header(self, parsed: ParseTree) -> tree.Header:
-        name, extends, doc, sources = cast("list[Parsed]", parsed.children)
-        last = next(token for token in (*reversed(sources.children), doc, extends, name) if token is not None)
+        name, extends, doc, *notes = cast("list[Parsed]", parsed.children)
+        last = next(node for node in (*reversed(notes), doc, extends, name) if node is not None)
         return tree.Header(
             self._identifier(name),
             self._identifier(extends) if extends is not None else None,
             _unquoted(doc),
-            tuple(map(_text, sources.children)),
+            tuple(_text(note.children[0]) for note in notes if note.data == "source"),
+            tuple(_text(note.children[0]) for note in notes if note.data == "differs"),
             Span(self.source, self._span(parsed).start, self._span(last).end),
         )
 

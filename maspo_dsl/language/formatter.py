@@ -86,7 +86,9 @@ def _header_lines(header: Header) -> list[str]:
     if header.extends is not None:
         first += f" extends {header.extends.text}"
     doc = [quoted(header.doc)] if header.doc is not None else []
-    return [first, *doc, *(f"source {quoted(source)}" for source in header.sources)]
+    notes = [("source", text) for text in header.sources] + [("differs", text) for text in header.differs]
+    width = max((len(word) for word, _ in notes), default=0)
+    return [first, *doc, *(f"{word:<{width}} {quoted(text)}" for word, text in notes)]
 
 
 def _commented(lines: Sequence[str], comments: Comments) -> list[str]:

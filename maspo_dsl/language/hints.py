@@ -70,7 +70,7 @@ def _habit(
     return _Habit(re.compile(here), text, pattern, frozenset(accepts), frozenset(refuses))
 
 
-_SOURCES = "`source` lines stand directly under the name and text of the objective"
+_NOTES = "`source` and `differs` lines stand directly under the name and text of the objective"
 _BRACKET_THE_HEAD = "put brackets around what is piped: (…) |> stage"
 _CONDITION = r"(?:[<>]|==|!=|\belse\b|\band\b|\bor\b|\bnot\b).*"
 _DECLARES = r"(?:objective|extends|variant|param|let)\b.*\w"
@@ -126,8 +126,10 @@ _HABITS = (
     _habit(r"when\b", "a bracket is still open; `when` stands behind it", accepts={"RPAR"}),
     _habit(r"when\b", "`when` guards a stage: x |> stage when condition"),
     _habit(r"", "one objective a file", before=r"^[ \t]*objective\b.*", accepts={"EQUAL", "WHERE"}),
-    _habit(r"", _SOURCES, before=r"^[ \t]*source[ \t]*", accepts={"EQUAL"}),
-    _habit(r"source\b", _SOURCES),
+    _habit(r"", _NOTES, before=r"^[ \t]*(?:source|differs)[ \t]*", accepts={"EQUAL"}),
+    _habit(r"(source|differs)\b", _NOTES),
+    _habit(r"=", "its text follows without =", before=r"^[ \t]*(?:source|differs)[ \t]*"),
+    _habit(r'"', "the meaning is one text, directly under the name", before=r"^[ \t]*", accepts={"PARAM"}),
     _habit(r"extends\b", "a base stands on the first line: objective NAME extends BASE"),
     _habit(r"", "an edit is written: before NAME |> stage", before=r"^[ \t]*insert\b.*"),
     _habit(r"", "write `drop`", before=r"^[ \t]*(?:remove|delete|without|del)[ \t]+\w+"),
@@ -154,9 +156,10 @@ _HABITS = (
 
 def find_hint(place: Place) -> Hint | None:
     """What to say about this place, if the mistake is a known one."""
-    joined = joined_statement(place.before.strip())
-    if joined is not None:
-        return Hint(f"did you mean `{joined}`?")
+    word = place.before.strip()
+    meant = (_misspelt_note(word) if place.here.startswith('"') else None) or joined_statement(word)
+    if meant is not None:
+        return Hint(f"did you mean `{meant}`?")
     found = (habit.at(place) for habit in _HABITS)
     return next((hint for hint in found if hint is not None), None)
 
@@ -167,6 +170,11 @@ def joined_statement(word: str) -> str | None:
         return None
     start = next((w for w in STATEMENT_WORDS if word.startswith(w) and len(word) > len(w)), None)
     return f"{start} {word[len(start) :].lstrip('_')}" if start is not None else None
+
+
+def _misspelt_note(word: str) -> str | None:
+    """`differs` for `differ`, in front of a text."""
+    return misspelt_statement(word) if word.isidentifier() and word not in STATEMENT_WORDS else None
 
 
 def misspelt_statement(word: str) -> str | None:

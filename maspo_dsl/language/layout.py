@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 
 _PIECE = re.compile(r'"[^"\n]*"?|#[^\n]*|[()\[\]{}]')
 _LINE = re.compile(r"[^\n]*\n?")
-_STATEMENT_WORDS = "param|let|def|input|drop|swap|before|after|variant|sweep|allow|source|objective"
+_STATEMENT_WORDS = "param|let|def|input|drop|swap|before|after|variant|sweep|allow|source|differs|objective"
 # Two words side by side, the first of them one of these, stand in no expression: a bracket was left open.
 _STARTS_STATEMENT = re.compile(rf"(?:{_STATEMENT_WORDS})[ \t]+[A-Za-z_\"]")
 _OPENS_BLOCK = re.compile(r"\s*variant\b")
-_ENDS_BLOCK = re.compile(r"(?:variant|sweep|allow|source|objective)[ \t]+[A-Za-z_\"]")
+_ENDS_BLOCK = re.compile(r"(?:variant|sweep|allow|source|differs|objective)[ \t]+[A-Za-z_\"]")
 _CLOSING = ")]}"
 
 

@@ -14,8 +14,9 @@ from maspo_dsl.language.source import Source, Span
 
 # A group is named when all of its key terminals may follow; its other members then go unmentioned.
 _EDITS = ("PARAM", "LET", "DEF", "INPUT", "DROP", "SWAP", "SIDE", "NAME")
+_STATEMENTS = (*_EDITS, "VARIANT", "ALLOW", "SOURCE", "DIFFERS")
 _GROUPS: tuple[tuple[str, frozenset[str], frozenset[str]], ...] = (
-    ("a statement", frozenset({"PARAM", "SWEEP"}), frozenset({*_EDITS, "VARIANT", "ALLOW", "SOURCE"})),
+    ("a statement", frozenset({"PARAM", "SWEEP"}), frozenset(_STATEMENTS)),
     ("an edit", frozenset({"PARAM", "DROP"}), frozenset(_EDITS)),
     ("an expression", frozenset({"NUMBER", "LPAR"}), frozenset({"NAME", "STRING", "MINUS", "NOT", "LEAST"})),
 )

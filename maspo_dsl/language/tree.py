@@ -374,12 +374,13 @@ Statement: TypeAlias = Edit | Variant | Sweep | Allow
 
 @dataclass(frozen=True)
 class Header:
-    """`objective name extends base`, then the doc string and the sources."""
+    """`objective name extends base`, then the doc string, the sources, and what others do otherwise."""
 
     name: Identifier
     extends: Identifier | None
     doc: str | None
     sources: tuple[str, ...]
+    differs: tuple[str, ...]
     span: Span = field(compare=False)
     comments: Comments = field(compare=False, default=NO_COMMENTS)
 

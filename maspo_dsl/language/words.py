@@ -1,7 +1,7 @@
 """The words of the language: no user names anything with them."""
 
 STATEMENT_WORDS = frozenset(
-    "objective extends source param let def input drop swap before after variant sweep allow".split()  # noqa: SIM905
+    "objective extends source differs param let def input drop swap before after variant sweep allow".split()  # noqa: SIM905
 )
 """Words that open a statement, and `extends`."""
 

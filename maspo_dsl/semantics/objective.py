@@ -58,6 +58,11 @@ class ResolvedObjective:
         return self.flat.header.sources
 
     @property
+    def differs(self) -> tuple[str, ...]:
+        """What other implementations, or the paper, do otherwise."""
+        return self.flat.header.differs
+
+    @property
     def lineage(self) -> tuple[str, ...]:
         """The objectives it extends, the nearest last."""
         return self.flat.lineage

@@ -95,6 +95,16 @@ def test_expressions_as_mathematics(text, expected):
     assert math_text(let.value) == expected
 
 
+def test_what_others_do_otherwise_is_told_and_not_inherited(cli, tmp_path):
+    base, mine = tmp_path / "base.obj", tmp_path / "mine.obj"
+    base.write_text('objective base extends grpo\ndiffers "somebody: half of it"\ndrop kl\n')
+    mine.write_text("objective mine extends base\nparam eps_high = 0.3\n")
+    told = cli("explain", base).stdout
+    assert "What others do otherwise\n  somebody: half of it\n" in told
+    assert json.loads(cli("explain", base, "--json").stdout)["differs"] == ["somebody: half of it"]
+    assert "somebody" not in cli("explain", mine).stdout
+
+
 def test_every_call_in_a_formula_is_explained():
     helpers = {h.call.split("(")[0]: h for h in explanation(maspo_dsl.load("maspo")).formula.helpers}
     assert set(helpers) == {"mean", "clamp", "center", "scale", "std"}

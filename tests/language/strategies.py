@@ -209,8 +209,9 @@ def expressions(draw):
 @st.composite
 def objectives(draw):
     """Objective files."""
-    parts = identifier(draw), perhaps(draw, identifier), perhaps(draw, text), several(draw, text, 0, 2)
-    header = tree.Header(*parts, NOWHERE, comments(draw))
+    parts = identifier(draw), perhaps(draw, identifier), perhaps(draw, text)
+    notes = several(draw, text, 0, 2), several(draw, text, 0, 2)
+    header = tree.Header(*parts, *notes, NOWHERE, comments(draw))
     return tree.ObjectiveTree(header, several(draw, statement, 0, 5), comments(draw, beside=False))
 
 

@@ -31,6 +31,13 @@ def test_header():
         ("one", "two"),
     )
     assert header.span.text == 'objective a extends b\n"what"\nsource "one"\nsource "two"'
+    assert header.differs == ()
+
+
+def test_sources_and_differences_in_any_order():
+    header = objective('objective a\ndiffers "x"\nsource "one"\ndiffers "y"\nsource "two"\n').header
+    assert (header.doc, header.sources, header.differs) == (None, ("one", "two"), ("x", "y"))
+    assert header.span.text.endswith('source "two"')
 
 
 def test_param_lines():

@@ -37,6 +37,7 @@ SAME = [
     ("objective example", "objective other"),
     ('"A spec to change"\n', ""),
     ('source "nobody"', 'source "somebody"'),
+    ('source "nobody"', 'source "nobody"\ndiffers "verl 0.9.1: another width"'),
     ("param tilt", "# a comment\nparam tilt"),
     (" as gate when A > 0", " as gate when A > 0  # beside"),
     ('  "how wide"', ""),
