@@ -1,0 +1,1 @@
+"""Ablations: from one objective, every valid point of a grid; run, and compared."""

@@ -1,0 +1,128 @@
+"""The folder of a grid: one `.obj` a point, and `manifest.json`, which describes them for machines."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maspo_dsl.ablation.changes import GridError
+from maspo_dsl.ablation.grid import Grid, make_grid
+from maspo_dsl.ablation.request import Request
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class GridFolder:
+    """A grid that was written: its folder and its manifest."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def points(self) -> list[Mapping[str, Any]]:
+        """Records of the points: name, file, hash, edits, kind, doc, axes, same_as."""
+        return list(self.manifest["points"])
+
+
+def manifest(grid: Grid, spec: str, seeds: int) -> dict[str, Any]:
+    """The grid as a document."""
+    return {
+        "spec": spec,
+        "base": grid.base.name,
+        "seeds": seeds,
+        "points": [
+            {
+                "name": point.name,
+                "file": point.file,
+                "hash": point.hash,
+                "edits": list(point.candidate.edits),
+                "kind": point.candidate.kind,
+                "doc": point.candidate.doc,
+                "axes": dict(point.candidate.axes),
+                "same_as": list(point.same_as),
+            }
+            for point in grid.points
+        ],
+        "impossible": [{"name": name, "reason": why} for name, why in grid.impossible],
+        "idle": [{"name": name, "reason": why} for name, why in grid.idle],
+    }
+
+
+def plan(spec: str, request: Request, params: Mapping[str, float], seeds: int) -> dict[str, Any]:
+    """The manifest of a grid that is written nowhere. Raises SpecError and GridError."""
+    with tempfile.TemporaryDirectory(prefix="maspo-grid-") as scratch:
+        return manifest(make_grid(spec, request, params, Path(scratch)), spec, seeds)
+
+
+def write_grid(
+    spec: str, request: Request, params: Mapping[str, float], seeds: int, folder: Path
+) -> GridFolder:
+    """Write a grid into a new or empty folder, or find the same one there, whose runs go on.
+
+    The folder appears whole or not at all. Raises SpecError and GridError, then nothing is written: the grid
+    cannot be, or the folder holds another one or something else.
+    """
+    parent = folder.resolve().parent
+    with tempfile.TemporaryDirectory(prefix="maspo-grid-") as scratch:
+        staged = Path(scratch) / "grid"
+        staged.mkdir()
+        document = manifest(make_grid(spec, request, params, staged), spec, seeds)
+        (staged / MANIFEST).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        known = _known(folder)
+        if known is None:
+            _place(staged, folder, parent)
+        elif _identity(known) != _identity(document):
+            raise GridError(f"{folder} holds another grid, of `{known.get('spec')}`; name another folder")
+        elif known["seeds"] != seeds:
+            _replace_manifest(folder, document)
+    return GridFolder(folder, document)
+
+
+def read_grid(folder: Path) -> GridFolder:
+    """The grid of a folder. Raises GridError: there is none."""
+    known = _known(folder) if folder.is_dir() else None
+    if known is None:
+        raise GridError(f"{folder} holds no grid; `maspo-dsl ablate SPEC -o {folder}` makes one")
+    return GridFolder(folder, known)
+
+
+def _identity(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What makes two grids the same: their points; the number of seeds may grow."""
+    return [(point["name"], point["hash"]) for point in document["points"]]
+
+
+def _known(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a folder; None if the folder is new or empty. Raises GridError for anything else."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return None
+    if not folder.is_dir():
+        raise GridError(f"{folder} is a file; name a folder")
+    try:
+        document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        document["seeds"], _identity(document)
+    except (OSError, ValueError, KeyError, TypeError):
+        raise GridError(f"{folder} is not empty and holds no grid; name another folder") from None
+    return dict(document)
+
+
+def _place(staged: Path, folder: Path, parent: Path) -> None:
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=parent))
+        shutil.copytree(staged, beside, dirs_exist_ok=True)
+        beside.chmod(0o755)
+        beside.replace(folder)
+    except OSError as error:
+        raise GridError(f"{folder} cannot be written: {(error.strerror or str(error)).lower()}") from None
+
+
+def _replace_manifest(folder: Path, document: Mapping[str, Any]) -> None:
+    partial = folder / f".{MANIFEST}.partial"
+    partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    partial.replace(folder / MANIFEST)

@@ -1,0 +1,164 @@
+"""A grid: every point that exists and differs from the others, and for those that do not, why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+from maspo_dsl.ablation.base import Family, read_base, read_family
+from maspo_dsl.ablation.changes import GridError, undroppable
+from maspo_dsl.ablation.point import Candidate
+from maspo_dsl.ablation.request import Request, candidates
+from maspo_dsl.graph.build import build
+from maspo_dsl.graph.nodes import Node
+from maspo_dsl.graph.passes import simplify
+from maspo_dsl.language.diagnostics import SpecError
+from maspo_dsl.language.source import Source
+from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.resolve import find_source, resolve
+
+# A candidate that is no point, and why.
+Refusal: TypeAlias = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point that exists. `same_as` are names of other candidates that are the same objective."""
+
+    candidate: Candidate
+    objective: ResolvedObjective
+    same_as: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.candidate.name
+
+    @property
+    def hash(self) -> str:
+        """Hash of its objective."""
+        return self.objective.hash
+
+    @property
+    def file(self) -> str:
+        """Its file in the grid's folder."""
+        return f"{self.name}.obj"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Points in the order they were asked for, the base first.
+
+    `impossible` are candidates that no objective can be, `idle` those that change nothing, each with the reason.
+    """
+
+    points: tuple[Point, ...]
+    impossible: tuple[Refusal, ...]
+    idle: tuple[Refusal, ...]
+
+    @property
+    def base(self) -> Point:
+        """The point that all others are compared with."""
+        return self.points[0]
+
+
+def make_grid(spec: str, request: Request, params: Mapping[str, float], folder: Path) -> Grid:
+    """Write the grid of a shipped name, a path or NAME@VARIANT into an empty folder, a file a point.
+
+    `params` hold for every point. Raises SpecError: the base, or an objective it is compared with, does not check.
+    Raises GridError: an unknown part or parameter, a value outside its interval, a grid of the base alone.
+    """
+    base = read_base(spec, params)
+    for name, text in base.beside.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    (folder / f"{base.candidate.name}.obj").write_text(base.candidate.spec, encoding="utf-8")
+    family = read_family(base, folder)
+    builder = _Builder(family, base.candidate, folder)
+    if request.leave_one_out or request.nothing_asked:
+        builder.impossible += undroppable(family.base)
+    builder.take(candidates(family, request))
+    builder.compare(request.against)
+    if len(builder.points) == 1:
+        refused = "".join(f"\n  {name}: {why}" for name, why in (*builder.impossible, *builder.idle))
+        raise GridError(f"this grid holds nothing but `{spec}` itself{refused}")
+    return Grid(tuple(builder.points.values()), tuple(builder.impossible), tuple(builder.idle))
+
+
+class _Builder:
+    """Takes candidates one by one; the points so far, by hash."""
+
+    def __init__(self, family: Family, base: Candidate, folder: Path) -> None:
+        self.folder = folder
+        self.points = {family.base.hash: Point(base, family.base)}
+        self.names = {base.name}
+        self.impossible: list[Refusal] = []
+        self.idle: list[Refusal] = []
+        self.unchanged = fingerprint(family.base)
+        self.idle_axes: set[tuple[str, str]] = set()
+
+    def take(self, found: Iterable[Candidate]) -> None:
+        """Single changes first: what does nothing alone need not be combined with anything."""
+        for candidate in sorted(found, key=lambda one: len(one.axes)):
+            self._take(self._renamed(candidate))
+
+    def compare(self, names: Iterable[str]) -> None:
+        """Add other objectives, as they are. Raises SpecError."""
+        for name in names:
+            source, folder = find_source(name)
+            objective = resolve(source, folder)
+            own = Candidate(objective.name, "against", objective.name, objective.doc, text=source.text)
+            if folder is not None:
+                own = replace(own, text=objective.text)
+            self._add(self._renamed(own), objective)
+
+    def _renamed(self, candidate: Candidate) -> Candidate:
+        """Two points of one name: the later one gets a number."""
+        if candidate.name not in self.names:
+            return candidate
+        number = next(n for n in range(2, 10_000) if f"{candidate.name}_{n}" not in self.names)
+        return replace(candidate, name=f"{candidate.name}_{number}")
+
+    def _take(self, candidate: Candidate) -> None:
+        if self.idle_axes & set(candidate.axes):
+            return
+        try:
+            objective = resolve(Source(f"{candidate.name}.obj", candidate.spec), self.folder)
+        except SpecError as error:
+            self._refuse(candidate, error)
+            return
+        alone = len(candidate.axes) == 1 and candidate.kind != "ladder"
+        if alone and objective.hash not in self.points and fingerprint(objective) == self.unchanged:
+            self.idle_axes.update(candidate.axes)
+            self.idle.append((candidate.name, f"{candidate.doc}: nothing that is computed changes"))
+            return
+        self._add(candidate, objective)
+
+    def _add(self, candidate: Candidate, objective: ResolvedObjective) -> None:
+        known = self.points.get(objective.hash)
+        if known is not None:
+            self.points[objective.hash] = replace(known, same_as=(*known.same_as, candidate.name))
+            return
+        self.names.add(candidate.name)
+        self.points[objective.hash] = Point(candidate, objective)
+        (self.folder / f"{candidate.name}.obj").write_text(candidate.spec, encoding="utf-8")
+
+    def _refuse(self, candidate: Candidate, error: SpecError) -> None:
+        """What was asked for by value must be possible; what was derived is listed."""
+        why = "; ".join(found.message for found in error.diagnostics)
+        if candidate.kind in ("vary", "swap"):
+            raise GridError(f"{candidate.doc}: {why}")
+        self.impossible.append((candidate.name, why))
+
+
+def fingerprint(objective: ResolvedObjective) -> tuple[object, ...]:
+    """What an objective computes once simplified: two with the same fingerprint cannot be told apart by a run."""
+    graph = simplify(build(objective.parts))
+    order = {place: number for number, place in enumerate(graph.reachable(graph.outputs))}
+    nodes: list[Node] = [
+        replace(graph.nodes[place], args=tuple(order[argument] for argument in graph.nodes[place].args))
+        for place in order
+    ]
+    outputs = sorted((name, order[place]) for name, place in graph.outputs.items())
+    return (*nodes, *outputs)
