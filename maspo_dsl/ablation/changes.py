@@ -10,7 +10,7 @@ from maspo_dsl.ablation.point import Candidate, identifier
 from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import did_you_mean
 from maspo_dsl.language.formatter import format_statement
-from maspo_dsl.semantics.edits import Target, targets
+from maspo_dsl.semantics.edits import Target, statement_of, targets
 from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.vocabulary import SLOTS
@@ -134,14 +134,9 @@ def find_stage(base: ResolvedObjective, name: str) -> str:
 
 def _function(flat: Flat, target: Target) -> str:
     """The function that a stage calls."""
-    family, name = target.key
-    statement: tree.Let | tree.Slot | tree.Part | tree.Rule
-    if family == "let":
-        statement = flat.lets[name]
-    else:
-        statement = flat.slots[name] if family == "slot" else flat.parts[target.key]
-    assert isinstance(statement, (tree.Let, tree.Slot, tree.Part)) and isinstance(statement.value, tree.Pipe)
-    return statement.value.stages[target.index].function.text
+    pipe = statement_of(flat, target.key).value
+    assert isinstance(pipe, tree.Pipe)
+    return pipe.stages[target.index].function.text
 
 
 def variant_edits(base: ResolvedObjective, name: str, unset: frozenset[str] = frozenset()) -> tuple[str, ...]:

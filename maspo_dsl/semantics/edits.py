@@ -145,7 +145,7 @@ def swap(flat: Flat, edit: tree.Swap, report: Report) -> None:
 
 def _rewrite_stages(flat: Flat, target: Target, new: Callable[[tree.Stage], tuple[tree.Stage, ...]]) -> None:
     family, name = target.key
-    statement = _statement(flat, target.key)
+    statement = statement_of(flat, target.key)
     assert isinstance(statement.value, tree.Pipe)
     pipe = statement.value
     stages = pipe.stages[: target.index] + new(pipe.stages[target.index]) + pipe.stages[target.index + 1 :]
@@ -158,7 +158,8 @@ def _rewrite_stages(flat: Flat, target: Target, new: Callable[[tree.Stage], tupl
         flat.parts[family, name] = replace(statement, value=value)
 
 
-def _statement(flat: Flat, key: tuple[str, str]) -> tree.Let | tree.Slot | tree.Part:
+def statement_of(flat: Flat, key: tuple[str, str]) -> tree.Let | tree.Slot | tree.Part:
+    """What holds the pipe of a stage, by the stage's key."""
     family, name = key
     if family == "let":
         return flat.lets[name]
