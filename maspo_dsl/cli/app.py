@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from maspo_dsl.cli.ablate import ablate
 from maspo_dsl.cli.check import check
 from maspo_dsl.cli.compiling import compile_
 from maspo_dsl.cli.explain import explain
@@ -28,6 +29,7 @@ app.command()(explain)
 app.command("list")(list_)
 app.command("compile")(compile_)
 app.command()(train)
+app.command()(ablate)
 
 
 def _version(asked: bool) -> None:
