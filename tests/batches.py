@@ -18,14 +18,17 @@ GARBAGE = (np.nan, -np.inf, np.inf, 1e30)
 GROUP = np.array([7, 3, 7, 3, 3, 11, 5, 5, 7, -2, -2, 5, 3, 2, 2, 2])
 """Sizes 3, 4, 3, 2, 3 and a singleton (11); ids neither sorted nor contiguous."""
 
+MISMATCH = np.array([0.05, 0.0005, 0.4])
+"""Spread of log(old / rollout) in one row after the other: whole answers inside and outside of narrow bands."""
+
 
 def ragged(
     seed: int, *, columns: int = 9, spread: float = 0.6, extreme: bool = True, garbage: bool = True
 ) -> Arrays:
     """A batch of 16 rows, with `reward` and `group` and no `advantage`.
 
-    `spread` is the standard deviation of the log-ratio. With `extreme`, some log-ratios (to old and to the
-    reference) are beyond ±20 and some exactly 0.
+    `spread` is the standard deviation of the log-ratio. With `extreme`, some log-ratios (to old, to the
+    reference and of old to rollout) are beyond ±20 and some exactly 0.
     """
     random = np.random.default_rng(seed)
     rows = len(GROUP)
@@ -34,10 +37,12 @@ def ragged(
     mask[8, 1] = False  # a hole, as a tool's output leaves it
     old = -random.exponential(1.2, size=(rows, columns)) - 1e-3
     batch = {
-        "logp": old + spread * random.standard_normal(old.shape),
+        "logp": -np.abs(old + spread * random.standard_normal(old.shape)),
         "logp_old": old,
-        "logp_ref": old + spread * random.standard_normal(old.shape),
-        "logp_rollout": old + 0.05 * random.standard_normal(old.shape),
+        "logp_ref": -np.abs(old + spread * random.standard_normal(old.shape)),
+        "logp_rollout": -np.abs(
+            old + MISMATCH[np.arange(rows) % 3, None] * random.standard_normal(old.shape)
+        ),
         "entropy": random.exponential(1.0, size=old.shape),
         "mask": mask,
         "reward": rewards(random),
@@ -143,9 +148,13 @@ def only(batch: Mapping[str, np.ndarray], names: Sequence[str]) -> Arrays:
 
 
 def _extremes(batch: Arrays) -> None:
-    """Log-ratios of ±25 and ±200 to old and to the reference, and two tokens exactly on policy, in row 6."""
-    old = batch["logp_old"]
-    batch["logp"][6, 0], batch["logp"][6, 1] = old[6, 0] + 25, old[6, 1] - 200
-    batch["logp_ref"][6, 2], batch["logp_ref"][6, 3] = batch["logp"][6, 2] + 200, batch["logp"][6, 3] - 25
-    batch["logp"][6, 4] = old[6, 4]
-    batch["logp_ref"][6, 5] = batch["logp"][6, 5]
+    """Log-ratios of ±25 and ±200, and tokens exactly on policy, in row 6; all are logs of probabilities still."""
+    logp, old, reference, rollout = (
+        batch[name][6] for name in ("logp", "logp_old", "logp_ref", "logp_rollout")
+    )
+    old[0], rollout[0] = logp[0] - 25, logp[0] - 50
+    logp[1] = old[1] - 200
+    logp[2], old[2], reference[2], rollout[2] = -201.0, -201.1, -1.0, -1.1
+    reference[3] = logp[3] - 25
+    logp[4] = rollout[4] = old[4]
+    reference[5] = logp[5]
