@@ -1,9 +1,35 @@
 """Every objective that has a reference, by the name of its spec."""
 
-from . import dapo, grpo, maspo
+from . import (
+    balanced,
+    baselines,
+    clips,
+    compositions,
+    corrections,
+    dapo,
+    gates,
+    grpo,
+    masks,
+    maspo,
+    scores,
+    sequences,
+)
 from .reference import Reference
 
-FAMILIES = (dapo, grpo, maspo)
+FAMILIES = (
+    grpo,
+    dapo,
+    maspo,
+    clips,
+    scores,
+    balanced,
+    gates,
+    sequences,
+    baselines,
+    masks,
+    corrections,
+    compositions,
+)
 
 REFERENCES: dict[str, Reference] = {
     name: reference for family in FAMILIES for name, reference in family.REFERENCES.items()

@@ -80,12 +80,14 @@ Term = Callable[[Token, Params], tuple[float, float]]
 """The loss of one token and its slope in `logp`."""
 
 
-def summed(term: Term, weigh: Weigh) -> Callable[[Batch, Params, np.ndarray], tuple[float, np.ndarray]]:
+def summed(
+    term: Term, weigh: Weigh, old: str = "logp_old"
+) -> Callable[[Batch, Params, np.ndarray], tuple[float, np.ndarray]]:
     """The `evaluate` of a reference whose loss is a weighted sum of one term a token."""
 
     def evaluate(batch: Batch, params: Params, advantage: np.ndarray) -> tuple[float, np.ndarray]:
         weight, gradient, total = weigh(batch["mask"], params), np.zeros(batch["mask"].shape), 0.0
-        for token in tokens(batch, advantage):
+        for token in tokens(batch, advantage, old):
             value, derivative = term(token, params)
             total += weight[token.row, token.column] * value
             gradient[token.row, token.column] = weight[token.row, token.column] * derivative
