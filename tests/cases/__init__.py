@@ -1,0 +1,1 @@
+"""Bugs that objectives have had elsewhere, each as a test of every shipped objective to which it can happen."""
