@@ -130,7 +130,7 @@ REFERENCES = {
     "opo": clipped_with(length_weighted, mean_of_sequences, EPSILONS),
     "grpo_passk": clipped_with(within_groups(only_the_best), mean_of_sequences, EPSILONS),
     "grpo_leave_one_out": clipped_with(within_groups(leave_one_out_scaled), mean_of_sequences, EPSILONS),
-    "reinforce_plus_plus_baseline": clipped_with(whitening(centred_per_token), mean_of_tokens, EPSILONS),
+    "reinforce_plus_plus_baseline": clipped_with(whitening(centred_per_token), mean_of_sequences, EPSILONS),
     "reinforce_plus_plus": clipped_with(
         whitening(returns),
         mean_of_tokens,

@@ -180,7 +180,7 @@ REFERENCES = {
         {**EVEN, "delta": 0.5},
         group_relative,
         multiplied(surrogate, mean_of_sequences, muting(off_policy)),
-        tries=({"delta": 0.0}, {"delta": 0.1, "eps_low": 0.5}),
+        tries=({"delta": 0.01}, {"delta": 0.1, "eps_low": 0.5}),
     ),
     "top_entropy": Reference(
         {**DAPO["dapo"].defaults, "share": 0.2},

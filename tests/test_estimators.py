@@ -1,0 +1,214 @@
+"""Advantages by hand: of the shipped estimators, and of the references that they are compared with elsewhere."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from .batches import Arrays, as_torch, packed, ragged
+from .reference.catalogue import REFERENCES
+from .running import compiled
+
+Estimate = Callable[..., list[float]]
+
+CENTRED = ("grpo", "dr_grpo", "rloo", "opo", "grpo_passk", "grpo_leave_one_out", "vcpo", "gpg_paper")
+"""Estimators of a group by itself, in which an answer that is no better than the others gets exactly 0."""
+WHITENED = ("reinforce_plus_plus_baseline", "reinforce_plus_plus", "ppo")
+"""Estimators of each token, whitened over the rollout."""
+
+NAN = np.nan
+
+
+def answers(reward: Sequence[float], group: Sequence[int] | None = None, mask=None, **more: object) -> Arrays:
+    """Answers of one group unless said otherwise, of two trained tokens unless there is a mask."""
+    mask = np.ones((len(reward), 2), dtype=bool) if mask is None else np.array(mask, dtype=bool)
+    group = np.zeros(len(reward), dtype=int) if group is None else np.array(group)
+    tensors = {name: np.array(value, dtype=float) for name, value in more.items()}
+    return {"reward": np.array(reward, dtype=float), "group": group, "mask": mask, **tensors}
+
+
+def shipped(name: str, batch: Arrays, **params: float) -> list[float]:
+    return flat(compiled(name, params).advantage(as_torch(batch)).numpy(), batch)
+
+
+def reference(name: str, batch: Arrays, **params: float) -> list[float]:
+    return flat(REFERENCES[name].advantage(batch, params), batch)
+
+
+def flat(advantage: np.ndarray, batch: Arrays) -> list[float]:
+    """Of a sequence, or of the trained tokens one after the other."""
+    return (advantage if advantage.ndim == 1 else advantage[batch["mask"]]).tolist()
+
+
+@pytest.fixture(params=[shipped, reference], ids=["shipped", "reference"])
+def estimate(request: pytest.FixtureRequest) -> Estimate:
+    return request.param
+
+
+def near(values: Sequence[float], within: float = 1e-6) -> object:
+    return pytest.approx(list(values), abs=within)
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"),
+    [
+        ("grpo", 1.2076, -0.7246),
+        ("vcpo", 1.2910, -0.7746),
+        ("dr_grpo", 0.625, -0.375),
+        ("gpg_paper", 0.625, -0.375),
+        ("rloo", 0.7143, -0.4286),
+        ("opo", 0.625, -0.375),
+        ("grpo_passk", 0, 0),
+        ("grpo_leave_one_out", 1.4639, -0.8018),
+    ],
+)
+def test_three_of_eight_are_right(estimate, name, right, wrong):
+    """Mean 3/8; variance 15/56 unbiased and 15/64 of the population; of the others 10/42 and 12/42."""
+    expected = [right] * 3 + [wrong] * 5
+    assert estimate(name, answers([1, 1, 1, 0, 0, 0, 0, 0])) == near(expected, within=3e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "alone", "others"),
+    [("grpo", 2.4749, -0.35355), ("rloo", 1, -1 / 7), ("grpo_passk", 2.8284, 0)],
+)
+def test_one_of_eight_is_right(estimate, name, alone, others):
+    """Spread of 1 among seven 0 is 1 / sqrt(8)."""
+    assert estimate(name, answers([1] + [0] * 7)) == near([alone] + [others] * 7, within=1e-3)
+
+
+def test_leave_one_out_spread(estimate):
+    """Where the others are all equal there is nothing to divide by, not even a rounding error."""
+    name, root = "grpo_leave_one_out", 1 / 7**0.5
+    assert estimate(name, answers([1] + [0] * 7)) == near([1] + [-root] * 7)
+    assert estimate(name, answers([0] + [0.95] * 7)) == near([-0.95] + [root] * 7)
+    assert estimate(name, answers([1, 0])) == [1, -1]
+    assert estimate(name, answers([1, 0, 0.5, 4], [3, 3, 3, 1])) == near(
+        [0.75 / 0.125**0.5, -0.75 / 0.125**0.5, 0, 0]
+    )
+
+
+def test_rloo_is_the_centred_reward_of_larger_groups_shrunk(estimate):
+    for size in (2, 3, 8):
+        rewards = np.random.default_rng(size).normal(size=size)
+        expected = size / (size - 1) * (rewards - rewards.mean())
+        assert estimate("rloo", answers(rewards)) == near(expected)
+
+
+def test_opo_weighs_rewards_by_trained_tokens(estimate):
+    """A baseline of 3/4 from lengths 3 and 1; the hole in the first answer does not count."""
+    mask = [[1, 0, 1, 1], [1, 0, 0, 0], [1, 1, 1, 1]]
+    assert estimate("opo", answers([1, 0, 7], [2, 2, 5], mask)) == near([0.25, -0.75, 0])
+
+
+def test_remax_is_what_sampling_gained(estimate):
+    """Against the greedy answer's reward, whatever the group does."""
+    batch = answers([1, 0, 0.5, NAN], reward_greedy=[0.25, 0.25, 0.5, 0.5])
+    assert estimate("remax", batch)[:3] == [0.75, -0.25, 0]
+
+
+def test_pass_at_k_rewards_the_lead_of_the_best(estimate):
+    """The spread of 3, 1, 0 is sqrt(7/3); a shared first place leads by nothing; one answer leads nobody."""
+    assert estimate("grpo_passk", answers([1, 3, 0])) == near([0, 2 / (7 / 3) ** 0.5, 0], within=1e-3)
+    assert estimate("grpo_passk", answers([1, 0, 1, 5], [0, 0, 0, 1])) == [0, 0, 0, 0]
+
+
+HOLE = [[1, 1, 0, 1], [0, 1, 0, 0]]
+"""An answer of three tokens with a tool's output between them, and one of a single token."""
+
+
+def white(raw: Sequence[float]) -> list[float]:
+    return [(value - np.mean(raw)) / np.std(raw, ddof=1) for value in raw]
+
+
+def test_gae(estimate):
+    """Of rewards 1 and 0 with lambda 1/2 and gamma 9/10, from the last token back, over the hole.
+
+    0.6 = 1 - 0.4;  0.43 = (0.9 0.4 - 0.2) + 0.45 0.6;  -0.1265 = (0.9 0.2 - 0.5) + 0.45 0.43;  -0.3 = 0 - 0.3.
+    """
+    batch = answers([1, 0], mask=HOLE, value=[[0.5, 0.2, NAN, 0.4], [NAN, 0.3, NAN, NAN]])
+    assert estimate("ppo", batch, **{"gamma": 0.9, "lambda": 0.5}) == near(white([-0.1265, 0.43, 0.6, -0.3]))
+    assert estimate("ppo", batch) == near(white([0.5, 0.8, 0.6, -0.3]))  # reward minus value
+    assert estimate("ppo", batch, **{"gamma": 0.5, "lambda": 0}) == near(white([-0.4, 0, 0.6, -0.3]))
+
+
+def test_reinforce_plus_plus_discounts_the_kl_to_come(estimate):
+    """Token rewards -0.5 log(old / reference) = -0.1, 0.2, -0.05 + 1 and 0.4, summed from the last back."""
+    reference = [[-1.2, -0.6, NAN, -1.1], [NAN, -0.2, NAN, NAN]]
+    batch = answers(
+        [1, 0], mask=HOLE, logp_old=[[-1, -1, NAN, -1], [NAN] + [-1] + [NAN] * 2], logp_ref=reference
+    )
+    estimated = estimate("reinforce_plus_plus", batch, kl=0.5, gamma=0.5)
+    assert estimated == near(white([0.2375, 0.675, 0.95, 0.4]))
+    assert estimate("reinforce_plus_plus", batch, kl=0.5) == near(white([1.05, 1.15, 0.95, 0.4]))
+
+
+@pytest.mark.parametrize("name", ["reinforce_plus_plus_baseline", "reinforce_plus_plus"])
+def test_whitening_counts_tokens_and_is_unbiased(estimate, name):
+    """Three tokens of a right answer, one of a wrong one: mean 1/4 above the middle, variance 3/4 / 3."""
+    params = {"kl": 0.0} if name == "reinforce_plus_plus" else {}
+    assert estimate(name, answers([1, 0], mask=HOLE), **params) == near([0.5, 0.5, 0.5, -1.5])
+
+
+@pytest.mark.parametrize("name", CENTRED)
+@pytest.mark.parametrize("reward", [0.1, 0.95, 1 / 3, -7.3, 1e8 + 0.1, 0])
+def test_equal_rewards_are_exactly_no_signal(estimate, name, reward):
+    """In groups of 1 to 9, in any order: no epsilon turns rounding into an advantage."""
+    group = np.random.default_rng(0).permutation(np.repeat(np.arange(9), np.arange(1, 10)))
+    lengths = 1 + np.arange(len(group)) % 4
+    batch = answers([reward] * len(group), group, np.arange(4) < lengths[:, None])
+    assert not any(estimate(name, batch))
+
+
+@pytest.mark.parametrize("reward", [0.1, 0.95, 1e8 + 0.1])
+def test_equal_rewards_whitened(estimate, reward):
+    batch = answers([reward] * 7, [0, 0, 0, 1, 1, 2, 3])
+    assert not any(estimate("reinforce_plus_plus_baseline", batch))
+    assert not any(estimate("reinforce_plus_plus", batch, kl=0.0))
+    alone = answers([reward], mask=[[0, 1]], value=[[NAN, 0.4]])
+    assert estimate("ppo", alone) == [0]
+
+
+@pytest.mark.parametrize("name", (*CENTRED, "remax", *WHITENED))
+def test_answers_without_a_reward_or_a_token_are_not_there(estimate, name):
+    """The siblings' advantages are as if those rows had not been sampled."""
+    batch = ragged(3, extreme=False, garbage=False)
+    batch["reward"][[0, 11]] = NAN
+    batch["mask"][[7, 13]] = False
+    there = batch["mask"].any(axis=1) & ~np.isnan(batch["reward"])
+    without = {key: value[there] for key, value in batch.items()}
+    whole = {**batch, "mask": batch["mask"] & there[:, None]}
+    values = np.array(estimate(name, whole))
+    expected = estimate(name, without)
+    assert max(expected) > 0.3
+    assert values[there if len(values) == len(there) else ...].tolist() == near(expected, within=1e-12)
+
+
+@pytest.mark.parametrize("name", (*CENTRED, "remax", *WHITENED))
+def test_order_and_names_of_groups_do_not_matter(name):
+    batch = ragged(4, extreme=False, garbage=False)
+    order = np.random.default_rng(1).permutation(len(batch["reward"]))
+    moved = {key: value[order] for key, value in batch.items()}
+    moved["group"] = 100 - 3 * moved["group"]
+    advantage = compiled(name).advantage(as_torch(batch)).numpy()
+    np.testing.assert_allclose(
+        compiled(name).advantage(as_torch(moved)).numpy()[moved["mask"].any(axis=1)],
+        advantage[order][moved["mask"].any(axis=1)],
+        rtol=1e-9,
+        atol=1e-12,
+    )
+
+
+@pytest.mark.parametrize("name", WHITENED)
+def test_packed_tokens(name):
+    batch = ragged(5)
+    form = packed(batch)
+    advantage = compiled(name).advantage(as_torch(form)).numpy()
+    expected = REFERENCES[name].advantage(batch)
+    np.testing.assert_allclose(advantage[form["mask"]], expected[batch["mask"]], rtol=1e-9, atol=1e-12)
+
+
+def test_gpg_makes_up_for_groups_without_signal(estimate):
+    """Six answers, two of them in a group without spread: alpha 6/4; all without: 1, and nothing to scale."""
+    batch = answers([1, 0, 0, 1, 0.3, 0.3], [0, 0, 1, 1, 2, 2])
+    assert estimate("gpg_paper", batch) == near([0.75, -0.75, -0.75, 0.75, 0, 0])
