@@ -110,6 +110,7 @@ class _Build:
         term = self.token(self.b.op("neg", term))
         if self.parts.mutes:
             muted = self._all([self.token(self.term(mute)) for mute in self.parts.mutes.values()], "or")
+            self.outputs["muted"] = muted
             term = self.b.op("select", muted, self.b.const(0.0), term)
         self.outputs["term:policy"] = term
         return term

@@ -24,7 +24,8 @@ class Interpretation:
     """Values of a graph's nodes on one padded batch `[N, T]`, and derivatives of its outputs.
 
     `batch` holds the tensors of DESIGN's batch as arrays; `denominators` the window's statistics, this batch's own
-    where None. `params` replaces values of parameters.
+    where None. `params` replaces values of parameters. `frozen` holds values of nodes, by place, that are taken as
+    they are: with those that no gradient passes frozen, a difference quotient is what the gradient should be.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Interpretation:
         *,
         params: Mapping[str, float] | None = None,
         denominators: Mapping[str, float] | None = None,
+        frozen: Mapping[int, Array] | None = None,
     ) -> None:
         self.graph = graph
         self.params = dict(params or {})
@@ -41,7 +43,7 @@ class Interpretation:
         statistics = window_statistics(graph)
         given = denominators or {}
         self.given = {place: float(given[key]) for key, place in statistics.items() if key in given}
-        self.values: dict[int, Array] = {}
+        self.values: dict[int, Array] = dict(frozen or {})
         if "advantage" not in self.batch and "reward" in self.batch:
             self._set_advantage(self.output("advantage"))
         elif "advantage" in self.batch:
