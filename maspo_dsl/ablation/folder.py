@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,8 @@ def write_grid(
             _place(staged, folder, parent)
         elif _identity(known) != _identity(document):
             raise GridError(f"{folder} holds another grid, of `{known.get('spec')}`; name another folder")
-        elif known["seeds"] != seeds:
+        else:
+            document = {**known, "seeds": seeds}
             _replace_manifest(folder, document)
     return GridFolder(folder, document)
 
@@ -90,6 +92,12 @@ def read_grid(folder: Path) -> GridFolder:
     if known is None:
         raise GridError(f"{folder} holds no grid; `maspo-dsl ablate SPEC -o {folder}` makes one")
     return GridFolder(folder, known)
+
+
+def note_runs(grid: GridFolder, folders: Sequence[Path]) -> None:
+    """Write into the manifest which runs belong to the grid as it was last run."""
+    runs = [os.path.relpath(folder, grid.path.resolve()) for folder in folders]
+    _replace_manifest(grid.path, {**grid.manifest, "runs": runs})
 
 
 def _identity(document: Mapping[str, Any]) -> list[tuple[str, str]]:

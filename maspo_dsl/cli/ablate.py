@@ -1,15 +1,39 @@
-"""`maspo-dsl ablate`: every valid ablation of an objective, written as specs. Does not import torch."""
+"""`maspo-dsl ablate`: every valid ablation of an objective, written as specs; run, if asked. Does not import torch."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maspo_dsl.cli.output import InputError, counted, invalid_input_exits, say, say_json
+from maspo_dsl.cli.output import (
+    FAILED,
+    INTERRUPTED,
+    InputError,
+    counted,
+    invalid_input_exits,
+    note,
+    say,
+    say_json,
+)
 from maspo_dsl.cli.overrides import OverridesArgument, SpecArgument
+from maspo_dsl.language.diagnostics import did_you_mean
+
+if TYPE_CHECKING:
+    from maspo_dsl.ablation.folder import GridFolder
+    from maspo_dsl.ablation.launchers import Launcher
+    from maspo_dsl.ablation.request import Request
+    from maspo_dsl.ablation.runner import Board
+    from maspo_dsl.trainers.config import RunConfig
+
+# Parameters of submitit itself; all others are handed to Slurm.
+_SUBMITIT = frozenset(
+    {"cpus_per_task", "gpus_per_node", "mem_gb", "name", "nodes", "tasks_per_node", "timeout_min"}
+)
 
 
 def ablate(
@@ -46,45 +70,134 @@ def ablate(
         str | None, typer.Option("--against", metavar="NAME,NAME", help="Other objectives, as they are.")
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each point, with seeds 0, 1, ….")] = 1,
+    run: Annotated[bool, typer.Option("--run", help="Train every point with every seed.")] = False,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Runs at a time; as many as there are cores.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the grid; write nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
 ) -> None:
     """Write every valid ablation of an objective: a short spec for each point, and manifest.json.
 
-    KEY=VALUE sets what holds for every point.
+    KEY=VALUE: params.NAME holds for every point; with --run, all keys of `maspo-dsl train`, and launcher=ray or
+    launcher=slurm for more than this machine. What is finished is not run again, what was stopped goes on.
     """
-    from maspo_dsl.ablation.changes import GridError
-    from maspo_dsl.ablation.folder import plan, write_grid
-    from maspo_dsl.ablation.request import Request
-
     with invalid_input_exits(as_json=as_json):
-        request = Request(
-            leave_one_out=leave_one_out,
-            ladder=ladder,
-            pairs=pairs,
-            product=product,
-            zip=zip_,
-            own=own,
-            vary=factors(vary or [], "--vary"),
-            swap=factors(swap or [], "--swap"),
-            against=tuple(split_outside_brackets(against or "")),
+        request = _request(
+            leave_one_out, ladder, pairs, product, zip_, own, vary or [], swap or [], against or ""
         )
-        params, _ = split_params(overrides or [])
-        try:
-            if dry_run:
-                document = plan(spec, request, params, seeds)
-            else:
-                folder = output or default_folder(spec)
-                document = dict(write_grid(spec, request, params, seeds, folder).manifest)
-        except GridError as error:
-            raise InputError(str(error)) from None
+        params, settings = split_params(overrides or [])
+        folder = None if dry_run else output or default_folder(spec)
+        if settings and not run and not dry_run:
+            raise InputError(f"{settings[0]} is of the runs, and there are none without --run")
+        with _grid_errors():
+            document, grid = _made(spec, request, params, seeds, folder, settings)
     if as_json:
         say_json(document)
-        return
-    for line in table(document):
-        say(line)
-    if not dry_run:
-        say(f"written to {folder}")
+    else:
+        for line in table(document):
+            say(line)
+        say(cost(document, settings))
+        if folder is not None:
+            say(f"written to {folder}")
+    if run and grid is not None:
+        with invalid_input_exits(), _grid_errors():
+            status = _run(grid, settings, workers)
+        if status:
+            raise typer.Exit(status)
+
+
+def _request(
+    leave_one_out: bool,
+    ladder: bool,
+    pairs: bool,
+    product: bool,
+    zip_: bool,
+    own: bool,
+    vary: Sequence[str],
+    swap: Sequence[str],
+    against: str,
+) -> Request:
+    from maspo_dsl.ablation.request import Request
+
+    return Request(
+        leave_one_out=leave_one_out,
+        ladder=ladder,
+        pairs=pairs,
+        product=product,
+        zip=zip_,
+        own=own,
+        vary=factors(vary, "--vary"),
+        swap=factors(swap, "--swap"),
+        against=tuple(split_outside_brackets(against)),
+    )
+
+
+def _made(
+    spec: str,
+    request: Request,
+    params: Mapping[str, float],
+    seeds: int,
+    folder: Path | None,
+    settings: Sequence[str],
+) -> tuple[Mapping[str, Any], GridFolder | None]:
+    """The manifest, and the grid if it is written; mistakes in the configuration of its runs come first."""
+    from maspo_dsl.ablation.folder import plan, write_grid
+
+    read_settings(settings)
+    if folder is None:
+        return plan(spec, request, params, seeds), None
+    grid = write_grid(spec, request, params, seeds, folder)
+    return grid.manifest, grid
+
+
+def _run(grid: GridFolder, settings: Sequence[str], workers: int | None) -> int:
+    """Run the grid; the exit code."""
+    from maspo_dsl.ablation.runner import run_grid
+    from maspo_dsl.cli.board import BoardView
+
+    _, overrides, options = read_settings(settings)
+    with BoardView() as view:
+        board = run_grid(grid, overrides, _launcher(grid, options, workers), view.show)
+    return _ending(grid, board)
+
+
+def _ending(grid: GridFolder, board: Board) -> int:
+    for job, why in board.reasons.items():
+        note(f"failed: {job.name} seed {job.seed} ({job.log})")
+        note("  " + why.replace("\n", "\n  "))
+    counts = board.counts
+    if counts["finished"] == len(board.jobs):
+        say(f"{counted(len(board.jobs), 'run')} finished; read them with `maspo-dsl report {grid.path}`")
+        return 0
+    left = len(board.jobs) - counts["finished"]
+    note(f"{counted(left, 'run')} of {len(board.jobs)} not finished; the same command goes on with them")
+    return FAILED if counts["failed"] else INTERRUPTED
+
+
+def _launcher(grid: GridFolder, options: Mapping[str, str], workers: int | None) -> Launcher:
+    from maspo_dsl.ablation.launchers import LocalProcesses, RayCluster, SlurmJobs
+
+    match options["launcher"]:
+        case "ray":
+            return RayCluster(options.get("ray.address", "auto"))
+        case "slurm":
+            given = {
+                key.removeprefix("slurm."): value
+                for key, value in options.items()
+                if key.startswith("slurm.")
+            }
+            cluster = given.pop("cluster", None)
+            named = {
+                name if name in _SUBMITIT else f"slurm_{name}": _number(text) for name, text in given.items()
+            }
+            return SlurmJobs(grid.path / "runs" / "slurm", named, cluster)
+        case _:
+            return LocalProcesses(workers or os.cpu_count() or 1)
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.isdigit() else text
 
 
 def default_folder(spec: str) -> Path:
@@ -129,6 +242,58 @@ def split_params(overrides: Sequence[str]) -> tuple[dict[str, float], list[str]]
     return read(params)[0], [text for text in overrides if not text.startswith("params.")]
 
 
+def read_settings(settings: Sequence[str]) -> tuple[RunConfig, list[str], dict[str, str]]:
+    """The configuration of the runs, its overrides, and the options of the launcher.
+
+    Raises ConfigError and InputError.
+    """
+    from maspo_dsl.trainers.config import read_config
+
+    options = {"launcher": "local"}
+    overrides = []
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if equals and (key == "launcher" or key.startswith(("ray.", "slurm."))):
+            options[key] = value
+        elif key in ("run", "resume"):
+            raise InputError(f"`{text}`: the grid knows the folders of its runs; -o names the grid's own")
+        else:
+            overrides.append(text)
+    known = ("local", "ray", "slurm")
+    if options["launcher"] not in known:
+        hint = did_you_mean(options["launcher"], known)
+        raise InputError(f"`launcher={options['launcher']}`: no such launcher; {hint}")
+    stray = [key for key in options if key != "launcher" and not key.startswith(f"{options['launcher']}.")]
+    if stray or set(options) & {key for key in options if key.startswith("ray.")} - {"ray.address"}:
+        wrong = next(iter(stray), next((key for key in options if key.startswith("ray.")), ""))
+        raise InputError(f"`{wrong}` means nothing with launcher={options['launcher']}")
+    return read_config(overrides), overrides, options
+
+
+def cost(document: Mapping[str, Any], settings: Sequence[str]) -> str:
+    """How much the runs of a grid are, in answers and tokens."""
+    config = read_settings(settings)[0]
+    runs = len(document["points"]) * document["seeds"]
+    answers = config.rollout.prompts * config.rollout.samples
+    tokens = runs * config.trainer.max_steps * answers * config.rollout.max_new_tokens
+    points, seeds = counted(len(document["points"]), "point"), counted(document["seeds"], "seed")
+    return (
+        f"{points}, {seeds} each: {counted(runs, 'run')} of {config.trainer.max_steps} steps with {answers} answers, "
+        f"at most {tokens / 1e6:.3g} million sampled tokens"
+    )
+
+
+@contextmanager
+def _grid_errors() -> Iterator[None]:
+    from maspo_dsl.ablation.changes import GridError
+    from maspo_dsl.trainers.config import ConfigError
+
+    try:
+        yield
+    except (GridError, ConfigError) as error:
+        raise InputError(str(error)) from None
+
+
 def table(document: Mapping[str, Any]) -> Iterator[str]:
     """The grid for readers: name, difference from the base, hash; then what is no point, and why."""
     points: list[Mapping[str, Any]] = document["points"]
@@ -144,5 +309,3 @@ def table(document: Mapping[str, Any]) -> Iterator[str]:
             yield title
             yield from (f"  {one['name']}: {one['reason']}" for one in refused)
     yield ""
-    runs = len(points) * document["seeds"]
-    yield f"{counted(len(points), 'point')}, {counted(document['seeds'], 'seed')} each: {counted(runs, 'run')}"

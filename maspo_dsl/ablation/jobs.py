@@ -1,0 +1,145 @@
+"""The runs of a grid: a point and a seed each, known by what decides their result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import maspo_dsl
+from maspo_dsl.ablation.folder import GridFolder
+from maspo_dsl.trainers.config import RunConfig, read_config
+
+State: TypeAlias = Literal["waiting", "running", "finished", "failed", "interrupted"]
+
+# Where a run lies, how much it shows and how long it is kept do not change what it comes to.
+_OUTSIDE_THE_RESULT = {"run", "resume", "seed", "cache"}
+RUNS = "runs"
+RESULT = "result.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a grid: `folder` holds it, `key` is the hash of objective, configuration and seed.
+
+    `overrides` are those of the run's configuration, without folder and seed. A job whose `spec` is None only makes
+    ready what the runs of its seed share.
+    """
+
+    name: str
+    spec: str | None
+    seed: int
+    overrides: tuple[str, ...]
+    folder: Path
+    key: str
+    steps: int
+
+    @property
+    def log(self) -> Path:
+        """Where the process of the run writes its lines."""
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+    @property
+    def file(self) -> Path:
+        """The job itself, for the process that runs it."""
+        return self.folder.with_name(f"{self.folder.name}.json")
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that makes the run."""
+        return self.folder.with_name(f"{self.folder.name}.lock")
+
+    def write(self) -> None:
+        """Write the job's file."""
+        document = {**asdict(self), "folder": str(self.folder), "overrides": list(self.overrides)}
+        write_atomically(self.file, json.dumps(document, indent=2))
+
+    @property
+    def finished(self) -> bool:
+        """Whether its result is there, made by this very job."""
+        return result_of(self.folder).get("key") == self.key
+
+    @property
+    def steps_done(self) -> int:
+        """Steps whose metrics are written."""
+        try:
+            lines = (self.folder / "metrics.csv").read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return 0
+        return max(0, len(lines) - 2)
+
+
+def read_job(file: Path) -> Job:
+    """The job of a file that `write` made."""
+    document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    folder, overrides = Path(document.pop("folder")), tuple(document.pop("overrides"))
+    return Job(folder=folder, overrides=overrides, **document)
+
+
+def jobs_of(grid: GridFolder, overrides: Sequence[str]) -> list[Job]:
+    """Every run of a grid under a configuration, seeds in the outer order.
+
+    Raises ConfigError: the configuration cannot be. Raises SpecError: a point does not check under it.
+    """
+    config = read_config(list(overrides))
+    seeds = range(config.seed, config.seed + int(grid.manifest["seeds"]))
+    hashes = {point["name"]: _run_hash(grid.path / point["file"], config) for point in grid.points}
+    return [
+        _job(grid, point, seed, tuple(overrides), config, hashes[point["name"]])
+        for seed in seeds
+        for point in grid.points
+    ]
+
+
+def preparations(jobs: Sequence[Job]) -> list[Job]:
+    """A job for each seed that makes its warm start, once for all its runs."""
+    first = {job.seed: job for job in reversed(jobs)}
+    found = []
+    for seed, job in sorted(first.items()):
+        folder = job.folder.with_name(f"prepare-s{seed}")
+        found.append(Job(f"prepare-s{seed}", None, seed, job.overrides, folder, "", 0))
+    return found
+
+
+def _job(
+    grid: GridFolder,
+    point: Mapping[str, Any],
+    seed: int,
+    overrides: tuple[str, ...],
+    config: RunConfig,
+    objective_hash: str,
+) -> Job:
+    settings = config.model_dump(mode="json", exclude=_OUTSIDE_THE_RESULT)
+    decided = json.dumps([objective_hash, settings, seed], sort_keys=True)
+    key = hashlib.sha256(decided.encode()).hexdigest()[:16]
+    folder = (grid.path / RUNS / f"{point['name']}-s{seed}-{key[:8]}").resolve()
+    spec = str((grid.path / point["file"]).resolve())
+    return Job(point["name"], spec, seed, overrides, folder, key, config.trainer.max_steps)
+
+
+def _run_hash(spec: Path, config: RunConfig) -> str:
+    run = {"generation_limit": config.rollout.max_new_tokens, "group_size": config.rollout.samples}
+    return maspo_dsl.load(spec, run=run).hash
+
+
+def result_of(folder: Path) -> dict[str, Any]:
+    """What a finished run came to; empty before."""
+    try:
+        document = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file that is whole or not there, whenever the machine stops."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
