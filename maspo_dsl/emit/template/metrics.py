@@ -80,13 +80,17 @@ def measured(x: Tensors, d: Batch, terms: Tensors, slope: torch.Tensor) -> Sums:
 
 
 def nonfinite_tokens(x: Tensors, terms: Tensors) -> Tensors:
-    """How many trained tokens are not finite, by term and tensor; `any` counts the tokens with such a term."""
+    """How many tokens are not finite, by term and tensor; `any` counts the trained ones with such a term.
+
+    Tensors are looked at where the mask is true, because NaN can be why a token is excluded.
+    """
     trained = terms["trained"]
     token_terms = {
         f"term `{name}`": value for name, value in terms.items() if value.dim() and name != "trained"
     }
     tensors = {f"tensor `{name}`": x[name] for name in TOKEN_TENSORS if name in x}
-    flags = {name: trained & ~torch.isfinite(value) for name, value in {**token_terms, **tensors}.items()}
+    flags = {name: trained & ~torch.isfinite(value) for name, value in token_terms.items()}
+    flags |= {name: x["mask"] & ~torch.isfinite(value) for name, value in tensors.items()}
     found = {name: flag.sum() for name, flag in flags.items()}
     found["any"] = torch.stack([flags[name] for name in token_terms]).any(0).sum()
     return found
