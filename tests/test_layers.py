@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LAYERS = ("language", "semantics", "graph", "emit", "runtime", "hosts", "trainers", "ablation", "cli")
+LAYERS = ("language", "semantics", "graph", "analysis", "emit", "runtime", "hosts", "trainers", "ablation", "cli")
 DATA = {"grammars", "objectives"}
 FACADE = {"__init__", "objective"}
 """Modules that name the package to its users: they import the first two layers, and others in functions."""
@@ -85,7 +85,7 @@ def test_heavy_libraries_stay_where_they_are_used(path):
     forbidden = set()
     if layer != "trainers":
         forbidden |= {"lightning", "pytorch_lightning", "transformers"}
-    if layer in {"language", "semantics", "graph"} or path == ROOT / "trainers" / "config.py":
+    if layer in {"language", "semantics", "graph", "analysis"} or path == ROOT / "trainers" / "config.py":
         forbidden.add("torch")
     names = {name.split(".")[0] for _, name in imports(path, ast.walk(ast.parse(path.read_text())))}
     assert not names & forbidden

@@ -1,0 +1,147 @@
+"""How far the gradient of one token reaches: whose current policy its coefficient depends on.
+
+Every policy term obeys dL/dlogp = -c, where c is a number. What c of a token is made of decides in how many passes a
+loss can be computed: if it is that token's own log-prob alone, one visit to a token is enough; if it is the answer's
+(a geometric mean of ratios), one visit to an answer; if it is the batch's (a quantile of entropies), two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from maspo_dsl.graph.nodes import Graph, Node
+from maspo_dsl.graph.statistics import window_statistics
+from maspo_dsl.semantics.types import Axis, Scope
+
+LIVE_INPUTS = frozenset({"logp", "entropy"})
+"""What the policy being trained gives. A value depends on it, too, where it is read without gradient."""
+
+
+class Reach(IntEnum):
+    """Whose current policy a value of one token depends on: nobody's, its own, its answer's, its group's, all."""
+
+    NONE = 0
+    TOKEN = 1
+    SEQUENCE = 2
+    GROUP = 3
+    BATCH = 4
+
+    @property
+    def word(self) -> str:
+        """The reach as `explain` says it."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """What the gradient of one token depends on.
+
+    `reach` bounds from above whose log-prob and entropy under the current policy it reads; it is at least TOKEN.
+    `statistics` are those of the window that depend on the current policy, by the key the runtime knows them under:
+    they have to be computed again after every update, which the others need not.
+    """
+
+    reach: Reach
+    statistics: tuple[str, ...]
+
+
+def coupling(graph: Graph) -> Coupling:
+    """The coupling of a graph's `loss`. An upper bound for every batch."""
+    values = _values(graph, Reach.NONE)
+    # An advantage that the batch does not bring is computed from it, and may read the policy, without gradient.
+    estimated = values[graph.outputs["advantage"]]
+    if estimated > Reach.NONE:
+        values = _values(graph, max(estimated, _ON_AXIS[graph.nodes[graph.outputs["advantage"]].axis]))
+    needed = set(graph.reachable(["loss"]))
+    statistics = [(key, place) for key, place in window_statistics(graph).items() if place in needed]
+    dependent = tuple(key for key, place in statistics if values[place] > Reach.NONE)
+    return Coupling(max(Reach.TOKEN, _gradients(graph, values)), dependent)
+
+
+# ---- values
+
+_WITHIN = {
+    Scope.SEQUENCE: Reach.SEQUENCE,
+    Scope.GROUP: Reach.GROUP,
+    Scope.MICRO: Reach.BATCH,
+    Scope.WINDOW: Reach.BATCH,
+    Scope.ROLLOUT_BATCH: Reach.BATCH,
+}
+_ON_AXIS = {
+    Axis.TOKEN: Reach.TOKEN,
+    Axis.SEQUENCE: Reach.SEQUENCE,
+    Axis.GROUP: Reach.GROUP,
+    Axis.SCALAR: Reach.BATCH,
+}
+_ALONG_THE_ANSWER = frozenset({"next", "discounted_sum"})
+_ADVANTAGE = frozenset({"advantage", "advantage_rows"})
+
+
+def _values(graph: Graph, advantage: Reach) -> list[Reach]:
+    """Whose policy one element of each node depends on, given what the advantage does."""
+    found: list[Reach] = []
+    for node in graph.nodes:
+        if node.op == "input":
+            name = node.attribute("name")
+            found.append(
+                Reach.TOKEN if name in LIVE_INPUTS else advantage if name in _ADVANTAGE else Reach.NONE
+            )
+            continue
+        read = max((found[argument] for argument in node.args), default=Reach.NONE)
+        found.append(_raised(read, _spread(node)))
+    return found
+
+
+def _spread(node: Node) -> Reach:
+    """Over whom a node gathers values."""
+    if node.scope is not None:
+        return _WITHIN[node.scope]
+    return Reach.SEQUENCE if node.op in _ALONG_THE_ANSWER else Reach.NONE
+
+
+def _raised(reach: Reach, level: Reach) -> Reach:
+    """A reach gathered over a level; what depends on nobody still does not."""
+    return max(reach, level) if reach > Reach.NONE else Reach.NONE
+
+
+# ---- gradients
+
+
+def _gradients(graph: Graph, values: list[Reach]) -> Reach:
+    """Whose policy the derivative of the loss with respect to one token's log-prob or entropy depends on."""
+    adjoints = {graph.outputs["loss"]: Reach.NONE}
+    widest = Reach.NONE
+    for place in reversed(graph.reachable(["loss"])):
+        node = graph.nodes[place]
+        if place not in adjoints or not node.live:
+            continue
+        if node.op == "input":
+            widest = max(widest, adjoints[place])
+        for position, argument in enumerate(node.args):
+            below = graph.nodes[argument]
+            if not below.live:
+                continue
+            pushed = max(adjoints[place], _slope(node, position, [values[other] for other in node.args]))
+            # What one value of a coarser axis gets back is the sum over everything that it was used for.
+            gathered = _WITHIN[node.scope] if node.scope is Scope.GROUP else Reach.NONE
+            if below.axis < node.axis:
+                gathered = max(gathered, _ON_AXIS[below.axis])
+            adjoints[argument] = max(adjoints.get(argument, Reach.NONE), _raised(pushed, gathered))
+    return widest
+
+
+def _slope(node: Node, position: int, args: list[Reach]) -> Reach:
+    """Whose policy the derivative of a node with respect to one argument depends on, at one element."""
+    match node.op:
+        case "add" | "sub" | "neg" | "expand":
+            return Reach.NONE
+        case "sum":
+            return args[1]
+        case "mul":
+            return args[1 - position]
+        case "div" if position == 0:
+            return args[1]
+        case "select":
+            return args[0]
+    return max(args)
