@@ -12,6 +12,7 @@ from maspo_dsl.cli.compiling import compile_
 from maspo_dsl.cli.explain import explain
 from maspo_dsl.cli.fmt import fmt
 from maspo_dsl.cli.listing import list_
+from maspo_dsl.cli.report import report
 from maspo_dsl.cli.show import show
 from maspo_dsl.cli.train import train
 
@@ -30,6 +31,7 @@ app.command("list")(list_)
 app.command("compile")(compile_)
 app.command()(train)
 app.command()(ablate)
+app.command()(report)
 
 
 def _version(asked: bool) -> None:

@@ -1,0 +1,76 @@
+"""Every point against the base: the rows of the report's table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from maspo_dsl.ablation.report.results import PointResult
+from maspo_dsl.ablation.report.statistics import (
+    Difference,
+    interquartile_mean,
+    paired_difference,
+    probability_of_improvement,
+)
+
+MEASURES = {
+    "final_reward": "final reward",
+    "mean_reward": "mean reward",
+    "final_greedy": "held-out greedy",
+}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number of a point over its seeds; the last two are against the base, None for the base itself."""
+
+    mean: float
+    iqm: float
+    difference: Difference | None
+    improvement: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A point's row. `measures` has the keys of MEASURES; seconds are means of a run."""
+
+    name: str
+    doc: str
+    edits: tuple[str, ...]
+    hash: str
+    seeds: int
+    measures: dict[str, Measure]
+    cpu_seconds: float
+    wall_seconds: float
+
+
+def compare(results: Sequence[PointResult]) -> list[Comparison]:
+    """Every point that has a finished run, the base first; pairs are of seeds that both have finished."""
+    base = results[0]
+    return [_row(point, None if point is base else base) for point in results if point.runs]
+
+
+def _row(point: PointResult, base: PointResult | None) -> Comparison:
+    record = point.record
+    return Comparison(
+        point.name,
+        str(record["doc"]),
+        tuple(record["edits"]),
+        str(record["hash"]),
+        len(point.runs),
+        {measure: _measure(point, base, measure) for measure in MEASURES},
+        float(np.mean([run.cpu_seconds for run in point.runs])),
+        float(np.mean([run.wall_seconds for run in point.runs])),
+    )
+
+
+def _measure(point: PointResult, base: PointResult | None, measure: str) -> Measure:
+    ours = point.values(measure)
+    mean, middle = float(np.mean(ours)), interquartile_mean(ours)
+    shared = sorted(set(point.seeds) & set(base.seeds)) if base is not None else []
+    if base is None or not shared:
+        return Measure(mean, middle, None, None)
+    difference = paired_difference(point.values(measure, shared), base.values(measure, shared))
+    return Measure(mean, middle, difference, probability_of_improvement(ours, base.values(measure)))

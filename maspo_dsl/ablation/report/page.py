@@ -1,0 +1,142 @@
+"""The report as one HTML page that needs nothing else, and as a Markdown table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from maspo_dsl.ablation.report.comparison import MEASURES, Comparison, Measure
+from maspo_dsl.ablation.report.figures import curves, forest
+from maspo_dsl.ablation.report.results import FINAL_EVALUATIONS, PointResult
+from maspo_dsl.ablation.report.statistics import LEVEL, Difference
+
+CURVES = {
+    "reward": "reward of the sampled answers",
+    "eval/greedy": "held-out greedy reward",
+    "entropy": "entropy, nats a token",
+    "gated_pos": "share gated, A > 0",
+    "gated_neg": "share gated, A < 0",
+    "mass_pos": "mean log old, A > 0",
+    "mass_neg": "mean log old, A < 0",
+}
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1a1a1a; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
+th, td { text-align: left; padding: .3rem .7rem; border-bottom: 1px solid #ddd; vertical-align: top; }
+th { border-bottom: 2px solid #555; } td.n { text-align: right; white-space: nowrap; }
+code { font-size: .85em; } svg { max-width: 100%; height: auto; } .wide { overflow-x: auto; }
+h2 { margin-top: 2.5rem; } .note { color: #555; max-width: 50rem; }
+"""
+
+
+def how_to_read(rows: Sequence[Comparison]) -> str:
+    """What the numbers are, and what they cannot show."""
+    seeds = sorted({row.seeds for row in rows})
+    n = f"n = {seeds[0]}" if len(seeds) == 1 else f"n = {seeds[0]} to {seeds[-1]}"
+    return (
+        f"{n} seeds a point. Final reward is the mean over the last tenth of the steps, mean reward over all of them "
+        f"(the area under the curve), held-out greedy the mean of the last {FINAL_EVALUATIONS} measurements. "
+        f"Differences are from {rows[0].name}, paired by seed: every seed starts all points from the same weights "
+        f"with the same prompts. Brackets are {LEVEL:.0%} bootstrap intervals over seeds, which are too narrow for a "
+        "few seeds: a point is called higher or lower only if Student's paired interval leaves out 0 as well. Nothing "
+        "corrects for the number of comparisons. IQM is the interquartile mean; P the chance that a run of the point "
+        "is above a run of the base."
+    )
+
+
+def markdown(rows: Sequence[Comparison], document: Mapping[str, Any]) -> str:
+    """The table, a section for each measure, and what it means."""
+    lines = [f"# Ablation of {rows[0].name}", "", how_to_read(rows), ""]
+    for measure, title in MEASURES.items():
+        if all(math.isnan(row.measures[measure].mean) for row in rows):
+            continue
+        lines += [f"## {title.capitalize()}", "", "| point | edits | n | mean | IQM | difference | | P |"]
+        lines += ["| --- | --- | --- | --- | --- | --- | --- | --- |"]
+        for row in rows:
+            edits = "; ".join(f"`{edit}`" for edit in row.edits).replace("|", "\\|").replace("\n", " ")
+            cells = _cells(row.measures[measure])
+            lines.append(f"| {row.name} | {edits} | {row.seeds} | {' | '.join(cells)} |")
+        lines.append("")
+    lines += ["## Cost", "", "| point | CPU seconds a run | wall seconds a run |", "| --- | --- | --- |"]
+    lines += [f"| {row.name} | {row.cpu_seconds:.0f} | {row.wall_seconds:.0f} |" for row in rows]
+    lines += ["", *_left_out(rows, document)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def html(rows: Sequence[Comparison], results: Sequence[PointResult], document: Mapping[str, Any]) -> str:
+    """The page: figures are vector graphics inside it."""
+    title = f"Ablation of {rows[0].name}"
+    body = [f"<h1>{escape(title)}</h1>", f'<p class="note">{escape(how_to_read(rows))}</p>']
+    for measure, name in MEASURES.items():
+        if not all(math.isnan(row.measures[measure].mean) for row in rows):
+            body += [
+                f"<h2>{escape(name.capitalize())}</h2>",
+                _html_table(rows, measure),
+                forest(rows, measure),
+            ]
+    for metric, label in CURVES.items():
+        if picture := curves(results, metric, label):
+            body += [f"<h2>{escape(label.capitalize())}</h2>", _legend(rows), picture]
+    body += ["<h2>Points</h2>", _points(rows)]
+    body += [f"<p>{escape(line)}</p>" for line in _left_out(rows, document) if line]
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
+    return (
+        f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{chr(10).join(body)}\n</body></html>\n'
+    )
+
+
+def _legend(rows: Sequence[Comparison]) -> str:
+    return f'<p class="note">Line: mean over seeds; band: lowest to highest. Grey, dashed: {escape(rows[0].name)}.</p>'
+
+
+def _html_table(rows: Sequence[Comparison], measure: str) -> str:
+    heads = ("point", "n", "mean", "IQM", "difference", "", "P")
+    lines = ["".join(f"<th>{head}</th>" for head in heads)]
+    for row in rows:
+        cells = [str(row.seeds), *_cells(row.measures[measure])]
+        numbers = "".join(f'<td class="n">{escape(cell)}</td>' for cell in cells)
+        lines.append(f"<td><code>{escape(row.name)}</code></td>{numbers}")
+    return '<div class="wide"><table>' + "".join(f"<tr>{line}</tr>" for line in lines) + "</table></div>"
+
+
+def _points(rows: Sequence[Comparison]) -> str:
+    lines = ["<th>point</th><th>what is tested</th><th>edits</th><th>hash</th><th>CPU s</th><th>wall s</th>"]
+    for row in rows:
+        edits = "<br>".join(f"<code>{escape(edit)}</code>" for edit in row.edits)
+        cost = f'<td class="n">{row.cpu_seconds:.0f}</td><td class="n">{row.wall_seconds:.0f}</td>'
+        names = f"<td><code>{escape(row.name)}</code></td><td>{escape(row.doc)}</td>"
+        lines.append(f"{names}<td>{edits}</td><td><code>{row.hash}</code></td>{cost}")
+    return '<div class="wide"><table>' + "".join(f"<tr>{line}</tr>" for line in lines) + "</table></div>"
+
+
+def _cells(measure: Measure) -> tuple[str, str, str, str, str]:
+    """Mean, IQM, difference, verdict and P as text."""
+    chance = "" if measure.improvement is None else f"{measure.improvement:.2f}"
+    found = measure.difference
+    verdict = (
+        "the base"
+        if found is None and measure.improvement is None
+        else ""
+        if found is None
+        else found.verdict
+    )
+    return f"{measure.mean:.3f}", f"{measure.iqm:.3f}", _difference(found), verdict, chance
+
+
+def _difference(found: Difference | None) -> str:
+    if found is None:
+        return ""
+    interval = "" if found.low is None else f" [{found.low:+.3f}, {found.high:+.3f}]"
+    return f"{found.mean:+.3f}{interval}".replace("-", "−")
+
+
+def _left_out(rows: Sequence[Comparison], document: Mapping[str, Any]) -> Iterator[str]:
+    """Points without a finished run, and candidates that are no points."""
+    there = {row.name for row in rows}
+    for point in document["points"]:
+        if point["name"] not in there:
+            yield f"{point['name']}: no run has finished."
+    for one in (*document["impossible"], *document["idle"]):
+        yield f"{one['name']}: {one['reason']}."

@@ -1,0 +1,114 @@
+"""What the runs of a grid came to, read from their folders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maspo_dsl.ablation.changes import GridError
+from maspo_dsl.ablation.folder import GridFolder
+from maspo_dsl.ablation.jobs import result_of
+
+# Of a run's last part: this share of its steps, for the reward; so many measurements, for greedy accuracy.
+FINAL_SHARE = 0.1
+FINAL_EVALUATIONS = 3
+
+Curve = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its seed, its metrics step by step, and what it cost."""
+
+    seed: int
+    columns: Mapping[str, Curve]
+    cpu_seconds: float
+    wall_seconds: float
+
+    def curve(self, name: str) -> Curve:
+        """A metric over steps 0, 1, …; NaN where it was not measured."""
+        return self.columns.get(name, np.full(len(self.columns["step"]), np.nan))
+
+    @cached_property
+    def final_reward(self) -> float:
+        """Mean sampled reward of the last tenth of the steps."""
+        reward = self.curve("reward")[1:]
+        return float(np.nanmean(reward[-max(1, round(FINAL_SHARE * len(reward))) :]))
+
+    @cached_property
+    def mean_reward(self) -> float:
+        """Mean sampled reward over all steps: the area under its curve."""
+        return float(np.nanmean(self.curve("reward")[1:]))
+
+    @cached_property
+    def final_greedy(self) -> float:
+        """Mean of the last held-out greedy rewards; NaN where none was measured."""
+        measured = self.curve("eval/greedy")
+        measured = measured[~np.isnan(measured)]
+        return float(measured[-FINAL_EVALUATIONS:].mean()) if measured.size else float("nan")
+
+
+@dataclass(frozen=True)
+class PointResult:
+    """A point with its finished runs, in the order of their seeds."""
+
+    record: Mapping[str, Any]
+    runs: tuple[Run, ...]
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(self.record["name"])
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of its finished runs."""
+        return [run.seed for run in self.runs]
+
+    def values(self, measure: str, seeds: Sequence[int] | None = None) -> list[float]:
+        """One number a run, `final_reward`, `mean_reward` or `final_greedy`, of some seeds."""
+        wanted = self.seeds if seeds is None else seeds
+        return [float(getattr(run, measure)) for run in self.runs if run.seed in wanted]
+
+
+def read_results(grid: GridFolder) -> list[PointResult]:
+    """Every point with the finished runs of the grid's last configuration, the base first.
+
+    Raises GridError: the grid has not been run, or nothing of its base is finished.
+    """
+    folders = [grid.path / name for name in grid.manifest.get("runs", [])]
+    if not folders:
+        raise GridError(f"the grid of {grid.path} has not been run; add --run to the command that made it")
+    found: dict[str, list[Run]] = {}
+    for folder in folders:
+        result = result_of(folder)
+        if result:
+            found.setdefault(result["point"], []).append(_read_run(folder, result))
+    results = [
+        PointResult(record, tuple(sorted(found.get(record["name"], []), key=lambda run: run.seed)))
+        for record in grid.points
+    ]
+    if not results[0].runs:
+        raise GridError(
+            f"no run of {results[0].name}, the base, has finished; there is nothing to compare with"
+        )
+    return results
+
+
+def _read_run(folder: Path, result: Mapping[str, Any]) -> Run:
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    names = {name for row in rows for name in row}
+    columns = {name: np.array([_number(row.get(name)) for row in rows]) for name in sorted(names)}
+    return Run(int(result["seed"]), columns, float(result["cpu_seconds"]), float(result["wall_seconds"]))
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) else float("nan")
