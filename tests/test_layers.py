@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LAYERS = ("language", "semantics", "graph", "analysis", "emit", "runtime", "hosts", "trainers", "ablation", "cli")
+LAYERS = (
+    "language",
+    "semantics",
+    "graph",
+    "analysis",
+    "emit",
+    "runtime",
+    "hosts",
+    "trainers",
+    "ablation",
+    "cli",
+)
 DATA = {"grammars", "objectives"}
 FACADE = {"__init__", "objective"}
 """Modules that name the package to its users: they import the first two layers, and others in functions."""
