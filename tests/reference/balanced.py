@@ -105,6 +105,6 @@ REFERENCES = {
         {**BOUNDS, "low_step": 0.02, "share": 0.4},
         group_relative,
         balanced_as_in_the_paper,
-        tries=({"share": 0.55, "high_step": 0.07}, {"share": 0.99}, {"share": 0.0}),
+        tries=({"share": 0.55, "high_step": 0.07}, {"share": 0.99}, {"share": 0.01}),
     ),
 }

@@ -80,7 +80,7 @@ REFERENCES = {
         {**CLIP, "delta": 1.5},
         group_relative,
         summed(two_sided, mean_of_sequences),
-        tries=({"delta": 1.1, "eps_high": 0.4}, {"delta": 4.0, "eps_low": 0.6, "eps_high": 0.1}),
+        tries=({"delta": 1.1, "eps_high": 0.1}, {"delta": 4.0, "eps_low": 0.6, "eps_high": 0.1}),
     ),
     "dr_grpo": Reference(
         {**CLIP, "max_length": 4096.0},

@@ -21,7 +21,7 @@ from maspo_dsl.emit.template.names import (
     Sums,
     Tensors,
 )
-from maspo_dsl.emit.template.operations import tokens
+from maspo_dsl.emit.template.operations import masked, tokens
 
 
 class LossModule(torch.nn.Module):
@@ -194,8 +194,8 @@ class LossModule(torch.nn.Module):
             x["advantage"] = tokens(advantage, x)
         elif "advantage_rows" in self.reads["loss"]:
             raise BatchError(f"{self.name} needs one advantage a sequence, [N]; the batch has one a token")
-        else:
-            x["advantage"] = advantage
+        else:  # what stands off the mask would meet the gradient of an answer's ratio: NaN times 0 is NaN
+            x["advantage"] = masked(advantage, x["mask"])
 
     # ---- metrics
 
