@@ -158,14 +158,15 @@ def estimated(name: str, batch: Mapping[str, np.ndarray]) -> Arrays:
     return {**batch, "advantage": advantage}
 
 
-def advantages(name: str, reward, group, mask=None, **more) -> np.ndarray:
-    """Advantages of answers of two tokens each, unless `mask` says otherwise."""
+def advantages(name: str, reward, group, mask=None, dtype: torch.dtype = torch.float64) -> np.ndarray:
+    """Advantages of answers of two tokens each, unless `mask` says otherwise.
+
+    All policies are one, the greedy answer's reward is 0 and so is a critic's value.
+    """
     mask = np.ones((len(reward), 2), dtype=bool) if mask is None else np.asarray(mask)
-    policies = dict.fromkeys(("logp", "logp_old", "logp_ref", "logp_rollout"), np.full(mask.shape, -1.0))
-    zeros = {"entropy": np.zeros(mask.shape), "value": np.zeros(mask.shape)}
     rows = {"reward": np.asarray(reward, dtype=float), "reward_greedy": np.zeros(len(reward))}
-    batch = {**policies, **zeros, **rows, "group": np.asarray(group), "mask": mask, **more}
-    return loss_of(name).advantage(as_torch(batch)).numpy()
+    batch = {**plain(np.zeros(mask.shape)), **rows, "group": np.asarray(group), "mask": mask}
+    return loss_of(name).advantage(as_torch(batch, dtype)).numpy()
 
 
 # ---- running
