@@ -13,6 +13,6 @@ REFERENCES = {
         {**MASPO["maspo"].defaults, "tau_p": 0.002, "q": 0.75},
         group_relative,
         excluding(summed(gated, mean_of_tokens), spurious),
-        tries=({"tau_p": 0.3, "alpha": 0.5}, {"tau_p": 0.8, "q": 0.3, "sigma_base": 2.0}),
+        tries=({"tau_p": 0.3, "alpha": 0.5},),
     )
 }

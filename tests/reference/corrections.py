@@ -110,20 +110,20 @@ NARROW, WIDE = {"low": 0.98, "high": 1.01}, {"low": 0.7, "high": 1.6}
 LENGTHS = {"max_length": 6, "cache": 3}
 
 REFERENCES = {
-    "tis": corrected(weighted(truncated(of_tokens)), {"cap": 1.02}, {"cap": 5, **LENGTHS}, cap=2),
-    "tis_geometric": corrected(weighted(truncated(geometric_means)), {"cap": 1.01}, {"cap": 5}, cap=2),
-    "tis_product": corrected(weighted(truncated(products)), {"cap": 1.1}, {"cap": 5}, cap=2),
-    "mis": corrected(weighted(masked(of_tokens)), NARROW, WIDE, low=0.5, high=5),
-    "mis_geometric": corrected(weighted(masked(geometric_means)), NARROW, WIDE, low=0.999, high=1.002),
-    "mis_product": corrected(weighted(masked(products)), NARROW, WIDE, low=0, high=3),
-    "rejection": corrected(rejecting(of_tokens), NARROW, {**WIDE, **LENGTHS}, low=0.5, high=2),
-    "rejection_geometric": corrected(rejecting(geometric_means), NARROW, WIDE, low=0.999, high=1.002),
-    "rejection_product": corrected(rejecting(products), NARROW, WIDE, low=0.5, high=2),
+    "tis": corrected(weighted(truncated(of_tokens)), {"cap": 1.02, **LENGTHS}, cap=2),
+    "tis_geometric": corrected(weighted(truncated(geometric_means)), {"cap": 1.01}, cap=2),
+    "tis_product": corrected(weighted(truncated(products)), {"cap": 1.1}, cap=2),
+    "mis": corrected(weighted(masked(of_tokens)), NARROW, low=0.5, high=5),
+    "mis_geometric": corrected(weighted(masked(geometric_means)), NARROW, low=0.999, high=1.002),
+    "mis_product": corrected(weighted(masked(products)), WIDE, low=0, high=3),
+    "rejection": corrected(rejecting(of_tokens), {**NARROW, **LENGTHS}, low=0.5, high=2),
+    "rejection_geometric": corrected(rejecting(geometric_means), NARROW, low=0.999, high=1.002),
+    "rejection_product": corrected(rejecting(products), WIDE, low=0.5, high=2),
     "vcpo": Reference(
         {"cap": 8, "ess_base": 1},
         within_groups(partial(standardized, eps=1e-8, ddof=0)),
         multiplied(unclipped, mean_of_sequences, truncated(products)),
-        tries=({"cap": 1.1}, {"ess_base": 0.55}),
+        tries=({"cap": 1.1, "ess_base": 0.55},),
         step=step,
     ),
 }
