@@ -145,6 +145,8 @@ def test_t21_group_ids(name):
 # Three right answers of eight: a mean of 3/8, variance 15/64 (ddof 0) or 15/56 (ddof 1).
 THREE_OF_EIGHT = {
     "dr_grpo": (0.625, -0.375),
+    "gpg": (0.625, -0.375),
+    "dro": (0.625, -0.375),
     "gpg_paper": (0.625, -0.375),
     "opo": (0.625, -0.375),  # all are of one length
     "vcpo": (0.625 / np.sqrt(15 / 64), -0.375 / np.sqrt(15 / 64)),
