@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from maspo_dsl.language import tree
@@ -157,7 +158,7 @@ def names_in(node: Parameter | tree.Expression | tree.Domain | None) -> set[str]
 
 def _flatten(source: Source, folder: Path | None, report: Report, above: tuple[str, ...]) -> Flat | None:
     """The flat spec of a text laid over that of its base; None when there is nothing to go on with."""
-    objective, mistakes = parse_objective_partial(source)
+    objective, mistakes = _parsed_base(source) if above else parse_objective_partial(source)
     report.diagnostics.extend(mistakes)
     if objective is None:
         return None
@@ -171,6 +172,12 @@ def _flatten(source: Source, folder: Path | None, report: Report, above: tuple[s
         _without_base(objective, report)
         return None
     return Layer(flat, library_definitions(), report).apply(objective.statements)
+
+
+@lru_cache(maxsize=64)
+def _parsed_base(source: Source) -> tuple[tree.ObjectiveTree | None, list[Diagnostic]]:
+    """A base, read once however many objectives extend it."""
+    return parse_objective_partial(source)
 
 
 def _without_base(objective: tree.ObjectiveTree, report: Report) -> None:
