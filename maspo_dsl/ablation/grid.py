@@ -21,6 +21,8 @@ from maspo_dsl.semantics.resolve import find_source, resolve
 
 # A candidate that is no point, and why.
 Refusal: TypeAlias = tuple[str, str]
+# Outputs of a graph that a run depends on; the others are for its metrics.
+_DECISIVE = ("loss", "advantage", "keep", "step", "prompt")
 
 
 @dataclass(frozen=True)
@@ -155,10 +157,10 @@ class _Builder:
 def fingerprint(objective: ResolvedObjective) -> tuple[object, ...]:
     """What an objective computes once simplified: two with the same fingerprint cannot be told apart by a run."""
     graph = simplify(build(objective.parts))
-    order = {place: number for number, place in enumerate(graph.reachable(graph.outputs))}
+    decisive = [name for name in _DECISIVE if name in graph.outputs]
+    order = {place: number for number, place in enumerate(graph.reachable(decisive))}
     nodes: list[Node] = [
         replace(graph.nodes[place], args=tuple(order[argument] for argument in graph.nodes[place].args))
         for place in order
     ]
-    outputs = sorted((name, order[place]) for name, place in graph.outputs.items())
-    return (*nodes, *outputs)
+    return (*nodes, *((name, order[graph.outputs[name]]) for name in decisive))
