@@ -2,7 +2,8 @@
 
 Sources: CISPO arXiv:2506.13585 with the absolute cap of TRL 1.16.0 and the two bounds of verl 0.9.1; DPPO
 arXiv:2602.04879 as verl 0.9.1 has it, and with the sampler as behaviour policy as Stable-RL c6af1d1 has it;
-GPG arXiv:2504.02546; DRO as verl 0.9.1 has it; ASPO arXiv:2510.06062, Archer2.0 `compute_policy_loss_archer`.
+GPG arXiv:2504.02546; DRO as verl 0.9.1 has it, with the advantage of Kimi-1.5 (arXiv:2501.12599 eq. 3), which is
+of the same form; ASPO arXiv:2510.06062, Archer2.0 `compute_policy_loss_archer`.
 """
 
 import math
@@ -124,7 +125,7 @@ REFERENCES = {
     "gpg_paper": Reference({}, over_informative, summed(alone, mean_of_sequences)),
     "dro": Reference(
         {"beta": 0.1},
-        group_relative,
+        within_groups(centred),
         summed(anchored, mean_of_tokens),
         tries=({"beta": 0.0}, {"beta": 5.0}),
     ),
