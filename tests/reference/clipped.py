@@ -6,7 +6,9 @@ from .tokens import Token, bounded, slope
 
 
 def pessimistic(ratio: float, a: float, low: float, high: float) -> float:
-    """min(r A, clamp(r, low, high) A) as a factor of A: the ratio held from above or from below."""
+    """min(r A, clamp(r, low, high) A) as a factor of A: the ratio held from above or below, alone where A is 0."""
+    if a == 0:
+        return ratio
     return min(ratio, high) if a > 0 else max(ratio, low)
 
 
