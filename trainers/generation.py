@@ -189,7 +189,15 @@ def _chunk_logp(
     logits = _logits(model, tokens, attention, keep=length + 1, use_cache=False)[:, -length - 1 : -1]
     logp = torch.log_softmax(logits.float() / temperature, dim=-1)
     chosen = logp.gather(2, tokens[:, -length:, None])[..., 0]
-    return chosen, -(logp.exp() * logp).sum(dim=-1) if entropy else None
+    return chosen, _entropy(logp) if entropy else None
+
+
+def _entropy(logp: Tensor) -> Tensor:
+    """Entropy [..., T] of log-probs [..., T, V], in nats; a token that the model forbids, -inf, has no share in it."""
+    allowed = torch.where(
+        logp > -torch.inf, logp, 0.0
+    )  # at the input: 0 times infinity would be in the gradient
+    return -(logp.exp() * allowed).sum(dim=-1)
 
 
 def _logits(model: nn.Module, ids: Tensor, attention: Tensor, *, keep: int, **options: Any) -> Tensor:
