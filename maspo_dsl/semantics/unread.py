@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from maspo_dsl.language.diagnostics import nearest
 from maspo_dsl.semantics.binding import number_text, setting_span
 from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.report import Report
@@ -39,7 +40,8 @@ def report_unread(flat: Flat, read: frozenset[str], params: Mapping[str, object]
     for family, names in declared.items():
         for name, span in names.items():
             if name not in read and (family, name) not in flat.inherited:
-                hint = "drop the line, or use the name"
+                meant = nearest(name, [x for x in names if x in read and (family, x) in flat.inherited])
+                hint = f"did you mean `{meant}`?" if meant else "drop the line, or use the name"
                 report.error("unread-name", f"nothing reads the {family} `{name}`", span, hint)
     for name, value in params.items():
         if name in flat.params and name not in read:
