@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from maspo_dsl.emit.template.metrics import LossOutput
     from maspo_dsl.emit.template.names import BatchError
     from maspo_dsl.runtime.loss import ObjectiveLoss, compile
+    from maspo_dsl.verification.report import Report
+    from maspo_dsl.verification.verify import verify
 
 __all__ = [
     "BatchError",
@@ -19,11 +21,13 @@ __all__ = [
     "LossOutput",
     "Objective",
     "ObjectiveLoss",
+    "Report",
     "SpecError",
     "compile",
     "load",
     "parse",
     "shipped",
+    "verify",
 ]
 
 # What needs torch is imported when it is asked for: checking a spec takes no seconds.
@@ -31,7 +35,9 @@ _LAZY = {
     "BatchError": "maspo_dsl.emit.template.names",
     "LossOutput": "maspo_dsl.emit.template.metrics",
     "ObjectiveLoss": "maspo_dsl.runtime.loss",
+    "Report": "maspo_dsl.verification.report",
     "compile": "maspo_dsl.runtime.loss",
+    "verify": "maspo_dsl.verification.verify",
 }
 
 

@@ -17,6 +17,7 @@ LAYERS = (
     "analysis",
     "emit",
     "runtime",
+    "verification",
     "hosts",
     "trainers",
     "ablation",

@@ -15,6 +15,7 @@ from maspo_dsl.cli.listing import list_
 from maspo_dsl.cli.report import report
 from maspo_dsl.cli.show import show
 from maspo_dsl.cli.train import train
+from maspo_dsl.cli.verify import verify
 
 app = typer.Typer(
     help="Objectives that train language models with reinforcement learning: written down, checked, trained.",
@@ -29,6 +30,7 @@ app.command()(show)
 app.command()(explain)
 app.command("list")(list_)
 app.command("compile")(compile_)
+app.command()(verify)
 app.command()(train)
 app.command()(ablate)
 app.command()(report)

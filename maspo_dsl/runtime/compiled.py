@@ -45,7 +45,7 @@ class CompiledLoss:
         self.backend = backend
         self.compilations = 0
         self._graph: Any = None
-        self._forms: set[tuple[tuple[str, int], ...]] = set()
+        self._forms: set[tuple[tuple[str, torch.dtype, int, bool], ...]] = set()
 
     def __call__(self, x: dict[str, Tensor], p: dict[str, Tensor], d: dict[str, Tensor]) -> Tensor:
         """The loss, 0-d, with gradient to the live tensors of `x`."""
@@ -78,10 +78,13 @@ class CompiledLoss:
         """The loss and its gradient by live tensor, from the one graph."""
         if self._graph is None:
             self._graph = torch.compile(self._joint(), fullgraph=True, backend=self._counting_backend())
-        form = tuple((name, value.dim()) for name, value in x.items())
+        both = {**live, **x}
+        form = tuple(
+            (name, value.dtype, value.dim(), _is_column(name, value)) for name, value in both.items()
+        )
         if form not in self._forms:
             self._forms.add(form)
-            _mark_lengths({**live, **x})
+            _mark_lengths(both)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*TensorFloat32.*")
             return self._graph(live, x, p, d)  # type: ignore[no-any-return]
@@ -117,11 +120,14 @@ def _mark_lengths(x: dict[str, Tensor]) -> None:
     """Tell torch.compile which sizes are lengths, so that one graph serves them all."""
     shape = x["mask"].shape
     for name, value in x.items():
-        # A column [N, 1] stands for a whole row: its 1 is known, it is no length, be the rows of one token or not.
-        column = name == "advantage" and value.dim() == 2 and value.shape[1] == 1
         for axis in range(value.dim()):
-            if axis == 0 or (value.shape == shape and not column):
+            if axis == 0 or (value.shape == shape and not _is_column(name, value)):
                 torch._dynamo.decorators.mark_unbacked(value, axis)
+
+
+def _is_column(name: str, value: Tensor) -> bool:
+    """Whether [N, 1] stands for a whole row: its 1 is known, it is no length, be the rows of one token or not."""
+    return name == "advantage" and value.dim() == 2 and value.shape[1] == 1
 
 
 class _JointGraph(torch.autograd.Function):

@@ -1,0 +1,238 @@
+"""Every form of an objective computes the same: graph before and after each pass, emitted code, compiled code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from maspo_dsl.graph import passes
+from maspo_dsl.graph.interpret import Interpretation
+from maspo_dsl.graph.nodes import Graph
+from maspo_dsl.runtime.loss import ObjectiveLoss
+from maspo_dsl.verification.batches import Array, Arrays, by_token, on_policy, rows_of, spoiled
+from maspo_dsl.verification.evaluation import (
+    Evaluation,
+    PropertyError,
+    as_torch,
+    computed,
+    interpreted,
+    refuse_difference,
+    refuse_trivial,
+    rounded,
+)
+from maspo_dsl.verification.report import Verdict
+from maspo_dsl.verification.subject import Subject
+
+SEEDS = (0, 1, 2)
+# Sums of a hundred products in float32, each with an exponent whose error is 6e-8 of up to 20.
+FLOAT32 = 2e-5
+
+
+def reach(subject: Subject) -> tuple[Verdict, str]:
+    """The batches reach the objective: loss and gradient are not trivially 0 on any of them."""
+    learning = trained = 0
+    taken: dict[int, set[bool]] = {}
+    for name, batch in _all_batches(subject):
+        interpretation = Interpretation(subject.graph, batch)
+        gradient = interpretation.gradient("loss")
+        found = Evaluation(float(interpretation.output("loss")), {"logp": gradient})
+        refuse_trivial(found, name)
+        if found.loss == 0:
+            raise PropertyError(f"the loss is exactly 0 on the {name}")
+        learning += int((gradient != 0).sum())
+        trained += int(interpretation.batch["mask"].sum())
+        for place, sides in _sides(subject.graph, interpretation):
+            taken.setdefault(place, set()).update(sides)
+    both = sum(len(sides) == 2 for sides in taken.values())
+    choices = f"; {both} of {len(taken)} choices go both ways" if taken else ""
+    return "pass", f"{learning} of {trained} tokens have a gradient{choices}"
+
+
+def _all_batches(subject: Subject) -> Iterator[tuple[str, Arrays]]:
+    for seed in SEEDS:
+        for name, batch in subject.batches(seed):
+            yield f"{name}, seed {seed}", batch
+
+
+def _sides(graph: Graph, interpretation: Interpretation) -> Iterator[tuple[int, set[bool]]]:
+    """The sides of each choice, and of each bound by a value, that the trained tokens took."""
+    mask = interpretation.batch["mask"]
+    for place in graph.reachable(["loss"]):
+        node = graph.nodes[place]
+        values = [interpretation.values[argument] for argument in node.args]
+        if node.op == "select":
+            side = values[0].astype(bool)
+        elif node.op in ("min", "max"):
+            side = np.asarray(values[0] < values[1])
+        else:
+            continue
+        if side.ndim == 1:
+            side = side[:, None]
+        yield place, {bool(one) for one in np.broadcast_to(side, mask.shape)[mask]}
+
+
+def each_pass(subject: Subject) -> tuple[Verdict, str]:
+    """Every pass over the graph keeps value and gradient."""
+    graphs = [(transform.__name__, graph) for transform, graph in _stages(subject.raw)]
+    for name, batch in subject.batches(SEEDS[0]):
+        expected = interpreted(subject.raw, batch)
+        refuse_trivial(expected, name)
+        for transform, graph in graphs:
+            refuse_difference(interpreted(graph, batch), expected, f"after {transform}, {name}")
+    before, after = len(subject.raw.nodes), len(subject.graph.nodes)
+    return "pass", f"{len(passes.PASSES)} passes, from {before} to {after} operations"
+
+
+def _stages(graph: Graph) -> Iterator[tuple[Callable[[Graph], Graph], Graph]]:
+    """Each pass, and the graph after it."""
+    for transform in passes.PASSES:
+        graph = transform(graph)
+        yield transform, graph
+
+
+def emitted(subject: Subject) -> tuple[Verdict, str]:
+    """The emitted code computes what the graph says, in float64: the graph before any pass, and simplified."""
+    number = 0
+    for name, batch in _all_batches(subject):
+        spoilt = spoiled(batch, number)
+        got = computed(subject.eager, spoilt)
+        for graph in (subject.raw, subject.graph):
+            expected = interpreted(graph, spoilt)
+            refuse_trivial(expected, name)
+            refuse_difference(got, expected, name)
+        number += 1
+    _refuse_other_outputs(subject)
+    _refuse_parameters(subject, subject.eager)
+    detail = f"{number} batches"
+    if subject.shortened.hash != subject.objective.hash:
+        _refuse_shortened(subject)
+        detail += ", and with lengths of the run"
+    return "pass", detail
+
+
+def _refuse_other_outputs(subject: Subject) -> None:
+    """Advantage, keep, prompt and step, which are asked for one by one."""
+    loss = subject.eager
+    for seed in SEEDS:
+        batch = subject.answers(seed)
+        interpretation = Interpretation(subject.raw, batch)
+        got = {name: getattr(loss, name)(as_torch(batch)) for name in ("advantage", "keep", "prompt")}
+        got["step"] = loss.step([as_torch(batch)])
+        for name, value in got.items():
+            if name in subject.raw.outputs:
+                wanted = np.asarray(interpretation.output(name), dtype=float)
+                found = np.broadcast_to(value.double().numpy(), wanted.shape)
+                if not np.allclose(found, wanted, rtol=1e-9, atol=1e-12, equal_nan=True):
+                    raise PropertyError(f"`{name}` differs from what the graph says, seed {seed}")
+
+
+def _refuse_parameters(subject: Subject, loss: ObjectiveLoss) -> None:
+    """Parameters that are changed in place count as if the spec had said so."""
+    kept = {name: float(value) for name, value in loss.params.items()}
+    changed = {name: 0.9 * value for name, value in kept.items()}
+    batch = subject.answers(SEEDS[0])
+    try:
+        for name, value in changed.items():
+            loss.params[name].fill_(value)
+        got = computed(loss, batch)
+    finally:
+        for name, value in kept.items():
+            loss.params[name].fill_(value)
+    refuse_difference(got, interpreted(subject.graph, batch, params=changed), "parameters changed in place")
+
+
+def _refuse_shortened(subject: Subject) -> None:
+    """Where a parameter is bound to the run, also with answers that come near the limit."""
+    loss = ObjectiveLoss(subject.shortened, "eager")
+    for seed in SEEDS:
+        batch = subject.answers(seed)
+        expected = interpreted(subject.shortened.graph, batch)
+        refuse_difference(computed(loss, batch), expected, "with lengths of the run")
+
+
+def emitted_float32(subject: Subject) -> tuple[Verdict, str]:
+    """The emitted code in float32 is the graph in float64 of the same rounded inputs."""
+    worst = _refuse_float32(subject, subject.eager, list(_all_batches(subject)))
+    return "pass", f"largest error {worst:.0e} of the largest gradient"
+
+
+def compiled_float64(subject: Subject) -> tuple[Verdict, str]:
+    """The compiled code is the graph, in float64, for batches of several shapes."""
+    if subject.backend == "eager":
+        return "skipped", "nothing is compiled with backend eager"
+    for name, batch in _shapes(subject):
+        expected = interpreted(subject.raw, batch)
+        refuse_difference(computed(subject.fused, batch), expected, name)
+    _refuse_parameters(subject, subject.fused)
+    return "pass", _compilations(subject)
+
+
+def compiled_float32(subject: Subject) -> tuple[Verdict, str]:
+    """The compiled code in float32 is the graph in float64 of the same rounded inputs, for several shapes."""
+    if subject.backend == "eager":
+        return "skipped", "nothing is compiled with backend eager"
+    worst = _refuse_float32(subject, subject.fused, list(_shapes(subject)))
+    return "pass", f"largest error {worst:.0e} of the largest gradient; {_compilations(subject)}"
+
+
+def _shapes(subject: Subject) -> Iterator[tuple[str, Arrays]]:
+    """Batches of other sizes: one answer, one token an answer, no token; and on policy."""
+    for seed in SEEDS[:2]:
+        batch = subject.estimated(subject.answers(seed))
+        yield f"batch with rewards, seed {seed}", batch
+    yield "batch on policy", on_policy(batch)
+    yield "batch of one answer", rows_of(batch, [2])
+    first = {name: np.ascontiguousarray(value[:, :1]) for name, value in batch.items() if value.ndim == 2}
+    yield "batch of one token an answer", {**batch, **first}
+    yield "batch without a trained token", {**batch, "mask": np.zeros_like(batch["mask"])}
+
+
+def _compilations(subject: Subject) -> str:
+    number = subject.fused.compilations
+    return (
+        f"{number} compilation{'' if number == 1 else 's'} so far"
+        if number
+        else "ran eagerly: no C++ compiler"
+    )
+
+
+def _refuse_float32(subject: Subject, loss: ObjectiveLoss, batches: list[tuple[str, Arrays]]) -> float:
+    """Compare in float32; the largest error of a gradient, relative to the largest gradient of all."""
+    worst = largest = 0.0
+    for name, batch in batches:
+        batch = rounded(batch, torch.float32)
+        expected = interpreted(subject.graph, batch)
+        got = computed(loss, batch, torch.float32)
+        slack = _conditioning(subject, batch)
+        refuse_difference(got, expected, f"float32, {name}", rtol=FLOAT32, slack=slack)
+        for key, wanted in expected.gradients.items():
+            worst = max(worst, float(np.abs(got.gradients[key] - wanted).max(initial=0)))
+        largest = max(largest, expected.largest)
+    if not largest > 0:
+        raise PropertyError("the gradient is 0 on every batch, so that nothing is tested")
+    return worst / largest
+
+
+def _conditioning(subject: Subject, batch: Arrays) -> Evaluation:
+    """How much loss and gradients may move because float32 has 24 bits: ten times what rounding the inputs does."""
+    random = np.random.default_rng(0)
+    base = interpreted(subject.graph, batch)
+    moved: list[Evaluation] = []
+    for _ in range(3):
+        nudged = {name: _nudged(value, random) for name, value in batch.items() if name in by_token(batch)}
+        moved.append(interpreted(subject.graph, {**batch, **nudged}))
+    loss = 10 * max(abs(one.loss - base.loss) for one in moved)
+    gradients = {
+        name: 10 * np.max([np.abs(one.gradients[name] - value) for one in moved], axis=0)
+        for name, value in base.gradients.items()
+    }
+    return Evaluation(loss, gradients)
+
+
+def _nudged(value: Array, random: np.random.Generator) -> Array:
+    """Numbers moved by as much as rounding to float32 does; conditions as they are."""
+    if value.dtype == bool:
+        return value
+    return np.asarray(value * (1 + 2.0**-24 * random.choice([-1, 1], value.shape)))

@@ -1,0 +1,177 @@
+"""Seeded batches with what a batch of answers can hold, as float64 arrays: every tensor that any spec may read.
+
+`answers` is the whole of it; the others are the same batch in another form or with something changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
+Arrays: TypeAlias = dict[str, Array]
+
+# Six groups of 5, 4, 4, 3, 3 and 1 answers, with ids that are neither sorted nor contiguous.
+GROUP = np.array([7, 3, 7, -2, 5, 3, 7, 11, 2, -2, 5, 3, 7, 2, -2, 5, 3, 7, 2, -2])
+EQUAL, BINARY = 2, (7, 3)
+COLUMNS = 7
+# No log-prob comes nearer to 0: nothing that is learned is certain.
+CEILING = -1e-3
+# What may stand where the mask is false.
+GARBAGE = (np.nan, -np.inf, np.inf, 1e30)
+
+
+def answers(seed: int, inputs: Mapping[str, str], *, ties: bool = True, columns: int = COLUMNS) -> Arrays:
+    """A batch of 20 answers with `reward` and `group`, and no `advantage`.
+
+    Rows drift from the old policy by amounts between 1e-4 and 1, single tokens by more than a factor of 4, and some
+    are rare; lengths are ragged, with holes, a row of one token and one of none. `inputs` are the spec's own, by
+    name, `token` or `sequence`; their values lie in (0, 1). Without `ties` no two rewards are equal.
+    """
+    random = np.random.default_rng(seed)
+    mask = _mask(random, columns)
+    shape = mask.shape
+    old = -random.exponential(1.2, shape) - 0.01
+    old = np.where(random.random(shape) < 0.15, -random.uniform(6.5, 11, shape), old)
+    apart = _spread(random, (1e-4, 0.02, 0.1, 0.4, 1.0), shape)
+    far = (random.random(shape) < 0.2) & (np.abs(apart).max(axis=1, keepdims=True) > 0.15)
+    apart = np.where(far, random.choice([-1, 1], shape) * random.uniform(1.4, 3.0, shape), apart)
+    # Both move down together, so that their ratio stays.
+    old = old - np.maximum(np.maximum(old, old + apart) - CEILING, 0)
+    logp = old + apart
+    batch = {
+        "logp": logp,
+        "logp_old": old,
+        "logp_rollout": np.minimum(old + _spread(random, (3e-4, 0.05, 0.3, 1.0), shape), CEILING),
+        "logp_ref": np.minimum(logp + 0.4 * random.standard_normal(shape), CEILING),
+        "entropy": random.exponential(0.8, shape) + 0.02,
+        "value": 0.5 * random.standard_normal(shape),
+        "mask": mask,
+        "reward": _rewards(random, ties),
+        "reward_greedy": random.standard_normal(len(GROUP)),
+        "truncated": random.random(len(GROUP)) < 0.3,
+        "group": GROUP.copy(),
+    }
+    batch["correct"] = (batch["reward"] > 0) ^ (np.arange(len(GROUP)) == 2)
+    for name, axis in inputs.items():
+        batch[name] = random.uniform(0.05, 0.95, shape if axis == "token" else len(GROUP))
+    return batch
+
+
+def _mask(random: np.random.Generator, columns: int) -> Array:
+    rows = len(GROUP)
+    mask = np.arange(columns) < random.integers(2, columns + 1, rows)[:, None]
+    mask[2] = True
+    # Holes, as the output of a tool leaves them; one token alone; nothing.
+    mask[2, 1], mask[6, 0] = False, False
+    mask[9], mask[13] = np.arange(columns) == 1, False
+    return mask
+
+
+def _spread(random: np.random.Generator, scales: Sequence[float], shape: tuple[int, ...]) -> Array:
+    """Normal numbers with a scale for each row."""
+    scale = random.permutation(np.resize(scales, shape[0]))
+    return scale[:, None] * random.standard_normal(shape)
+
+
+def _rewards(random: np.random.Generator, ties: bool) -> Array:
+    rewards = random.standard_normal(len(GROUP))
+    if ties:
+        binary = np.isin(GROUP, BINARY)
+        rewards[binary] = random.permutation(np.resize([0.0, 1.0], int(binary.sum())))
+        rewards[GROUP == EQUAL] = 0.3
+    return rewards
+
+
+def with_advantage(batch: Arrays, seed: int, *, token: bool = False, scale: float = 1.0) -> Arrays:
+    """The batch with an advantage of its own, `[N]` or `[N, T]`: both signs, and zeros."""
+    random = np.random.default_rng([seed, 1])
+    rows = len(batch["mask"])
+    advantage = scale * random.standard_normal(batch["mask"].shape if token else rows)
+    advantage[::5] = 0.0
+    advantage[2], advantage[1] = 1.5 * scale, -2.0 * scale
+    return {**batch, "advantage": advantage}
+
+
+def on_policy(batch: Arrays) -> Arrays:
+    """The batch with one policy in all four places."""
+    names = ("logp_old", "logp_rollout", "logp_ref")
+    return {**batch, **{name: batch["logp"].copy() for name in names}}
+
+
+# ---- other forms of a batch
+
+
+def rows_of(batch: Mapping[str, Array], rows: Iterable[int]) -> Arrays:
+    """The batch of these rows, in this order."""
+    index = np.array(list(rows), dtype=int)
+    return {name: value[index] for name, value in batch.items()}
+
+
+def by_token(batch: Mapping[str, Array]) -> list[str]:
+    """Names of the tensors `[N, T]`."""
+    return [name for name, value in batch.items() if value.ndim == 2]
+
+
+def spoiled(batch: Mapping[str, Array], seed: int) -> Arrays:
+    """The batch with NaN, infinities and 1e30 wherever the mask is false, and at answers without a trained token."""
+    random = np.random.default_rng([seed, 2])
+    present = {1: batch["mask"].any(axis=1), 2: batch["mask"]}
+    return {
+        name: np.where(present[value.ndim], value, random.choice(GARBAGE, value.shape))
+        if value.dtype == float
+        else value
+        for name, value in batch.items()
+    }
+
+
+def padded(batch: Mapping[str, Array], left: int, right: int) -> Arrays:
+    """The batch with columns of NaN on both sides, masked."""
+    result = dict(batch)
+    for name in by_token(batch):
+        value = batch[name]
+        filler = False if name == "mask" else np.nan
+        sides = [np.full((len(value), columns), filler, value.dtype) for columns in (left, right)]
+        result[name] = np.concatenate([sides[0], value, sides[1]], axis=1)
+    return result
+
+
+def places(batch: Mapping[str, Array], seed: int, *, in_order: bool) -> Array:
+    """Flat places of an order in which tokens are stored in packed form: all trained ones, and some that are not.
+
+    Sequences are interleaved; with `in_order` the tokens of each keep their order.
+    """
+    random = np.random.default_rng([seed, 3])
+    mask = batch["mask"]
+    taken = np.flatnonzero(mask | (random.random(mask.shape) < 0.3))
+    order = random.permutation(taken)
+    if not in_order:
+        return order
+    row = order // mask.shape[1]
+    result = order.copy()
+    for one in np.unique(row):
+        result[row == one] = np.sort(order[row == one])
+    return result
+
+
+def packed(batch: Mapping[str, Array], order: Array) -> Arrays:
+    """The packed form with its tokens stored at these flat places, one after the other."""
+    result = {name: value.ravel()[order] if value.ndim == 2 else value for name, value in batch.items()}
+    return {**result, "sequence": order // batch["mask"].shape[1]}
+
+
+def cut(batch: Mapping[str, Array], parts: int, seed: int, *, whole_groups: bool) -> list[list[int]]:
+    """The rows in random order in so many micro-batches, or fewer, with every group in one of them if told."""
+    random = np.random.default_rng([seed, 4])
+    unit = (
+        np.unique(batch["group"], return_inverse=True)[1] if whole_groups else np.arange(len(batch["mask"]))
+    )
+    units = random.permutation(int(unit.max()) + 1)
+    part_of = np.empty(len(units), dtype=int)
+    part_of[units] = np.arange(len(units)) % parts
+    order = random.permutation(len(unit))
+    pieces = [[int(row) for row in order if part_of[unit[row]] == part] for part in range(parts)]
+    return [piece for piece in pieces if piece]

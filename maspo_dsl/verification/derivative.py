@@ -1,0 +1,186 @@
+"""The gradient is the derivative of what is meant to carry one, and of nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from maspo_dsl.graph.interpret import Interpretation
+from maspo_dsl.graph.nodes import Graph, Node
+from maspo_dsl.semantics.types import Axis
+from maspo_dsl.verification.batches import Array, Arrays, on_policy
+from maspo_dsl.verification.evaluation import (
+    LIVE,
+    Evaluation,
+    PropertyError,
+    as_torch,
+    computed,
+    gradients_of,
+    interpreted,
+    refuse_difference,
+    refuse_trivial,
+    spot,
+)
+from maspo_dsl.verification.report import Verdict
+from maspo_dsl.verification.subject import Subject
+
+SEEDS = (3, 4)
+# Steps of a difference quotient, the next one where the one before crosses a kink; the error of the first is
+# 1e-10 of the third derivative, that of the last 1e-9 of the loss.
+STEPS = (1e-5, 1e-6, 1e-7)
+TOLERANCE = 1e-5
+_KINKED = frozenset({"min", "max", "bound", "abs"})
+
+
+def finite_differences(subject: Subject) -> tuple[Verdict, str]:
+    """The gradient is the difference quotient of the loss with everything frozen that carries none."""
+    checked = skipped = 0
+    for seed in SEEDS:
+        for name, batch in list(subject.batches(seed))[::2]:
+            batch = batch if "advantage" in batch else subject.estimated(batch)
+            gradients = [interpreted(subject.raw, batch), computed(subject.eager, batch)]
+            refuse_trivial(gradients[0], name)
+            for tensor in LIVE:
+                found = _Differences(subject, batch, tensor, gradients)
+                checked, skipped = checked + found.checked, skipped + found.skipped
+    if checked < 3 * skipped:
+        raise PropertyError(
+            f"{skipped} of {checked + skipped} tokens stand on a kink, where nothing can be compared"
+        )
+    return "pass", f"{checked} derivatives{f', {skipped} at a kink left out' if skipped else ''}"
+
+
+class _Differences:
+    """Difference quotients with respect to one tensor at every trained token, held against gradients."""
+
+    def __init__(self, subject: Subject, batch: Arrays, tensor: str, gradients: list[Evaluation]) -> None:
+        self.batch = batch
+        self.tensor = tensor
+        self.checked = self.skipped = 0
+        if tensor not in subject.raw.inputs(["loss"]):
+            return
+        nodes = subject.raw.nodes
+        base = Interpretation(subject.raw, batch)
+        base.output("loss")
+        reached = subject.raw.reachable(["loss"])
+        self.frozen = {place: base.values[place] for place in reached if not nodes[place].live}
+        # What is frozen needs nothing below it, so any leaf will do.
+        leaf = Node("const", (), Axis.SCALAR, attributes=(("value", 0.0),))
+        cut = tuple(node if node.live else leaf for node in nodes)
+        self.graph = Graph(cut, subject.raw.outputs)
+        here = self.graph.reachable(["loss"])
+        self.kinks = [place for place in here if nodes[place].live and nodes[place].op in _KINKED]
+        self.here = self._sides(base)
+        for row, token in np.argwhere(batch["mask"]):
+            self._compare((int(row), int(token)), gradients)
+
+    def _compare(self, place: tuple[int, int], gradients: list[Evaluation]) -> None:
+        slope = self._quotient(place)
+        if slope is None:
+            self.skipped += 1
+            return
+        self.checked += 1
+        for gradient, what in zip(gradients, ("the graph's", "the emitted"), strict=True):
+            found = float(gradient.gradients[self.tensor][place])
+            if not abs(found - slope) <= TOLERANCE * (abs(slope) + gradient.largest):
+                raise PropertyError(
+                    f"{what} gradient of {self.tensor} at {spot(place)} is {found:.6g}; the loss, with what is "
+                    f"detached held fast, changes by {slope:.6g}"
+                )
+
+    def _quotient(self, place: tuple[int, int]) -> float | None:
+        """The central difference, with a step that crosses no kink; None where every step does."""
+        for step in STEPS:
+            above, below = self._moved(place, step), self._moved(place, -step)
+            if all(np.array_equal(self.here, self._sides(one)) for one in (above, below)):
+                return (float(above.output("loss")) - float(below.output("loss"))) / (2 * step)
+        return None
+
+    def _moved(self, place: tuple[int, int], step: float) -> Interpretation:
+        value = self.batch[self.tensor].copy()
+        value[place] += step
+        moved = Interpretation(self.graph, {**self.batch, self.tensor: value}, frozen=self.frozen)
+        moved.output("loss")
+        return moved
+
+    def _sides(self, interpretation: Interpretation) -> Array:
+        """On which side of every kink each element is."""
+        return np.concatenate([np.zeros(0), *(side.ravel() for side in self._each_side(interpretation))])
+
+    def _each_side(self, interpretation: Interpretation) -> Iterator[Array]:
+        for place in self.kinks:
+            node = self.graph.nodes[place]
+            values = [interpretation.values[argument] for argument in node.args]
+            if node.op == "bound":
+                limits = [float(str(node.attribute(name))) for name in ("low", "high")]
+                yield from (np.sign(values[0] - limit) for limit in limits)
+            else:
+                yield np.sign(values[0] - values[1]) if len(values) == 2 else np.sign(values[0])
+
+
+def detached(subject: Subject) -> tuple[Verdict, str]:
+    """No gradient flows to old, rollout, reference, reward or value, even where they are `logp` itself."""
+    for seed in SEEDS:
+        batch = on_policy(subject.answers(seed))
+        batch["value"] = batch["logp"]
+        _refuse_aliases(subject, batch, "one tensor in all places")
+        _refuse_aliases(subject, {**batch, "reward": batch["logp"]}, "also as the rewards of tokens")
+        if subject.takes_token_advantages:
+            _refuse_aliases(
+                subject, {**batch, "advantage": batch["logp"]}, "also as the advantages of tokens"
+            )
+        _refuse_leaks(subject, subject.answers(seed))
+    _refuse_second_derivative(subject)
+    return "pass", "also with one tensor in all places; the gradient is a constant"
+
+
+def _refuse_aliases(subject: Subject, batch: Arrays, what: str) -> None:
+    """The same tensor under many names has the gradient of copies."""
+    expected = interpreted(subject.raw, batch)
+    refuse_trivial(expected, what)
+    tensors = as_torch(batch)
+    same = {name: tensors["logp"] for name, value in batch.items() if value is batch["logp"]}
+    copies = dict.fromkeys(("logp_old", "logp_rollout", "logp_ref"), tensors["logp"])
+    out = subject.eager({**tensors, **same, **copies})
+    out.loss.backward()
+    refuse_difference(Evaluation(out.loss.item(), gradients_of(tensors)), expected, what)
+
+
+def _refuse_leaks(subject: Subject, batch: Arrays) -> None:
+    """Tensors that are no policy get no gradient, though they ask for one."""
+    tensors = as_torch(batch)
+    for tensor in tensors.values():
+        if tensor.is_floating_point():
+            tensor.requires_grad_()
+    subject.eager(tensors).loss.backward()
+    leaks = [
+        name
+        for name, tensor in tensors.items()
+        if name not in LIVE and tensor.grad is not None and bool((tensor.grad != 0).any())
+    ]
+    if leaks:
+        raise PropertyError(f"gradient flows to {', '.join(leaks)}")
+
+
+def _refuse_second_derivative(subject: Subject) -> None:
+    """The gradient is handed out as a constant; compiled, deriving it again is refused or 0."""
+    batch = subject.answers(SEEDS[0])
+    loss = subject.eager if subject.backend == "eager" else subject.fused
+    tensors = as_torch(batch)
+    (gradient,) = torch.autograd.grad(loss(tensors).loss, tensors["logp"])
+    if gradient.requires_grad:
+        raise PropertyError("the gradient of `logp` itself carries gradient")
+    if subject.backend == "eager" or not subject.fused.compilations:
+        return
+    tensors = as_torch(batch)
+    (gradient,) = torch.autograd.grad(loss(tensors).loss, tensors["logp"], create_graph=True)
+    if not gradient.requires_grad:
+        return
+    try:
+        (second,) = torch.autograd.grad(gradient.sum(), tensors["logp"], allow_unused=True)
+    except RuntimeError:
+        return
+    if second is not None and bool((second != 0).any()):
+        raise PropertyError("the compiled gradient can be derived again, and is not 0")

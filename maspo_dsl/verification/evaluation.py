@@ -1,0 +1,140 @@
+"""The loss and its gradients by each of the ways there are to compute them, and whether two of them agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maspo_dsl.graph.interpret import Interpretation
+from maspo_dsl.graph.nodes import Graph
+from maspo_dsl.runtime.loss import ObjectiveLoss
+from maspo_dsl.verification.batches import Array, Arrays
+
+# Tensors that carry gradient.
+LIVE = ("logp", "entropy")
+
+
+class PropertyError(Exception):
+    """A property does not hold; the message says where and by how much."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A loss, and its gradient with respect to each live tensor, in the shape of that tensor."""
+
+    loss: float
+    gradients: Mapping[str, Array]
+
+    @property
+    def largest(self) -> float:
+        """The largest gradient."""
+        return max((float(np.abs(one).max(initial=0)) for one in self.gradients.values()), default=0.0)
+
+
+def interpreted(
+    graph: Graph,
+    batch: Arrays,
+    *,
+    params: Mapping[str, float] | None = None,
+    denominators: Mapping[str, float] | None = None,
+) -> Evaluation:
+    """By the oracle, in float64."""
+    interpretation = Interpretation(graph, batch, params=params, denominators=denominators)
+    loss = float(interpretation.output("loss"))
+    return Evaluation(loss, {name: interpretation.gradient("loss", name) for name in LIVE})
+
+
+def computed(
+    loss: ObjectiveLoss,
+    batch: Arrays,
+    dtype: torch.dtype = torch.float64,
+    denominators: Mapping[str, Tensor] | None = None,
+) -> Evaluation:
+    """By the emitted code, floats in `dtype`."""
+    tensors = as_torch(batch, dtype)
+    out = loss(tensors, denominators=denominators)
+    out.loss.backward()
+    return Evaluation(out.loss.item(), gradients_of(tensors))
+
+
+def gradients_of(tensors: Mapping[str, Tensor]) -> dict[str, Array]:
+    """The gradients that a backward pass left on the live tensors; 0 where it left none."""
+    found = {}
+    for name in LIVE:
+        gradient = tensors[name].grad
+        gradient = torch.zeros_like(tensors[name]) if gradient is None else gradient
+        found[name] = gradient.double().numpy()
+    return found
+
+
+def as_torch(batch: Mapping[str, Array], dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+    """The batch as tensors, floats in `dtype`; the live ones are leaves that require a gradient."""
+    result = {}
+    for name, value in batch.items():
+        tensor = torch.as_tensor(np.asarray(value))
+        result[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor.clone()
+    for name in LIVE:
+        result[name] = result[name].clone().requires_grad_()
+    return result
+
+
+def rounded(batch: Arrays, dtype: torch.dtype) -> Arrays:
+    """The batch with its floats rounded to a dtype, as float64."""
+    tensors = {name: torch.as_tensor(value) for name, value in batch.items()}
+    return {
+        name: (value.to(dtype).double() if value.is_floating_point() else value).numpy()
+        for name, value in tensors.items()
+    }
+
+
+def refuse_trivial(evaluation: Evaluation, batch: str) -> None:
+    """Raise PropertyError where there is nothing that a mistake could change."""
+    numbers = [evaluation.loss, evaluation.largest]
+    if not np.isfinite(numbers).all():
+        raise PropertyError(
+            f"not finite on the {batch}: loss {evaluation.loss:g}, gradient {evaluation.largest:g}"
+        )
+    if evaluation.largest < 1e-12:
+        raise PropertyError(f"the gradient is 0 on the {batch}, so that nothing is tested")
+
+
+def refuse_difference(
+    got: Evaluation,
+    expected: Evaluation,
+    what: str,
+    *,
+    rtol: float = 1e-9,
+    slack: Evaluation | None = None,
+) -> None:
+    """Raise PropertyError where two evaluations differ by more than `rtol` of the largest gradient, or of the loss.
+
+    `slack` is what may be added to that, number for number.
+    """
+    size = sum(float(np.abs(one).sum()) for one in expected.gradients.values())
+    allowed = rtol * max(abs(expected.loss), size) + (slack.loss if slack else 0.0)
+    if not abs(got.loss - expected.loss) <= allowed:
+        raise PropertyError(f"{what}: the loss is {got.loss:.9g}, not {expected.loss:.9g}")
+    for name, wanted in expected.gradients.items():
+        more = slack.gradients[name] if slack else 0.0
+        within = np.abs(got.gradients[name] - wanted) <= rtol * (np.abs(wanted) + expected.largest) + more
+        if not within.all():
+            place = tuple(int(axis) for axis in np.argwhere(~within)[0])
+            found, right = got.gradients[name][place], wanted[place]
+            raise PropertyError(
+                f"{what}: d loss / d {name} at {spot(place)} is {found:.9g}, not {right:.9g}"
+                f"{others(int((~within).sum()) - 1)}"
+            )
+
+
+def spot(place: tuple[int, ...]) -> str:
+    """A place in a tensor in words."""
+    return f"row {place[0]}, token {place[1]}" if len(place) == 2 else f"place {place[0]}"
+
+
+def others(number: int) -> str:
+    """How many more there are of a kind, or nothing."""
+    return f" ({number} more)" if number else ""

@@ -1,0 +1,250 @@
+"""Inputs at their limits: what is masked, overflows, is missing, or is not there at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from maspo_dsl.runtime.loss import ObjectiveLoss
+from maspo_dsl.verification.batches import (
+    GARBAGE,
+    Arrays,
+    by_token,
+    packed,
+    places,
+    rows_of,
+    with_advantage,
+)
+from maspo_dsl.verification.evaluation import (
+    Evaluation,
+    PropertyError,
+    as_torch,
+    computed,
+    gradients_of,
+    interpreted,
+    refuse_difference,
+    refuse_trivial,
+    rounded,
+    spot,
+)
+from maspo_dsl.verification.report import Verdict
+from maspo_dsl.verification.subject import Subject
+
+SEEDS = (9, 10)
+FAR = 200.0
+_POLICIES = ("logp_old", "logp_rollout", "logp_ref")
+# bfloat16 has 8 bits.
+BFLOAT16 = 2.0**-7
+
+
+def masked_tokens(subject: Subject) -> tuple[Verdict, str]:
+    """What stands at masked tokens has exactly no effect, and gets exactly no gradient."""
+    for name, batch in subject.batches(SEEDS[0]):
+        clean = {key: np.where(batch["mask"], batch[key], -1.0) for key in by_token(batch) if key != "mask"}
+        expected = computed(subject.eager, {**batch, **clean})
+        refuse_trivial(expected, name)
+        for junk in GARBAGE:
+            dirty = {key: np.where(batch["mask"], value, junk) for key, value in clean.items()}
+            got = computed(subject.eager, {**batch, **dirty})
+            for tensor, gradient in got.gradients.items():
+                if gradient[~batch["mask"]].any():
+                    raise PropertyError(
+                        f"{junk:g} at masked tokens: they have a gradient to `{tensor}`, {name}"
+                    )
+            refuse_difference(got, expected, f"{junk:g} at masked tokens, {name}", rtol=0.0)
+    return "pass", "NaN, infinities and 1e30 in every tensor: bit for bit the same"
+
+
+def far_ratios(subject: Subject) -> tuple[Verdict, str]:
+    """Log-ratios of ±200, of single tokens and whole answers: loss and gradient are finite."""
+    losses = [(subject.eager, torch.float64, "float64"), (subject.eager, torch.float32, "float32")]
+    if subject.backend != "eager":
+        losses.append((subject.fused, torch.float32, "float32, compiled"))
+    for name, batch in _far(subject):
+        for loss, dtype, how in losses:
+            _refuse_infinite(computed(loss, batch, dtype), f"{name}, {how}")
+        refuse_difference(computed(subject.eager, batch), interpreted(subject.graph, batch), name)
+    return "pass", f"log-ratios of ±{FAR:g} to old, rollout and reference, for every sign of A"
+
+
+def _far(subject: Subject) -> Iterator[tuple[str, Arrays]]:
+    """Batches with log-ratios of ±200 to each of the other policies, at tokens and for whole answers."""
+    plain = with_advantage(subject.answers(SEEDS[0]), SEEDS[0])
+    shape = plain["mask"].shape
+    tokens = np.random.default_rng(SEEDS[0]).random(shape) < 0.25
+    answers = np.broadcast_to((np.arange(shape[0]) % 3 == 1)[:, None], shape)
+    for where, chosen in (("at tokens", tokens), ("of answers", answers)):
+        for sign in (1.0, -1.0):
+            for other in _POLICIES:
+                batch = {key: value.copy() for key, value in plain.items()}
+                near, far = ("logp", other) if sign > 0 else (other, "logp")
+                batch[far] = np.where(chosen, batch[near] - FAR, batch[far])
+                yield f"log-ratio to {other.removeprefix('logp_')} of {sign * FAR:+g} {where}", batch
+
+
+def _refuse_infinite(found: Evaluation, what: str) -> None:
+    if not np.isfinite(found.loss):
+        raise PropertyError(f"{what}: the loss is {found.loss:g}")
+    for tensor, gradient in found.gradients.items():
+        if not np.isfinite(gradient).all():
+            place = tuple(int(axis) for axis in np.argwhere(~np.isfinite(gradient))[0])
+            raise PropertyError(f"{what}: d loss / d {tensor} at {spot(place)} is {gradient[place]:g}")
+
+
+def shown_nan(subject: Subject) -> tuple[Verdict, str]:
+    """NaN in `logp` at a token that learns makes the loss NaN: a broken run does not look like a healthy one."""
+    tried = 0
+    for name, batch in subject.batches(SEEDS[0]):
+        gradient = computed(subject.eager, batch).gradients["logp"]
+        for sign in (-1.0, 1.0):
+            for row, token in np.argwhere(sign * gradient > 0)[:4]:
+                value = batch["logp"].copy()
+                value[row, token] = np.nan
+                tried += 1
+                if not np.isnan(computed(subject.eager, {**batch, "logp": value}).loss):
+                    raise PropertyError(
+                        f"NaN at {spot((int(row), int(token)))} leaves the loss a number, {name}"
+                    )
+    if not tried:
+        raise PropertyError("no token has a gradient, so that nothing is tested")
+    return "pass", f"{tried} tokens"
+
+
+def no_signal(subject: Subject) -> tuple[Verdict, str]:
+    """Where A is 0 the policy term is exactly 0; equal rewards give 0 or something else, never a rounding error."""
+    _refuse_signal_of_zero(subject)
+    centred = [_has_no_advantage(subject, batch) for batch in _equal_rewards(subject)]
+    alone = subject.answers(SEEDS[0])
+    alone["group"] = np.arange(len(alone["group"]))
+    _refuse_infinite(computed(subject.eager, alone), "groups of one")
+    if not all(centred):
+        return "pass", "A = 0 trains nothing; the estimator is not centred: equal rewards do have advantages"
+    if subject.eager.advantage(as_torch(alone)).any():
+        raise PropertyError("equal rewards give no advantage, but the answer of a group of one has one")
+    return "pass", "A = 0 trains nothing; equal rewards and groups of one give exactly that"
+
+
+def _refuse_signal_of_zero(subject: Subject) -> None:
+    batch = subject.answers(SEEDS[0])
+    shapes = [batch["mask"].shape[:1], batch["mask"].shape][: 1 + subject.takes_token_advantages]
+    for shape in shapes:
+        slope = subject.policy_gradient({**batch, "advantage": np.zeros(shape)})
+        if slope.any() or not np.isfinite(slope).all():
+            raise PropertyError(
+                f"with A = 0 everywhere the policy term has a gradient of {np.abs(slope).max():g}"
+            )
+        out = subject.eager(as_torch({**batch, "advantage": np.zeros(shape)}))
+        if not out.loss.requires_grad:
+            raise PropertyError("with A = 0 everywhere the loss cannot be derived")
+
+
+def _equal_rewards(subject: Subject) -> Iterator[Arrays]:
+    """Groups of many sizes, each of one reward; answers of one length, and of several if lengths are not rewarded."""
+    sizes = np.array([3, 5, 6, 7, 10, 11, 13, 16])
+    reward = np.repeat([0.1, 0.2, 0.3, 0.35, 0.7, 1 / 3, 0.95, 1e3 / 7], sizes)
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    batch = subject.answers(SEEDS[0])
+    rows = [[2], [0, 1, 2, 3, 4, 5, 6, 7, 8]][: 1 if subject.objective.resolved.parts.rewards else 2]
+    for some in rows:
+        yield {**rows_of(batch, np.resize(some, len(reward))), "reward": reward, "group": group}
+
+
+def _has_no_advantage(subject: Subject, batch: Arrays) -> bool:
+    """Whether equal rewards give exactly 0. Raises PropertyError where they give what rounding left."""
+    reward = np.abs(batch["reward"])[:, None]
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        advantage = subject.eager.advantage(as_torch(batch, dtype)).double().numpy()
+        rows = advantage[:, None] if advantage.ndim == 1 else np.where(batch["mask"], advantage, 0.0)
+        if not np.isfinite(rows).all():
+            raise PropertyError("equal rewards give an advantage that is not finite")
+        found.append(rows)
+    tiny = [rows[(rows != 0) & (np.abs(rows) < 1e-5 * reward)] for rows in found]
+    if any(rest.size for rest in tiny):
+        noise = max(float(np.abs(rest).max(initial=0)) for rest in tiny)
+        raise PropertyError(f"equal rewards give advantages of {noise:.1g}, which is rounding: use `center`")
+    if not (np.abs(found[0] - found[1]) <= 1e-3 * np.abs(found[1]) + 1e-5 * reward).all():
+        raise PropertyError(
+            "equal rewards give one advantage in float32 and another in float64: that is rounding"
+        )
+    return not found[1].any()
+
+
+def missing_answers(subject: Subject) -> tuple[Verdict, str]:
+    """Answers without a reward, or without a trained token, are as if they were not there."""
+    for name, batch in subject.batches(SEEDS[1]):
+        gone = [0, 3, 4, 10, 15]
+        left = [row for row in range(len(batch["mask"])) if row not in gone]
+        expected = computed(subject.eager, rows_of(batch, left))
+        refuse_trivial(expected, name)
+        reward, mask = batch["reward"].copy(), batch["mask"].copy()
+        reward[gone], mask[gone] = np.nan, False
+        for what, missing in (("a reward", {"reward": reward}), ("a trained token", {"mask": mask})):
+            got = computed(subject.eager, {**batch, **missing})
+            if any(gradient[gone].any() for gradient in got.gradients.values()):
+                raise PropertyError(f"answers without {what} have a gradient, {name}")
+            rest = Evaluation(got.loss, {key: value[left] for key, value in got.gradients.items()})
+            refuse_difference(rest, expected, f"answers without {what}, {name}")
+        single = {**batch, "mask": batch["mask"] & (np.cumsum(batch["mask"], axis=1) == 1)}
+        got = computed(subject.eager, single)
+        _refuse_infinite(got, f"answers of one token, {name}")
+        refuse_difference(got, interpreted(subject.graph, single), f"answers of one token, {name}")
+    return "pass", "a quarter of the answers missing, whole groups among them; answers of one token"
+
+
+def nothing(subject: Subject) -> tuple[Verdict, str]:
+    """A batch without a trained token has loss 0 and gradient 0, which can be derived."""
+    losses = [(subject.eager, "")] + ([] if subject.backend == "eager" else [(subject.fused, ", compiled")])
+    for loss, how in losses:
+        for name, batch in _empty(subject):
+            # A packed batch is another graph to compile, for an answer that reads no data.
+            if loss is subject.eager or "sequence" not in batch:
+                _refuse_something(loss, batch, name + how)
+    return "pass", "all masked, no rewards, no columns, no rows; padded and packed"
+
+
+def _empty(subject: Subject) -> Iterator[tuple[str, Arrays]]:
+    for advantage in ("", ", advantages given"):
+        batch = subject.answers(SEEDS[0])
+        batch = with_advantage(batch, SEEDS[0]) if advantage else batch
+        masked = {**batch, "mask": np.zeros_like(batch["mask"])}
+        yield f"everything masked{advantage}", masked
+        yield f"everything masked, packed{advantage}", packed(masked, places(batch, 0, in_order=True))
+        yield f"all rewards missing{advantage}", {**batch, "reward": np.full(len(batch["reward"]), np.nan)}
+        columns = {key: value[:, :0] if value.ndim == 2 else value for key, value in batch.items()}
+        yield f"no columns{advantage}", columns
+        yield f"no rows{advantage}", rows_of(batch, [])
+
+
+def _refuse_something(loss: ObjectiveLoss, batch: Arrays, name: str) -> None:
+    tensors = as_torch(batch)
+    out = loss(tensors)
+    if out.loss.item() != 0 or not out.loss.requires_grad:
+        raise PropertyError(
+            f"{name}: the loss is {out.loss.item():g}, requires_grad {out.loss.requires_grad}"
+        )
+    out.loss.backward()
+    for tensor, gradient in gradients_of(tensors).items():
+        if gradient.shape != batch["mask"].shape or gradient.any():
+            raise PropertyError(f"{name}: the gradient to `{tensor}` is not 0")
+
+
+def dtypes(subject: Subject) -> tuple[Verdict, str]:
+    """bfloat16 is computed in float32 and its gradient comes back in bfloat16; float64 stays float64."""
+    losses = [subject.eager] if subject.backend == "eager" else [subject.eager, subject.fused]
+    batch = subject.estimated(subject.answers(SEEDS[1]))
+    for loss in losses:
+        for dtype, wide in ((torch.bfloat16, torch.float32), (torch.float64, torch.float64)):
+            tensors = as_torch(batch, dtype)
+            out = loss(tensors)
+            out.loss.backward()
+            gradient = tensors["logp"].grad
+            got = (out.loss.dtype, None if gradient is None else gradient.dtype)
+            if got != (wide, dtype):
+                raise PropertyError(f"`logp` in {dtype} gives a loss in {got[0]} and a gradient in {got[1]}")
+            expected = interpreted(subject.graph, rounded(batch, dtype))
+            found = Evaluation(out.loss.item(), gradients_of(tensors))
+            refuse_difference(found, expected, str(dtype), rtol=1e-9 if dtype == wide else BFLOAT16)
+    return "pass", "bfloat16 and float64"

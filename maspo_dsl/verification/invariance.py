@@ -1,0 +1,189 @@
+"""What is no part of the objective changes nothing: order, names, padding, form, and how a window is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+from torch import Tensor
+
+from maspo_dsl.verification.batches import (
+    Array,
+    Arrays,
+    cut,
+    packed,
+    padded,
+    places,
+    rows_of,
+    spoiled,
+)
+from maspo_dsl.verification.evaluation import (
+    LIVE,
+    Evaluation,
+    PropertyError,
+    as_torch,
+    computed,
+    refuse_difference,
+    refuse_trivial,
+)
+from maspo_dsl.verification.report import Verdict
+from maspo_dsl.verification.subject import Subject, summed
+
+SEEDS = (7, 8)
+MICRO = "micro-scope"
+
+
+def _cases(subject: Subject) -> Iterator[tuple[str, Arrays, Evaluation]]:
+    """Batches with what they evaluate to; without ties where the order of rows decides those."""
+    for seed in SEEDS:
+        for name, batch in subject.batches(seed, ties=not subject.breaks_ties_by_place):
+            evaluation = computed(subject.eager, batch)
+            refuse_trivial(evaluation, name)
+            yield name, batch, evaluation
+
+
+def _ties(subject: Subject) -> str:
+    return "; rewards without ties, which go to the earlier row" if subject.breaks_ties_by_place else ""
+
+
+def rows(subject: Subject) -> tuple[Verdict, str]:
+    """The order of answers does not matter, for loss, gradient, advantage and what `keep` and `prompt` say."""
+    for name, batch, expected in _cases(subject):
+        order = np.random.default_rng(len(name)).permutation(len(batch["mask"]))
+        moved = rows_of(batch, order)
+        got = computed(subject.eager, moved)
+        refuse_difference(got, _taken(expected, order), f"rows in another order, {name}")
+        for output in ("advantage", "keep", "prompt"):
+            before, after = (getattr(subject.eager, output)(as_torch(one)).numpy() for one in (batch, moved))
+            if not np.allclose(after, before[order], rtol=1e-9, atol=1e-12):
+                raise PropertyError(f"rows in another order: `{output}` of the {name} is another")
+    return "pass", f"loss, gradient, advantage, keep and prompt{_ties(subject)}"
+
+
+def _taken(evaluation: Evaluation, order: Array) -> Evaluation:
+    return Evaluation(evaluation.loss, {name: value[order] for name, value in evaluation.gradients.items()})
+
+
+def groups(subject: Subject) -> tuple[Verdict, str]:
+    """Names of groups are only names, and their answers need not stand together."""
+    for name, batch, expected in _cases(subject):
+        ids, index = np.unique(batch["group"], return_inverse=True)
+        renamed = np.random.default_rng(1).permutation(len(ids)) * 2**33 - 5
+        moved = {**batch, "group": renamed[index]}
+        refuse_difference(computed(subject.eager, moved), expected, f"groups under other names, {name}")
+        together = np.argsort(moved["group"], kind="stable")
+        got = computed(subject.eager, rows_of(moved, together))
+        refuse_difference(got, _taken(expected, together), f"groups one after the other, {name}")
+    return "pass", f"other ids, and groups in one piece{_ties(subject)}"
+
+
+def padding(subject: Subject) -> tuple[Verdict, str]:
+    """Columns of padding change nothing, on either side."""
+    for name, batch, expected in _cases(subject):
+        width = batch["mask"].shape[1]
+        for left, right in ((0, 5), (3, 0), (2, 9)):
+            got = computed(subject.eager, padded(batch, left, right))
+            inner = {key: value[:, left : left + width] for key, value in got.gradients.items()}
+            what = f"{left} columns before and {right} behind, {name}"
+            refuse_difference(Evaluation(got.loss, inner), expected, what)
+            if sum(np.count_nonzero(value) for value in got.gradients.values()) != sum(
+                np.count_nonzero(value) for value in inner.values()
+            ):
+                raise PropertyError(f"{what}: padding has a gradient")
+    return "pass", "up to 9 columns of NaN on either side"
+
+
+def packing(subject: Subject) -> tuple[Verdict, str]:
+    """The packed form is the padded one, in whatever order its tokens are stored."""
+    for name, batch, expected in _cases(subject):
+        for number, in_order in enumerate((True, True) if subject.ordered else (True, False)):
+            order = places(batch, number, in_order=in_order)
+            flat = packed(spoiled(batch, number), order)
+            got = computed(subject.eager, flat)
+            gradients = {}
+            for key, value in got.gradients.items():
+                spread = np.zeros(batch["mask"].size)
+                spread[order] = value
+                gradients[key] = spread.reshape(batch["mask"].shape)
+            refuse_difference(Evaluation(got.loss, gradients), expected, f"packed, {name}")
+    order_of = "answers interleaved" if subject.ordered else "tokens in any order"
+    return "pass", f"{order_of}, masked ones among them"
+
+
+# ---- the optimizer window
+
+
+def micro_batches(subject: Subject) -> tuple[Verdict, str]:
+    """However a window is cut into micro-batches, losses and gradients of the parts add up to the whole."""
+    try:
+        numbers = [_refuse_cut(subject, parts, ranks=1) for parts in (2, 3, 5, 20)]
+    except PropertyError as failed:
+        if not subject.within_micro:
+            raise
+        why = subject.allowed(MICRO)
+        if why is None:
+            raise PropertyError(f'{failed}; a part says `micro`, which needs: allow {MICRO} "why"') from None
+        return "declared", f"a part says `micro`: {why}"
+    whole = ", groups kept whole" if subject.needs_whole_groups else ""
+    return "pass", f"windows of 2 to {max(numbers)} micro-batches, one without a token{whole}"
+
+
+def ranks(subject: Subject) -> tuple[Verdict, str]:
+    """Denominators of several ranks add up, and so do their losses and gradients."""
+    unpooled = subject.unpooled()
+    if unpooled:
+        reasons = ", ".join(f"`{key}` is {why}" for key, why in unpooled.items())
+        return "declared", f"cannot be pooled over ranks, and is refused there: {reasons}"
+    try:
+        for parts, number in ((2, 2), (5, 2), (20, 3)):
+            _refuse_cut(subject, parts, ranks=number)
+    except PropertyError as failed:
+        why = subject.allowed(MICRO)
+        if not subject.within_micro or why is None:
+            raise
+        return "declared", f"a part says `micro`: {why} ({failed})"
+    return "pass", "denominators of 2 and 3 ranks added up"
+
+
+def _refuse_cut(subject: Subject, parts: int, ranks: int) -> int:
+    """Raise PropertyError where the parts of a window do not add up; how many there were at most."""
+    most = 0
+    for seed in SEEDS:
+        for name, batch in subject.batches(seed):
+            whole = batch if "advantage" in batch else subject.estimated(batch)
+            pieces = cut(whole, parts, seed, whole_groups=subject.needs_whole_groups)
+            nothing = {**rows_of(whole, [0]), "mask": np.zeros_like(whole["mask"][:1])}
+            batches = [rows_of(whole, piece) for piece in pieces] + [nothing]
+            most = max(most, len(batches))
+            expected = computed(subject.eager, whole)
+            refuse_trivial(expected, name)
+            got = _together(subject, batches, pieces, whole, ranks)
+            over = f" on {ranks} ranks" if ranks > 1 else ""
+            refuse_difference(got, expected, f"{len(pieces)} micro-batches{over}, {name}")
+    return most
+
+
+def _together(
+    subject: Subject, batches: list[Arrays], pieces: list[list[int]], whole: Arrays, ranks: int
+) -> Evaluation:
+    """The sum of the parts' losses, and their gradients put in place."""
+    denominators = _denominators(subject, batches, ranks)
+    loss = 0.0
+    gradients = {name: np.zeros(whole["mask"].shape) for name in LIVE}
+    for batch, piece in zip(batches, [*pieces, []], strict=True):
+        part = computed(subject.eager, batch, denominators=denominators)
+        loss += part.loss
+        for name, gradient in part.gradients.items():
+            if piece:
+                gradients[name][piece] = gradient
+            elif gradient.any():
+                raise PropertyError("a micro-batch without a trained token has a gradient")
+    return Evaluation(loss, gradients)
+
+
+def _denominators(subject: Subject, batches: list[Arrays], ranks: int) -> dict[str, Tensor]:
+    """The window's, or the sum of what each rank computes of its micro-batches."""
+    tensors = [as_torch(batch) for batch in batches]
+    edges = np.linspace(0, len(tensors), min(ranks, len(tensors)) + 1).astype(int)
+    return summed([subject.eager.window(tensors[low:high]) for low, high in pairwise(edges)])

@@ -1,0 +1,166 @@
+"""What is verified: an objective, its graphs, its loss run eagerly and compiled, and the batches for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maspo_dsl.graph.build import build
+from maspo_dsl.graph.nodes import Graph
+from maspo_dsl.language.diagnostics import SpecError
+from maspo_dsl.objective import Objective, load
+from maspo_dsl.runtime.loss import Backend, ObjectiveLoss
+from maspo_dsl.semantics.terms import Term
+from maspo_dsl.semantics.types import Axis, Scope
+from maspo_dsl.verification.batches import COLUMNS, Arrays, answers, with_advantage
+from maspo_dsl.verification.evaluation import as_torch
+
+# Reductions that look at the order in which tokens stand.
+_ORDERED = frozenset({"next", "discounted_sum", "position"})
+# Those that settle a tie by who comes first.
+_BY_PLACE = frozenset({"rank", "top"})
+
+
+class Subject:
+    """An objective in every form that it is run in; what is costly is made when it is first asked for."""
+
+    def __init__(self, objective: Objective, backend: Backend) -> None:
+        self.objective = objective
+        self.backend = backend
+        declared = objective.resolved.flat.inputs
+        self.own_inputs = {name: one.axis.text for name, one in declared.items()}
+
+    @cached_property
+    def raw(self) -> Graph:
+        """The graph before any pass."""
+        return build(self.objective.resolved.parts)
+
+    @property
+    def graph(self) -> Graph:
+        """The simplified graph."""
+        return self.objective.graph
+
+    @cached_property
+    def eager(self) -> ObjectiveLoss:
+        """The emitted code as it stands."""
+        return ObjectiveLoss(self.objective, "eager")
+
+    @cached_property
+    def fused(self) -> ObjectiveLoss:
+        """The emitted code compiled."""
+        return ObjectiveLoss(self.objective, self.backend)
+
+    @cached_property
+    def shortened(self) -> Objective:
+        """The objective in a run whose generation limit is the width of the batches, so that lengths matter."""
+        before = self.objective.resolved.settings.run
+        run = {"generation_limit": COLUMNS, "group_size": 4, **before}
+        try:
+            return load(self.objective, run=run)
+        except SpecError:
+            return self.objective
+
+    # ---- batches
+
+    def answers(self, seed: int, *, ties: bool = True) -> Arrays:
+        """A batch whose advantage is to be estimated."""
+        return answers(seed, self.own_inputs, ties=ties)
+
+    def batches(self, seed: int, *, ties: bool = True) -> Iterator[tuple[str, Arrays]]:
+        """Batches with estimated advantages and with given ones, by a name for messages."""
+        plain = self.answers(seed, ties=ties)
+        yield "batch with rewards", plain
+        yield "batch with advantages", with_advantage(plain, seed)
+        yield "batch with large advantages", with_advantage(plain, seed, scale=50.0)
+        if self.takes_token_advantages:
+            yield "batch with advantages of tokens", with_advantage(plain, seed, token=True)
+
+    def estimated(self, batch: Arrays) -> Arrays:
+        """The batch with the advantage that the objective estimates from it."""
+        advantage = self.eager.advantage(as_torch(batch)).numpy()
+        return {**batch, "advantage": advantage}
+
+    # ---- what the spec says
+
+    @property
+    def takes_token_advantages(self) -> bool:
+        """Whether a batch may bring one advantage a token: not if the loss has statistics of `A` itself."""
+        return "advantage_rows" not in self.raw.inputs(["loss"])
+
+    @property
+    def tells_tokens_apart(self) -> bool:
+        """Whether ratio or advantage are of single tokens, not of whole answers alone."""
+        parts = self.objective.resolved.parts
+        return Axis.TOKEN in (parts.ratio.axis, parts.advantage.axis)
+
+    @cached_property
+    def operations(self) -> frozenset[str]:
+        """Operations of everything that the objective computes."""
+        inputs = {str(node.attribute("name")) for node in self.graph.nodes if node.op == "input"}
+        return frozenset({node.op for node in self.graph.nodes} | inputs)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the order of an answer's tokens matters."""
+        return bool(self.operations & _ORDERED)
+
+    @property
+    def breaks_ties_by_place(self) -> bool:
+        """Whether the order of rows or tokens decides between equal values."""
+        return bool(self.operations & _BY_PLACE)
+
+    @cached_property
+    def needs_whole_groups(self) -> bool:
+        """Whether what comes after the advantage reduces within groups."""
+        outputs = [name for name in self.raw.outputs if name == "loss" or name.startswith("window:")]
+        return any(self.raw.nodes[place].scope is Scope.GROUP for place in self.raw.reachable(outputs))
+
+    @cached_property
+    def within_micro(self) -> bool:
+        """Whether a part reduces within `micro`."""
+        return any(("scope", Scope.MICRO) in term.attributes for term in _terms(self.objective))
+
+    def allowed(self, code: str) -> str | None:
+        """The reason the spec gives for a warning that it acknowledges."""
+        allow = self.objective.resolved.flat.allows.get(code)
+        return None if allow is None else allow.why
+
+    # ---- the emitted module from inside
+
+    def policy_gradient(self, batch: Arrays) -> np.ndarray:
+        """Derivative of the reduced policy term with respect to `logp`, from the emitted code, `[N, T]`."""
+        module = self.eager.module
+        tensors = as_torch(batch)
+        x = module.prepare(tensors, "loss")
+        d = module.statistics([x])
+        terms = module.functions["terms"](x, module.parameters_in(x), d)
+        (slope,) = torch.autograd.grad(terms["policy_loss"], tensors["logp"], allow_unused=True)
+        return np.zeros(batch["mask"].shape) if slope is None else slope.numpy()
+
+    def unpooled(self) -> Mapping[str, str]:
+        """Statistics of the window that ranks cannot add up, with the reason."""
+        return {key: why for key, why in self.eager.module.reads.get("statistics", {}).items() if why}
+
+
+def summed(windows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Denominators added over ranks."""
+    return {key: torch.stack([window[key] for window in windows]).sum(0) for key in windows[0]}
+
+
+def _terms(objective: Objective) -> Iterator[Term]:
+    """Every term of the parts of an objective, once each."""
+    parts = objective.resolved.parts
+    values = [getattr(parts, one.name) for one in fields(parts)]
+    stack = [term for value in values for term in (value.values() if isinstance(value, Mapping) else [value])]
+    seen: set[int] = set()
+    while stack:
+        term = stack.pop()
+        if term is not None and id(term) not in seen:
+            seen.add(id(term))
+            yield term
+            stack.extend(term.args)
