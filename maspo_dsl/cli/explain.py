@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from maspo_dsl.cli.output import invalid_input_exits, say, say_json
+from maspo_dsl.cli.output import InputError, invalid_input_exits, say, say_json
 from maspo_dsl.cli.overrides import OverridesArgument, SpecArgument, load_with
 
 
@@ -15,13 +15,22 @@ def explain(
     spec: SpecArgument,
     overrides: OverridesArgument = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="Print the formula alone, in LaTeX.")] = False,
 ) -> None:
     """Explain an objective in prose.
 
     Its formula, every value and policy, the tensors it needs, and where each part comes from.
     """
     with invalid_input_exits(as_json=as_json):
+        if as_json and latex:
+            raise InputError("--json and --latex are two forms; choose one")
         objective = load_with(spec, overrides)
+        if latex:
+            from maspo_dsl.cli.latex_formula import latex_formula, latex_lines
+
+            for line in latex_lines(latex_formula(objective.resolved)):
+                say(line)
+            return
         from maspo_dsl.cli.explaining import explanation
         from maspo_dsl.cli.explanation_text import explanation_lines
 

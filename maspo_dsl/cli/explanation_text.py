@@ -23,8 +23,7 @@ def explanation_lines(found: Explanation) -> Iterator[str]:
     yield from _section("Formula", _formula(found.formula))
     yield from _section("Parameters", _parameters(found.parameters))
     yield from _section("What the compiler does", _pairs((p.about, p.text) for p in found.policies))
-    differs = (line for other in found.differs for line in _wrapped("  ", other))
-    yield from _section("What others do otherwise", differs)
+    yield from _section("What others do otherwise", _list(found.differs))
     tensors = [(t.name, f"{t.shape}  {t.meaning}  (for {', '.join(t.needed_by)})") for t in found.tensors]
     yield from _section("Tensors of the batch", _pairs(tensors))
     origins = [
@@ -35,7 +34,7 @@ def explanation_lines(found: Explanation) -> Iterator[str]:
     yield from _section("Variants", _pairs((v.name, v.text) for v in found.variants))
     yield from _section("Sweeps", _pairs((s.name, s.text) for s in found.sweeps))
     yield from _section("Acknowledged warnings", _pairs((a.name, a.text) for a in found.allowed))
-    yield from _section("Warnings", (f"  {warning}" for warning in found.warnings))
+    yield from _section("Warnings", _list(found.warnings))
 
 
 def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
@@ -51,6 +50,10 @@ def _pairs(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
     width = max((len(name) for name, _ in table), default=0)
     for name, text in table:
         yield from _wrapped(f"  {name:<{width}}  ", text)
+
+
+def _list(texts: Iterable[str]) -> Iterator[str]:
+    return (line for text in texts for line in _wrapped("  ", text))
 
 
 def _wrapped(start: str, text: str) -> list[str]:

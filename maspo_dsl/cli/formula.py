@@ -7,21 +7,19 @@ from dataclasses import dataclass
 
 from maspo_dsl.cli.mathematics import (
     LEGEND,
-    TOKEN_LOSS,
     applied,
+    arguments_of,
     body_of,
     call_form,
     calls_in,
     expanded,
-    math_text,
     substitute,
 )
+from maspo_dsl.cli.notation import PLAIN_TEXT, Notation
 from maspo_dsl.language import tree
 from maspo_dsl.language.expression_text import Binds
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.types import Axis
-
-_DIGITS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 @dataclass(frozen=True)
@@ -51,11 +49,13 @@ class Formula:
     legend: tuple[tuple[str, str], ...]
 
 
-def formula(objective: ResolvedObjective, defs: Mapping[str, tree.Def]) -> Formula:
-    """The formula of an objective; `defs` are all that it can call."""
-    writer = _Writer(objective, defs)
+def formula(
+    objective: ResolvedObjective, defs: Mapping[str, tree.Def], notation: Notation = PLAIN_TEXT
+) -> Formula:
+    """The formula of an objective; `defs` are all that it can call. The legend is of the plain symbols."""
+    writer = _Writer(objective, defs, notation)
     lines = tuple(writer.lines())
-    helpers = tuple(_helpers(writer.shown, defs))
+    helpers = tuple(_helpers(writer.shown, defs, notation))
     everything = " ".join([*(f"{line.symbol} {line.text}" for line in lines), *(h.body for h in helpers)])
     words = {symbol: meaning for symbol, meaning in LEGEND.items() if _occurs(symbol, everything)}
     legend = tuple((_closed(symbol), meaning) for symbol, meaning in words.items())
@@ -77,10 +77,13 @@ def _closed(symbol: str) -> str:
 class _Writer:
     """Writes the lines and remembers the expressions it showed."""
 
-    def __init__(self, objective: ResolvedObjective, defs: Mapping[str, tree.Def]) -> None:
+    def __init__(
+        self, objective: ResolvedObjective, defs: Mapping[str, tree.Def], notation: Notation
+    ) -> None:
         self.objective = objective
         self.flat = objective.flat
         self.defs = defs
+        self.notation = notation
         self.shown: list[object] = []
 
     def lines(self) -> Iterator[Line]:
@@ -89,45 +92,47 @@ class _Writer:
         yield from self._pipe("ratio", "r")
         for name, let in self.flat.lets.items():
             if name in self.objective.read:
-                yield Line(name, self._math(let.value))
+                yield Line(self._symbol(name), self._math(let.value))
         yield from self._pipe("advantage", "A")
         yield from self._rewards()
         for slot in ("prompt", "step"):
             if slot in self.flat.slots:
-                yield Line(slot, self._math(self.flat.slots[slot].value))
+                yield Line(self._symbol(slot), self._math(self.flat.slots[slot].value))
         for (word, name), part in self.flat.parts.items():
             if isinstance(part, tree.Rule):
-                yield Line(name, self._one_level(part.condition), _RULES[word])
+                yield Line(self._symbol(name), self._one_level(part.condition), _RULES[word])
 
     # ---- the loss
 
     def _loss(self) -> Iterator[Line]:
         value = self.flat.slots["reduce"].value
-        yield Line("loss", self._math(value), "minimised")
-        for word, sign in (("penalty", "+"), ("bonus", "−")):
+        yield Line(self._symbol("loss"), self._math(value), "minimised")
+        yield from self._terms(scalar=True)
+
+    def _terms(self, scalar: bool) -> Iterator[Line]:
+        """Penalties and bonuses: those that are one number, added after `reduce`, or those of tokens."""
+        for word, sign in (("penalty", "+"), ("bonus", "-")):
             for name, part in self._of(word):
-                if self._term_axis(word, name) is Axis.SCALAR:
-                    yield Line("", f"{sign} {self._one_level(part.value, Binds.PRODUCT)}", f"{word} {name}")
+                if (self._term_axis(word, name) is Axis.SCALAR) is scalar:
+                    text = self._one_level(part.value, Binds.PRODUCT)
+                    yield Line("", self.notation.term(sign, text), f"{word} {name}")
 
     def _token_loss(self) -> Iterator[Line]:
         weights = [name for name, _ in self._of("weight")]
-        product = " · ".join(["−A", "ratio", *weights])
+        product = self.notation.negated([self._symbol(word) for word in ("A", "ratio", *weights)])
         muted = [name for word, name in self.flat.parts if word == "mute"]
         note = f"0 where {' or '.join(muted)}" if muted else ""
-        yield Line(TOKEN_LOSS, product, note)
-        for word, sign in (("penalty", "+"), ("bonus", "−")):
-            for name, part in self._of(word):
-                if self._term_axis(word, name) is not Axis.SCALAR:
-                    yield Line("", f"{sign} {self._one_level(part.value, Binds.PRODUCT)}", f"{word} {name}")
+        yield Line(self._symbol("token loss"), product, note)
+        yield from self._terms(scalar=False)
         for name, part in self._of("weight"):
-            yield Line(name, f"sg[{self._one_level(part.value)}]", "weight")
+            yield Line(self._symbol(name), self.notation.detached(self._one_level(part.value)), "weight")
 
     def _rewards(self) -> Iterator[Line]:
         terms = list(self._of("reward"))
-        names = [name for name, _ in terms]
-        yield Line("R", " + ".join(["the task's reward", *names]))
+        names = [self._symbol(name) for name, _ in terms]
+        yield Line(self._symbol("R"), self.notation.total(names))
         for name, part in terms:
-            yield Line(name, self._one_level(part.value), "reward term")
+            yield Line(self._symbol(name), self._one_level(part.value), "reward term")
 
     def _of(self, word: str) -> Iterator[tuple[str, tree.Part]]:
         for (kind, name), part in self.flat.parts.items():
@@ -148,31 +153,48 @@ class _Writer:
             slot == "advantage" and all(stage.guard is None for stage in value.stages)
         )
         if plain or not isinstance(value, tree.Pipe):
-            yield Line(final, self._math(value))
+            yield Line(self._symbol(final), self._math(value))
             return
-        start = symbol if slot == "ratio" else f"{symbol}₀"
+        start = symbol if slot == "ratio" else self.notation.numbered(symbol, 0)
         yield Line(start, self._math(value.head))
         before = start
         for number, stage in enumerate(value.stages, 1):
             last = number == len(value.stages)
-            after = final if last else f"{symbol}{number}".translate(_DIGITS)
-            yield Line(after, self._stage(stage, before), stage.name)
+            after = self._symbol(final) if last else self.notation.numbered(symbol, number)
+            call, named = self._with_named_choices(applied(stage, tree.Name((before,), stage.span)))
+            yield Line(after, self._stage(stage, call, before), stage.name)
+            yield from named
             before = after
 
-    def _stage(self, stage: tree.Stage, before: str) -> str:
+    def _with_named_choices(self, call: tree.Call) -> tuple[tree.Call, list[Line]]:
+        """The call with the names of its `def` for arguments that are choices, and a line for each of these."""
+        definition = self.defs.get(call.function.text)
+        if definition is None or not self.notation.names_choices:
+            return call, []
+        given = arguments_of(call, definition)
+        taken = {*self.flat.params, *self.flat.lets}
+        choices = {n: v for n, v in given.items() if isinstance(v, tree.Choose) and n not in taken}
+        named = {**given, **{name: tree.Name((name,), call.span) for name in choices}}
+        arguments = tuple(tree.Argument(None, named[p.name.text], call.span) for p in definition.parameters)
+        lines = [Line(self._symbol(name), self._math(value)) for name, value in choices.items()]
+        return tree.Call(call.function, arguments, call.span), lines
+
+    def _stage(self, stage: tree.Stage, call: tree.Call, before: str) -> str:
         value = tree.Name((before,), stage.span)
-        call = applied(stage, value)
         body = body_of(call, self.defs) or call
         text = self._math(body)
         if stage.guard is None:
             return text
         guard = expanded(substitute(stage.guard, {"it": value}), self.defs)
         text = f"({text})" if isinstance(body, tree.Pipe) else text
-        return f"{text} where {self._math(guard)}; else {before}"
+        return self.notation.guarded(text, self._math(guard), before)
+
+    def _symbol(self, word: str) -> str:
+        return self.notation.symbol(word)
 
     def _math(self, node: tree.Expression, binds: Binds = Binds.PIPE) -> str:
         self.shown.append(node)
-        return math_text(node, binds)
+        return self.notation.expression(node, binds)
 
     def _one_level(self, node: tree.Expression, binds: Binds = Binds.PIPE) -> str:
         return self._math(expanded(node, self.defs), binds)
@@ -185,7 +207,7 @@ _RULES = {
 }
 
 
-def _helpers(shown: Iterable[object], defs: Mapping[str, tree.Def]) -> Iterator[Helper]:
+def _helpers(shown: Iterable[object], defs: Mapping[str, tree.Def], notation: Notation) -> Iterator[Helper]:
     """Every `def` that shown expressions call, directly or through another, in the order of first use."""
     pending = [call.function.text for node in shown for call in calls_in(node)]
     seen: set[str] = set()
@@ -195,5 +217,7 @@ def _helpers(shown: Iterable[object], defs: Mapping[str, tree.Def]) -> Iterator[
             continue
         seen.add(name)
         definition = defs[name]
-        yield Helper(call_form(definition), math_text(definition.body), definition.doc or "")
+        yield Helper(
+            call_form(definition), notation.expression(definition.body, Binds.PIPE), definition.doc or ""
+        )
         pending += [call.function.text for call in calls_in(definition.body)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -124,7 +125,9 @@ def test_what_a_formula_detaches(text, inside):
 def test_parameters_say_where_their_values_come_from():
     objective = maspo_dsl.load("dapo", {"eps_low": 0.1}, run={"generation_limit": 8})
     rows = {row.name: row for row in explanation(objective).parameters}
-    assert rows["eps_low"].origin == "set by params.eps_low; declared in maspo_dsl/objectives/group_ppo.obj:5"
+    assert re.fullmatch(
+        r"set by params.eps_low; declared in maspo_dsl/objectives/group_ppo.obj:\d+", rows["eps_low"].origin
+    )
     assert rows["eps_high"].origin.startswith("default, maspo_dsl/objectives/dapo.obj:")
     assert rows["max_length"].value == 8 and rows["max_length"].origin.startswith(
         "the run's generation_limit"
@@ -202,7 +205,7 @@ def test_each_tensor_names_what_needs_it():
 
 def test_each_part_says_where_it_is_written():
     origins = {o.part: o for o in explanation(maspo_dsl.load("maspo")).origins}
-    assert origins["advantage"].inherited == "group_ppo" and "group_ppo.obj:8" in origins["advantage"].place
+    assert origins["advantage"].inherited == "group_ppo" and "group_ppo.obj:" in origins["advantage"].place
     assert origins["ratio"].inherited == "" and "maspo.obj:" in origins["let mass"].place
 
 

@@ -1,0 +1,33 @@
+"""The formula of an objective as the lines of a LaTeX environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from maspo_dsl.cli.formula import Formula, Line, formula
+from maspo_dsl.cli.notation import LATEX
+from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.shipped import library_definitions
+
+_RULES = {"keep": r"\text{kept}", "mute": r"\text{muted}", "exclude": r"\text{excluded}"}
+
+
+def latex_formula(objective: ResolvedObjective) -> Formula:
+    """The formula of an objective, its lines and the bodies of its helpers in LaTeX."""
+    return formula(objective, {**library_definitions(), **objective.flat.defs}, LATEX)
+
+
+def latex_lines(written: Formula) -> Iterator[str]:
+    """An `aligned` environment with the lines of a formula that `latex_formula` wrote."""
+    rows = [_row(line) for line in written.lines]
+    yield r"\begin{aligned}"
+    yield from (row + r" \\" for row in rows[:-1])
+    yield rows[-1]
+    yield r"\end{aligned}"
+
+
+def _row(line: Line) -> str:
+    rule = line.note.split(":")[0]
+    if rule in _RULES:
+        return rf"{_RULES[rule]} &\text{{ where }} {line.text}"
+    return f"{line.symbol} &{'=' if line.symbol else ''} {line.text}".strip()

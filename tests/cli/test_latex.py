@@ -1,0 +1,130 @@
+"""Formulas in LaTeX: what they say, and that a renderer can read every one of them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+import maspo_dsl
+from maspo_dsl.cli.latex import latex_text
+from maspo_dsl.cli.latex_formula import latex_formula, latex_lines
+from maspo_dsl.language.parser import parse_objective
+from maspo_dsl.language.source import Source
+
+# Commands of MathJax and KaTeX alike that GitHub does not refuse.
+COMMANDS = set(
+    r"""\frac \sqrt \exp \log \tanh \arctan \min \max \sum \prod \le \ge \ne \cdot \quad \infty \ell \pi \alpha \beta
+    \gamma \delta \epsilon \varepsilon \zeta \eta \theta \kappa \lambda \mu \nu \xi \rho \sigma \tau \phi \chi \psi
+    \omega \mathrm \mathit \mathcal \text \underset \left \right \begin \end \in \ldots \_ \{ \} \\ \,""".split()  # noqa: SIM905
+)
+
+
+def text_of(expression: str) -> str:
+    (let,) = parse_objective(Source("<test>", f"objective t\nlet x0 = {expression}\n")).statements
+    return latex_text(let.value)
+
+
+def written(name: str) -> str:
+    return "\n".join(latex_lines(latex_formula(maspo_dsl.load(name).resolved)))
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("policy / old", r"\frac{\pi}{\pi_{\mathrm{old}}}"),
+        ("-a^2 * (b - c)", r"-a^{2} \cdot \left(b - c\right)"),
+        ("(a / b) ^ c", r"\left(\frac{a}{b}\right)^{c}"),
+        ("a ^ (b + 1)", "a^{b + 1}"),
+        ("a - (b - c)", r"a - \left(b - c\right)"),
+        ("eps_low + beta_pos * tau", r"\varepsilon_{\mathrm{low}} + \beta_{\mathrm{pos}} \cdot \tau"),
+        ("max_length", r"\mathit{max\_length}"),
+        ("1e-4 + 3e-4 + 0.5", r"10^{-4} + 3 \cdot 10^{-4} + 0.5"),
+        ("2 ^ 1e-4 + 3e-4 ^ 2", r"2^{10^{-4}} + \left(3 \cdot 10^{-4}\right)^{2}"),
+        ("detach(exp(a)) + abs(b)", r"\mathrm{sg}\left[\exp\left(a\right)\right] + \left|b\right|"),
+        ("sum(loss, sequence)", r"\underset{\mathrm{sequence}}{\sum}\left(\ell\right)"),
+        ("reward - mean(reward, group)", r"R - \underset{\mathrm{group}}{\mathrm{mean}}\left(R\right)"),
+        (
+            "2 * center(reward, group)",
+            r"2 \cdot \left(R - \underset{\mathrm{group}}{\mathrm{mean}}\left(R\right)\right)",
+        ),
+        (
+            "reward |> center(group) |> scale(group, ddof = 0, eps = 1e-8)",
+            r"\frac{R - \underset{\mathrm{group}}{\mathrm{mean}}\left(R\right)}"
+            r"{\underset{\mathrm{group}}{\mathrm{std}_{0}}\left(R\right) + 10^{-8}}",
+        ),
+        (
+            "reward |> whiten(rollout_batch)",
+            r"\frac{R - \underset{\mathrm{rollout\_batch}}{\mathrm{mean}}\left(R\right)}"
+            r"{\underset{\mathrm{rollout\_batch}}{\mathrm{std}}\left(R\right) + 10^{-8}}",
+        ),
+        (
+            "leave_one_out(reward, group)",
+            r"R - \underset{\text{others in group}}{\mathrm{mean}}\left(R\right)",
+        ),
+        ("scale(reward, group)", r"\frac{R}{\underset{\mathrm{group}}{\mathrm{std}}\left(R\right)}"),
+        (
+            "1 if A > 0 and not a <= 2 else 0 if b != inf else 3",
+            r"\begin{cases} 1 & \text{if } A > 0 \text{ and } \text{not } a \le 2 \\ "
+            r"0 & \text{if } b \ne \infty \\ 3 & \text{else} \end{cases}",
+        ),
+        (
+            "a |> min(2) when A > 0 |> max(1) when A < 0",
+            r"\begin{cases} \min\left(a, 2\right) & \text{if } A > 0 \\ "
+            r"\max\left(a, 1\right) & \text{if } A < 0 \\ a & \text{else} \end{cases}",
+        ),
+        ("a |> min(2) |> f(1, b = 2)", r"\mathrm{f}\left(\min\left(a, 2\right), 1, b = 2\right)"),
+    ],
+)
+def test_expressions(expression, expected):
+    assert text_of(expression) == expected
+
+
+def test_the_formula_of_sapo():
+    """The steepness, a choice, has a line of its own, since the gate reads it twice."""
+    assert written("sapo").splitlines()[1:6] == [
+        r"\mathcal{L} &= \underset{\mathrm{window}}{\mathrm{mean}}\left("
+        r"\underset{\mathrm{sequence}}{\mathrm{mean}}\left(\ell\right)\right) \\",
+        r"\ell &= -A \cdot \mathit{ratio} \\",
+        r"r &= \frac{\pi}{\pi_{\mathrm{old}}} \\",
+        r"\mathit{ratio} &= \frac{4}{\tau} \cdot \mathrm{sigmoid}\left(\tau \cdot \left(r - 1\right)\right) \\",
+        r"\tau &= \begin{cases} \tau_{\mathrm{pos}} & \text{if } A > 0 \\ \tau_{\mathrm{neg}} & \text{else}"
+        r" \end{cases} \\",
+    ]
+
+
+def test_penalties_rules_and_rewards_are_in_the_formula():
+    assert r"& \quad {} + \mathit{kl} \cdot \left(\frac{\pi_{\mathrm{ref}}}{\pi}" in written("grpo")
+    assert r"\text{kept} &\text{ where } 0 < " in written("dapo")
+    assert r"\text{the task's reward} + \mathit{overlong}" in written("dapo")
+    assert r"\text{muted} &\text{ where } " in written("mis")
+    assert r"\text{excluded} &\text{ where } " in written("rejection")
+
+
+@pytest.mark.parametrize("name", maspo_dsl.shipped())
+def test_every_formula_is_well_formed(name):
+    text = written(name)
+    assert set(re.findall(r"\\(?:[A-Za-z]+|.)", text)) <= COMMANDS
+    assert text.isascii() and "  " not in text
+    bare = text.replace(r"\{", "").replace(r"\}", "")
+    depth = [bare[: i + 1].count("{") - bare[: i + 1].count("}") for i in range(len(bare))]
+    assert min(depth) == 0 and depth[-1] == 0
+    assert (
+        len(re.findall(r"\\left[\[(|\\]", text))
+        == len(re.findall(r"\\right[\])|\\]", text))
+        == text.count(r"\left")
+    )
+    assert re.findall(r"\\begin\{(\w+)\}", text).count("cases") == re.findall(r"\\end\{(\w+)\}", text).count(
+        "cases"
+    )
+    rows = text.splitlines()
+    assert (rows[0], rows[-1]) == (r"\begin{aligned}", r"\end{aligned}")
+    outside = [re.sub(r"\\begin\{cases\}.*\\end\{cases\}", "", row) for row in rows[1:-1]]
+    assert all(row.count("&") == 1 for row in outside)
+
+
+def test_on_the_command_line(cli):
+    told = cli("explain", "maspo", "--latex").stdout
+    assert told == written("maspo") + "\n"
+    refused = cli("explain", "maspo", "--latex", "--json")
+    assert refused.exit_code == 2
