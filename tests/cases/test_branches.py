@@ -106,7 +106,7 @@ def test_t25_an_offset_where_a_cap_is_meant(name, key):
 def test_t25_an_offset_where_a_cap_is_meant_in_a_text():
     """And where a user writes the bound himself, `check` warns."""
     text = "objective mine extends cispo\nratio = policy / old |> min(0.28) |> score\n"
-    (warning,) = maspo_dsl.load(io.StringIO(text)).resolved.warnings
+    (warning,) = maspo_dsl.load(io.StringIO(text)).warnings
     assert (warning.code, warning.line, warning.column) == ("cap-below-one", 2, 25)
     assert {name for name, _ in CAPS} >= {"cispo", "dppo_tv", "ppo_dual_clip", "two_sided_clip"}
 

@@ -208,10 +208,10 @@ def test_t30_kl_gradient_of_every_shipped_penalty():
 def test_t30_k1_in_the_loss_is_warned_of(name):
     """The gradient of k1 is zero on average, so as a loss it is noise (TRL #4967): a warning, in any objective."""
     text = f"objective mine extends {name}\npenalty near = 0.1 * k1(policy, reference)\n"
-    (warning,) = maspo_dsl.load(io.StringIO(text)).resolved.warnings
+    (warning,) = maspo_dsl.load(io.StringIO(text)).warnings
     assert (warning.code, warning.line, warning.column) == ("k1-in-loss", 2, 16)
     corrected = text.replace("0.1 *", "0.1 * (policy / old) *")
-    assert not maspo_dsl.load(io.StringIO(corrected)).resolved.warnings
+    assert not maspo_dsl.load(io.StringIO(corrected)).warnings
 
 
 OLD = np.log([0.4, 0.3, 0.15, 0.1, 0.05])
