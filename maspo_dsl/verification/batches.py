@@ -36,9 +36,7 @@ def answers(seed: int, inputs: Mapping[str, str], *, ties: bool = True, columns:
     shape = mask.shape
     old = -random.exponential(1.2, shape) - 0.01
     old = np.where(random.random(shape) < 0.15, -random.uniform(6.5, 11, shape), old)
-    apart = _spread(random, (1e-4, 0.02, 0.1, 0.4, 1.0), shape)
-    far = (random.random(shape) < 0.2) & (np.abs(apart).max(axis=1, keepdims=True) > 0.15)
-    apart = np.where(far, random.choice([-1, 1], shape) * random.uniform(1.4, 3.0, shape), apart)
+    apart = _far_tokens(random, _spread(random, (1e-4, 0.02, 0.1, 0.4, 1.0), shape), mask)
     # Both move down together, so that their ratio stays.
     old = old - np.maximum(np.maximum(old, old + apart) - CEILING, 0)
     logp = old + apart
@@ -77,6 +75,15 @@ def _spread(random: np.random.Generator, scales: Sequence[float], shape: tuple[i
     return scale[:, None] * random.standard_normal(shape)
 
 
+def _far_tokens(random: np.random.Generator, apart: Array, mask: Array) -> Array:
+    """Log-ratios with one far token on each side of 0 in every answer that has drifted by more than a little."""
+    result = apart.copy()
+    for row in np.flatnonzero(np.abs(apart).max(axis=1) > 0.1):
+        tokens = random.permutation(np.flatnonzero(mask[row]))[:2]
+        result[row, tokens] = random.uniform(1.0, 3.0, len(tokens)) * np.array([1, -1])[: len(tokens)]
+    return result
+
+
 def _rewards(random: np.random.Generator, ties: bool) -> Array:
     rewards = random.standard_normal(len(GROUP))
     if ties:
@@ -87,10 +94,12 @@ def _rewards(random: np.random.Generator, ties: bool) -> Array:
 
 
 def with_advantage(batch: Arrays, seed: int, *, token: bool = False, scale: float = 1.0) -> Arrays:
-    """The batch with an advantage of its own, `[N]` or `[N, T]`: both signs, and zeros."""
+    """The batch with an advantage of its own, `[N]` or `[N, T]`: zeros, and both signs where ratios are far from 1."""
     random = np.random.default_rng([seed, 1])
-    rows = len(batch["mask"])
-    advantage = scale * random.standard_normal(batch["mask"].shape if token else rows)
+    advantage = scale * random.standard_normal(batch["mask"].shape if token else len(batch["mask"]))
+    far = np.flatnonzero((np.abs(batch["logp"] - batch["logp_old"]) > 1).any(axis=1))
+    signs = np.resize([1.0, -1.0], len(far))
+    advantage[far] = np.abs(advantage[far]) * (signs[:, None] if token else signs)
     advantage[::5] = 0.0
     advantage[2], advantage[1] = 1.5 * scale, -2.0 * scale
     return {**batch, "advantage": advantage}

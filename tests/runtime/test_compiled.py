@@ -86,6 +86,19 @@ def test_the_first_shape_does_not_bind_the_graph(first):
     assert loss.compilations == 1
 
 
+@pytest.mark.parametrize("token", [False, True])
+def test_one_graph_for_every_shape_of_a_second_kind(token):
+    """Of another dtype, or with an advantage a token: the first of a kind binds no sizes either."""
+    loss = traced("group_ppo")
+    evaluated(loss, given_advantage(0))
+    dtype = torch.float32 if token else torch.float64
+    counts = []
+    for columns in (9, 11, 8):
+        evaluated(loss, given_advantage(1, token=token, columns=columns), dtype)
+        counts.append(loss.compilations)
+    assert counts[0] > 1 and counts == counts[:1] * 3
+
+
 def test_unread_tensors_make_no_other_graph():
     loss = traced("maspo")
     arrays = given_advantage(0, extreme=False)

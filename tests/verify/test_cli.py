@@ -1,0 +1,83 @@
+"""`maspo-dsl verify`: what it prints, and how it exits."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import maspo_dsl
+from maspo_dsl.cli.app import app
+from maspo_dsl.verification.verify import CHECKS
+
+FAILS = 'objective doubled extends group_ppo\n"Good answers count twice"\nweight twice = 2 if A > 0 else 1\n'
+
+
+def run(*arguments: str) -> Result:
+    result = CliRunner().invoke(app, ["verify", *arguments], prog_name="maspo-dsl")
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert "Traceback" not in result.output
+    return result
+
+
+@pytest.fixture
+def doubled(tmp_path):
+    path = tmp_path / "doubled.obj"
+    path.write_text(FAILS)
+    return str(path)
+
+
+def test_one_objective_that_holds():
+    result = run("cispo", "params.cap=3", "--backend", "eager")
+    assert result.exit_code == 0
+    assert all(check.name in result.stdout for check in CHECKS)
+    assert f"cispo@{maspo_dsl.load('cispo', {'cap': 3}).hash}: 20 held, 2 skipped" in result.stdout
+
+
+def test_a_line_that_fails(doubled):
+    result = run(doubled, "--backend", "eager")
+    assert result.exit_code == 1
+    assert "1 failed, 19 held, 2 skipped" in result.stdout
+
+
+def test_json(doubled):
+    result = run(doubled, "--backend", "eager", "--json")
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    assert (document["name"], document["ok"], document["backend"]) == ("doubled", False, "eager")
+    assert [line["name"] for line in document["lines"]] == [check.name for check in CHECKS]
+    (failed,) = [line for line in document["lines"] if line["verdict"] == "fail"]
+    assert failed["name"] == "on policy" and failed["detail"] and failed["seconds"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["maspoo"], "did you mean `maspo`"),
+        (["maspo", "params.alpa=1"], "did you mean `alpha`"),
+        (["maspo", "nonsense"], "nonsense"),
+        (["maspo@nope"], "nope"),
+        ([], "--all"),
+        (["--all", "maspo"], "no place for `maspo`"),
+        (["maspo", "--backend", "jit"], "jit"),
+    ],
+)
+def test_invalid_input(arguments, message):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_invalid_input_as_json():
+    result = run("maspoo", "--json")
+    assert result.exit_code == 2
+    assert "maspoo" in json.loads(result.stdout)["error"]
+
+
+def test_all(monkeypatch):
+    """In several processes; here of two objectives."""
+    monkeypatch.setattr(maspo_dsl, "shipped", lambda: ["cispo", "group_ppo"])
+    result = run("--all", "--backend", "eager")
+    assert result.exit_code == 0
+    assert "2 objectives: all hold" in result.stdout
+    assert [line.split()[0] for line in result.stdout.splitlines()[1:3]] == ["cispo", "group_ppo"]

@@ -1,0 +1,145 @@
+"""`maspo_dsl.verify` on specs that hold, shipped and not; and what it says about those that need not."""
+
+import io
+
+import numpy as np
+import pytest
+
+import maspo_dsl
+from maspo_dsl.verification.batches import answers, with_advantage
+from maspo_dsl.verification.verify import CHECKS
+
+DOZEN = [
+    "group_ppo",
+    "grpo",
+    "dapo",
+    "maspo",
+    "gspo",
+    "gmpo",
+    "vespo",
+    "cispo",
+    "dppo_kl",
+    "grpo_passk",
+    "maspo@bilateral",
+    "reinforce_plus_plus_baseline",
+]
+OWN = """\
+objective own extends group_ppo
+param width = 0.4, share = 0.25 in (0, inf)
+input worth : token
+input trust : sequence
+let rare = quantile(entropy(policy), 0.5, window, of = A > 0, empty = 0)
+def lorentzian(r, w) = r * detach(1 / (1 + ((r - 1) / w) ^ 2))
+reward extra = 0.1 * trust
+ratio = policy / old |> lorentzian(width) when moving_away(it)
+mute dull where A > 0 and entropy(policy) < rare and worth < share
+exclude long where length > 6
+penalty kl = 0.01 * k3(policy, reference)
+penalty drift = 0.02 * mean(k2(policy, old), window)
+bonus entropy = 0.01 * entropy(policy)
+step = min(1, mean(old / rollout, window))
+prompt = mean(reward, group)
+keep mixed where 0 < mean(correct, group) < 1
+reduce = loss |> sum(sequence) |> mean(window)
+"""
+
+
+def spec(text: str, base: str = "group_ppo") -> maspo_dsl.Objective:
+    return maspo_dsl.load(io.StringIO(f"objective example extends {base}\n{text}\n"))
+
+
+def verdicts(report: maspo_dsl.Report) -> dict[str, str]:
+    return {line.name: line.verdict for line in report.lines}
+
+
+def detail(report: maspo_dsl.Report, name: str) -> str:
+    return next(line.detail for line in report.lines if line.name == name)
+
+
+@pytest.mark.parametrize("name", DOZEN)
+def test_shipped_objectives_hold(name):
+    report = maspo_dsl.verify(name, backend="eager")
+    assert report.ok, str(report)
+    assert [line.name for line in report.lines] == [check.name for check in CHECKS]
+    expected = {name: "skipped" if name.startswith("compiled") else "pass" for name in verdicts(report)}
+    assert verdicts(report) == expected
+    assert (report.name, report.hash) == (maspo_dsl.load(name).name, maspo_dsl.load(name).hash)
+
+
+def test_a_spec_of_ones_own():
+    """Inputs, a window's quantile, scalar and token penalties, mutes, exclusions, step, prompt and keep."""
+    report = maspo_dsl.verify(io.StringIO(OWN), params={"width": 0.5}, backend="eager")
+    assert report.ok, str(report)
+    assert verdicts(report)["ranks"] == "declared" and "`rare`" in detail(report, "ranks")
+    assert {name for name, verdict in verdicts(report).items() if verdict != "pass"} == {
+        "compiled, float64",
+        "compiled, float32",
+        "ranks",
+    }
+
+
+def test_traced_for_the_compiler():
+    """`aot_eager` traces as inductor does: the lines about compiled code, with no C++ to wait for."""
+    report = maspo_dsl.verify("maspo", backend="aot_eager")
+    assert report.ok and set(verdicts(report).values()) == {"pass"}, str(report)
+    assert "one graph" in detail(report, "compiled, float64")
+
+
+def test_a_micro_batch_is_declared():
+    report = maspo_dsl.verify("bnpo", backend="eager")
+    assert report.ok
+    assert verdicts(report)["micro-batches"] == verdicts(report)["ranks"] == "declared"
+    assert "the source divides by the micro-batch's own tokens" in detail(report, "micro-batches")
+    undeclared = maspo_dsl.verify(spec("reduce = loss |> mean(micro)"), backend="eager")
+    assert {line.name for line in undeclared.failed} == {"micro-batches", "ranks"}
+    assert "allow micro-scope" in detail(undeclared, "micro-batches")
+
+
+def test_another_weight_on_policy_must_be_declared():
+    text = "weight emphasis = 2 if A > 0 else 1"
+    report = maspo_dsl.verify(spec(text), backend="eager")
+    assert [line.name for line in report.failed] == ["on policy"]
+    assert "allow on-policy-weight" in detail(report, "on policy")
+    declared = maspo_dsl.verify(
+        spec(f'{text}\nallow on-policy-weight "the good count twice"'), backend="eager"
+    )
+    assert declared.ok and verdicts(declared)["on policy"] == "declared"
+    assert "the good count twice" in detail(declared, "on policy")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("weight nothing = 1e-30", "batches"),
+        ("mute all where A > 0 or A <= 0", "batches"),
+        ("advantage = reward - mean(reward, group)", "no signal"),
+        ("advantage = center(reward, group) / std(reward, group, ddof = 1)", "no signal"),
+        ("ratio = (policy / old) ^ 5", "far ratios"),
+        ("mute far where not 0.5 < policy / old < 2", "NaN"),
+        ("ratio = policy / old |> prod(sequence)", "on policy"),
+    ],
+)
+def test_what_a_spec_can_do_wrong(text, line):
+    report = maspo_dsl.verify(spec(text), backend="eager")
+    assert line in [failed.name for failed in report.failed], str(report)
+
+
+def test_a_spec_with_a_mistake():
+    with pytest.raises(maspo_dsl.SpecError, match="alpha"):
+        maspo_dsl.verify("maspo", params={"alpa": 1.0})
+
+
+def test_batches_hold_what_can_go_wrong():
+    """Both signs and zeros of A, ratios far on both sides of 1 for each, rare tokens, holes, rows of 1 and 0 tokens."""
+    for seed in range(12):
+        batch = with_advantage(answers(seed, {"own": "token", "other": "sequence"}), seed)
+        mask, sign = batch["mask"], np.sign(batch["advantage"])[:, None]
+        ratio = np.exp(batch["logp"] - batch["logp_old"])
+        for one in (-1, 1):
+            seen = ratio[mask & (sign == one)]
+            assert (seen < 0.4).any() and (seen > 2.5).any() and (np.abs(seen - 1) < 0.02).any()
+        assert (sign == 0).any() and (batch["logp_old"][mask] < np.log(0.002)).any()
+        assert set(mask.sum(axis=1)) >= {0, 1, mask.shape[1] - 1}
+        assert max(batch[name].max() for name in ("logp", "logp_old", "logp_ref", "logp_rollout")) < 0
+        assert batch["own"].shape == mask.shape and batch["other"].shape == mask.shape[:1]
+        assert not np.array_equal(batch["correct"], batch["reward"] > 0)
