@@ -5,6 +5,7 @@ A term is a node of a shared DAG. Operations are those of the graph; nothing num
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -43,6 +44,18 @@ class Term:
 def constant(value: float, span: Span) -> Term:
     """A number."""
     return Term("const", (), Axis.SCALAR, Kind.REAL, False, span, (("value", value),))
+
+
+def walk(*roots: Term) -> Iterator[Term]:
+    """Every term below, once each."""
+    seen: set[int] = set()
+    stack = list(roots)
+    while stack:
+        term = stack.pop()
+        if id(term) not in seen:
+            seen.add(id(term))
+            yield term
+            stack.extend(term.args)
 
 
 def static_value(term: Term) -> float | None:

@@ -149,5 +149,10 @@ WARNINGS: dict[str, str] = {
     "k1-in-loss": "the gradient of log(policy / reference) is zero on average: as a loss it does nothing but add noise",
     "cap-below-one": "a cap below 1 also shrinks the update of on-policy tokens",
     "dead-part": "a part that has no effect at these parameter values",
+    "dead-parameter": "a parameter of which no value changes a gradient, an advantage, or what is trained on",
+    "turning-gradient": "far from the old policy a token would be pushed against its advantage",
+    "unbounded-side": "one token far from the old policy can outweigh all others",
+    "on-policy-weight": "at ratio 1, with all policies equal, an objective is usually the plain policy gradient",
+    "not-neutral": "dropping a `let` with such a neutral is more than taking its effect away",
     "unused-allow": "an `allow` for a warning that is not given",
 }
