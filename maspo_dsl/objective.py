@@ -13,6 +13,7 @@ from maspo_dsl.semantics.resolve import find_source, resolve, split_variant
 
 if TYPE_CHECKING:
     from maspo_dsl.graph.nodes import Graph
+    from maspo_dsl.language.diagnostics import Diagnostic
 
 SpecLike: TypeAlias = "str | Path | TextIO | Objective"
 
@@ -69,6 +70,13 @@ class Objective:
         from maspo_dsl.graph.passes import simplify
 
         return simplify(build(self.resolved.parts))
+
+    @cached_property
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        """What a reader would ask about and the spec does not acknowledge; found when first asked for."""
+        from maspo_dsl.analysis.lints import lint
+
+        return tuple(lint(self.resolved, self.graph))
 
     def torch_source(self) -> str:
         """One file that computes it with torch alone."""

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 import maspo_dsl
+from maspo_dsl.analysis.diagnosis import diagnose
 from maspo_dsl.language.rendering import render
 from maspo_dsl.language.source import Source
-from maspo_dsl.semantics.resolve import diagnose
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "errors.md"
 EXAMPLE = re.compile(r"```(spec|python)\n(.*?)```\n\n```text\n(.*?)```\n", re.DOTALL)
 SECTION = re.compile(r"^### `([\w-]+)`$", re.MULTILINE)
-REPORTERS = {"error", "fail", "_fail", "_fault", "refuse", "_warning", "Diagnostic"}
+REPORTERS = {"error", "fail", "_fail", "_fault", "refuse", "Diagnostic", "Finding"}
 CODE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
@@ -51,9 +51,9 @@ def sections() -> dict[str, str]:
 
 
 def codes_in_sources() -> set[str]:
-    """Every code that the language and its semantics report."""
+    """Every code that a text can be reported with."""
     found = set()
-    for layer in ("language", "semantics"):
+    for layer in ("language", "semantics", "analysis"):
         for path in (ROOT / "maspo_dsl" / layer).glob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Call):

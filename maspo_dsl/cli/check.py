@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from maspo_dsl.analysis.diagnosis import diagnose
 from maspo_dsl.cli.output import (
     FAILED,
     counted,
@@ -24,7 +25,7 @@ from maspo_dsl.language.diagnostics import Diagnostic, SpecError
 from maspo_dsl.language.parser import parse_library
 from maspo_dsl.language.rendering import to_json
 from maspo_dsl.language.source import Source, Span
-from maspo_dsl.semantics.resolve import diagnose, find_source, resolve, split_variant
+from maspo_dsl.semantics.resolve import find_source, resolve, split_variant
 
 
 @dataclass(frozen=True)

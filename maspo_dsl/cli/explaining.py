@@ -110,7 +110,7 @@ def explanation(objective: Objective) -> Explanation:
             for name, sweep in flat.sweeps.items()
         ),
         allowed=tuple(Choice(code, allow.why) for code, allow in flat.allows.items()),
-        warnings=tuple(f"{w.code}: {w.message}" for w in resolved.warnings),
+        warnings=tuple(f"{w.code}: {w.message}" for w in objective.warnings),
     )
 
 

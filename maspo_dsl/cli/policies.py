@@ -11,9 +11,8 @@ from maspo_dsl.cli.mathematics import applied, arguments_of, calls_in, math_text
 from maspo_dsl.emit.standalone import live_terms
 from maspo_dsl.language import tree
 from maspo_dsl.objective import Objective
-from maspo_dsl.semantics.lints import walk
 from maspo_dsl.semantics.objective import ResolvedObjective
-from maspo_dsl.semantics.terms import Term
+from maspo_dsl.semantics.terms import Term, walk
 from maspo_dsl.semantics.types import Axis, Scope
 from maspo_dsl.semantics.vocabulary import EXPONENT_BOUND, LOG_RATIO_BOUND, SCOPES
 

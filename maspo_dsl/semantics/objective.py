@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from maspo_dsl.language import tree
-from maspo_dsl.language.diagnostics import Diagnostic
 from maspo_dsl.language.source import Source
 from maspo_dsl.semantics import canonical
 from maspo_dsl.semantics.assemble import Parts
@@ -30,7 +29,7 @@ class ResolvedObjective:
     """What a spec says, checked; nothing numeric has happened.
 
     `used` are the names that its terms read; `read` also has parameters that only give others their default or
-    interval. `warnings` are those not acknowledged by `allow`.
+    interval.
     """
 
     source: Source
@@ -40,7 +39,6 @@ class ResolvedObjective:
     read: frozenset[str]
     used: frozenset[str]
     settings: Settings = field(default_factory=Settings)
-    warnings: tuple[Diagnostic, ...] = ()
 
     @property
     def name(self) -> str:

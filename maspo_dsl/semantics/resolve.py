@@ -17,7 +17,6 @@ from maspo_dsl.semantics.assemble import assemble
 from maspo_dsl.semantics.binding import bind
 from maspo_dsl.semantics.flat import Flat, Parameter
 from maspo_dsl.semantics.layering import Layer
-from maspo_dsl.semantics.lints import lint
 from maspo_dsl.semantics.objective import ResolvedObjective, Settings
 from maspo_dsl.semantics.report import Report, in_source_order
 from maspo_dsl.semantics.shipped import library_definitions, shipped_names, shipped_source
@@ -71,13 +70,15 @@ def resolve(
     return objective
 
 
-def diagnose(source: Source, folder: Path | None = None, variant: str | None = None) -> list[Diagnostic]:
-    """Every error and warning of a text, or of one of its variants, in source order.
+def examine(
+    source: Source, folder: Path | None = None, variant: str | None = None
+) -> tuple[ResolvedObjective | None, list[Diagnostic]]:
+    """The objective of a text, or of one of its variants, and every mistake in source order.
 
-    Without `variant`, those of all its variants and sweeps are there too.
+    Without `variant`, mistakes of all its variants and sweeps are there too. None where there is no objective.
     """
-    _, report = _attempt(source, folder, {}, {}, variant)
-    return in_source_order(report.diagnostics)
+    objective, report = _attempt(source, folder, {}, {}, variant)
+    return objective, in_source_order(report.diagnostics)
 
 
 def _attempt(
@@ -118,10 +119,7 @@ def _complete(
     report_unread(flat, read, params, report)
     if parts is None or report.failed:
         return None
-    objective = ResolvedObjective(source, flat, bound, parts, read, used)
-    found = lint(objective)
-    report.diagnostics.extend(found)
-    return replace(objective, warnings=tuple(found))
+    return ResolvedObjective(source, flat, bound, parts, read, used)
 
 
 def _with_values(flat: Flat, used: frozenset[str]) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""The gradient weight as a function of the ratio: the formulas of the papers, and the oracle on windows of one token."""
+"""The gradient weight as a function of the ratio: the formulas of the papers, and the oracle on one token."""
 
 import numpy as np
 import pytest
@@ -92,7 +92,7 @@ SOME = [
 
 def window_of_one(points: Points, index: int) -> dict[str, np.ndarray]:
     old = np.log(points.old[index : index + 1, None])
-    batch = {name: old for name in ("logp_old", "logp_rollout", "logp_ref")}
+    batch = dict.fromkeys(("logp_old", "logp_rollout", "logp_ref"), old)
     one = points.advantage[index : index + 1]
     return {
         **batch,

@@ -15,7 +15,7 @@ import pytest
 import maspo_dsl
 from maspo_dsl.language.diagnostics import Diagnostic
 from maspo_dsl.language.source import Source
-from maspo_dsl.semantics.resolve import diagnose
+from maspo_dsl.semantics.resolve import examine
 
 HERE = Path(__file__).parent
 SEMANTICS = Path(maspo_dsl.__file__).parent / "semantics"
@@ -58,7 +58,7 @@ CASES = list(cases())
 
 
 def found(text: str) -> list[Diagnostic]:
-    return diagnose(Source("example.obj", text))
+    return examine(Source("example.obj", text))[1]
 
 
 def shown(diagnostic: Diagnostic) -> Found:

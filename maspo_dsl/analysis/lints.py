@@ -1,0 +1,91 @@
+"""Warnings: what a spec may say, but a reader would ask about. Each has a code that `allow` acknowledges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from maspo_dsl.analysis.dead_parameters import dead_parameter_findings
+from maspo_dsl.analysis.finding import Finding
+from maspo_dsl.analysis.neutrals import neutral_findings
+from maspo_dsl.analysis.policy_lints import policy_findings
+from maspo_dsl.analysis.spec_lints import spec_findings
+from maspo_dsl.analysis.trial import graph_of
+from maspo_dsl.graph.nodes import Graph
+from maspo_dsl.language import tree
+from maspo_dsl.language.diagnostics import Diagnostic, SpecError
+from maspo_dsl.language.source import Source
+from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.report import in_source_order
+from maspo_dsl.semantics.resolve import resolve
+
+_FORESTALLED = {"cap-below-one": frozenset({"on-policy-weight"})}
+"""Warnings that say no more than another one, which is given."""
+
+
+def lint(objective: ResolvedObjective, graph: Graph) -> list[Diagnostic]:
+    """Warnings of an objective that it does not acknowledge, and acknowledgements without a warning.
+
+    `graph` is the objective's own, simplified.
+    """
+    found = list(_findings(objective, graph))
+    unknown = [finding.diagnostic() for finding in found if not _acknowledged(objective, finding)]
+    return in_source_order([*unknown, *_unused(objective, {finding.code for finding in found})])
+
+
+def _findings(objective: ResolvedObjective, graph: Graph) -> Iterator[Finding]:
+    given = set()
+    for finding in spec_findings(objective):
+        given.add(finding.code)
+        yield finding
+    forestalled = frozenset().union(*(_FORESTALLED.get(code, frozenset()) for code in given))
+    for finding in policy_findings(objective, graph):
+        given.add(finding.code)
+        if finding.code not in forestalled:
+            yield finding
+    yield from neutral_findings(objective, on_policy="on-policy-weight" not in given)
+    yield from dead_parameter_findings(objective, graph)
+
+
+def _unused(objective: ResolvedObjective, given: set[str]) -> Iterator[Diagnostic]:
+    """What the spec itself allows, though nothing gives it.
+
+    A variant, or other values of parameters, may well do without what the file says of itself.
+    """
+    settings = objective.settings
+    if settings.variant is not None or settings.params or settings.run:
+        return
+    for code, allow in objective.flat.allows.items():
+        if code not in given and not _inherited(objective, allow):
+            message = f"`{code}` is not given here, so there is nothing to allow"
+            yield Finding("unused-allow", message, allow.span).diagnostic()
+
+
+# ---- acknowledgement
+
+
+def _inherited(objective: ResolvedObjective, allow: tree.Allow) -> bool:
+    return allow.span.source is not objective.flat.header.span.source
+
+
+def _acknowledged(objective: ResolvedObjective, finding: Finding) -> bool:
+    """Whether an `allow` covers a warning: one of this file any of its code, an inherited one what its own file has."""
+    allow = objective.flat.allows.get(finding.code)
+    if allow is None:
+        return False
+    if not finding.about or not _inherited(objective, allow):
+        return True
+    return finding.about <= _about(allow.span.source, finding.code)
+
+
+@lru_cache(maxsize=64)
+def _about(source: Source, code: str) -> frozenset[str]:
+    """What the warnings of a code are about in another file."""
+    folder = Path(source.name).parent if Path(source.name).is_file() else None
+    try:
+        base = resolve(source, folder)
+    except SpecError:
+        return frozenset()
+    found = policy_findings(base, graph_of(base.parts))
+    return frozenset().union(*(finding.about for finding in found if finding.code == code))

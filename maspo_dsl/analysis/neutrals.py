@@ -1,0 +1,98 @@
+"""`neutral` values that are none: outside what the `let` can be, or dropping it spoils an on-policy token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from maspo_dsl.analysis.alone import Alone, Numbers
+from maspo_dsl.analysis.curves import brief
+from maspo_dsl.analysis.finding import Finding
+from maspo_dsl.analysis.policy_lints import off_at_one
+from maspo_dsl.analysis.probes import batches, tokens
+from maspo_dsl.analysis.trial import assembled, copied, dropped
+from maspo_dsl.graph.build import build
+from maspo_dsl.graph.interpret import Interpretation
+from maspo_dsl.graph.nodes import Graph
+from maspo_dsl.language import tree
+from maspo_dsl.semantics.objective import ResolvedObjective
+
+_VALUE, _NEUTRAL = "value", "neutral"
+
+
+def neutral_findings(objective: ResolvedObjective, *, on_policy: bool) -> Iterator[Finding]:
+    """A warning for each `neutral` in use that is not one.
+
+    `on_policy` says whether a token at ratio 1 weighs its advantage, as it then should without the `let`, too.
+    """
+    lets = [let for name, let in objective.flat.lets.items() if name in objective.used]
+    for let in lets:
+        # A `let` that was dropped is its neutral.
+        if let.neutral is None or let.value == let.neutral:
+            continue
+        message = _outside(objective, let, let.neutral) or (_spoils(objective, let) if on_policy else "")
+        if message:
+            yield Finding("not-neutral", message, let.neutral.span)
+
+
+def _spoils(objective: ResolvedObjective, let: tree.Let) -> str:
+    """A message if an on-policy token does not weigh its advantage once the `let` is dropped."""
+    name = let.name.text
+    parts = dropped(objective, f"let.{name}")
+    found = None if parts is None else off_at_one(parts)
+    if found is None:
+        return ""
+    return (
+        f"without `{name}` the gradient weight of a token at ratio 1 is {brief(found.weight)} A"
+        f"{found.circumstances}; with it, it is A"
+    )
+
+
+# ---- what a `let` can be
+
+
+def _outside(objective: ResolvedObjective, let: tree.Let, neutral: tree.Expression) -> str:
+    """A message if the neutral value is never within what the `let` can be."""
+    graph = _graph(objective, let, neutral)
+    if graph is None:
+        return ""
+    value, other = _values(objective, graph, _VALUE), _values(objective, graph, _NEUTRAL)
+    if not value.size or not other.size:
+        return ""
+    low, high = float(value.min()), float(value.max())
+    margin = 1e-3 * max(1.0, min(abs(low), abs(high)))
+    if other.max() >= low - margin and other.min() <= high + margin:
+        return ""
+    name = let.name.text
+    return f"the neutral of `{name}` {_range(other)}, but `{name}` itself {_range(value)}"
+
+
+def _range(values: Numbers) -> str:
+    low, high = brief(float(values.min())), brief(float(values.max()))
+    return f"is always {low}" if low == high else f"lies within {low} and {high}"
+
+
+def _graph(objective: ResolvedObjective, let: tree.Let, neutral: tree.Expression) -> Graph | None:
+    """A graph whose outputs are the value and its neutral; None for conditions, and what only the advantage reads."""
+    flat, span = copied(objective), let.span
+    # A rule that compares the two has both as terms.
+    comparison = tree.Compare((tree.Name((let.name.text,), span), neutral), ("==",), span)
+    rule, name = tree.Identifier("mute", span), tree.Identifier(_NEUTRAL, span)
+    flat.parts["mute", _NEUTRAL] = tree.Rule(rule, name, comparison, span)
+    parts = assembled(objective, flat)
+    if parts is None:
+        return None
+    value, other = parts.mutes[_NEUTRAL].args
+    # What is added to the loss is an output of the graph.
+    return build(replace(objective.parts, penalties={_VALUE: value, _NEUTRAL: other}, bonuses={}))
+
+
+def _values(objective: ResolvedObjective, graph: Graph, name: str) -> Numbers:
+    """Finite values of an output, on tokens alone and in batches."""
+    runs: list[Interpretation] = [Alone(graph, tokens(objective))]
+    runs += [Interpretation(graph, batch) for batch in batches(objective)]
+    found = [np.ravel(np.asarray(run.output(f"term:{name}"), dtype=float)) for run in runs]
+    together: Numbers = np.concatenate(found)
+    return np.extract(np.isfinite(together), together)

@@ -1,0 +1,115 @@
+"""Tokens and batches to try an objective on: every quantity at every size, each independent of the others.
+
+The numbers are multiples of irrational ones, modulo 1: they fill a range evenly, are the same on every machine, and
+need no generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maspo_dsl.analysis.alone import Numbers
+from maspo_dsl.semantics.objective import ResolvedObjective
+
+_PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71)
+
+ALONE = 1500
+"""How many tokens are tried alone."""
+_GROUPS = np.repeat(np.arange(9), (4, 4, 4, 3, 3, 2, 2, 1, 1))
+_COLUMNS = 10
+# Log-ratios within, and magnitudes of the advantage within a factor of e to, of each batch.
+_EXTENTS = ((1.0, 0.7), (21.0, 4.5), (0.5, 0.1), (1.0, 0.3), (0.7, 0.0), (3.0, 0.2), (8.0, 1.0))
+_LONG_GROUPS = np.repeat(np.arange(2), 3)
+_LONG_COLUMNS = 8192
+
+Batch = dict[str, NDArray[Any]]
+
+
+def tokens(objective: ResolvedObjective) -> Batch:
+    """`ALONE` tokens, each tensor `[K]`: old probabilities down to e^-20, ratios beyond every bound, A up to 100."""
+    return {**_drawn((ALONE,), (ALONE,), spread=21.0, size=4.5), **_declared(objective, (ALONE,), (ALONE,))}
+
+
+def batches(objective: ResolvedObjective) -> Iterator[Batch]:
+    """Padded batches of 24 answers, with an advantage of their own, from near the old policy to far from it."""
+    for number, (spread, size) in enumerate(_EXTENTS):
+        start = 1000 * (number + 1)
+        lengths = 1 + np.floor(_uniform(9, _GROUPS.shape, start) * _COLUMNS)
+        yield _batch(objective, _GROUPS, lengths, spread, size, start)
+
+
+def long_answers(objective: ResolvedObjective) -> Iterator[Batch]:
+    """One batch of six answers of 1 to 8192 tokens, each six times as long as another."""
+    lengths = np.round(_LONG_COLUMNS ** (np.arange(len(_LONG_GROUPS)) / (len(_LONG_GROUPS) - 1)))
+    yield _batch(objective, _LONG_GROUPS, lengths, spread=1.0, size=0.7, start=10_000)
+
+
+def _batch(
+    objective: ResolvedObjective,
+    group: NDArray[np.int_],
+    lengths: Numbers,
+    spread: float,
+    size: float,
+    start: int,
+) -> Batch:
+    rows = (len(group),)
+    shape = (len(group), int(lengths.max()))
+    reward = np.round(_between(-2, 2, _uniform(8, rows, start)), 1)
+    binary = group % 3 == 0
+    reward[binary] = reward[binary] > 0
+    reward[group == 4] = 1.0
+    return {
+        **_drawn(shape, rows, spread, size, start),
+        **_declared(objective, shape, rows, start),
+        "reward": reward,
+        "mask": np.arange(shape[1]) < lengths[:, None],
+        "group": group,
+    }
+
+
+def _drawn(
+    shape: tuple[int, ...], rows: tuple[int, ...], spread: float, size: float, start: int = 0
+) -> Batch:
+    old = -np.exp(_between(-5, 3, _uniform(0, shape, start)))
+    magnitude = np.exp(_between(-size, size, _uniform(5, rows, start)))
+    return {
+        "logp_old": old,
+        "logp": np.minimum(old + _centred(_uniform(1, shape, start), spread), -1e-7),
+        "logp_ref": np.minimum(old + _centred(_uniform(2, shape, start), 5.0), -1e-7),
+        "logp_rollout": np.minimum(old + _centred(_uniform(3, shape, start), 3.0), -1e-7),
+        "entropy": np.exp(_between(-7, 2.3, _uniform(4, shape, start))),
+        "value": _between(-2, 2, _uniform(12, shape, start)),
+        "advantage": np.where(_uniform(6, rows, start) < 0.5, -magnitude, magnitude),
+        "reward": _between(-2, 2, _uniform(8, rows, start)),
+        "reward_greedy": _between(-1, 1, _uniform(10, rows, start)),
+        "truncated": _uniform(11, rows, start) < 0.4,
+    }
+
+
+def _declared(
+    objective: ResolvedObjective, shape: tuple[int, ...], rows: tuple[int, ...], start: int = 0
+) -> Batch:
+    """What a spec declares with `input`: between 0 and 2."""
+    return {
+        name: 2 * _uniform(13 + number % 7, shape if declared.axis.text == "token" else rows, start + number)
+        for number, (name, declared) in enumerate(objective.flat.inputs.items())
+    }
+
+
+def _uniform(stream: int, shape: tuple[int, ...], start: int) -> Numbers:
+    """Numbers of [0, 1), evenly spread; streams are independent of each other."""
+    places = start + 0.5 + np.arange(int(np.prod(shape)), dtype=float)
+    return np.reshape(np.mod(places * np.sqrt(_PRIMES[stream]), 1.0), shape)
+
+
+def _between(low: float, high: float, uniform: Numbers) -> Numbers:
+    return low + (high - low) * uniform
+
+
+def _centred(uniform: Numbers, spread: float) -> Numbers:
+    """Within `spread` of 0; of a wide spread, most near it."""
+    return spread * (2 * uniform - 1) ** (1 if spread <= 1 else 3)
