@@ -5,10 +5,9 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Mapping
-from functools import cache
-from importlib.resources import files
 from itertools import pairwise
 
+from maspo_dsl.emit.template_text import pieces, source
 from maspo_dsl.emit.torch_source import FunctionWriter
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.graph.statistics import ADDITIVE, phases, window_statistics
@@ -45,7 +44,7 @@ def standalone(objective: ResolvedObjective, graph: Graph) -> str:
     It defines `Loss(torch.nn.Module)` with the call and output of `maspo_dsl.ObjectiveLoss`.
     """
     functions = _functions(graph)
-    runtime = [piece for module in _RUNTIME for piece in _pieces(module).values()]
+    runtime = [piece for module in _RUNTIME for piece in pieces(module).values()]
     body = "\n\n\n".join([*functions.values(), *runtime])
     operations = _operations_used(body)
     parts = [
@@ -130,40 +129,22 @@ def _definition(name: str, doc: str, lines: list[str], results: dict[str, str]) 
 # ---- what the file carries along
 
 
-@cache
-def _source(module: str) -> str:
-    return files("maspo_dsl.emit.template").joinpath(f"{module}.py").read_text(encoding="utf-8")
-
-
-@cache
-def _pieces(module: str) -> dict[str, str]:
-    """Functions and classes of a template module, as text."""
-    text = _source(module)
-    found = {}
-    for node in ast.parse(text).body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            segment = ast.get_source_segment(text, node)
-            assert segment is not None
-            found[node.name] = segment
-    return found
-
-
 def _operations_used(body: str) -> list[str]:
     """Operations that the text calls, with those that they call."""
-    pieces = _pieces("operations")
+    operations = pieces("operations")
     wanted: set[str] = set()
     texts = [body]
     while texts:
         called = {node.id for node in ast.walk(ast.parse(texts.pop())) if isinstance(node, ast.Name)}
-        for name in called & set(pieces) - wanted:
+        for name in called & set(operations) - wanted:
             wanted.add(name)
-            texts.append(pieces[name])
-    return [text for name, text in pieces.items() if name in wanted]
+            texts.append(operations[name])
+    return [text for name, text in operations.items() if name in wanted]
 
 
 def _constants() -> str:
     """Assignments of the template in capitals."""
-    text = _source("names")
+    text = source("names")
     segments = [
         ast.get_source_segment(text, node) for node in ast.parse(text).body if isinstance(node, ast.Assign)
     ]

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from maspo_dsl.emit.template_text import pieces
 from maspo_dsl.graph.nodes import Graph, Node
 from maspo_dsl.graph.statistics import ADDITIVE, window_statistics
 from maspo_dsl.semantics.binding import number_text
@@ -38,7 +39,7 @@ _INLINE_LENGTH = 56
 # Lines stay below 110 with their indent and their name.
 _LINE_LENGTH = 80
 _SHORT = 16
-_TAKEN = {"x", "p", "d", "one", "torch", "masked", "tokens", "total", "window_total"}
+_TAKEN = frozenset({"x", "p", "d", "one", "torch", *pieces("operations")})
 
 _NAMES = {
     "add": "added",
@@ -56,6 +57,8 @@ _NAMES = {
     "reduce_max": "largest",
     "reduce_min": "smallest",
     "detach": "constant",
+    "next": "following",
+    "discounted_sum": "remaining",
 }
 
 Text = tuple[str, int]
@@ -250,34 +253,52 @@ class FunctionWriter:
         return f"torch.where({', '.join(texts)})"
 
     def _reduction(self, place: int, node: Node) -> str:
-        counting = node.op == "count"
-        member = self._at(node.args[0 if counting else 1], 0)
-        self.reads_one = self.reads_one or counting
-        value = "one" if counting else self._at(node.args[0], 0)
-        scope = {Scope.SEQUENCE: "sequence", Scope.GROUP: "group"}.get(node.scope or Scope.MICRO, "total")
-        tail = "" if scope == "total" else ", x"
+        """A call of an operation of the template: the value, what takes part, the batch, further arguments."""
+        of_mask = node.op in ("count", "position")
+        member = self._at(node.args[0 if of_mask else 1], 0)
+        value = self._one() if of_mask else self._value(node.args[0])
         if place in self.here and node.op not in ADDITIVE:
             return self._pooled(node, value, member)
+        arguments = [value, member, *self._further(node)]
+        scope = {Scope.SEQUENCE: "sequence", Scope.GROUP: "group"}.get(node.scope or Scope.MICRO, "total")
+        if scope != "total" or node.op == "top":
+            arguments.insert(2, "x")
         match node.op:
+            case "position":
+                return f"positions({', '.join(arguments)})"
+            case "next":
+                return f"next_token({', '.join(arguments)})"
+            case "discounted_sum":
+                return f"discounted_sum({', '.join(arguments)})"
+            case "sum" | "count" if scope == "total":
+                function = "window_total" if place in self.here else "total"
+                return f"{function}({', '.join(arguments)})"
             case "sum" | "count":
-                function = {"total": "window_total" if place in self.here else "total"}.get(
-                    scope, f"{scope}_sum"
-                )
-                return f"{function}({value}, {member}{tail})"
-            case "reduce_max":
-                return f"{scope}_max({value}, {member}{tail})"
+                return f"{scope}_sum({', '.join(arguments)})"
             case "reduce_min":
-                return f"-{scope}_max(-{self._at(node.args[0], _UNARY)}, {member}{tail})"
-            case "rank":
-                return f"{scope}_rank({value}, {member}{tail})"
-            case "kth":
-                return f"{scope}_kth({value}, {member}{tail}, k={number_text(float(node.attribute('k')))})"  # type: ignore[arg-type]
-        parts = ", ".join(self._at(argument, 0) for argument in node.args[2:])
-        if node.op == "pick":
-            return (
-                f"{scope}_pick({value}, {member}, {parts}, seed={number_text(float(node.attribute('seed')))})"  # type: ignore[arg-type]
-            )
-        return f"{scope}_quantile({value}, {member}, {parts}{tail})"
+                arguments[0] = f"-{self._value(node.args[0], _UNARY)}"
+                return f"-{scope}_max({', '.join(arguments)})"
+            case "quantile" if scope == "group" and self.graph.nodes[node.args[1]].axis is Axis.TOKEN:
+                return f"group_token_quantile({', '.join(arguments)})"
+        return f"{scope}_{node.op.removeprefix('reduce_')}({', '.join(arguments)})"
+
+    def _further(self, node: Node) -> list[str]:
+        """Arguments of a reduction besides the value and what takes part."""
+        if node.op == "discounted_sum":
+            return [self._value(node.args[2])]
+        texts = [self._at(argument, 0) for argument in node.args[2:]]
+        named = {"kth": "k", "pick": "seed"}.get(node.op)
+        return [*texts, f"{named}={number_text(float(node.attribute(named)))}"] if named else texts  # type: ignore[arg-type]
+
+    def _value(self, place: int, precedence: int = 0) -> str:
+        """A number among the tensors of a reduction has their dtype."""
+        if self.graph.nodes[place].op != "const" or self.graph.nodes[place].is_bool:
+            return self._at(place, precedence)
+        return f"{self._at(place, _INFIX['mul'][1])} * {self._one()}"
+
+    def _one(self) -> str:
+        self.reads_one = True
+        return "one"
 
     def _pooled(self, node: Node, value: str, member: str) -> str:
         """What a micro-batch brings to a statistic that needs the values of the whole window, and how it ends."""
@@ -288,7 +309,7 @@ class FunctionWriter:
         elif node.op == "reduce_max":
             finish = "pooled_max(values)"
         else:
-            value, finish = f"-{self._at(node.args[0], _UNARY)}", "-pooled_max(values)"
+            value, finish = f"-{self._value(node.args[0], _UNARY)}", "-pooled_max(values)"
         return f"(\n    members({value}, {member}),\n    lambda values: {finish},\n)"
 
 

@@ -13,6 +13,10 @@ _TENSORS = {
     "rollout": "logp_rollout",
     "reference": "logp_ref",
 }
+_REDUCTIONS = frozenset(
+    {"reduce", "count", "reduce_max", "reduce_min", "kth", "rank", "quantile", "pick", "top"}
+    | {"next", "discounted_sum"}
+)
 # A rollout batch is what `advantage` is called on, so within the graph it is all there is.
 _WHOLE = {Scope.MICRO, Scope.ROLLOUT_BATCH}
 
@@ -204,8 +208,8 @@ class _Build:
                 return self.b.add(Node("param", (), Axis.SCALAR, attributes=term.attributes, name=term.label))
             case "expand":
                 return self.token(self.row(self.term(term.args[0], among)))
-            case "reduce" | "count" | "reduce_max" | "reduce_min" | "kth" | "rank" | "quantile" | "pick":
-                return self._reduction(term, among)
+        if term.op in _REDUCTIONS:
+            return self._reduction(term, among)
         args = self.aligned([self.term(argument, among) for argument in term.args])
         attributes = term.attributes if term.op == "bound" else ()
         return self.b.op(term.op, *args, attributes=attributes, name=term.label)
@@ -218,6 +222,9 @@ class _Build:
             return self.advantage(rows=among.endswith("|rows"))
         if name == "length":
             return self._count_rows(self.mask)
+        if name == "position":
+            within = (("scope", Scope.SEQUENCE),)
+            return self.b.add(Node("position", (self.mask,), Axis.TOKEN, attributes=within, name=name))
         if name == "shaped_reward":
             return self._shaped_reward()
         tensor = _TENSORS.get(name, name)
@@ -233,19 +240,36 @@ class _Build:
         member = tokens if over is Axis.TOKEN else rows
         inner = among.removesuffix("|rows") + ("" if over is Axis.TOKEN else "|rows")
         args = [self.term(argument, inner) for argument in term.args]
-        if scope is Scope.GROUP and over is Axis.TOKEN:
+        if term.op != "reduce":
+            args = [self._detached(argument) for argument in args]
+        if scope is Scope.GROUP and over is Axis.TOKEN and term.op != "quantile":
             return self._group_total(term, args, member, rows)
-        if over is Axis.GROUP:
+        if over is Axis.GROUP and term.op in ("reduce", "count"):
             return self._over_groups(term, args, rows)
+        if over is Axis.GROUP and term.op == "quantile":
+            args[2] = self._once_a_group(args[2], rows)
+        if term.op in ("quantile", "discounted_sum"):
+            # What goes with each value: which are meant, or how much of the next one is added.
+            paired = 2 if term.op == "quantile" else 1
+            args[paired] = self.token(args[paired]) if over is Axis.TOKEN else args[paired]
         if args:
             args[0] = self.token(self.row(args[0])) if over is Axis.TOKEN else self.row(args[0])
         return self._reduce_node(term, args, member, scope)
 
+    def _detached(self, place: int) -> int:
+        """Only sums pass gradient down."""
+        return self.b.op("detach", place) if self.b.nodes[place].live else place
+
+    def _once_a_group(self, condition: int, rows: int) -> int:
+        """The condition where a row is the first of its group: each of them carries the group's value."""
+        attributes = (("scope", Scope.GROUP),)
+        place = self.b.add(Node("rank", (self.b.const(0.0), rows), Axis.SEQUENCE, attributes=attributes))
+        return self.b.op("and", condition, self.b.op("eq", place, self.b.const(1.0)))
+
     def _reduce_node(self, term: Term, args: list[int], member: int, scope: Scope) -> int:
         op = {"reduce": "sum"}.get(term.op, term.op)
         live = bool(args) and op == "sum" and self.b.nodes[args[0]].live
-        # A live total over the window is a sum of parts: what this micro-batch adds to it.
-        local = Scope.MICRO if scope in _WHOLE or (scope is Scope.WINDOW and live) else scope
+        local = _local(scope, live)
         kept = tuple(item for item in term.attributes if item[0] in ("k", "seed"))
         attributes = (("scope", local), *kept)
         ordered = (*args[:1], member, *args[1:])
@@ -275,6 +299,11 @@ class _Build:
         share = self.b.op("div", args[0] if args else one, self.b.op("max", size, one))
         scope = term.attribute("scope")
         assert isinstance(scope, Scope)
-        local = Scope.MICRO if scope in _WHOLE else scope
         live = self.b.nodes[share].live
+        local = _local(scope, live)
         return self.b.add(Node("sum", (share, rows), Axis.SCALAR, live=live, attributes=(("scope", local),)))
+
+
+def _local(scope: Scope, live: bool) -> Scope:
+    """The scope in the graph: a live total over the window is a sum of parts, of which a micro-batch adds its own."""
+    return Scope.MICRO if scope in _WHOLE or (scope is Scope.WINDOW and live) else scope

@@ -17,7 +17,9 @@ from maspo_dsl.graph.statistics import window_statistics
 from maspo_dsl.semantics.types import Axis, Scope
 
 # Reductions that give every member a value of its own.
-_ELEMENTS = frozenset({"rank", "pick"})
+_ELEMENTS = frozenset({"rank", "pick", "top", "position", "next", "discounted_sum"})
+# Reductions of the mask alone.
+_OF_MASK = frozenset({"count", "position"})
 
 
 class Interpretation:
@@ -105,12 +107,9 @@ class Interpretation:
         return self.batch[name]
 
     def _reduce(self, node: Node, args: list[Array]) -> Array:
-        member = args[0] if node.op == "count" else args[1]
-        values = (
-            np.ones_like(member, dtype=float)
-            if node.op == "count"
-            else np.broadcast_to(args[0], member.shape)
-        )
+        of_mask = node.op in _OF_MASK
+        member = args[0] if of_mask else args[1]
+        values = np.ones(member.shape) if of_mask else np.broadcast_to(args[0], member.shape)
         parts = [np.asarray(part, dtype=float) for part in args[2:]]
         cells = self._cells(node, member)
         out = np.zeros(
@@ -118,7 +117,8 @@ class Interpretation:
         )
         for target, chosen in cells:
             inside = chosen & member.astype(bool)
-            found = _statistic(node, values, inside, parts)
+            here = [*parts[:2], np.broadcast_to(parts[2], out.shape)[target]] if len(parts) == 3 else parts
+            found = _statistic(node, values, inside, here)
             if node.op in _ELEMENTS:
                 out[inside] = found
             else:
@@ -133,7 +133,10 @@ class Interpretation:
             return [(i, np.broadcast_to((index == i)[:, None], member.shape)) for i in range(rows)]
         if node.scope is Scope.GROUP:
             group = self.batch["group"]
-            return [(group == g, group == g) for g in np.unique(group)]
+            column = (slice(None),) + (None,) * (member.ndim - 1)
+            return [
+                (group == g, np.broadcast_to((group == g)[column], member.shape)) for g in np.unique(group)
+            ]
         return [((), np.ones(member.shape, dtype=bool))]
 
     # ---- backward
@@ -215,12 +218,36 @@ def _statistic(node: Node, values: Array, inside: NDArray[np.bool_], parts: list
         case "rank":
             return np.argsort(np.argsort(-chosen, kind="stable"), kind="stable") + 1.0
         case "pick":
-            return _picked(node, chosen, *(np.broadcast_to(part, inside.shape)[inside] for part in parts))
+            return _picked(node, chosen, *_at(inside, parts))
+        case "top":
+            count = max(int(float(parts[0]) * chosen.size), 1)
+            return np.argsort(np.argsort(-chosen, kind="stable"), kind="stable") < count
+        case "position":
+            return np.arange(1.0, chosen.size + 1)
+        case "next":
+            return np.append(chosen[1:], 0.0)[: chosen.size]
+        case "discounted_sum":
+            return _discounted(chosen, *_at(inside, parts))
         case "quantile":
             q, of, empty = parts
             kept = values[inside & np.broadcast_to(of, inside.shape).astype(bool)]
-            return float(np.quantile(kept, float(q))) if kept.size else float(empty)
+            return float(np.quantile(kept, float(q))) if kept.size else empty
     raise AssertionError(node.op)
+
+
+def _at(inside: NDArray[np.bool_], parts: list[Array]) -> list[Array]:
+    """What goes with each value that takes part."""
+    return [np.broadcast_to(part, inside.shape)[inside] for part in parts]
+
+
+def _discounted(values: Array, factor: Array) -> Array:
+    """y_t = x_t + factor_t y_(t+1), from the last one back."""
+    result = np.zeros(values.size)
+    rest = 0.0
+    for t in reversed(range(values.size)):
+        rest = values[t] + (factor[t] * rest if factor[t] != 0 else 0.0)
+        result[t] = rest
+    return result
 
 
 def _picked(node: Node, condition: Array, share: Array, key: Array) -> Array:

@@ -18,7 +18,8 @@ class Node:
 
     Operations: `input const param`; `add sub mul div pow neg exp log sqrt abs sigmoid tanh erf atan min max bound`;
     `lt le gt ge eq ne and or not select`; `detach`; `expand` (sequence to token); the reductions `sum count
-    reduce_max reduce_min kth rank quantile pick`, whose second argument is the mask of what takes part.
+    reduce_max reduce_min kth rank quantile pick top`, and `position next discounted_sum` along the tokens of a
+    sequence. The second argument of all that have a scope is the mask of what takes part, or the only one.
     """
 
     op: str

@@ -15,6 +15,7 @@ from maspo_dsl.semantics.poison import poison, poisoned
 from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.terms import Term
 from maspo_dsl.semantics.totals import is_total, refuse_total
+from maspo_dsl.semantics.training import report_nothing_trained
 from maspo_dsl.semantics.types import Axis, Kind
 from maspo_dsl.semantics.vocabulary import BEFORE_ADVANTAGE, PARTS, SLOTS
 
@@ -79,23 +80,22 @@ class _Assembler:
         self._check_unread(read)
         if self.report.failed or advantage is None or ratio is None or reduce is None:
             return None, read
-        return (
-            Parts(
-                advantage,
-                ratio,
-                reduce,
-                prompt,
-                step,
-                rewards,
-                keeps,
-                weights,
-                mutes,
-                excludes,
-                penalties,
-                bonuses,
-            ),
-            read,
+        parts = Parts(
+            advantage,
+            ratio,
+            reduce,
+            prompt,
+            step,
+            rewards,
+            keeps,
+            weights,
+            mutes,
+            excludes,
+            penalties,
+            bonuses,
         )
+        report_nothing_trained(self.flat, parts, self.report)
+        return (None if self.report.failed else parts), read
 
     def _check_unread(self, read: frozenset[str]) -> None:
         """What nothing has read yet has its mistakes too: a `let` of one's own, and the neutral of one in use."""

@@ -11,10 +11,17 @@ from maspo_dsl.language.source import Span
 from maspo_dsl.semantics import typing_rules as rules
 from maspo_dsl.semantics.context import Context, Value
 from maspo_dsl.semantics.poison import fail, poison, poisoned
-from maspo_dsl.semantics.reduction_rules import reduction, scope_is_known
+from maspo_dsl.semantics.reduction_rules import along_answers, reduction, scope_is_known
 from maspo_dsl.semantics.terms import Term, constant
 from maspo_dsl.semantics.types import Scope
-from maspo_dsl.semantics.vocabulary import ELEMENTWISE, PRIMITIVES, QUANTITIES, REDUCTIONS, SCOPES
+from maspo_dsl.semantics.vocabulary import (
+    ALONG_ANSWERS,
+    ELEMENTWISE,
+    PRIMITIVES,
+    QUANTITIES,
+    REDUCTIONS,
+    SCOPES,
+)
 
 if TYPE_CHECKING:
     from maspo_dsl.semantics.elaborate import Elaborator
@@ -187,16 +194,20 @@ class Calls:
         if name in ELEMENTWISE:
             wanted = ELEMENTWISE[name][0]
             if len(terms) != wanted:
-                return self._fail(
-                    "wrong-arguments",
-                    f"`{name}` takes {wanted} argument{'s' * (wanted > 1)}, not {len(terms)}",
-                    span,
-                )
+                return self._wrong_count(name, wanted, len(terms), span)
             result = rules.arithmetic(self.report, name, terms, span)
             return result if context.site is None else replace(result, span=context.site)
+        if name in ALONG_ANSWERS:
+            if len(terms) != (wanted := ALONG_ANSWERS[name][0]):
+                return self._wrong_count(name, wanted, len(terms), span)
+            return along_answers(self.report, name, terms, context.site or span)
         if len(terms) != 1:
-            return self._fail("wrong-arguments", f"`{name}` takes 1 argument, not {len(terms)}", span)
+            return self._wrong_count(name, 1, len(terms), span)
         return rules.special(self.report, name, terms[0], span)
+
+    def _wrong_count(self, name: str, wanted: int, given: int, span: Span) -> Term:
+        message = f"`{name}` takes {wanted} argument{'s' * (wanted > 1)}, not {given}"
+        return self._fail("wrong-arguments", message, span)
 
     def _empty_value(self, node: tree.Expression, context: Context) -> Term:
         match node:
@@ -217,6 +228,7 @@ class Calls:
             "quantile": "quantile(x, q, scope, of = …, empty = …)",
             "kth": "kth(x, scope, k)",
             "pick": "pick(condition, share, scope, seed = …)",
+            "top": "top(x, share, scope)",
         }
         form = forms.get(name, f"{name}(x, scope)")
         wanted = 2 if name in forms else 1

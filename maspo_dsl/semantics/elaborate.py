@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import did_you_mean
@@ -12,7 +14,7 @@ from maspo_dsl.semantics.calls import Calls
 from maspo_dsl.semantics.context import Context, Names
 from maspo_dsl.semantics.poison import poison, poisoned
 from maspo_dsl.semantics.report import Report
-from maspo_dsl.semantics.terms import Term, constant, static_value
+from maspo_dsl.semantics.terms import Term, constant, static_truth, static_value
 from maspo_dsl.semantics.types import Axis, Kind, Scope
 from maspo_dsl.semantics.vocabulary import (
     BEFORE_ADVANTAGE,
@@ -70,14 +72,23 @@ class Elaborator:
         """The value at the head and after each stage."""
         values = [self.expression(node.head, context)]
         for stage in node.stages:
-            inner = replace(context, it=values[-1])
-            arguments = [(a.keyword, a.value, a.span) for a in stage.arguments]
-            result = self.calls.call(stage.function, values[-1], arguments, stage.span, inner)
-            if stage.guard is not None:
-                guard = self.expression(stage.guard, inner)
-                result = rules.choose(self.report, guard, result, values[-1], stage.guard.span)
-            values.append(result.labelled(stage.name))
+            values.append(self._stage(stage, values[-1], context).labelled(stage.name))
         return values
+
+    def _stage(self, stage: tree.Stage, piped: Term, context: Context) -> Term:
+        inner = replace(context, it=piped)
+        arguments = [(a.keyword, a.value, a.span) for a in stage.arguments]
+
+        def call() -> Term:
+            return self.calls.call(stage.function, piped, arguments, stage.span, inner)
+
+        if stage.guard is None:
+            return call()
+        guard = self.expression(stage.guard, inner)
+        result = self._branch(call, stage.span, taken=static_truth(guard) is not False)
+        if result is None:
+            return piped
+        return rules.choose(self.report, guard, result, piped, stage.guard.span)
 
     # ---- names
 
@@ -210,10 +221,29 @@ class Elaborator:
                 operands = [self.expression(operand, context) for operand in node.operands]
                 return rules.logical(self.report, node.operator, operands, node.span)
             case tree.Choose():
-                condition = self.expression(node.condition, context)
-                then = self.expression(node.then, context)
-                otherwise = self.expression(node.otherwise, context)
-                return rules.choose(self.report, condition, then, otherwise, node.span)
+                return self._choice(node, context)
+
+    def _choice(self, node: tree.Choose, context: Context) -> Term:
+        condition = self.expression(node.condition, context)
+        truth = static_truth(condition)
+        then, otherwise = (
+            self._branch(partial(self.expression, branch, context), branch.span, taken=truth is not other)
+            for branch, other in ((node.then, False), (node.otherwise, True))
+        )
+        if then is None or otherwise is None:
+            return then or otherwise or poison(node.span)
+        return rules.choose(self.report, condition, then, otherwise, node.span)
+
+    def _branch(self, make: Callable[[], Term], span: Span, *, taken: bool) -> Term | None:
+        """A branch of a choice; None for one that numbers rule out and that has no finite value: it is not missed."""
+        before = len(self.report.diagnostics)
+        term = make()
+        found = self.report.diagnostics[before:]
+        kept = [d for d in found if d.code != "infinite-literal" or not d.span.within(span)]
+        if taken or len(kept) == len(found):
+            return term
+        self.report.diagnostics[before:] = kept
+        return None
 
     def _least(self, node: tree.Least, context: Context) -> Term:
         bounds = [self.expression(part, context) for part in (node.low, node.high, node.step)]

@@ -1,15 +1,24 @@
-"""The typing rules of reductions: what can be reduced, within what, and where in an objective."""
+"""The typing rules of reductions, and of what goes along an answer: of what, within what, and where in an objective."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from maspo_dsl.language.source import Span
-from maspo_dsl.semantics.poison import fail
+from maspo_dsl.semantics.poison import fail, poison
 from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.terms import Term, constant, static_value
+from maspo_dsl.semantics.totals import is_total, refuse_total
 from maspo_dsl.semantics.types import LOGARITHMIC, Axis, Kind, Scope
 from maspo_dsl.semantics.vocabulary import BEFORE_ADVANTAGE, REDUCTION_SCOPES
+
+# An axis as error messages say it.
+ONE_VALUE = {
+    Axis.SCALAR: "one number for everything",
+    Axis.GROUP: "one value a group",
+    Axis.SEQUENCE: "one value a sequence",
+    Axis.TOKEN: "one value a token",
+}
 
 
 def scope_is_known(report: Report, name: str, scope: Scope, slot: str, span: Span) -> bool:
@@ -50,24 +59,20 @@ def reduction(
     span: Span,
     written: str,
 ) -> Term:
-    """A reduction of `values[0]` within a scope; `values[1]` is q or k. `written` is the word the user wrote."""
+    """A reduction of `values[0]` within a scope; `values[1]` is q, k or a share. `written` is the user's word."""
     x = values[0]
+    if any(is_total(other) for other in (*values[1:], *keywords.values())):
+        return refuse_total(report, span)
     if x.axis <= scope.axis:
-        have = {
-            Axis.SCALAR: "one number for everything",
-            Axis.GROUP: "one value a group",
-            Axis.SEQUENCE: "one value a sequence",
-        }
-        return fail(
-            report,
-            "axis",
-            f"`{written}(…, {scope.value})` has nothing to reduce: its argument is {have[x.axis]}",
-            x.span,
-        )
+        message = f"`{written}(…, {scope.value})` has nothing to reduce: its argument is {ONE_VALUE[x.axis]}"
+        return fail(report, "axis", message, x.span)
     if name == "count":
         return Term("count", (), scope.axis, Kind.REAL, False, span, (("of", x.axis), ("scope", scope)))
     if name == "pick":
         return _pick(report, x, values[1], scope, keywords.get("seed", constant(0.0, span)), span)
+    if name in ("kth", "rank") and x.axis is Axis.TOKEN:
+        hint = f"reduce tokens first: {name}(mean(…, sequence), …)"
+        return fail(report, "axis", f"`{name}` orders answers; this is one value a token", x.span, hint)
     if x.kind is Kind.BOOL:
         if name != "sum":
             return fail(
@@ -76,6 +81,8 @@ def reduction(
         one, zero = constant(1.0, span), constant(0.0, span)
         x = Term("select", (x, one, zero), x.axis, Kind.REAL, False, span)
     attributes = (("scope", scope), ("over", x.axis))
+    if name == "top":
+        return _top(report, x, values[1], scope, span)
     if name == "quantile":
         return _quantile(report, x, values[1], scope, keywords, span)
     if name == "kth":
@@ -95,25 +102,52 @@ def reduction(
 
 
 def _pick(report: Report, condition: Term, share: Term, scope: Scope, seed: Term, span: Span) -> Term:
-    """The draw depends on the token's old log-prob alone, so no cut, order or padding of the batch changes it."""
+    """The draw depends on the token's old log-prob alone, so no order or padding of the batch changes it."""
     if condition.kind is not Kind.BOOL:
         return fail(report, "number-as-condition", "`pick` draws from a condition", condition.span)
     if condition.axis is not Axis.TOKEN:
         return fail(report, "axis", "`pick` draws tokens; this condition is not of tokens", condition.span)
     number = static_value(seed)
-    if share.axis is not Axis.SCALAR or number is None:
-        return fail(report, "not-static", "the share and the seed of `pick` are one number each", span)
+    if number is None:
+        return fail(report, "not-static", "the seed of `pick` is one number", seed.span)
+    if not _is_share(report, "the share of `pick`", share):
+        return poison(span)
     key = Term("input", (), Axis.TOKEN, Kind.LOG_PROB, False, span, (("name", "old"),), label="logp_old")
     attributes = (("scope", scope), ("over", Axis.TOKEN), ("seed", number))
     return Term("pick", (condition, share, key), Axis.TOKEN, Kind.BOOL, False, span, attributes)
 
 
+def _top(report: Report, x: Term, share: Term, scope: Scope, span: Span) -> Term:
+    if x.axis is not Axis.TOKEN:
+        hint = "write per_token(…) for one value a sequence"
+        return fail(report, "axis", f"`top` chooses tokens; this is {ONE_VALUE[x.axis]}", x.span, hint)
+    if not _is_share(report, "the share of `top`", share):
+        return poison(span)
+    attributes = (("scope", scope), ("over", Axis.TOKEN))
+    return Term("top", (x, share), Axis.TOKEN, Kind.BOOL, False, span, attributes)
+
+
+def _is_share(report: Report, name: str, share: Term) -> bool:
+    """Whether a term is one number, and between 0 and 1 if it is known; reports it if not."""
+    if share.kind is Kind.BOOL or share.axis is not Axis.SCALAR:
+        fail(report, "not-static", f"{name} is one number", share.span)
+        return False
+    number = static_value(share)
+    if number is not None and not 0 <= number <= 1:
+        fail(report, "out-of-domain", f"{name} is from 0 to 1, not {number:g}", share.span)
+        return False
+    return True
+
+
 def _quantile(report: Report, x: Term, q: Term, scope: Scope, keywords: dict[str, Term], span: Span) -> Term:
-    if q.axis is not Axis.SCALAR:
-        return fail(report, "axis", "the q of a quantile is one number", q.span)
+    if not _is_share(report, "the q of a quantile", q):
+        return poison(span)
     chosen = keywords.get("of")
     if chosen is not None and chosen.kind is not Kind.BOOL:
         return fail(report, "number-as-condition", "`of` is a condition", chosen.span)
+    if chosen is not None and chosen.axis > x.axis:
+        message = f"`of` is {ONE_VALUE[chosen.axis]}, finer than what the quantile is of"
+        return fail(report, "axis", message, chosen.span)
     if chosen is not None and "empty" not in keywords:
         return fail(
             report,
@@ -122,7 +156,36 @@ def _quantile(report: Report, x: Term, q: Term, scope: Scope, keywords: dict[str
             span,
             "add empty = …",
         )
+    empty = keywords.get("empty", constant(0.0, span))
+    if empty.kind is Kind.BOOL:
+        return fail(report, "condition-as-number", "`empty` is a number; this is a condition", empty.span)
+    if empty.axis > scope.axis:
+        message = f"`empty` is {ONE_VALUE[empty.axis]}, finer than a quantile within `{scope.value}`"
+        return fail(report, "axis", message, empty.span)
     everything = Term("const", (), Axis.SCALAR, Kind.BOOL, False, span, (("value", True),))
     empty = keywords.get("empty", constant(0.0, span))
+    if empty.axis > scope.axis:
+        message = f"`empty` is finer than a quantile within `{scope.value}`"
+        return fail(report, "axis", message, empty.span)
     args = (x, q, chosen or everything, empty)
     return Term("quantile", args, scope.axis, x.kind, False, span, (("scope", scope), ("over", x.axis)))
+
+
+def along_answers(report: Report, name: str, values: Sequence[Term], span: Span) -> Term:
+    """`next(x)` and `discounted_sum(x, factor)`: from token to token of one answer, without gradient."""
+    x = values[0]
+    for value in values:
+        if value.kind is Kind.BOOL:
+            message = f"`{name}` needs numbers; this is a condition"
+            return fail(report, "condition-as-number", message, value.span)
+        if is_total(value):
+            return refuse_total(report, span)
+    if x.axis is not Axis.TOKEN:
+        hint = "write at_end(…) to have it at the last token alone, per_token(…) to have it at every token"
+        message = f"`{name}` goes from token to token; this is {ONE_VALUE[x.axis]}"
+        return fail(report, "axis", message, x.span, hint)
+    if len(values) > 1 and values[1].axis is Axis.TOKEN:
+        message = f"the factor of `{name}` is one number, or one value a sequence"
+        return fail(report, "axis", message, values[1].span)
+    attributes = (("scope", Scope.SEQUENCE), ("over", Axis.TOKEN))
+    return Term(name, tuple(values), Axis.TOKEN, Kind.REAL, False, span, attributes)

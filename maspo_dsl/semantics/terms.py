@@ -5,11 +5,15 @@ A term is a node of a shared DAG. Operations are those of the graph; nothing num
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TypeAlias
 
 from maspo_dsl.language.source import Span
+from maspo_dsl.semantics.binding import number_text
+from maspo_dsl.semantics.numbers import ARITHMETIC, COMPARISONS, computed
 from maspo_dsl.semantics.types import Axis, Kind, Scope
 
 Attribute: TypeAlias = str | float | bool | Scope | Axis
@@ -36,6 +40,39 @@ class Term:
         """An attribute by name."""
         return dict(self.attributes)[name]
 
+    @cached_property
+    def _number(self) -> float | None:
+        if self.op in ("const", "param") and self.kind is not Kind.BOOL:
+            value = self.attribute("value")
+            return float(value) if isinstance(value, (int, float)) else None
+        if self.op == "select":
+            condition, then, otherwise = self.args
+            truth = condition._truth
+            return None if truth is None else (then if truth else otherwise)._number
+        if self.op not in ARITHMETIC:
+            return None
+        numbers = [argument._number for argument in self.args]
+        known = [number for number in numbers if number is not None]
+        value = computed(self.op, known) if len(known) == len(numbers) else math.nan
+        return value if math.isfinite(value) else None
+
+    @cached_property
+    def _truth(self) -> bool | None:
+        if self.op == "const" and self.kind is Kind.BOOL:
+            return bool(self.attribute("value"))
+        if self.op in COMPARISONS:
+            left, right = (argument._number for argument in self.args)
+            return None if left is None or right is None else COMPARISONS[self.op](left, right)
+        if self.op not in ("and", "or", "not"):
+            return None
+        known = [argument._truth for argument in self.args]
+        if self.op == "not":
+            return None if known[0] is None else not known[0]
+        decisive = self.op == "or"
+        if decisive in known:
+            return decisive
+        return None if None in known else not decisive
+
     def labelled(self, label: str) -> Term:
         """The same term under a name."""
         return replace(self, label=label)
@@ -59,37 +96,26 @@ def walk(*roots: Term) -> Iterator[Term]:
 
 
 def static_value(term: Term) -> float | None:
-    """The number that a term of constants and parameters has, None if it depends on the batch."""
-    if term.op in ("const", "param"):
-        value = term.attribute("value")
-        return float(value) if isinstance(value, (int, float)) else None
-    values = [static_value(argument) for argument in term.args]
-    if not values or any(value is None for value in values):
-        return None
-    numbers = [value for value in values if value is not None]
-    try:
-        return _fold(term.op, numbers)
-    except (ArithmeticError, ValueError):
-        return None
+    """The finite number that a term of constants and parameters has, None if it depends on the batch or has none."""
+    return term._number
 
 
-def _fold(op: str, numbers: list[float]) -> float | None:
-    match op, numbers:
-        case "neg", [a]:
-            return -a
-        case "add", [a, b]:
-            return a + b
-        case "sub", [a, b]:
-            return a - b
-        case "mul", [a, b]:
-            return a * b
-        case "div", [a, b]:
-            return a / b
-        case "pow", [a, b]:
-            return float(a**b)
-        case "min", [a, b]:
-            return min(a, b)
-        case "max", [a, b]:
-            return max(a, b)
-        case _:
-            return None
+def static_truth(term: Term) -> bool | None:
+    """Whether a condition of constants and parameters holds, None if it depends on the batch."""
+    return term._truth
+
+
+def settings_of(*terms: Term) -> str:
+    """The parameters that terms read, with their values, for a hint: `with cap = 0, q = 1`; empty if none."""
+    found: dict[str, str] = {}
+    seen: set[int] = set()
+    stack = list(terms)
+    while stack:
+        term = stack.pop()
+        if id(term) in seen:
+            continue
+        seen.add(id(term))
+        if term.op == "param":
+            found[str(term.attribute("name"))] = number_text(static_value(term) or 0.0)
+        stack.extend(term.args)
+    return f"with {', '.join(f'{name} = {value}' for name, value in sorted(found.items()))}" if found else ""

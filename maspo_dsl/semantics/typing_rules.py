@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics.poison import fail, poison, poisoned
 from maspo_dsl.semantics.report import Report
-from maspo_dsl.semantics.terms import Term, static_value
+from maspo_dsl.semantics.terms import Term, settings_of, static_value
 from maspo_dsl.semantics.totals import is_total, refuse_total, totals_stay_sums
 from maspo_dsl.semantics.types import LOGARITHMIC, Axis, Kind
 from maspo_dsl.semantics.vocabulary import EXPONENT_BOUND, LOG_RATIO_BOUND
@@ -56,12 +56,21 @@ def arithmetic(report: Report, op: str, args: Sequence[Term], span: Span) -> Ter
         )
     match op:
         case "log":
-            return _log(args[0], span)
+            result = _log(args[0], span)
         case "exp":
-            return _exp(args[0], span)
+            result = _exp(args[0], span)
         case "div" if _is_quotient_of_policies(args):
-            return quotient(args[0], args[1], span)
-    return _build(op, args, _kind(op, args), span)
+            result = quotient(args[0], args[1], span)
+        case _:
+            result = _build(op, args, _kind(op, args), span)
+    return _finite(report, result, args)
+
+
+def _finite(report: Report, result: Term, args: Sequence[Term]) -> Term:
+    """A value of numbers alone is a finite number, or a mistake."""
+    if static_value(result) is not None or any(static_value(argument) is None for argument in args):
+        return result
+    return fail(report, "infinite-literal", "this is not a finite number", result.span, settings_of(*args))
 
 
 def _is_quotient_of_policies(args: Sequence[Term]) -> bool:

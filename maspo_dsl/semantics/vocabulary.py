@@ -77,6 +77,9 @@ QUANTITIES: dict[str, Quantity] = {
         Axis.SEQUENCE, Kind.REAL, "reward_greedy", False, "reward of the greedy answer"
     ),
     "length": Quantity(Axis.SEQUENCE, Kind.REAL, None, False, "trained tokens of an answer"),
+    "position": Quantity(
+        Axis.TOKEN, Kind.REAL, None, False, "1 for the first trained token of an answer, up to `length`"
+    ),
     "value": Quantity(Axis.TOKEN, Kind.REAL, "value", False, "a critic's value, for GAE"),
     "A": Quantity(Axis.SEQUENCE, Kind.REAL, None, False, "the advantage"),
     "loss": Quantity(Axis.TOKEN, Kind.REAL, None, True, "the loss of every token; in `reduce` alone"),
@@ -118,6 +121,16 @@ REDUCTIONS: dict[str, str] = {
     "kth": "the k-th largest within a scope, counted from 1",
     "rank": "1 for the largest within a scope; ties go to the earlier row",
     "pick": "a share of a scope's tokens, drawn from those that satisfy a condition; the same ones for the same seed",
+    "top": "a share of a scope's tokens, those with the largest x",
+}
+
+# Word -> (number of arguments, meaning). From token to token of one answer; tokens that are not trained are skipped.
+ALONG_ANSWERS: dict[str, tuple[int, str]] = {
+    "next": (1, "x at the next trained token of the answer, 0 after the last"),
+    "discounted_sum": (
+        2,
+        "y = x + factor * (y at the next trained token), from the answer's last token back",
+    ),
 }
 
 # Slots that are filled once a rollout, before there is an advantage.
@@ -125,10 +138,10 @@ BEFORE_ADVANTAGE = frozenset({"reward", "keep", "prompt", "advantage"})
 
 # Scopes of the reductions that do not know all of them.
 REDUCTION_SCOPES: dict[str, tuple[Scope, ...]] = {
-    "quantile": (Scope.MICRO, Scope.WINDOW, Scope.ROLLOUT_BATCH),
     "kth": (Scope.GROUP,),
     "rank": (Scope.GROUP,),
     "pick": (Scope.MICRO,),
+    "top": (Scope.MICRO,),
 }
 
 SPECIAL: dict[str, str] = {
@@ -140,6 +153,7 @@ SPECIAL: dict[str, str] = {
 PRIMITIVES: dict[str, str] = {
     **{name: doc for name, (_, doc) in ELEMENTWISE.items()},
     **REDUCTIONS,
+    **{name: doc for name, (_, doc) in ALONG_ANSWERS.items()},
     **SPECIAL,
 }
 

@@ -19,10 +19,9 @@ METHODS = """
 
 
 def test_primitives_are_a_short_closed_list():
-    assert len(vocabulary.PRIMITIVES) <= 20
-    assert set(vocabulary.PRIMITIVES) == (
-        set(vocabulary.ELEMENTWISE) | set(vocabulary.REDUCTIONS) | set(vocabulary.SPECIAL)
-    )
+    assert len(vocabulary.PRIMITIVES) <= 22
+    families = (vocabulary.ELEMENTWISE, vocabulary.REDUCTIONS, vocabulary.ALONG_ANSWERS, vocabulary.SPECIAL)
+    assert set(vocabulary.PRIMITIVES) == set().union(*families)
 
 
 def test_no_primitive_is_a_method():
@@ -79,9 +78,10 @@ objective every_primitive extends group_ppo
 let a = exp(sqrt(abs(sigmoid(tanh(erf(atan(log(old))))))))
 let b = min(max(a, 0.1), 2) * sum(a, sequence) / count(a, sequence)
 let c = min(old, group) + max(old, sequence) + quantile(entropy(policy), 0.5, window)
+let d = next(old) + discounted_sum(old, 0.9) * position
 advantage = reward * kth(reward, group, 2) * rank(reward, group) |> per_token
-weight all = detach(b + c)
-mute few where pick(A > 0, 0.5, micro, seed = 0)
+weight all = detach(b + c + d)
+mute few where pick(A > 0, 0.5, micro, seed = 0) and top(old, 0.5, micro)
 """
 
 

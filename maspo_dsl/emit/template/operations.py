@@ -39,7 +39,8 @@ def group_sum(value: torch.Tensor, member: torch.Tensor, x: dict[str, torch.Tens
 
 def total_max(value: torch.Tensor, member: torch.Tensor) -> torch.Tensor:
     """The largest member, 0-d; 0 where there is none."""
-    largest = torch.where(member, value, -torch.inf).max()
+    chosen = torch.where(member, value, -torch.inf).flatten()
+    largest = torch.cat([chosen, chosen.new_full((1,), -torch.inf)]).max()
     return torch.where(member.any(), largest, 0.0)
 
 
@@ -47,7 +48,7 @@ def sequence_max(value: torch.Tensor, member: torch.Tensor, x: dict[str, torch.T
     """The largest member token of each sequence, [N]; 0 where there is none."""
     chosen = torch.where(member, value, -torch.inf)
     if "sequence" not in x:
-        largest = chosen.amax(-1)
+        largest = torch.cat([chosen, chosen.new_full((chosen.shape[0], 1), -torch.inf)], -1).amax(-1)
     else:
         empty = chosen.new_full(x["present"].shape, -torch.inf)
         largest = empty.scatter_reduce(0, x["sequence"], chosen, "amax")
@@ -64,6 +65,7 @@ def group_max(value: torch.Tensor, member: torch.Tensor, x: dict[str, torch.Tens
 
 def group_rank(value: torch.Tensor, member: torch.Tensor, x: dict[str, torch.Tensor]) -> torch.Tensor:
     """Place of each member in its group, 1 for the largest, ties to the earlier row, [N]; 0 for the others."""
+    value = value.expand_as(member)
     same = (x["group"].unsqueeze(0) == x["group"].unsqueeze(1)) & member.unsqueeze(0)
     row = torch.arange(value.shape[0], device=value.device)
     earlier = row.unsqueeze(0) < row.unsqueeze(1)
@@ -75,6 +77,11 @@ def group_kth(value: torch.Tensor, member: torch.Tensor, x: dict[str, torch.Tens
     """The k-th largest member of each group, given to every row of the group, [N]; 0 where there are fewer."""
     chosen = member & (group_rank(value, member, x) == k)
     return group_sum(value, chosen, x)
+
+
+def with_one_more(values: torch.Tensor) -> torch.Tensor:
+    """The values [M] and a 0, so that even where there are none there is a place to look at."""
+    return torch.cat([values, values.new_zeros(1)])
 
 
 def at(value: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
@@ -91,7 +98,7 @@ def total_quantile(
 ) -> torch.Tensor:
     """The q-quantile (linear interpolation) of the members that satisfy `of`, 0-d; `empty` where there are none."""
     chosen = member & of
-    ordered = torch.where(chosen, value, torch.inf).flatten().sort().values
+    ordered = with_one_more(torch.where(chosen, value, torch.inf).flatten().sort().values)
     count = chosen.sum()
     place = q * (count - 1).clamp(min=0).to(value.dtype)
     low = place.floor().long()
@@ -121,6 +128,152 @@ def pooled_quantile(
     return total_quantile(values, everything, q, everything, empty)
 
 
+def rows_of(member: torch.Tensor, x: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The row in the [N] tensors of each token."""
+    rows = torch.arange(x["present"].shape[0], device=member.device)
+    return tokens(rows, x).expand_as(member)
+
+
+def quantile_by(
+    value: torch.Tensor,
+    chosen: torch.Tensor,
+    owner: torch.Tensor,
+    asked: torch.Tensor,
+    q: torch.Tensor | float,
+    empty: torch.Tensor | float,
+) -> torch.Tensor:
+    """The q-quantile (linear interpolation) of the chosen values of each owner that is asked for, [N].
+
+    `owner` names the owner of each value, and `asked` [N] those of the result, by whole numbers below N.
+    """
+    value, chosen = value.expand_as(chosen).flatten(), chosen.flatten()
+    count = torch.zeros_like(asked).index_add(0, owner.flatten(), chosen.to(asked.dtype))
+    # By value, then by owner, what is not chosen at the end.
+    order = torch.where(chosen, value, torch.inf).argsort()
+    owners = torch.where(chosen, owner.flatten(), asked.shape[0])
+    order = order[owners[order].argsort(stable=True)]
+    ordered = with_one_more(torch.where(chosen, value, 0.0)[order])
+    start, last = count.cumsum(0) - count, (count - 1).clamp(min=0)
+    place = q * last.to(value.dtype)
+    low = place.floor().to(asked.dtype)
+    below, above = ordered[start + low], ordered[start + torch.minimum(low + 1, last)]
+    between = below + (above - below) * (place - low)
+    return torch.where(count[asked] > 0, between[asked], empty)
+
+
+def sequence_quantile(
+    value: torch.Tensor,
+    member: torch.Tensor,
+    x: dict[str, torch.Tensor],
+    q: torch.Tensor | float,
+    of: torch.Tensor,
+    empty: torch.Tensor | float,
+) -> torch.Tensor:
+    """The q-quantile of each sequence's member tokens that satisfy `of`, [N]; `empty` where there are none."""
+    rows = torch.arange(x["present"].shape[0], device=member.device)
+    return quantile_by(value, member & of, rows_of(member, x), rows, q, empty)
+
+
+def group_quantile(
+    value: torch.Tensor,
+    member: torch.Tensor,
+    x: dict[str, torch.Tensor],
+    q: torch.Tensor | float,
+    of: torch.Tensor,
+    empty: torch.Tensor | float,
+) -> torch.Tensor:
+    """The q-quantile of each group's member sequences that satisfy `of`, given to every row of the group, [N]."""
+    return quantile_by(value, member & of, x["group"], x["group"], q, empty)
+
+
+def group_token_quantile(
+    value: torch.Tensor,
+    member: torch.Tensor,
+    x: dict[str, torch.Tensor],
+    q: torch.Tensor | float,
+    of: torch.Tensor,
+    empty: torch.Tensor | float,
+) -> torch.Tensor:
+    """The q-quantile of the member tokens of each group's sequences, given to every row of the group, [N]."""
+    owner = tokens(x["group"], x).expand_as(member)
+    return quantile_by(value, member & of, owner, x["group"], q, empty)
+
+
+def lined_up(member: torch.Tensor, x: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """All tokens in one line, the members of one sequence after those of another, the others last.
+
+    Returns the places that they come from, and their rows; N for the others.
+    """
+    rows = torch.where(member, rows_of(member, x), x["present"].shape[0]).flatten()
+    order = rows.argsort(stable=True)
+    return order, rows[order]
+
+
+def from_line(line: torch.Tensor, order: torch.Tensor, member: torch.Tensor) -> torch.Tensor:
+    """What `lined_up` put in a line, back at its places."""
+    return torch.zeros_like(line).scatter(0, order, line).view(member.shape)
+
+
+def positions(one: torch.Tensor, member: torch.Tensor, x: dict[str, torch.Tensor]) -> torch.Tensor:
+    """1 for the first member token of a sequence, 2 for the second, …; 0 for the others."""
+    order, rows = lined_up(member, x)
+    place = torch.arange(rows.shape[0], device=rows.device)
+    first = torch.searchsorted(rows, rows)
+    return masked(from_line(place - first + 1, order, member).to(one.dtype), member)
+
+
+def ahead_in_line(
+    rows: torch.Tensor, steps: torch.Tensor, line: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What stands so many steps [S] further in a line [M], [M, S], and whether it is of the same sequence."""
+    place = torch.arange(rows.shape[0], device=rows.device).unsqueeze(-1) + steps
+    there = place.clamp(max=rows.shape[0] - 1)
+    return line[there], (rows[there] == rows.unsqueeze(-1)) & (place < rows.shape[0])
+
+
+def next_token(value: torch.Tensor, member: torch.Tensor, x: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The value at the next member token of the same sequence, 0 after the last and for the others."""
+    order, rows = lined_up(member, x)
+    line = masked(value, member).flatten()[order]
+    following, same = ahead_in_line(rows, torch.ones(1, dtype=torch.long, device=rows.device), line)
+    return from_line(masked(following, same).squeeze(-1), order, member)
+
+
+def discounted_sum(
+    value: torch.Tensor, member: torch.Tensor, x: dict[str, torch.Tensor], factor: torch.Tensor
+) -> torch.Tensor:
+    """y = value + factor * (y at the next member token of the same sequence); 0 for the others.
+
+    Each round sums eight sums of the round before, so that eight rounds reach over 16 million tokens: a compiled
+    graph knows no lengths. The factor, of the sequence, is taken to whole positive powers: nothing overflows.
+    """
+    order, rows = lined_up(member, x)
+    line = masked(value, member).flatten()[order]
+    factor = factor.expand_as(member).flatten()[order] if factor.dim() else factor
+    for reach in (1, 8, 8**2, 8**3, 8**4, 8**5, 8**6, 8**7):
+        steps = torch.arange(8, device=rows.device) * reach
+        further, same = ahead_in_line(rows, steps, line)
+        power = factor.unsqueeze(-1) ** steps
+        line = torch.where(same & (power != 0), power * further, 0.0).sum(-1)
+    return from_line(line, order, member)
+
+
+def share_of(member: torch.Tensor, share: torch.Tensor | float, dtype: torch.dtype) -> torch.Tensor:
+    """How many tokens a share of the members is, rounded down and at least one."""
+    return (member.sum().to(dtype) * share).long().clamp(min=1)
+
+
+def total_top(
+    value: torch.Tensor, member: torch.Tensor, x: dict[str, torch.Tensor], share: torch.Tensor | float
+) -> torch.Tensor:
+    """The share of the members, at least one, with the largest values; of equal ones the earlier."""
+    order, _ = lined_up(member, x)
+    line = torch.where(member, value, -torch.inf).flatten()[order]
+    ranked = order[line.argsort(descending=True, stable=True)]
+    chosen = torch.arange(ranked.shape[0], device=ranked.device) < share_of(member, share, value.dtype)
+    return member & from_line(chosen, ranked, member)
+
+
 def total_pick(
     condition: torch.Tensor, member: torch.Tensor, share: torch.Tensor | float, key: torch.Tensor, seed: int
 ) -> torch.Tensor:
@@ -134,7 +287,7 @@ def total_pick(
     mixed = ((mixed ^ (mixed >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
     mixed = mixed ^ (mixed >> 16)
     chosen = condition & member
-    ordered = torch.where(chosen, mixed, 1 << 40).flatten().sort().values
-    count = (member.sum().double() * share).long().clamp(min=1)
+    ordered = with_one_more(torch.where(chosen, mixed, 1 << 40).flatten().sort().values)
+    count = share_of(member, share, key.dtype)
     limit = at(ordered, torch.clamp(count - 1, max=ordered.shape[0] - 1))
     return chosen & (mixed <= limit)

@@ -2,40 +2,8 @@
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Callable
-
 from maspo_dsl.graph.nodes import Graph, GraphBuilder, Node, rewrite
-
-_EXACT: dict[str, Callable[..., float]] = {
-    "add": operator.add,
-    "sub": operator.sub,
-    "mul": operator.mul,
-    "div": lambda a, b: a / b if b else a * math.inf,
-    "pow": lambda a, b: a**b,
-    "neg": operator.neg,
-    "exp": math.exp,
-    "log": lambda a: math.log(a) if a else -math.inf,
-    "sqrt": math.sqrt,
-    "abs": abs,
-    "sigmoid": lambda a: 1 / (1 + math.exp(-a)),
-    "tanh": math.tanh,
-    "erf": math.erf,
-    "atan": math.atan,
-    "min": min,
-    "max": max,
-}
-
-
-_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
-    "lt": operator.lt,
-    "le": operator.le,
-    "gt": operator.gt,
-    "ge": operator.ge,
-    "eq": operator.eq,
-    "ne": operator.ne,
-}
+from maspo_dsl.semantics.numbers import ARITHMETIC, COMPARISONS, computed
 
 
 def fold_constants(graph: Graph) -> Graph:
@@ -51,22 +19,11 @@ def fold_constants(graph: Graph) -> Graph:
         if not arguments or any(argument.op != "const" for argument in arguments):
             return None
         values = [argument.value for argument in arguments]
-        if node.op in _COMPARISONS:
-            return b.truth(_COMPARISONS[node.op](*values))
-        return b.const(_exact(node.op, values)) if node.op in _EXACT else None
+        if node.op in COMPARISONS:
+            return b.truth(COMPARISONS[node.op](*values))
+        return b.const(computed(node.op, values)) if node.op in ARITHMETIC else None
 
     return rewrite(graph, rule)
-
-
-def _exact(op: str, values: list[float]) -> float:
-    """The value by the rules of floating point: what is not defined is NaN."""
-    try:
-        value = _EXACT[op](*values)
-    except OverflowError:
-        return math.inf
-    except (ArithmeticError, ValueError):
-        return math.nan
-    return value if isinstance(value, (int, float)) else math.nan
 
 
 def _truth(node: Node) -> bool | None:
