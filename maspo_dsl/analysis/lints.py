@@ -34,6 +34,11 @@ def lint(objective: ResolvedObjective, graph: Graph) -> list[Diagnostic]:
     return in_source_order([*unknown, *_unused(objective, {finding.code for finding in found})])
 
 
+def acknowledged(objective: ResolvedObjective, graph: Graph) -> frozenset[str]:
+    """The codes of the warnings that would be given, but for an `allow` of the objective or of its base."""
+    return frozenset(f.code for f in _findings(objective, graph) if _acknowledged(objective, f))
+
+
 def _findings(objective: ResolvedObjective, graph: Graph) -> Iterator[Finding]:
     given = set()
     for finding in spec_findings(objective):

@@ -259,5 +259,26 @@ def test_the_page_says_what_is_inherited_unread_and_acknowledged(tmp_path):
     path = own('reduce = loss |> mean(micro)\nallow micro-scope "as TRL"\nratio = policy / old\n', tmp_path)
     text = "\n".join(explanation_lines(explanation(maspo_dsl.load(path))))
     assert "inherited and not read here: eps_low, eps_high" in text
-    assert "Acknowledged warnings\n  micro-scope  as TRL" in text
+    assert re.search(r"Acknowledged warnings\n(  .*\n)*  micro-scope +as TRL", text)
     assert "lineage  own extends group_ppo" in text
+
+
+def test_the_coupling_of_tokens(cli, tmp_path):
+    def said(spec):
+        page = " ".join(cli("explain", str(spec)).stdout.split())
+        return page.split("coupling of tokens ")[1].split(" Tensors of the batch")[0].split(" What others")[0]
+
+    alone = "token: the gradient of a token depends on the policy at that token alone"
+    assert said("maspo") == alone
+    assert said("gspo") == (
+        "sequence: the gradient of a token depends on the policy at every token of its answer, "
+        "by ratio (geomean(sequence))"
+    )
+    rare = own("exclude rare where policy < 0.1\nreduce = loss |> mean(window)\n", tmp_path)
+    assert said(rare) == (
+        "batch: the gradient of a token depends on the policy at every token of the batch, by exclude rare (the "
+        "number of tokens that it leaves); counted anew for each update, since the policy moves it: tokens"
+    )
+    document = json.loads(cli("explain", str(rare), "--json").stdout)["coupling"]
+    assert (document["reach"], document["statistics"]) == ("batch", ["tokens"])
+    assert document["because"] == [{"part": "exclude rare", "calls": []}]
