@@ -2,7 +2,7 @@
 
 * A block marked ```obj is a whole spec and checks without an error or a warning; later blocks of its page
   may extend it by name. ```obj extends=NAME holds lines of a spec that extends NAME, and ```obj fails a
-  spec that must be refused.
+  spec that must be refused. ```obj shipped repeats a shipped spec, which is checked where it is.
 * A block marked ```python test runs; the blocks of one page share their names.
 * In a block marked ```console test each line after `$ ` runs in bash, in a folder that holds the specs of
   the page, and must print the lines that follow; `...` stands for any text.
@@ -98,7 +98,7 @@ def test_examples(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "example"}
     for block in blocks(page):
-        if block.words[:1] == ("obj",):
+        if block.words[:1] == ("obj",) and "shipped" not in block.words:
             check(write_spec(block, tmp_path), block)
         elif block.words[:2] == ("python", "test"):
             run_python(block, names)

@@ -1,0 +1,173 @@
+"""docs/objectives.md says what ships: `python -m tests.test_docs_objectives` writes its middle anew from the specs."""
+
+import re
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import maspo_dsl
+from maspo_dsl.analysis.coupling import Reach, coupling
+from maspo_dsl.analysis.lints import acknowledged
+from maspo_dsl.cli.degenerate import degenerate_advantages
+from maspo_dsl.cli.latex_formula import latex_formula, latex_lines
+from maspo_dsl.language.expression_text import format_domain, format_expression
+from maspo_dsl.semantics.binding import BoundParameter
+
+from .test_docs_tables import code, table
+
+PAGE = Path(__file__).parents[1] / "docs" / "objectives.md"
+
+FAMILIES = {
+    "The sum and its normalisers": "group_ppo grpo bnpo dr_grpo dapo",
+    "Bounds on the ratio": (
+        "ppo_dual_clip two_sided_clip cispo cispo_two_sided dcpo dcpo_paper bapo bapo_paper "
+    ),
+    "Soft gates": "maspo maspo_paper maspo_dapo sapo dgpo soft_exponential",
+    "The ratio of whole answers": "gspo gspo_token gmpo luspo vespo topr",
+    "Divergence instead of a bound": "dppo_tv dppo_tv_paper dppo_kl dppo_kl_paper grpo_opsm dro",
+    "Which tokens push": "entropy_advantage",
+    "Advantages": ("rloo opo remax grpo_passk gpg gpg_paper reinforce_plus_plus_baseline"),
+    "What the sampler does otherwise": (
+        "tis tis_geometric tis_product mis mis_geometric mis_product rejection rejection_geometric "
+        "rejection_product vcpo"
+    ),
+}
+
+PARTS = re.compile(r"(<!-- made from the specs: (\w+) -->\n).*?(?=\n<!-- end -->)", re.DOTALL)
+
+
+@cache
+def objective(name: str) -> maspo_dsl.Objective:
+    return maspo_dsl.load(name)
+
+
+def in_order() -> list[str]:
+    return [name for names in FAMILIES.values() for name in names.split()]
+
+
+def rewritten(page: str) -> str:
+    """The page with what stands between its marks made anew."""
+    made = {"contents": contents(), "sections": sections()}
+    return PARTS.sub(lambda match: f"{match[1]}\n{made[match[2]]}\n", page)
+
+
+def sections() -> str:
+    parts = []
+    for family, names in FAMILIES.items():
+        parts += [f"## {family}", *(section(name) for name in names.split())]
+    return "\n\n".join(parts)
+
+
+def contents() -> str:
+    rows = []
+    for family, names in FAMILIES.items():
+        rows.append((f"**{family}**", "", "", ""))
+        for name in names.split():
+            resolved = objective(name).resolved
+            base = resolved.lineage[-1] if resolved.lineage else ""
+            rows.append((f"[`{name}`](#{name})", resolved.doc, code(base) if base else "", reads(name)))
+    return table("objective, what it is, extends, reads", rows).rstrip()
+
+
+def reads(name: str) -> str:
+    reach = coupling(objective(name).graph).reach
+    return "answer" if reach is Reach.SEQUENCE else reach.word
+
+
+def section(name: str) -> str:
+    resolved = objective(name).resolved
+    parts = [f"### {name}", f"{resolved.doc}. {origin(name)}", f"```obj shipped\n{spec_lines(name)}```"]
+    parts += [f"```math\n{formula(name)}\n```", parameters(name), *notes(name)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def origin(name: str) -> str:
+    sources = "; ".join(linked(source) for source in objective(name).resolved.sources)
+    return f"From {sources}."
+
+
+def linked(text: str) -> str:
+    return re.sub(r"arXiv:(\d{4}\.\d{5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
+
+
+def spec_lines(name: str) -> str:
+    """The file without its meaning, its sources, and what others do."""
+    head, *rest = objective(name).source_text.splitlines(keepends=True)
+    told = re.compile(r'^(source|differs) +"|^"')
+    return head + "".join(line for line in rest if not told.match(line))
+
+
+def formula(name: str) -> str:
+    written = latex_formula(objective(name).resolved)
+    lines = tuple(line for line in written.lines if line.text != r"\text{the task's reward}")
+    return "\n".join(latex_lines(replace(written, lines=lines)))
+
+
+def parameters(name: str) -> str:
+    resolved = objective(name).resolved
+    rows = [
+        (code(bound.name), default(bound), interval(bound), linked(bound.declared.doc or ""))
+        for bound in resolved.parameters.values()
+        if bound.name in resolved.read
+    ]
+    return table("parameter, default, in, meaning", rows).rstrip() if rows else "It has no parameters."
+
+
+def default(bound: BoundParameter) -> str:
+    written = format_expression(bound.declared.default)
+    bind = bound.declared.bind
+    return f"{written}; in a run, its `{bind.text}`" if bind is not None else written
+
+
+def interval(bound: BoundParameter) -> str:
+    domain = bound.declared.domain
+    return code(format_domain(domain)) if domain is not None else ""
+
+
+def notes(name: str) -> list[str]:
+    """Degenerate groups, what others do, and the warnings that the spec lives with."""
+    resolved = objective(name).resolved
+    degenerate = "; ".join(text for _, text in degenerate_advantages(objective(name)))
+    degenerate = degenerate or "what a degenerate group gets depends on more than its rewards"
+    told = [f"- {who(other)}" for other in resolved.differs]
+    others = "\n".join(["Elsewhere:", "", *told]) if told else ""
+    codes = acknowledged(resolved, objective(name).graph)
+    given = [f"`{c}`: {allow.why}." for c, allow in resolved.flat.allows.items() if c in codes]
+    warnings = f"It lives with the warning {' and '.join(given)}" if given else ""
+    return [f"{degenerate[0].upper()}{degenerate[1:]}.", others, warnings]
+
+
+def who(text: str) -> str:
+    name, _, what = linked(text).partition(": ")
+    return f"**{name}**: {what}."
+
+
+def test_the_page_is_what_the_specs_say():
+    assert rewritten(PAGE.read_text()) == PAGE.read_text(), "run: python -m tests.test_docs_objectives"
+
+
+def test_every_objective_has_its_section():
+    assert sorted(in_order()) == sorted(maspo_dsl.shipped())
+
+
+@pytest.mark.parametrize("name", maspo_dsl.shipped())
+def test_every_objective_says_what_others_do(name):
+    differs = objective(name).resolved.differs
+    assert differs
+    assert all(re.fullmatch(r"\S.*?: \S.*[^.]", text) and len(text) <= 120 for text in differs)
+
+
+def test_links_of_the_page_lead_somewhere():
+    text = PAGE.read_text()
+    headings = {
+        re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.*)$", text, re.M)
+    }
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= headings
+    files = {target.split("#")[0] for target in re.findall(r"\]\((?!#|https?:)([^)]+)\)", text)}
+    assert all((PAGE.parent / file).exists() for file in files), files
+
+
+if __name__ == "__main__":
+    PAGE.write_text(rewritten(PAGE.read_text()))
