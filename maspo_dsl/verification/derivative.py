@@ -139,7 +139,6 @@ def detached(subject: Subject) -> tuple[Verdict, str]:
 def _refuse_aliases(subject: Subject, batch: Arrays, what: str) -> None:
     """The same tensor under many names has the gradient of copies."""
     expected = interpreted(subject.raw, batch)
-    refuse_trivial(expected, what)
     tensors = as_torch(batch)
     same = {name: tensors["logp"] for name, value in batch.items() if value is batch["logp"]}
     copies = dict.fromkeys(("logp_old", "logp_rollout", "logp_ref"), tensors["logp"])
@@ -154,7 +153,9 @@ def _refuse_leaks(subject: Subject, batch: Arrays) -> None:
     for tensor in tensors.values():
         if tensor.is_floating_point():
             tensor.requires_grad_()
-    subject.eager(tensors).loss.backward()
+    out = subject.eager(tensors)
+    out.loss.backward()
+    refuse_trivial(Evaluation(out.loss.item(), gradients_of(tensors)), "batch with rewards")
     leaks = [
         name
         for name, tensor in tensors.items()
