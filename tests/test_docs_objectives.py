@@ -9,7 +9,6 @@ import pytest
 
 import maspo_dsl
 from maspo_dsl.analysis.coupling import Reach, coupling
-from maspo_dsl.analysis.lints import acknowledged
 from maspo_dsl.cli.degenerate import degenerate_advantages
 from maspo_dsl.cli.latex_formula import latex_formula, latex_lines
 from maspo_dsl.language.expression_text import format_domain, format_expression
@@ -133,7 +132,7 @@ def notes(name: str) -> list[str]:
     degenerate = degenerate or "what a degenerate group gets depends on more than its rewards"
     told = [f"- {who(other)}" for other in resolved.differs]
     others = "\n".join(["Elsewhere:", "", *told]) if told else ""
-    codes = acknowledged(resolved, objective(name).graph)
+    codes = objective(name).acknowledged
     given = [f"`{c}`: {allow.why}." for c, allow in resolved.flat.allows.items() if c in codes]
     warnings = f"It lives with the warning {' and '.join(given)}" if given else ""
     return [f"{degenerate[0].upper()}{degenerate[1:]}.", others, warnings]
