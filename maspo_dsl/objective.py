@@ -12,6 +12,7 @@ from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.resolve import find_source, resolve, split_variant
 
 if TYPE_CHECKING:
+    from maspo_dsl.analysis.lints import Verdict
     from maspo_dsl.graph.nodes import Graph
     from maspo_dsl.language.diagnostics import Diagnostic
 
@@ -71,12 +72,21 @@ class Objective:
 
         return simplify(build(self.resolved.parts))
 
-    @cached_property
+    @property
     def warnings(self) -> tuple[Diagnostic, ...]:
         """What a reader would ask about and the spec does not acknowledge; found when first asked for."""
+        return self._verdict.warnings
+
+    @property
+    def acknowledged(self) -> frozenset[str]:
+        """Codes of the warnings that would be given but for an `allow`."""
+        return self._verdict.acknowledged
+
+    @cached_property
+    def _verdict(self) -> Verdict:
         from maspo_dsl.analysis.lints import lint
 
-        return tuple(lint(self.resolved, self.graph))
+        return lint(self.resolved, self.graph)
 
     def torch_source(self) -> str:
         """One file that computes it with torch alone."""

@@ -19,4 +19,6 @@ def diagnose(source: Source, folder: Path | None = None, variant: str | None = N
     there too; warnings are those of the objective itself, or of the variant asked for.
     """
     objective, errors = examine(source, folder, variant)
-    return errors if errors or objective is None else lint(objective, simplify(build(objective.parts)))
+    if errors or objective is None:
+        return errors
+    return list(lint(objective, simplify(build(objective.parts))).warnings)

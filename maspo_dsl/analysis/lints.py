@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,19 +25,24 @@ _FORESTALLED = {"cap-below-one": frozenset({"on-policy-weight"})}
 """Warnings that say no more than another one, which is given."""
 
 
-def lint(objective: ResolvedObjective, graph: Graph) -> list[Diagnostic]:
-    """Warnings of an objective that it does not acknowledge, and acknowledgements without a warning.
+@dataclass(frozen=True)
+class Verdict:
+    """The warnings of an objective, in source order, and the codes of those that an `allow` keeps quiet."""
+
+    warnings: tuple[Diagnostic, ...]
+    acknowledged: frozenset[str]
+
+
+def lint(objective: ResolvedObjective, graph: Graph) -> Verdict:
+    """What a reader would ask about an objective; an acknowledgement of nothing is a warning, too.
 
     `graph` is the objective's own, simplified.
     """
     found = list(_findings(objective, graph))
-    unknown = [finding.diagnostic() for finding in found if not _acknowledged(objective, finding)]
-    return in_source_order([*unknown, *_unused(objective, {finding.code for finding in found})])
-
-
-def acknowledged(objective: ResolvedObjective, graph: Graph) -> frozenset[str]:
-    """The codes of the warnings that would be given, but for an `allow` of the objective or of its base."""
-    return frozenset(f.code for f in _findings(objective, graph) if _acknowledged(objective, f))
+    quiet = [finding for finding in found if _acknowledged(objective, finding)]
+    given = [finding.diagnostic() for finding in found if finding not in quiet]
+    unused = _unused(objective, {finding.code for finding in found})
+    return Verdict(tuple(in_source_order([*given, *unused])), frozenset(finding.code for finding in quiet))
 
 
 def _findings(objective: ResolvedObjective, graph: Graph) -> Iterator[Finding]:

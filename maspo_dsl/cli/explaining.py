@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from maspo_dsl.cli.coupled import Coupled, coupled
 from maspo_dsl.cli.formula import Formula, formula
 from maspo_dsl.cli.policies import Policy, policies
 from maspo_dsl.cli.tensors import Tensor, tensors
@@ -75,6 +76,7 @@ class Explanation:
     formula: Formula
     parameters: tuple[ParameterRow, ...]
     policies: tuple[Policy, ...]
+    coupling: Coupled
     tensors: tuple[Tensor, ...]
     origins: tuple[Origin, ...]
     drops: tuple[DropEffect, ...]
@@ -101,6 +103,7 @@ def explanation(objective: Objective) -> Explanation:
         formula=written,
         parameters=tuple(_parameter(bound, resolved) for bound in resolved.parameters.values()),
         policies=tuple(policies(objective, defs, written)),
+        coupling=coupled(objective),
         tensors=tuple(tensors(objective)),
         origins=tuple(_origins(resolved)),
         drops=tuple(_drops(resolved)),
@@ -109,7 +112,9 @@ def explanation(objective: Objective) -> Explanation:
             Choice(name, ", ".join(map(format_arithmetic, sweep.values)))
             for name, sweep in flat.sweeps.items()
         ),
-        allowed=tuple(Choice(code, allow.why) for code, allow in flat.allows.items()),
+        allowed=tuple(
+            Choice(code, allow.why) for code, allow in flat.allows.items() if code in objective.acknowledged
+        ),
         warnings=tuple(f"{w.code}: {w.message}" for w in objective.warnings),
     )
 

@@ -22,7 +22,7 @@ def explanation_lines(found: Explanation) -> Iterator[str]:
     yield from _pairs(about)
     yield from _section("Formula", _formula(found.formula))
     yield from _section("Parameters", _parameters(found.parameters))
-    yield from _section("What the compiler does", _pairs((p.about, p.text) for p in found.policies))
+    yield from _section("What the compiler does", _pairs(_compiled(found)))
     yield from _section("What others do otherwise", _list(found.differs))
     tensors = [(t.name, f"{t.shape}  {t.meaning}  (for {', '.join(t.needed_by)})") for t in found.tensors]
     yield from _section("Tensors of the batch", _pairs(tensors))
@@ -35,6 +35,11 @@ def explanation_lines(found: Explanation) -> Iterator[str]:
     yield from _section("Sweeps", _pairs((s.name, s.text) for s in found.sweeps))
     yield from _section("Acknowledged warnings", _pairs((a.name, a.text) for a in found.allowed))
     yield from _section("Warnings", _list(found.warnings))
+
+
+def _compiled(found: Explanation) -> Iterator[tuple[str, str]]:
+    yield from ((policy.about, policy.text) for policy in found.policies)
+    yield "coupling of tokens", found.coupling.text
 
 
 def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
