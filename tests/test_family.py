@@ -20,7 +20,7 @@ from .batches import as_torch, given_advantage, packed, padded, rows_of, split, 
 UNSHIPPED = {path.stem: path for path in sorted((Path(__file__).parent / "specs").glob("*.obj"))}
 SPECS = {**{name: name for name in maspo_dsl.shipped()}, **UNSHIPPED}
 
-IN_MICRO = {"bapo", "bapo_paper", "bnpo", "dcpo", "dgpo"}
+IN_MICRO = {"bapo", "bapo_paper", "bnpo", "clip_cov", "dcpo", "dgpo", "kl_cov"}
 """Objectives that say `micro`: of all, they alone may change with the cut of a window."""
 
 
