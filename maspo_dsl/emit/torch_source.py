@@ -261,7 +261,7 @@ class FunctionWriter:
             return self._pooled(node, value, member)
         arguments = [value, member, *self._further(node)]
         scope = {Scope.SEQUENCE: "sequence", Scope.GROUP: "group"}.get(node.scope or Scope.MICRO, "total")
-        if scope != "total" or node.op == "top":
+        if scope != "total" or node.op in ("top", "pick"):
             arguments.insert(2, "x")
         match node.op:
             case "position":

@@ -251,17 +251,20 @@ def _discounted(values: Array, factor: Array) -> Array:
 
 
 def _picked(node: Node, condition: Array, share: Array, key: Array) -> Array:
-    """A share of the members, drawn from those that satisfy the condition by a hash of the key's float32 bits."""
+    """A share of the members, drawn from those that satisfy the condition by a hash of the key's float32 bits.
+
+    Of members with equal hashes the earlier is drawn first.
+    """
     seed = int(node.attribute("seed"))  # type: ignore[arg-type]
     mixed = key.astype(np.float32).view(np.int32).astype(np.int64) + 0x9E3779B9 * (seed + 1) & 0xFFFFFFFF
     for _ in range(2):
         mixed = ((mixed ^ (mixed >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
     mixed ^= mixed >> 16
-    drawn = np.sort(mixed[condition != 0])
-    if not drawn.size:
-        return np.zeros(condition.shape)
-    count = min(max(int(share[0] * condition.size), 1), drawn.size)
-    return np.asarray((condition != 0) & (mixed <= drawn[count - 1]), dtype=float)
+    candidates = np.flatnonzero(condition)
+    count = max(int(share[0] * condition.size), 1) if condition.size else 0
+    drawn = np.zeros(condition.shape)
+    drawn[candidates[np.argsort(mixed[candidates], kind="stable")][:count]] = 1.0
+    return drawn
 
 
 def _prepared(batch: Mapping[str, ArrayLike]) -> dict[str, Array]:

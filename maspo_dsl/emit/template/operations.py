@@ -275,11 +275,17 @@ def total_top(
 
 
 def total_pick(
-    condition: torch.Tensor, member: torch.Tensor, share: torch.Tensor | float, key: torch.Tensor, seed: int
+    condition: torch.Tensor,
+    member: torch.Tensor,
+    x: dict[str, torch.Tensor],
+    share: torch.Tensor | float,
+    key: torch.Tensor,
+    seed: int,
 ) -> torch.Tensor:
     """A share of the members, at least one, drawn from those that satisfy a condition.
 
-    The order of the draw is a hash of the bits of `key`, a float32 for each token, and the seed.
+    The order of the draw is a hash of the bits of `key`, a float32 for each token, and the seed; of equal ones the
+    earlier token is first.
     """
     bits = key.detach().to(torch.float32).view(torch.int32).to(torch.int64)
     mixed = (bits + 0x9E3779B9 * (seed + 1)) & 0xFFFFFFFF
@@ -287,7 +293,8 @@ def total_pick(
     mixed = ((mixed ^ (mixed >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
     mixed = mixed ^ (mixed >> 16)
     chosen = condition & member
-    ordered = with_one_more(torch.where(chosen, mixed, 1 << 40).flatten().sort().values)
-    count = share_of(member, share, key.dtype)
-    limit = at(ordered, torch.clamp(count - 1, max=ordered.shape[0] - 1))
-    return chosen & (mixed <= limit)
+    order, _ = lined_up(member, x)
+    line = torch.where(chosen, mixed, 1 << 40).flatten()[order]
+    ranked = order[line.argsort(stable=True)]
+    first = torch.arange(ranked.shape[0], device=ranked.device) < share_of(member, share, key.dtype)
+    return chosen & from_line(first, ranked, member)
