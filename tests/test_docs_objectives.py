@@ -1,4 +1,7 @@
-"""docs/objectives.md says what ships: `python -m tests.test_docs_objectives` writes its middle anew from the specs."""
+"""docs/objectives.md says what ships: `python -m tests.test_docs_objectives` writes its middle anew from the specs.
+
+So it does with the list in the README.
+"""
 
 import re
 from dataclasses import replace
@@ -16,18 +19,22 @@ from maspo_dsl.semantics.binding import BoundParameter
 
 from .test_docs_tables import code, table
 
-PAGE = Path(__file__).parents[1] / "docs" / "objectives.md"
+ROOT = Path(__file__).parents[1]
+PAGES = {"docs": ROOT / "docs" / "objectives.md", "README": ROOT / "README.md"}
 
 FAMILIES = {
     "The sum and its normalisers": "group_ppo grpo bnpo dr_grpo dapo",
     "Bounds on the ratio": (
-        "ppo_dual_clip two_sided_clip cispo cispo_two_sided dcpo dcpo_paper bapo bapo_paper "
+        "ppo_dual_clip two_sided_clip cispo cispo_two_sided dcpo dcpo_paper bapo bapo_paper aspo"
     ),
     "Soft gates": "maspo maspo_paper maspo_dapo sapo dgpo soft_exponential",
     "The ratio of whole answers": "gspo gspo_token gmpo luspo vespo topr",
     "Divergence instead of a bound": "dppo_tv dppo_tv_paper dppo_kl dppo_kl_paper grpo_opsm dro",
-    "Which tokens push": "entropy_advantage",
-    "Advantages": ("rloo opo remax grpo_passk gpg gpg_paper reinforce_plus_plus_baseline"),
+    "Which tokens push": "stapo stapo_v1 stapo_maspo top_entropy clip_cov kl_cov entropy_advantage",
+    "Advantages": (
+        "ppo rloo grpo_leave_one_out opo remax grpo_passk gpg gpg_paper reinforce_plus_plus "
+        "reinforce_plus_plus_baseline"
+    ),
     "What the sampler does otherwise": (
         "tis tis_geometric tis_product mis mis_geometric mis_product rejection rejection_geometric "
         "rejection_product vcpo"
@@ -48,8 +55,19 @@ def in_order() -> list[str]:
 
 def rewritten(page: str) -> str:
     """The page with what stands between its marks made anew."""
-    made = {"contents": contents(), "sections": sections()}
-    return PARTS.sub(lambda match: f"{match[1]}\n{made[match[2]]}\n", page)
+    made = {"contents": contents, "sections": sections, "families": families}
+    return PARTS.sub(lambda match: f"{match[1]}\n{made[match[2]]()}\n", page)
+
+
+def families() -> str:
+    """The table of the README: names that lead to their sections."""
+    return table(
+        "family, objectives",
+        [
+            (family, " ".join(f"[`{name}`](docs/objectives.md#{name})" for name in names.split()))
+            for family, names in FAMILIES.items()
+        ],
+    ).rstrip()
 
 
 def sections() -> str:
@@ -143,8 +161,10 @@ def who(text: str) -> str:
     return f"**{name}**: {what}."
 
 
-def test_the_page_is_what_the_specs_say():
-    assert rewritten(PAGE.read_text()) == PAGE.read_text(), "run: python -m tests.test_docs_objectives"
+@pytest.mark.parametrize("path", PAGES.values(), ids=PAGES)
+def test_the_page_is_what_the_specs_say(path):
+    assert PARTS.search(path.read_text())
+    assert rewritten(path.read_text()) == path.read_text(), "run: python -m tests.test_docs_objectives"
 
 
 def test_every_objective_has_its_section():
@@ -159,14 +179,16 @@ def test_every_objective_says_what_others_do(name):
 
 
 def test_links_of_the_page_lead_somewhere():
-    text = PAGE.read_text()
+    page = PAGES["docs"]
+    text = page.read_text()
     headings = {
         re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.*)$", text, re.M)
     }
     assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= headings
     files = {target.split("#")[0] for target in re.findall(r"\]\((?!#|https?:)([^)]+)\)", text)}
-    assert all((PAGE.parent / file).exists() for file in files), files
+    assert all((page.parent / file).exists() for file in files), files
 
 
 if __name__ == "__main__":
-    PAGE.write_text(rewritten(PAGE.read_text()))
+    for path in PAGES.values():
+        path.write_text(rewritten(path.read_text()))
