@@ -1,1 +1,1 @@
-"""Tree to objective: inheritance, edits, values, types, warnings, hash."""
+"""Tree to objective: inheritance, edits, values, types, hash."""
