@@ -48,7 +48,7 @@ def guard_hazards(graph: Graph) -> Graph:
         then, otherwise = (_Guard(b, chosen, hazards).place(branch) for branch, chosen in branches)
         return b.op("select", condition, then, otherwise)
 
-    return rewrite(graph, rule)
+    return rewrite(graph, rule, share=True)
 
 
 def _hazardous(b: GraphBuilder, place: int, memo: dict[int, bool]) -> bool:
@@ -75,6 +75,16 @@ class _Guard:
         args = [self.place(argument) for argument in node.args]
         if node.op in _HAZARDS and node.axis is self.b.nodes[self.chosen].axis:
             position = 1 if node.op == "div" else 0
-            args[position] = self.b.op("select", self.chosen, args[position], self.b.const(1.0))
+            if not self._guarded(args[position]):
+                args[position] = self.b.op("select", self.chosen, args[position], self.b.const(1.0))
         self.memo[place] = self.b.add(replace(node, args=tuple(args)))
         return self.memo[place]
+
+    def _guarded(self, place: int) -> bool:
+        """Whether an operand is 1 already where the branch was not chosen; guards of nested choices stand around it."""
+        one = self.b.const(1.0)
+        while (node := self.b.nodes[place]).op == "select" and node.args[2] == one:
+            if node.args[0] == self.chosen:
+                return True
+            place = node.args[1]
+        return False
