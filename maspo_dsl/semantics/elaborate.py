@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -12,6 +13,7 @@ from maspo_dsl.language.source import Span
 from maspo_dsl.semantics import typing_rules as rules
 from maspo_dsl.semantics.calls import Calls
 from maspo_dsl.semantics.context import Context, Names
+from maspo_dsl.semantics.extent import Extent
 from maspo_dsl.semantics.poison import poison, poisoned
 from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.terms import Term, constant, static_truth, static_value
@@ -39,11 +41,15 @@ class Elaborator:
         self._lets: dict[tuple[str, str], Term] = {}
         self._open: list[str] = []
         self.calls = Calls(self)
+        self.extent = Extent(report)
 
     # ---- entry points
 
     def expression(self, node: tree.Expression, context: Context) -> Term:
         """The term of an expression; a mistake is reported and gives a term of kind `None`-like poison."""
+        return self.extent.within(context.site or node.span, lambda: self._expression(node, context))
+
+    def _expression(self, node: tree.Expression, context: Context) -> Term:
         match node:
             case tree.Number():
                 return constant(node.value, node.span)
@@ -257,19 +263,23 @@ class Elaborator:
             return self._fail(
                 "bad-step", f"the step of `least` must be above 0, not {step:g}", node.step.span
             )
-        count = int((high - low) / step + 1e-9) + 1
-        if count > MAX_CANDIDATES:
+        steps = (high - low) / step + 1e-9
+        if steps >= MAX_CANDIDATES:
+            count = int(steps) + 1 if math.isfinite(steps) else "endless"
             return self._fail(
                 "too-many-candidates",
                 f"`least` would try {count} values; {MAX_CANDIDATES} are allowed",
                 node.span,
             )
+        count = int(steps) + 1
         result = self.expression(node.otherwise, context)
         for index in reversed(range(count)):
             candidate = constant(low + index * step, node.span)
             inner = replace(context, locals={**context.locals, node.name: candidate})
             condition = self.expression(node.condition, inner)
             result = rules.choose(self.report, condition, candidate, result, node.span)
+            if poisoned(result := self.extent.held(result, node.span)):
+                return result
         return result
 
     def _fail(self, code: str, message: str, span: Span, hint: str = "") -> Term:

@@ -41,6 +41,11 @@ class Term:
         return dict(self.attributes)[name]
 
     @cached_property
+    def depth(self) -> int:
+        """How many operations are inside each other, this one counted."""
+        return 1 + max((argument.depth for argument in self.args), default=0)
+
+    @cached_property
     def _number(self) -> float | None:
         if self.op in ("const", "param") and self.kind is not Kind.BOOL:
             value = self.attribute("value")
