@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Mapping
+from functools import cache, lru_cache
 from itertools import pairwise
 
 from maspo_dsl.emit.template_text import pieces, source
@@ -45,8 +46,7 @@ def standalone(objective: ResolvedObjective, graph: Graph) -> str:
     """
     functions = _functions(graph)
     runtime = [piece for module in _RUNTIME for piece in pieces(module).values()]
-    body = "\n\n\n".join([*functions.values(), *runtime])
-    operations = _operations_used(body)
+    operations = _operations_used([*functions.values(), *runtime])
     parts = [
         _header(objective),
         f'SPEC = """\\\n{_escaped(objective.text)}"""\nHASH = "{objective.hash}"',
@@ -129,19 +129,23 @@ def _definition(name: str, doc: str, lines: list[str], results: dict[str, str]) 
 # ---- what the file carries along
 
 
-def _operations_used(body: str) -> list[str]:
-    """Operations that the text calls, with those that they call."""
+def _operations_used(texts: list[str]) -> list[str]:
+    """Operations that the texts call, with those that they call."""
     operations = pieces("operations")
     wanted: set[str] = set()
-    texts = [body]
     while texts:
-        called = {node.id for node in ast.walk(ast.parse(texts.pop())) if isinstance(node, ast.Name)}
-        for name in called & set(operations) - wanted:
+        for name in _names(texts.pop()) & set(operations) - wanted:
             wanted.add(name)
             texts.append(operations[name])
     return [text for name, text in operations.items() if name in wanted]
 
 
+@lru_cache(maxsize=256)  # most texts are in every file
+def _names(text: str) -> frozenset[str]:
+    return frozenset(node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name))
+
+
+@cache
 def _constants() -> str:
     """Assignments of the template in capitals."""
     text = source("names")
