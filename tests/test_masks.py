@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from .batches import Arrays, as_torch
+from .batches import Arrays, as_torch, given_advantage, rows_of, split
 from .reference.catalogue import REFERENCES
 from .reference.masks import draw
 from .running import compiled, run
@@ -167,3 +167,15 @@ def test_step_of_vcpo():
     assert vcpo_step([3, 1], ess_base=0.9) == pytest.approx((0.8 / 0.9) ** 0.5)
     assert vcpo_step([3, 1], ess_base=0.55) == 1
     assert vcpo_step([0.2, 0.2, 0.2]) == pytest.approx(1)
+
+
+def test_step_of_vcpo_is_of_the_whole_window():
+    """However it is cut; answers without a trained token have no weight."""
+    reference = REFERENCES["vcpo"]
+    for seed in range(3):
+        batch = given_advantage(seed)
+        expected = reference.step(batch, reference.setting({}))
+        for parts in (1, 2, 5):
+            pieces = [as_torch(rows_of(batch, rows)) for rows in split(batch, parts, seed)]
+            assert compiled("vcpo").step(pieces).item() == pytest.approx(expected, rel=1e-9)
+        assert 0.1 < expected < 0.99
