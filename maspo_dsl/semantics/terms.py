@@ -49,7 +49,7 @@ class Term:
     def _number(self) -> float | None:
         if self.op in ("const", "param") and self.kind is not Kind.BOOL:
             value = self.attribute("value")
-            return float(value) if isinstance(value, (int, float)) else None
+            return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
         if self.op == "select":
             condition, then, otherwise = self.args
             truth = condition._truth

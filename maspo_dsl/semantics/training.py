@@ -20,23 +20,23 @@ def report_nothing_trained(flat: Flat, parts: Parts, report: Report) -> None:
     for term, span, what in _removes_everything(flat, parts):
         report.error("no-gradient", f"{what}, so nothing is trained", span, settings_of(term))
     others = [*parts.penalties.values(), *parts.bonuses.values()]
-    if any(not vanishes(term) for term in others):
+    if not all(is_flat(term) for term in others):
         return
     for term, span, what in _removes_policy_term(flat, parts):
         report.error("no-gradient", f"{what}, so nothing is trained", span, settings_of(term))
 
 
 def _removes_everything(flat: Flat, parts: Parts) -> Iterator[tuple[Term, Span, str]]:
-    if vanishes(parts.reduce):
-        yield parts.reduce, flat.slots["reduce"].value.span, "`reduce` is always 0"
+    if is_flat(parts.reduce):
+        yield parts.reduce, flat.slots["reduce"].value.span, "`reduce` does not depend on any loss"
     for name, term in parts.excludes.items():
         if static_truth(term):
             yield term, _place(flat, "exclude", name), f"`exclude {name}` removes every token"
 
 
 def _removes_policy_term(flat: Flat, parts: Parts) -> Iterator[tuple[Term, Span, str]]:
-    if vanishes(parts.ratio):
-        yield parts.ratio, flat.slots["ratio"].value.span, "`ratio` is always 0"
+    if is_flat(parts.ratio):
+        yield parts.ratio, flat.slots["ratio"].value.span, "`ratio` does not depend on the policy"
     for name, term in parts.weights.items():
         if vanishes(term):
             yield term, _place(flat, "weight", name), f"`weight {name}` is always 0"
@@ -50,20 +50,62 @@ def _place(flat: Flat, word: str, name: str) -> Span:
     return part.condition.span if isinstance(part, tree.Rule) else part.value.span
 
 
-def vanishes(term: Term) -> bool:
+def is_flat(root: Term) -> bool:
+    """Whether numbers leave a value without gradient: by a factor of 0, an exponent of 0, a choice that they make."""
+    flat: dict[int, bool] = {}
+    for term, zero in _vanishing(root):
+        then = _chosen(term)
+        live = [argument for argument in (term.args if then is None else (then,)) if argument.live]
+        flat[id(term)] = (
+            not term.live
+            or zero
+            or (term.op == "pow" and static_value(term.args[1]) == 0)
+            or (bool(term.args) and all(flat[id(argument)] for argument in live))
+        )
+    return flat[id(root)]
+
+
+def vanishes(root: Term) -> bool:
     """Whether a value is 0 whatever the batch, by a factor of 0."""
-    if static_value(term) is not None:
-        return static_value(term) == 0
-    match term.op:
-        case "mul":
-            return any(vanishes(argument) for argument in term.args)
-        case "add" | "sub":
-            return all(vanishes(argument) for argument in term.args)
-        case "div" | "neg" | "abs" | "detach" | "expand" | "reduce" | "next" | "discounted_sum":
-            return vanishes(term.args[0])
-        case "select":
-            condition, then, otherwise = term.args
-            truth = static_truth(condition)
-            chosen = (then, otherwise) if truth is None else (then if truth else otherwise,)
-            return all(vanishes(branch) for branch in chosen)
-    return False
+    *_, (_, zero) = _vanishing(root)
+    return zero
+
+
+def _vanishing(root: Term) -> Iterator[tuple[Term, bool]]:
+    """Every term below, arguments first, and whether it is 0 whatever the batch."""
+    found: dict[int, bool] = {}
+    for term in _arguments_first(root):
+        zeros = [found[id(argument)] for argument in term.args]
+        then = _chosen(term)
+        match term.op:
+            case "mul":
+                zero = any(zeros)
+            case "add" | "sub":
+                zero = all(zeros)
+            case "div" | "neg" | "abs" | "detach" | "expand" | "reduce" | "next" | "discounted_sum":
+                zero = zeros[0]
+            case "select":
+                zero = all(zeros[1:]) if then is None else found[id(then)]
+            case _:
+                zero = False
+        found[id(term)] = zero if static_value(term) is None else static_value(term) == 0
+        yield term, found[id(term)]
+
+
+def _chosen(term: Term) -> Term | None:
+    """What a choice made by numbers chooses."""
+    truth = static_truth(term.args[0]) if term.op == "select" else None
+    return None if truth is None else term.args[1 if truth else 2]
+
+
+def _arguments_first(root: Term) -> Iterator[Term]:
+    seen: set[int] = set()
+    stack = [(root, False)]
+    while stack:
+        term, below = stack.pop()
+        if below:
+            yield term
+        elif id(term) not in seen:
+            seen.add(id(term))
+            stack.append((term, True))
+            stack.extend((argument, False) for argument in term.args)
