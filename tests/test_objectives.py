@@ -97,6 +97,8 @@ def test_kept_answers(name):
     group = random.permutation(np.repeat(np.arange(12), 4))
     correct = random.random(48) < np.linspace(0, 1, 12)[group]
     batch = {"reward": correct * 2.0 - 1, "group": group, "mask": np.ones((48, 3), dtype=bool)}
+    said = {**batch, "correct": random.permutation(correct)}
+    assert compiled(name).keep(as_torch(said)).tolist() == REFERENCES[name].kept(said).tolist()
     kept = compiled(name).keep(as_torch(batch)).numpy()
     assert kept.tolist() == REFERENCES[name].kept(batch).tolist()
     assert maspo_dsl.load(name).keeps == (REFERENCES[name].keep is not None) == (not kept.all())

@@ -26,11 +26,14 @@ def estimate(batch: Batch, params: Params) -> np.ndarray:
 
 
 def keep(batch: Batch, _: Params) -> np.ndarray:
-    """Dynamic sampling, eq. 11: the rows `[N]` whose group has both a right and a wrong answer."""
-    result = np.zeros(len(batch["mask"]), dtype=bool)
+    """Dynamic sampling, eq. 11: the rows `[N]` whose group has both a right and a wrong answer.
+
+    Right is what the batch's `correct` says, else a reward above 0.
+    """
+    result, correct = np.zeros(len(batch["mask"]), dtype=bool), batch.get("correct", batch["reward"] > 0)
     for rows in groups(batch):
-        correct = [bool(batch["reward"][row] > 0) for row in rows]
-        result[rows] = any(correct) and not all(correct)
+        right = [bool(correct[row]) for row in rows]
+        result[rows] = any(right) and not all(right)
     return result
 
 
