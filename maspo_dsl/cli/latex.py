@@ -191,6 +191,15 @@ def _call(node: tree.Call) -> tuple[str, Binds]:
             return rf"\sqrt{{{latex_text(x)}}}", Binds.ATOM
         case "entropy", [x]:
             return bracketed("H", latex_text(x)), Binds.ATOM
+        case "k1", [p, q]:
+            return bracketed(r"\log", rf"\frac{{{latex_text(p)}}}{{{latex_text(q)}}}"), Binds.ATOM
+        case "discounted_sum", [x, factor]:
+            later = rf"\sum_{{k \ge t}} {latex_text(factor, Binds.ATOM)}^{{k - t}} {bracketed('', latex_text(x))}_{{k}}"
+            return later, Binds.PRODUCT
+        case "gae", [x, gamma, lam]:
+            return bracketed(
+                rf"\mathrm{{GAE}}_{{{latex_text(gamma)}, {latex_text(lam)}}}", latex_text(x)
+            ), Binds.ATOM
     function = _FUNCTIONS.get(name, rf"\mathrm{{{_escaped(name)}}}")
     return bracketed(function, _arguments(values)), Binds.ATOM
 
@@ -231,8 +240,22 @@ def _centered(given: _Given, named: _Named, scope: str) -> tuple[str, Binds]:
 
 
 def _leave_one_out(given: _Given, named: _Named, scope: str) -> tuple[str, Binds]:
-    others = bracketed(rf"\underset{{\text{{others in {scope}}}}}{{\mathrm{{mean}}}}", latex_text(given[0]))
-    return f"{latex_text(given[0], Binds.SUM)} - {others}", Binds.SUM
+    return f"{latex_text(given[0], Binds.SUM)} - {_of_others('mean', given[0], scope)}", Binds.SUM
+
+
+def _leave_one_out_scaled(given: _Given, named: _Named, scope: str) -> tuple[str, Binds]:
+    spread = _of_others("std", _before(given[0], "leave_one_out"), scope)
+    return rf"\frac{{{latex_text(given[0])}}}{{{spread}}}", Binds.PRODUCT
+
+
+def _of_others(function: str, value: tree.Expression, scope: str) -> str:
+    return bracketed(rf"\underset{{\text{{others in {scope}}}}}{{\mathrm{{{function}}}}}", latex_text(value))
+
+
+def _before(value: tree.Expression, function: str) -> tree.Expression:
+    """What a function was called on; the value itself if it is no such call."""
+    called = isinstance(value, tree.Call) and value.function.text == function
+    return value.arguments[0].value if isinstance(value, tree.Call) and called else value
 
 
 def _spread(given: _Given, named: _Named, scope: str) -> tuple[str, Binds]:
@@ -244,10 +267,8 @@ def _spread(given: _Given, named: _Named, scope: str) -> tuple[str, Binds]:
 
 def _scaled(given: _Given, named: _Named, scope: str) -> tuple[str, Binds]:
     """Over its spread, which is that of what was centred."""
-    value = given[0]
-    centred = isinstance(value, tree.Call) and value.function.text == "center"
-    raw = value.arguments[0].value if isinstance(value, tree.Call) and centred else value
-    return rf"\frac{{{latex_text(value)}}}{{{_under([raw, *given[1:]], named, scope)}}}", Binds.PRODUCT
+    spread = _under([_before(given[0], "center"), *given[1:]], named, scope)
+    return rf"\frac{{{latex_text(given[0])}}}{{{spread}}}", Binds.PRODUCT
 
 
 def _whitened(given: _Given, named: _Named, scope: str) -> tuple[str, Binds]:
@@ -269,6 +290,7 @@ _ESTIMATORS: dict[str, Callable[[_Given, _Named, str], tuple[str, Binds]]] = {
     "mean": _mean,
     "center": _centered,
     "leave_one_out": _leave_one_out,
+    "leave_one_out_scale": _leave_one_out_scaled,
     "std": _spread,
     "scale": _scaled,
     "whiten": _whitened,
