@@ -61,6 +61,11 @@ def known(name: str, **params: float) -> dict[str, float]:
     return {key: value for key, value in params.items() if key in objective(name).params}
 
 
+def undivided(name: str) -> dict[str, float]:
+    """The parameter that makes 1 of the constant which `reduce` divides by, if there is one."""
+    return {"max_length": 1.0} if "max_length" in slot(name, "reduce") else {}
+
+
 @cache
 def _compiled(
     name: str, lines: str, params: tuple[tuple[str, float], ...], mutation: Callable[[str], str] | None

@@ -8,7 +8,7 @@ import pytest
 import maspo_dsl
 
 from ..batches import as_torch
-from .subjects import SHIPPED, Result, known, loss_of, objective, plain, run, slot
+from .subjects import SHIPPED, Result, known, loss_of, objective, plain, run, slot, undivided
 
 UNREGULARISED = {"kl": 0.0, "beta": 0.0}
 """Weights of penalties, for cases about the policy's own term."""
@@ -16,7 +16,7 @@ UNREGULARISED = {"kl": 0.0, "beta": 0.0}
 
 def lone(name: str, ratio: float, sign: float, **params: float) -> Result:
     """Loss and derivative of one token that is a whole window, of this ratio to the old policy."""
-    loss = loss_of(name, **known(name, max_length=1, **UNREGULARISED), **params)
+    loss = loss_of(name, **undivided(name), **known(name, **UNREGULARISED), **params)
     return run(loss, plain([np.log(ratio)], [sign], old=-5.0))
 
 
@@ -40,7 +40,9 @@ def test_t23_clip_branches(name, low, high, ratios):
     exactly those. In a box of 0.9 to 1.4, a ratio of 1.3 is within and 0.85 below: the bounds are not each other's.
     """
     ratio, sign = np.repeat(ratios, 2).astype(float), np.tile([1.0, -1.0], 3)
-    loss = loss_of(name, **known(name, eps_low=low, eps_high=high, delta=2, max_length=1, **UNREGULARISED))
+    loss = loss_of(
+        name, **undivided(name), **known(name, eps_low=low, eps_high=high, delta=2, **UNREGULARISED)
+    )
     batch = plain(np.log(ratio), sign)
     tensors = as_torch(batch)
     out = loss(tensors)

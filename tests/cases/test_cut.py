@@ -12,7 +12,6 @@ from .subjects import (
     answers,
     estimated,
     extended,
-    known,
     loss_of,
     objective,
     plain,
@@ -21,6 +20,7 @@ from .subjects import (
     run_parts,
     same,
     slot,
+    undivided,
 )
 
 LENGTHS = [1, 2, 4, 7, 11, 18, 25, 32]
@@ -62,11 +62,11 @@ def test_t01_partition(name):
 
 
 EXPECTED_OF_FIVE_AND_TWO = {
-    # token losses [1, 1, 1, 1] and [10]: 14 / 5, (1 + 10) / 2, (4 + 10) / 2, and that over a constant of 4
+    # token losses [1, 1, 1, 1] and [10]: 14 / 5, (1 + 10) / 2, (4 + 10) / 2, and that over a constant of 1
     "loss |> mean(window)": 2.8,
     "loss |> mean(sequence) |> mean(window)": 5.5,
     "loss |> sum(sequence) |> mean(window)": 7.0,
-    "loss / max_length |> sum(sequence) |> mean(window)": 1.75,
+    "loss / max_length |> sum(sequence) |> mean(window)": 7.0,
 }
 
 
@@ -78,7 +78,7 @@ def test_t01_partition_of_four_tokens_and_one(name):
     """
     batch = plain(np.zeros((2, 4)), [-1.0, -10.0])
     batch["mask"][1, 1:] = False
-    loss = loss_of(name, **known(name, max_length=4))
+    loss = loss_of(name, **undivided(name))
     reduce = slot(name, "reduce")
     if reduce == "loss |> mean(micro)":
         assert run(loss, batch).gradient.sum() == pytest.approx(2.8)
@@ -145,7 +145,7 @@ def test_t06_pad_width_bit_for_bit(name):
     """Every number a power of two or a sum of few: no order of summation rounds, so the loss has the same bits."""
     batch = plain(np.zeros((4, 4)), [1.0, -0.5, 2.0, -4.0], old=-0.5)
     batch["mask"][1:3, 2:] = False
-    loss = loss_of(name, **known(name, max_length=4))
+    loss = loss_of(name, **undivided(name))
     found, wide = run(loss, batch), run(loss, padded(batch, 6))
     assert found.loss == wide.loss != 0
     assert np.array_equal(found.gradient, wide.gradient[:, :4]) and found.gradient.any()

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from ..batches import as_torch
-from .subjects import SHIPPED, extended, known, loss_of, objective, plain, run, same, slot
+from .subjects import SHIPPED, extended, loss_of, objective, plain, run, same, slot, undivided
 
-# Two tokens of loss 10 and ten of loss 2: 40 / 12, (10 + 2) / 2, (20 + 20) / 2, and that over a constant of 10.
+# Two tokens of loss 10 and ten of loss 2: 40 / 12, (10 + 2) / 2, (20 + 20) / 2, and that over a constant of 1.
 TWO_BY_TEN = {
     "loss |> mean(window)": 3.3333,
     "loss |> mean(micro)": 3.3333,
     "loss |> mean(sequence) |> mean(window)": 6.0,
     "loss |> sum(sequence) |> mean(window)": 20.0,
-    "loss / max_length |> sum(sequence) |> mean(window)": 2.0,
+    "loss / max_length |> sum(sequence) |> mean(window)": 20.0,
 }
 
 
@@ -25,7 +25,7 @@ def test_t07_reduction_identity(name):
     """
     batch = plain(np.zeros((2, 10)), [-10.0, -2.0])
     batch["mask"][0, 2:] = False
-    found = run(loss_of(name, **known(name, max_length=10)), batch).gradient.sum()
+    found = run(loss_of(name, **undivided(name)), batch).gradient.sum()
     assert found == pytest.approx(TWO_BY_TEN[slot(name, "reduce")], rel=1e-4)
 
 
@@ -36,8 +36,8 @@ def test_t35_rejection_denominator(name):
     Three of five tokens rejected, each an answer of its own: `mute` divides by 5, `exclude` by 2, `A` of -1 all over.
     """
     lines = "input rejected : token\n{} rejected where rejected > 0"
-    mute = extended(name, lines.format("mute"), **known(name, max_length=1))
-    exclude = extended(name, lines.format("exclude"), **known(name, max_length=1))
+    mute = extended(name, lines.format("mute"), **undivided(name))
+    exclude = extended(name, lines.format("exclude"), **undivided(name))
     rejected = np.array([[1.0], [0.0], [1.0], [0.0], [1.0]])
     batch = plain(np.zeros(5), [-1.0] * 5, rejected=rejected)
     same(run(mute, batch).gradient, (1 - rejected) / 5)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from functools import cache
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -13,7 +14,23 @@ import maspo_dsl
 from ..batches import Arrays, as_torch
 from .subjects import SHIPPED, answers, known, likely, loss_of, objective, plain
 
-CASES = [(name, key) for name in SHIPPED for key in objective(name).params]
+UNREPORTED = {"low_step"}
+"""BAPO's search weighs bad tokens at their bound, so they only gain as the lower one rises: the first step or none."""
+
+
+def cases() -> Iterator[object]:
+    """Every parameter of every objective."""
+    why = "the checker does not try what only the range of a `least` reads"
+    for name in SHIPPED:
+        for key in objective(name).params:
+            known_dead = key in UNREPORTED and name.startswith("bapo")
+            yield pytest.param(
+                name, key, marks=[pytest.mark.xfail(strict=True, reason=why)] if known_dead else []
+            )
+
+
+BUILT_IN = 2
+"""How many values are tried of a parameter for which the objective is compiled anew."""
 FACTORS = (2.0, 0.5, 0.9, 1.5)
 VALUES = (0.3, 0.05, 3.0, 6.0)
 
@@ -109,7 +126,7 @@ def reported(name: str, key: str) -> bool:
     )
 
 
-@pytest.mark.parametrize(("name", "key"), CASES)
+@pytest.mark.parametrize(("name", "key"), cases())
 def test_t40_dead_option(name, key):
     """An option that is read by no path of the code: a KL weight never used, a clip never active (slime #397).
 
@@ -117,5 +134,8 @@ def test_t40_dead_option(name, key):
     checker says that none does.
     """
     base = tuple(known(name, max_length=12.0).items())
-    found = (moves(name, base, params) for params in other_values(name, key, dict(base)))
+    tried = other_values(name, key, dict(base))
+    if key not in loss_of(name, **dict(base)).params:
+        tried = islice(tried, BUILT_IN)
+    found = (moves(name, base, params) for params in tried)
     assert acknowledged(name, key) or any(found) or reported(name, key)

@@ -14,7 +14,7 @@ from torch import nn
 
 import maspo_dsl
 
-from .subjects import SHIPPED, known, loss_of, objective, reads_micro, slot
+from .subjects import SHIPPED, loss_of, objective, reads_micro, slot, undivided
 
 
 class OneWeight(nn.Module):
@@ -66,7 +66,7 @@ def gradients(name: str, windows: list[Window]) -> list[float]:
             seen.append(model.weight.grad.item())
 
     config = TrainerConfig(warmup_steps=0, gradient_clip=None)
-    loss = loss_of(name, **known(name, max_length=1))
+    loss = loss_of(name, **undivided(name))
     step = objective(name).resolved.parts.step is not None
     module = PolicyTrainer(model, loss, "hash", config, scales_steps=step, say=lambda line: None)
     module.configure_optimizers = lambda: Watched(model.parameters(), lr=1.0)
