@@ -39,7 +39,7 @@ def finite_differences(subject: Subject) -> tuple[Verdict, str]:
     checked = skipped = 0
     for seed in SEEDS:
         for name, batch in list(subject.batches(seed))[::2]:
-            batch = batch if "advantage" in batch else subject.estimated(batch)
+            batch = subject.estimated(batch)
             gradients = [interpreted(subject.raw, batch), computed(subject.eager, batch)]
             refuse_trivial(gradients[0], name)
             for tensor in LIVE:
@@ -138,7 +138,7 @@ def detached(subject: Subject) -> tuple[Verdict, str]:
 
 def _refuse_aliases(subject: Subject, batch: Arrays, what: str) -> None:
     """The same tensor under many names has the gradient of copies."""
-    expected = interpreted(subject.raw, batch)
+    expected = interpreted(subject.raw, subject.estimated(batch))
     tensors = as_torch(batch)
     same = {name: tensors["logp"] for name, value in batch.items() if value is batch["logp"]}
     copies = dict.fromkeys(("logp_old", "logp_rollout", "logp_ref"), tensors["logp"])

@@ -16,6 +16,9 @@ from maspo_dsl.verification.batches import Array, Arrays
 
 # Tensors that carry gradient.
 LIVE = ("logp", "entropy")
+ADVANTAGE = "advantage"
+# What is left of sums of terms near 1 that cancel, in float64.
+_ROUNDING = 1e-15
 
 
 class PropertyError(Exception):
@@ -24,7 +27,10 @@ class PropertyError(Exception):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A loss, and its gradient with respect to each live tensor, in the shape of that tensor."""
+    """A loss, and its gradient with respect to each live tensor, in the shape of that tensor.
+
+    Under `ADVANTAGE` it may hold the advantage as well, in that shape too, to be compared like a gradient.
+    """
 
     loss: float
     gradients: Mapping[str, Array]
@@ -32,7 +38,7 @@ class Evaluation:
     @property
     def largest(self) -> float:
         """The largest gradient."""
-        return max((float(np.abs(one).max(initial=0)) for one in self.gradients.values()), default=0.0)
+        return max(float(np.abs(self.gradients[name]).max(initial=0)) for name in LIVE)
 
 
 def interpreted(
@@ -93,11 +99,7 @@ def rounded(batch: Arrays, dtype: torch.dtype) -> Arrays:
 
 def refuse_trivial(evaluation: Evaluation, batch: str) -> None:
     """Raise PropertyError where there is nothing that a mistake could change."""
-    numbers = [evaluation.loss, evaluation.largest]
-    if not np.isfinite(numbers).all():
-        raise PropertyError(
-            f"not finite on the {batch}: loss {evaluation.loss:g}, gradient {evaluation.largest:g}"
-        )
+    _refuse_infinite(evaluation, batch)
     if evaluation.largest < 1e-12:
         raise PropertyError(f"the gradient is 0 on the {batch}, so that nothing is tested")
 
@@ -114,20 +116,32 @@ def refuse_difference(
 
     `slack` is what may be added to that, number for number.
     """
-    size = sum(float(np.abs(one).sum()) for one in expected.gradients.values())
-    allowed = rtol * max(abs(expected.loss), size) + (slack.loss if slack else 0.0)
+    _refuse_infinite(expected, what)
+    size = sum(float(np.abs(expected.gradients[name]).sum()) for name in LIVE)
+    allowed = rtol * max(abs(expected.loss), size) + (slack.loss if slack else 0.0) + _ROUNDING
     if not abs(got.loss - expected.loss) <= allowed:
         raise PropertyError(f"{what}: the loss is {got.loss:.9g}, not {expected.loss:.9g}")
     for name, wanted in expected.gradients.items():
         more = slack.gradients[name] if slack else 0.0
-        within = np.abs(got.gradients[name] - wanted) <= rtol * (np.abs(wanted) + expected.largest) + more
+        largest = max(float(np.abs(wanted).max(initial=0)), 1e-3 * expected.largest)
+        within = np.abs(got.gradients[name] - wanted) <= rtol * (np.abs(wanted) + largest) + more + _ROUNDING
         if not within.all():
             place = tuple(int(axis) for axis in np.argwhere(~within)[0])
             found, right = got.gradients[name][place], wanted[place]
             raise PropertyError(
-                f"{what}: d loss / d {name} at {spot(place)} is {found:.9g}, not {right:.9g}"
+                f"{what}: {_label(name)} at {spot(place)} is {found:.9g}, not {right:.9g}"
                 f"{others(int((~within).sum()) - 1)}"
             )
+
+
+def _refuse_infinite(expected: Evaluation, what: str) -> None:
+    """Nothing can be compared with NaN."""
+    if not np.isfinite([expected.loss, expected.largest]).all():
+        raise PropertyError(f"{what}: not finite: loss {expected.loss:g}, gradient {expected.largest:g}")
+
+
+def _label(name: str) -> str:
+    return "the advantage" if name == ADVANTAGE else f"d loss / d {name}"
 
 
 def spot(place: tuple[int, ...]) -> str:

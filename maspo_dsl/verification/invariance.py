@@ -19,6 +19,7 @@ from maspo_dsl.verification.batches import (
     spoiled,
 )
 from maspo_dsl.verification.evaluation import (
+    ADVANTAGE,
     LIVE,
     Evaluation,
     PropertyError,
@@ -38,9 +39,22 @@ def _cases(subject: Subject) -> Iterator[tuple[str, Arrays, Evaluation]]:
     """Batches with what they evaluate to; without ties where the order of rows decides those."""
     for seed in SEEDS:
         for name, batch in subject.batches(seed, ties=not subject.breaks_ties_by_place):
-            evaluation = computed(subject.eager, batch)
+            whole = subject.estimated(batch)
+            evaluation = _evaluated(subject, whole)
             refuse_trivial(evaluation, name)
-            yield name, batch, evaluation
+            yield name, whole, evaluation
+
+
+def _evaluated(subject: Subject, batch: Arrays) -> Evaluation:
+    """Loss and gradients with the advantage that the batch has, and beside them what is estimated from its rewards."""
+    found = computed(subject.eager, batch)
+    advantage = subject.eager.advantage(as_torch(batch)).numpy()
+    if "sequence" in batch:
+        by_token = advantage if subject.estimates_tokens else advantage[batch["sequence"]]
+    else:
+        by_token = advantage if subject.estimates_tokens else advantage[:, None]
+    masked = np.where(batch["mask"], by_token, 0.0)
+    return Evaluation(found.loss, {**found.gradients, ADVANTAGE: masked})
 
 
 def _ties(subject: Subject) -> str:
@@ -52,9 +66,9 @@ def rows(subject: Subject) -> tuple[Verdict, str]:
     for name, batch, expected in _cases(subject):
         order = np.random.default_rng(len(name)).permutation(len(batch["mask"]))
         moved = rows_of(batch, order)
-        got = computed(subject.eager, moved)
+        got = _evaluated(subject, moved)
         refuse_difference(got, _taken(expected, order), f"rows in another order, {name}")
-        for output in ("advantage", "keep", "prompt"):
+        for output in ("keep", "prompt"):
             before, after = (getattr(subject.eager, output)(as_torch(one)).numpy() for one in (batch, moved))
             if not np.allclose(after, before[order], rtol=1e-9, atol=1e-12):
                 raise PropertyError(f"rows in another order: `{output}` of the {name} is another")
@@ -71,9 +85,9 @@ def groups(subject: Subject) -> tuple[Verdict, str]:
         ids, index = np.unique(batch["group"], return_inverse=True)
         renamed = np.random.default_rng(1).permutation(len(ids)) * 2**33 - 5
         moved = {**batch, "group": renamed[index]}
-        refuse_difference(computed(subject.eager, moved), expected, f"groups under other names, {name}")
+        refuse_difference(_evaluated(subject, moved), expected, f"groups under other names, {name}")
         together = np.argsort(moved["group"], kind="stable")
-        got = computed(subject.eager, rows_of(moved, together))
+        got = _evaluated(subject, rows_of(moved, together))
         refuse_difference(got, _taken(expected, together), f"groups one after the other, {name}")
     return "pass", f"other ids, and groups in one piece{_ties(subject)}"
 
@@ -83,7 +97,7 @@ def padding(subject: Subject) -> tuple[Verdict, str]:
     for name, batch, expected in _cases(subject):
         width = batch["mask"].shape[1]
         for left, right in ((0, 5), (3, 0), (2, 9)):
-            got = computed(subject.eager, padded(batch, left, right))
+            got = _evaluated(subject, padded(batch, left, right))
             inner = {key: value[:, left : left + width] for key, value in got.gradients.items()}
             what = f"{left} columns before and {right} behind, {name}"
             refuse_difference(Evaluation(got.loss, inner), expected, what)
@@ -100,7 +114,7 @@ def packing(subject: Subject) -> tuple[Verdict, str]:
         for number, in_order in enumerate((True, True) if subject.ordered else (True, False)):
             order = places(batch, number, in_order=in_order)
             flat = packed(spoiled(batch, number), order)
-            got = computed(subject.eager, flat)
+            got = _evaluated(subject, flat)
             gradients = {}
             for key, value in got.gradients.items():
                 spread = np.zeros(batch["mask"].size)
@@ -151,7 +165,7 @@ def _refuse_cut(subject: Subject, parts: int, ranks: int) -> int:
     most = 0
     for seed in SEEDS:
         for name, batch in subject.batches(seed):
-            whole = batch if "advantage" in batch else subject.estimated(batch)
+            whole = subject.estimated(batch)
             pieces = cut(whole, parts, seed, whole_groups=subject.needs_whole_groups)
             nothing = {**rows_of(whole, [0]), "mask": np.zeros_like(whole["mask"][:1])}
             batches = [rows_of(whole, piece) for piece in pieces] + [nothing]

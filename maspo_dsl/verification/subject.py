@@ -80,10 +80,15 @@ class Subject:
         if self.takes_token_advantages:
             yield "batch with advantages of tokens", with_advantage(plain, seed, token=True)
 
-    def estimated(self, batch: Arrays) -> Arrays:
-        """The batch with the advantage that the objective estimates from it."""
-        advantage = self.eager.advantage(as_torch(batch)).numpy()
-        return {**batch, "advantage": advantage}
+    def estimated(self, batch: Arrays, dtype: torch.dtype = torch.float64) -> Arrays:
+        """The batch with its advantage, that which the objective estimates where it has none.
+
+        Two ways to compute a loss are compared on one advantage: where it is 0 but for rounding, `A > 0` may be
+        true of one estimate and false of the other. Estimates are compared as such.
+        """
+        if "advantage" in batch:
+            return batch
+        return {**batch, "advantage": self.eager.advantage(as_torch(batch, dtype)).double().numpy()}
 
     # ---- what the spec says
 
@@ -91,6 +96,11 @@ class Subject:
     def takes_token_advantages(self) -> bool:
         """Whether a batch may bring one advantage a token: not if the loss has statistics of `A` itself."""
         return "advantage_rows" not in self.raw.inputs(["loss"])
+
+    @property
+    def estimates_tokens(self) -> bool:
+        """Whether the estimator gives one advantage a token."""
+        return self.raw.nodes[self.raw.outputs["advantage"]].axis is Axis.TOKEN
 
     @property
     def tells_tokens_apart(self) -> bool:
