@@ -1,5 +1,7 @@
 """What a token's loss is divided by: the tokens, the sequences, a constant; and when a token is rejected."""
 
+from dataclasses import asdict, dataclass
+
 import numpy as np
 import pytest
 
@@ -56,33 +58,56 @@ def shipped_rules() -> dict[str, set[str]]:
     }
 
 
-# Three tokens that are rejected and two that are not, each an answer: advantage, policy over old, old over rollout,
-# probability under the policy, entropy.
-KEPT = (-1.0, 1.0, 1.0, 0.2, 1.0)
+@dataclass(frozen=True)
+class Answer:
+    """An answer of one token."""
+
+    advantage: float = -1.0
+    ratio: float = 1.0  # of the policy to the old one
+    mismatch: float = 1.0  # of the old policy to the sampler
+    policy: float = 0.2  # its probability
+    entropy: float = 1.0
+
+
+SURE, UNSURE = Answer(1.0, policy=0.001, entropy=0.1), Answer(1.0, policy=0.001, entropy=5.0)
+# An answer that is rejected, one that is not, and parameters.
 REJECTED = {
-    "dppo_tv": (1.0, 2.5, 1.0, 0.5, 1.0),  # it rose by 0.3
-    "dppo_kl": (1.0, 2.5, 1.0, 0.5, 1.0),
-    "dppo_tv_paper": (1.0, 1.0, 2.5, 0.5, 1.0),
-    "dppo_kl_paper": (1.0, 1.0, 2.5, 0.5, 1.0),
-    "grpo_opsm": (-1.0, 0.5, 1.0, 0.2, 1.0),  # it fell by log 2, more than 0.5
-    "mis": (-1.0, 1.0, 6.0, 0.2, 1.0),
-    "mis_geometric": (-1.0, 1.0, 1.01, 0.2, 1.0),
-    "mis_product": (-1.0, 1.0, 3.5, 0.2, 1.0),
-    "rejection": (-1.0, 1.0, 3.0, 0.2, 1.0),
-    "rejection_geometric": (-1.0, 1.0, 1.01, 0.2, 1.0),
-    "rejection_product": (-1.0, 1.0, 3.0, 0.2, 1.0),
+    "dppo_tv": (Answer(1.0, ratio=2.5, policy=0.5), Answer(), {}),  # it rose by 0.3
+    "dppo_kl": (Answer(1.0, ratio=2.5, policy=0.5), Answer(), {}),
+    "dppo_tv_paper": (Answer(1.0, mismatch=2.5, policy=0.5), Answer(), {}),
+    "dppo_kl_paper": (Answer(1.0, mismatch=2.5, policy=0.5), Answer(), {}),
+    "grpo_opsm": (Answer(ratio=0.5), Answer(), {}),  # it fell by log 2, which is more than 0.5
+    "mis": (Answer(mismatch=6.0), Answer(), {}),
+    "mis_geometric": (Answer(mismatch=1.01), Answer(), {}),
+    "mis_product": (Answer(mismatch=3.5), Answer(), {}),
+    "rejection": (Answer(mismatch=3.0), Answer(), {}),
+    "rejection_geometric": (Answer(mismatch=1.01), Answer(), {}),
+    "rejection_product": (Answer(mismatch=3.0), Answer(), {}),
+    "stapo": (SURE, UNSURE, {}),  # the 0.75-quantile of entropies 0.1, 0.1, 0.1, 5, 5 is 5
+    "stapo_v1": (SURE, UNSURE, {}),
+    "stapo_maspo": (SURE, UNSURE, {}),
+    "top_entropy": (SURE, UNSURE, {}),  # and so is the 0.8-quantile
+    # Means of 0.2 and -4: covariances of 0.8 * 3, within 1 and 5, and of 1.2 * 4.5
+    "clip_cov": (Answer(1.0, policy=np.exp(-1)), Answer(policy=np.exp(-8.5)), {"share": 0.6}),
 }
 
 
 @pytest.mark.parametrize("name", REJECTED)
 def test_t35_rejection_denominator_of_shipped_rules(name):
-    """The same of their own rules: two tokens are left of five, and count 1/5 or 1/2 each."""
-    bad = REJECTED[name]
-    rows = np.array([bad, KEPT, bad, KEPT, bad])
-    policy = np.log(rows[:, 3:4])
-    old = policy - np.log(rows[:, 1:2])
-    batch = plain(np.zeros(5), rows[:, 0], logp=policy, logp_old=old, entropy=rows[:, 4:5])
-    batch |= {"logp_ref": old, "logp_rollout": old - np.log(rows[:, 2:3])}
+    """The same of their own rules: two answers are left of five, and count 1/5 or 1/2 each."""
+    bad, good, params = REJECTED[name]
+    rows = [bad, good, bad, good, bad]
+    column = {key: np.array([[getattr(row, key)] for row in rows]) for key in asdict(bad)}
+    policy = np.log(column["policy"])
+    old = policy - np.log(column["ratio"])
+    batch = plain(
+        np.zeros(5), column["advantage"][:, 0], logp=policy, logp_old=old, entropy=column["entropy"]
+    )
+    batch |= {"logp_ref": old, "logp_rollout": old - np.log(column["mismatch"])}
     (word,) = shipped_rules()[name]
-    left = np.array([[0], [1], [0], [1], [0]])
-    same(run(loss_of(name), batch).gradient, left / {"mute": 5, "exclude": 2}[word])
+    left = np.array([[0], [-good.advantage], [0], [-good.advantage], [0]])
+    same(run(loss_of(name, **params), batch).gradient, left / {"mute": 5, "exclude": 2}[word])
+
+
+def test_t35_every_rule_is_looked_at():
+    assert set(shipped_rules()) == set(REJECTED)
