@@ -1,8 +1,11 @@
 """Every warning, by a mistake that people make; `allow` silences it and nothing else."""
 
+import itertools
 import math
 
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
 import maspo_dsl
 from maspo_dsl.analysis.diagnosis import diagnose
@@ -10,7 +13,9 @@ from maspo_dsl.language.diagnostics import Diagnostic
 from maspo_dsl.language.source import Source
 from maspo_dsl.semantics.vocabulary import WARNINGS
 
-from ..graph.family import NAMED, objective
+from ..batches import given_advantage, ragged
+from ..graph.family import NAMED, assert_same, evaluated, objective, real
+from ..graph.generated import specs
 
 LIVE = "def live(r, width) = r * exp(-(r - 1) ^ 2 / (2 * width ^ 2))"
 """MASPO's gate as its paper writes it, with its gradient."""
@@ -74,6 +79,7 @@ MISTAKES = {
             "for A > 0 the gradient weight grows without bound as the ratio rises",
         ),
         ("ratio = policy / old |> max(0.2)", (2, 9), "for A > 0"),
+        ("ratio = max(1 + log(policy / old), 0) |> score", (2, 42), "at ratio 1000 it is 7.91 A"),
         (
             "ratio = (old / policy if A > 0 else 1) |> score",
             (2, 10),
@@ -250,6 +256,29 @@ def test_values_set_from_outside_leave_no_allow_unused():
     text = "objective example extends group_ppo\nparam kl = 0\npenalty kl = kl * k3(policy, old)\n"
     objective = maspo_dsl.parse(f'{text}allow dead-part "off"\n')
     assert objective.warnings == maspo_dsl.load(objective, {"kl": 0.1}).warnings == ()
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(text=specs(), seed=st.integers(0, 999))
+def test_what_is_called_dead_moves_nothing(text, seed):
+    """Of random objectives, on batches and at values that the warning has not seen."""
+    try:
+        live = maspo_dsl.parse(text)
+    except maspo_dsl.SpecError:
+        assume(False)
+    dead = [w.message.split("`")[1] for w in live.warnings if w.code == "dead-parameter"]
+    scales = ((0.4, 1.0), (2.0, 1.0), (1.0, 30.0))
+    given_ones = [given_advantage(seed, columns=6, extreme=False, spread=s, scale=a) for s, a in scales]
+    batches = [real(arrays) for arrays in (*given_ones, ragged(seed, columns=6, extreme=False))]
+    for name, value in itertools.product(dead, (0.01, 0.3, 0.9, 1.1, 2.5, 7.0)):
+        try:
+            changed = maspo_dsl.load(live, {name: value})
+        except maspo_dsl.SpecError:
+            continue
+        for arrays in batches:
+            before, after = evaluated(live.graph, arrays), evaluated(changed.graph, arrays)
+            before.pop("loss"), after.pop("loss")
+            assert_same(after, before, rtol=1e-6)
 
 
 def test_a_spec_with_errors_is_not_asked():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import maspo_dsl
 from maspo_dsl.analysis.response import Points, gradient_weight, grid
 from maspo_dsl.graph.interpret import Interpretation
 
@@ -70,15 +71,36 @@ def test_weights_are_those_of_the_papers(name):
 def test_a_point_is_a_window_of_one_token(name):
     """Against the oracle itself, one window a point."""
     graph = objective(name).graph
-    points = Points(*(np.array(value) for value in zip(*SOME, strict=True)))
-    for index, weight in enumerate(gradient_weight(graph, points)):
-        batch = window_of_one(points, index)
+    for index, weight in enumerate(gradient_weight(graph, SINGLE)):
+        batch = window_of_one(SINGLE, index)
         alone = Interpretation(graph, batch)
         slope = -alone.gradient("policy_loss")[0, 0]
         if not alone.output("trained").all():
             assert weight == slope == 0
             continue
         assert slope * reduction(name) == pytest.approx(weight, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "weight w = 1 + abs(A - next(per_token(A)))",
+        "weight w = discounted_sum(per_token(A), 0.5) * position",
+        "weight w = rank(A, group) + kth(A, group, 1) + kth(A, group, 2)",
+        "weight w = quantile(entropy(policy), 0.3, window, of = A > 0, empty = 7)",
+        "weight w = max(entropy(policy), sequence) + min(old, group) + count(A, window)",
+        "mute m where top(entropy(policy), 0.2, micro)",
+        "mute m where pick(old < 0.3, 0.2, micro)",
+        "exclude e where A < 0",
+    ],
+)
+def test_every_reduction_of_one_value(line):
+    graph = maspo_dsl.parse(f"objective example extends group_ppo\n{line}\n").graph
+    weights = gradient_weight(graph, SINGLE)
+    for index, weight in enumerate(weights):
+        slope = -Interpretation(graph, window_of_one(SINGLE, index)).gradient("policy_loss")[0, 0]
+        assert slope == pytest.approx(weight, rel=1e-12)
+    assert len(set(weights.tolist())) > 2 or "mute" in line
 
 
 SOME = [
@@ -88,6 +110,9 @@ SOME = [
     (2.5, 0.7, 0.2, 0.5),
     (2.5, -4.0, 1e-5, 3.0),
 ]
+
+
+SINGLE = Points(*(np.array(value) for value in zip(*SOME, strict=True)))
 
 
 def window_of_one(points: Points, index: int) -> dict[str, np.ndarray]:
