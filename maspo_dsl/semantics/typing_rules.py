@@ -214,9 +214,7 @@ def special(report: Report, name: str, x: Term, span: Span) -> Term:
     if name == "detach":
         return Term("detach", (x,), x.axis, x.kind, False, span) if x.live else x
     if name == "per_token":
-        if x.axis is Axis.TOKEN:
-            return fail(report, "axis", "it is already one value a token", x.span)
-        return Term("expand", (x,), Axis.TOKEN, x.kind, x.live, span)
+        return x if x.axis is Axis.TOKEN else Term("expand", (x,), Axis.TOKEN, x.kind, x.live, span)
     if x.label != "policy" or x.kind is not Kind.PROB:
         return fail(
             report, "not-a-policy", "the entropy is known for `policy` alone", x.span, "write entropy(policy)"

@@ -147,7 +147,7 @@ REDUCTION_SCOPES: dict[str, tuple[Scope, ...]] = {
 SPECIAL: dict[str, str] = {
     "detach": "the same value without gradient",
     "entropy": "entropy(policy): of the policy's distribution, in nats",
-    "per_token": "one value for each token of the sequence",
+    "per_token": "one value for each token: that of its sequence, or its own",
 }
 
 PRIMITIVES: dict[str, str] = {
