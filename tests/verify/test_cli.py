@@ -7,7 +7,7 @@ from typer.testing import CliRunner, Result
 
 import maspo_dsl
 from maspo_dsl.cli.app import app
-from maspo_dsl.verification.verify import CHECKS
+from maspo_dsl.verification import verify as verification
 
 FAILS = 'objective doubled extends group_ppo\n"Good answers count twice"\nweight twice = 2 if A > 0 else 1\n'
 
@@ -20,6 +20,15 @@ def run(*arguments: str) -> Result:
     return result
 
 
+CHECKS = [check for check in verification.CHECKS if check.name in ("compiled, float64", "on policy", "rows")]
+"""A quick three."""
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(verification, "CHECKS", CHECKS)
+
+
 @pytest.fixture
 def doubled(tmp_path):
     path = tmp_path / "doubled.obj"
@@ -27,20 +36,20 @@ def doubled(tmp_path):
     return str(path)
 
 
-def test_one_objective_that_holds():
+def test_one_objective_that_holds(quick):
     result = run("cispo", "params.cap=3", "--backend", "eager")
     assert result.exit_code == 0
     assert all(check.name in result.stdout for check in CHECKS)
-    assert f"cispo@{maspo_dsl.load('cispo', {'cap': 3}).hash}: 20 held, 2 skipped" in result.stdout
+    assert f"cispo@{maspo_dsl.load('cispo', {'cap': 3}).hash}: 2 held, 1 skipped" in result.stdout
 
 
-def test_a_line_that_fails(doubled):
+def test_a_line_that_fails(doubled, quick):
     result = run(doubled, "--backend", "eager")
     assert result.exit_code == 1
-    assert "1 failed, 19 held, 2 skipped" in result.stdout
+    assert "1 failed, 1 held, 1 skipped" in result.stdout
 
 
-def test_json(doubled):
+def test_json(doubled, quick):
     result = run(doubled, "--backend", "eager", "--json")
     assert result.exit_code == 1
     document = json.loads(result.stdout)

@@ -60,7 +60,6 @@ HIDDEN = {"packed", "micro-batches", "ranks", "nothing to train", "NaN", "detach
 @pytest.mark.parametrize("line", PLANTED)
 def test_a_mistake_in_the_emitted_code(line, monkeypatch):
     name, right, wrong = PLANTED[line]
-    assert failing(name, line) == {}
     emitted = Objective.torch_source
 
     def planted(self: Objective) -> str:

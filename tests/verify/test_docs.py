@@ -11,7 +11,9 @@ TABLE = re.compile(r"(<!-- table: lines -->\n)(?:\n(?:\|[^\n]*\n)+)?")
 
 def written() -> str:
     rows = "".join(f"| `{check.name}` | {check.meaning} |\n" for check in CHECKS)
-    return TABLE.sub(lambda found: f"{found[1]}\n| line | what holds |\n| --- | --- |\n{rows}", PAGE.read_text())
+    return TABLE.sub(
+        lambda found: f"{found[1]}\n| line | what holds |\n| --- | --- |\n{rows}", PAGE.read_text()
+    )
 
 
 def test_the_table_is_complete():

@@ -7,6 +7,7 @@ import pytest
 
 import maspo_dsl
 from maspo_dsl.verification.batches import answers, with_advantage
+from maspo_dsl.verification.subject import Subject
 from maspo_dsl.verification.verify import CHECKS
 
 DOZEN = [
@@ -100,11 +101,10 @@ def test_another_weight_on_policy_must_be_declared():
     report = maspo_dsl.verify(spec(text), backend="eager")
     assert [line.name for line in report.failed] == ["on policy"]
     assert "allow on-policy-weight" in detail(report, "on policy")
-    declared = maspo_dsl.verify(
-        spec(f'{text}\nallow on-policy-weight "the good count twice"'), backend="eager"
-    )
-    assert declared.ok and verdicts(declared)["on policy"] == "declared"
-    assert "the good count twice" in detail(declared, "on policy")
+    declared = spec(f'{text}\nallow on-policy-weight "the good count twice"')
+    (check,) = [check for check in CHECKS if check.name == "on policy"]
+    line = check.line(Subject(declared, "eager"))
+    assert line.verdict == "declared" and "the good count twice" in line.detail
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def test_another_weight_on_policy_must_be_declared():
     ],
 )
 def test_what_a_spec_can_do_wrong(text, line):
-    report = maspo_dsl.verify(spec(text), backend="eager")
-    assert line in [failed.name for failed in report.failed], str(report)
+    (check,) = [check for check in CHECKS if check.name == line]
+    assert check.line(Subject(spec(text), "eager")).verdict == "fail"
 
 
 def test_a_spec_with_a_mistake():
