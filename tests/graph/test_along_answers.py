@@ -13,7 +13,7 @@ import torch
 import maspo_dsl
 from maspo_dsl.graph.interpret import Interpretation
 
-from ..batches import Arrays, as_torch, packed
+from ..batches import Arrays, as_torch, given_advantage, packed
 from .family import assert_same, batch, evaluated
 
 NAN = np.nan
@@ -57,12 +57,12 @@ def values(expression: str, **arrays) -> list[list[float]]:
     return expected.tolist()
 
 
-# Three answers of one group and one of another: a hole, two tokens, one token, no token.
+# Answers of one group: a hole, two tokens, one token, no token.
 HOLES = {
     "mask": [[True, False, True, True], [False, True, True, False], [False, False, True, False], [False] * 4],
     "value": [[1.0, NAN, 2, 4], [NAN, 3, 5, NAN], [NAN, NAN, 7, NAN], [NAN] * 4],
     "reward": [10.0, 20.0, 30.0, 40.0],
-    "group": [8, 8, 8, 5],
+    "group": [8, 8, 8, 8],
 }
 BY_HAND = [
     ("position + 0 * value", [[1, 0, 2, 3], [0, 1, 2, 0], [0, 0, 1, 0], [0] * 4]),
@@ -101,6 +101,14 @@ BY_HAND = [
 @pytest.mark.parametrize(("expression", "expected"), BY_HAND, ids=[e for e, _ in BY_HAND])
 def test_by_hand(expression, expected):
     np.testing.assert_allclose(values(expression, **HOLES), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_without_a_masked_token():
+    """The last token of the last answer ends the batch."""
+    whole = {"mask": [[True, True], [True, True]], "value": [[1.0, 2], [4, 8]]}
+    assert values("discounted_sum(value, 0.5)", **whole) == [[2, 2], [8, 8]]
+    assert values("next(value)", **whole) == [[2, 0], [8, 0]]
+    assert values("position + 0 * value", **whole) == [[1, 2], [1, 2]]
 
 
 LARGEST = {
@@ -221,7 +229,23 @@ def test_what_is_not_a_number_stays_in_its_answer():
     for line in ("discounted_sum(value, 0.5)", "next(value)"):
         got = eager(f"advantage = {line}").advantage(as_torch(arrays)).numpy()
         assert np.isfinite(got[[0, 2]]).all() and np.isfinite(got[1, 1:]).all()
-    assert np.isnan(eager("advantage = discounted_sum(value, 0.5)").advantage(as_torch(arrays))[1, 0])
+    assert torch.isnan(eager("advantage = discounted_sum(value, 0.5)").advantage(as_torch(arrays))[1, 0])
+    arrays["value"] = np.array([[1.0, NAN, 3]] * 3)
+    assert (
+        eager("advantage = discounted_sum(value, 0)").advantage(as_torch(arrays))[:, ::2].tolist()
+        == [[1, 3]] * 3
+    )
+
+
+def test_untrained_advantages_are_not_looked_at():
+    """An advantage a token is NaN where nothing is trained."""
+    loss = eager("advantage = value", "weight w = 1 + sigmoid(discounted_sum(A, 0.5) + next(A))")
+    arrays = given_advantage(3, token=True, extreme=False)
+    assert np.isnan(arrays["advantage"]).any()
+    tensors = as_torch(arrays)
+    loss(tensors).loss.backward()
+    expected = evaluated(loss.objective.graph, arrays)["gradient"]
+    np.testing.assert_allclose(tensors["logp"].grad, expected, rtol=1e-12, atol=1e-15)
 
 
 EVERYTHING = (
