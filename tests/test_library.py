@@ -138,6 +138,29 @@ ESTIMATORS = [
         [0.5 / (math.sqrt(0.5) + 0.5)] * 1 + [-0.41421356],
     ),
     ("reward |> whiten(rollout_batch)", [2, 0, 4], [0, -1, 1]),
+    # NeMo-RL's: the others of the one success have no spread, so it stays 1; a failure is -1 / 7 over sqrt(1 / 7).
+    (
+        "reward |> leave_one_out(group) |> leave_one_out_scale(group)",
+        [1, *[0] * 7],
+        [1] + [-math.sqrt(1 / 7)] * 7,
+    ),
+    (
+        "reward |> leave_one_out(group) |> leave_one_out_scale(group)",
+        [0, *[0.95] * 7],
+        [-0.95] + [math.sqrt(1 / 7)] * 7,
+    ),
+    ("reward |> leave_one_out(group) |> leave_one_out_scale(group)", [3, 1], [2, -2]),
+    ("reward |> leave_one_out(group) |> leave_one_out_scale(group)", [5], [0]),
+    # others of 0: 1 and 4, mean 2.5, spread sqrt(4.5); of 1: 0 and 4; of 4: 0 and 1
+    (
+        "reward |> leave_one_out(group) |> leave_one_out_scale(group)",
+        [0, 1, 4],
+        [-2.5 / math.sqrt(4.5), -1 / math.sqrt(8), 3.5 / math.sqrt(0.5)],
+    ),
+    ("leave_one_out_std(reward, group)", [0, 1, 4], [math.sqrt(4.5), math.sqrt(8), math.sqrt(0.5)]),
+    ("mean_without(reward, reward > 3, group) + 0 * reward", [0, 1, 4], [0.5] * 3),
+    ("std_without(reward, reward > 3, group) + 0 * reward", [0, 1, 4], [math.sqrt(0.5)] * 3),
+    ("std_of_others(reward, group)", [-1, 0, 1], [math.sqrt(0.5), math.sqrt(2), math.sqrt(0.5)]),
     ("reward - mean(reward, group)", [3, 0, 0], [2, -1, -1]),
     ("std(reward, group) + 0 * reward", [3, 0, 0], [math.sqrt(3)] * 3),
     ("geomean(reward, group) + 0 * reward", [1, 4, 16], [4] * 3),
@@ -164,6 +187,33 @@ def test_leave_one_out_has_no_residue():
     """The lone failure among seven equal successes is 0.95 below them."""
     values = estimate("reward |> leave_one_out(group)", [0.0, *[0.95] * 7])
     np.testing.assert_allclose(values, [-0.95, *[0.95 / 7] * 7], rtol=1e-12)
+
+
+def test_leave_one_out_divides_by_no_rounding():
+    """The others are equal or not, exactly: no epsilon, and no cancellation where they nearly are."""
+    line = "reward |> leave_one_out(group) |> leave_one_out_scale(group)"
+    assert estimate(line, [0.0, *[0.95] * 7])[0] == pytest.approx(-0.95, rel=1e-15)
+    assert estimate(line, [*[0.1] * 5, 7.7])[-1] == pytest.approx(7.6, rel=1e-15)
+    nearly = [0.0, *[0.95] * 6, 0.95 + 1e-9]
+    spread = 1e-9 * math.sqrt(1 / 7)  # of six equal ones and one that is 1e-9 above
+    assert estimate(line, nearly)[0] == pytest.approx(-0.95 / spread, rel=1e-6)
+    assert estimate(line, [0.3] * 5) == [0.0] * 5
+
+
+def test_advantages_of_tokens():
+    """Rewards 10 and 20, a hole in the first answer; lambda 0.5, gamma 1: 6, 2 + 0.5 * 6, 1 + 0.5 * 5; 15, 2 + 7.5."""
+    batch = {
+        "reward": np.array([10.0, 20.0]),
+        "mask": np.array([[True, False, True, True], [True, True, False, False]]),
+        "value": np.array([[1.0, np.nan, 2, 4], [3, 5, np.inf, np.nan]]),
+    }
+    for line, expected in [
+        ("at_end(reward)", [[0, 0, 0, 10], [0, 20, 0, 0]]),
+        ("reward |> at_end |> gae(1, 0.5)", [[3.5, 0, 5, 6], [9.5, 15, 0, 0]]),
+    ]:
+        text = SPEC.replace("advantage = reward\n", f"advantage = {line}\n")
+        loss = maspo_dsl.compile(io.StringIO(text), backend="eager")
+        assert loss.advantage(as_torch(batch)).tolist() == expected
 
 
 def test_overlong():
