@@ -1,4 +1,6 @@
-"""Small specs made at random from the library: ratio pipes, lets, weights, penalties, rules and reductions."""
+"""Specs made at random: small ones from the library, and rich ones with everything that the grammar can say."""
+
+from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
@@ -14,6 +16,9 @@ CONDITIONS = st.sampled_from(
         "not it > 0.9",
         "length > 3",
         "eps_low > 0.1",
+        "top(old, 0.3, micro)",
+        "position == length",
+        "old < quantile(old, 0.4, sequence)",
     ]
 )
 STAGES = st.one_of(
@@ -49,6 +54,9 @@ ADVANTAGES = st.sampled_from(
         "(reward - kth(reward, group, 1)) * (2 if correct else 1)",
         "rank(reward, group) - mean(rank(reward, group), group)",
         "reward * exp(mean(log(old), sequence))",
+        "reward |> leave_one_out(group) |> leave_one_out_scale(group)",
+        "reward |> at_end |> gae(0.9, 0.8) |> whiten(rollout_batch)",
+        "at_end(reward) - 0.1 * k1(old, reference) |> discounted_sum(0.95)",
     ]
 )
 REDUCTIONS = st.sampled_from(
@@ -75,6 +83,10 @@ PARTS = st.sampled_from(
         "mute stale where A < 0 and mean(k1(old, policy), sequence) > 0.05",
         "exclude rare where policy < quantile(old, 0.2, window, of = A > 0, empty = 0)",
         "exclude long where length > 5",
+        "exclude first where position == 1 and length > 1",
+        "weight later = 1 + next(old) * discounted_sum(old, soft / 2)",
+        "mute sure where entropy(policy) < quantile(entropy(policy), 0.3, group)",
+        "mute large where top(abs(log(policy / old)), eps_low, micro)",
         "reward length = -0.01 * length",
         "reward shaped = overlong(length, 6, 3)",
         "keep mixed where 0 < mean(correct, group) < 1",
@@ -106,3 +118,281 @@ def specs(draw: st.DrawFn) -> str:
         *parts,
     ]
     return "\n".join(lines) + "\n"
+
+
+# ---- everything that the grammar can say
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an expression stands: what it may read."""
+
+    axis: str
+    """`scalar`, `sequence` or `token`: the finest axis its value may have."""
+    before_advantage: bool = False
+
+
+Names = tuple[str, ...]
+"""Arguments of a `def`, which then is all that its body reads."""
+
+BEFORE, AFTER = ("sequence", "group", "rollout_batch"), ("sequence", "group", "window", "micro")
+
+
+@st.composite
+def rich_specs(draw: st.DrawFn) -> str:
+    """The text of a spec that resolves: every statement, every kind of expression, every primitive."""
+    return _Rich(draw).text()
+
+
+class _Rich:
+    """Writes one spec. Whatever it declares is read, since an unread name is an error."""
+
+    def __init__(self, draw: st.DrawFn) -> None:
+        self.draw = draw
+
+    def one(self, *choices: str) -> str:
+        return self.draw(st.sampled_from(choices))
+
+    def often(self, share: float = 0.5) -> bool:
+        return self.draw(st.integers(0, 99)) < 100 * share
+
+    # ---- statements
+
+    def text(self) -> str:
+        stages, lines = self.ratio()
+        lines = [
+            "objective generated extends " + self.one("group_ppo", "gspo_token"),
+            '"what it is"',
+            'source "a paper"',
+            'differs "another program: otherwise"',
+            "",
+            'param bound = 1.4, half = bound / 2 in (0, inf) "a bound"',
+            "param limit = 6 in [1, inf) bind generation_limit",
+            "param kind  = 2 in {1, 2, 4}",
+            "param eps_high = 0.3",
+            'input weighting : sequence "given"',
+            "input noise : token",
+            *self.definitions(),
+            *self.lets(),
+            f"advantage = {self.advantage()}",
+            *lines,
+            f"reduce = {self.reduction()}",
+            "weight everything = bound * half * limit * kind * eps_low * eps_high * weighting * used / used * noise",
+            *self.parts(),
+            *self.edits(stages),
+            f"variant other {{ {self.one('reduce = loss |> mean(window)', 'param bound = 2', 'weight more = 0.5')} }}",
+            "sweep bound = 1.2, 1.4, 2",
+            'allow micro-scope "on purpose"',
+        ]
+        return "\n".join(lines) + "\n"
+
+    def definitions(self) -> list[str]:
+        """Functions of the spec, one of which calls the other with its default."""
+        body = self.real(Place("scalar", before_advantage=True), 2, ("x", "y"))
+        return [f"def inner(x, y = 0.5) = 0 * x * y + {body}", "def outer(x) = inner(x) + inner(x, y = 2)"]
+
+    def lets(self) -> list[str]:
+        """Values that a drop makes neutral, or that others read."""
+        plain = self.real(Place("token"), 3)
+        return [
+            f"let used = 1 + abs({plain})",
+            f"let dropped = {self.real(Place('token'), 2)} neutral {self.one('1', '0.5', 'bound')}",
+            "let kept = outer(dropped) neutral dropped",
+            "penalty of_lets = 0 * kept * policy",
+            *(["drop dropped"] if self.often(0.3) else []),
+        ]
+
+    def advantage(self) -> str:
+        estimate = self.one(*ADVANTAGES_OF_REWARD)
+        return f"({estimate} |> clamp(-3, 3)) + {self.real(Place('sequence', before_advantage=True), 3)}"
+
+    def ratio(self) -> tuple[list[str], list[str]]:
+        """The pipe of the ratio with the names of its stages; gates of every sort, in any order."""
+        head = self.one(
+            "policy / old",
+            "policy / rollout",
+            "exp(log(policy) - log(old))",
+            "(1 if A > 0 else 2) * (policy / old)",
+        )
+        names = [f"stage_{number}" for number in range(self.draw(st.integers(1, 3)))]
+        pipe = "".join(f"\n  |> {self.gate()} as {name}{self.guard()}" for name in names)
+        return names, [f"ratio = {head}{pipe}"]
+
+    def gate(self) -> str:
+        width = self.real(Place("token"), 1)
+        return self.one(
+            "clip(1 - eps_low, 1 + eps_high)",
+            "min(bound)",
+            "max(half)",
+            f"gaussian_gate(0.5 + abs({width}))",
+            f"sigmoid_gate(0.5 + abs({width}))",
+            "gamma_gate(1.5, 0.5)",
+            f"clamp(0.1, 1 + abs({width}))",
+        )
+
+    def guard(self) -> str:
+        return f" when {self.condition(Place('token'), 2)}" if self.often() else ""
+
+    def reduction(self) -> str:
+        return self.one(
+            *REDUCTION_TEXTS,
+            f"loss * (1 + abs({self.real(Place('sequence'), 1)})) |> mean(sequence) |> mean(window)",
+        )
+
+    def parts(self) -> list[str]:
+        row, token = Place("sequence", before_advantage=True), Place("token")
+        every = [
+            f"reward shaped = 0.1 * {self.real(row, 2)}",
+            f"keep some where {self.condition(row, 2)}",
+            f"prompt = {self.real(row, 2)}",
+            f"step = 1 / (1 + abs({self.real(Place('scalar'), 2)}))",
+            f"weight own = {self.real(token, 3)}",
+            f"mute bad where {self.condition(token, 2)}",
+            f"exclude worse where {self.condition(token, 2)} and position > 2",
+            f"penalty far = 0.1 * {self.one('k2', 'k3')}(policy, {self.one('old', 'reference', 'rollout')}) * {self.real(token, 2)}",
+            f"penalty whole = 0.1 * mean(k3(policy, reference) * {self.real(token, 1)}, window)",
+            "bonus entropy = 0.01 * entropy(policy)",
+        ]
+        return [line for line in every if self.often()]
+
+    def edits(self, stages: list[str]) -> list[str]:
+        target = self.draw(st.sampled_from(stages))
+        every = [
+            f"before {target} |> max(0.05) as before_it",
+            f"after ratio.{target} |> min(50) as after_it when it > 1 or A < 0",
+            f"swap {target} |> min(30) |> max(0.01) as new",
+        ]
+        return [line for line in every[:2] if self.often(0.3)] + ([every[2]] if self.often(0.2) else [])
+
+    # ---- expressions
+
+    def real(self, place: Place, depth: int, names: Names = ()) -> str:
+        """A finite number of an axis no finer than the place's, that can be differentiated."""
+        if depth == 0 or self.often(0.2):
+            return self.leaf(place, names)
+        forms = [self.arithmetic, self.function, self.choice]
+        if not names:
+            forms += [self.call, self.reduction_of, self.reduction_of]
+        return self.draw(st.sampled_from(forms))(place, depth - 1, names)
+
+    def leaf(self, place: Place, names: Names) -> str:
+        """A number, a parameter, or a quantity that is known here."""
+        found = ["0.3", "1.5", "2", "1e-2", "bound", "half", "kind", *names]
+        if names:
+            return self.one(*found)
+        if place.axis in ("sequence", "token"):
+            found += ["reward", "reward_greedy", "length / limit", "weighting"]
+            found += [] if place.before_advantage else ["A"]
+        if place.axis == "token":
+            found += ["old", "rollout", "reference", "value", "noise", "position / limit", "log(old)"]
+            found += [] if place.before_advantage else ["detach(policy)", "log(detach(policy) / old)"]
+        return self.one(*found)
+
+    def arithmetic(self, place: Place, depth: int, names: Names) -> str:
+        x = self.real(place, depth, names)
+        match self.one("sum", "quotient", "power", "minus"):
+            case "sum":
+                return f"({x} {self.one('+', '-', '*')} {self.real(place, depth, names)})"
+            case "quotient":
+                return f"{self.atom(x)} / (1 + abs({self.real(place, depth, names)}))"
+            case "power":
+                return f"(0.5 + abs({x})) ^ {self.one('2', '0.5', '-1', 'half')}"
+        return f"(-{self.atom(x)} ^ 2)"
+
+    @staticmethod
+    def atom(text: str) -> str:
+        return f"({text})"
+
+    def function(self, place: Place, depth: int, names: Names) -> str:
+        x = self.real(place, depth, names)
+        form = self.one(
+            "sigmoid({})",
+            "tanh({})",
+            "erf({})",
+            "atan({})",
+            "abs({})",
+            "detach({})",
+            "exp(-abs({}))",
+            "log(0.5 + abs({}))",
+            "sqrt(0.5 + abs({}))",
+            "min({}, 0.4)",
+            "max(bound, {})",
+        )
+        return form.format(x)
+
+    def choice(self, place: Place, depth: int, names: Names) -> str:
+        x = self.real(place, depth, names)
+        return f"({x} if {self.condition(place, depth, names)} else {self.real(place, depth, names)})"
+
+    def call(self, place: Place, depth: int, names: Names) -> str:
+        x = self.real(place, depth, names)
+        form = self.one(
+            "outer({})",
+            "({} |> clamp(-2, 2) as bounded |> max(it / 2) when it > 0.1)",
+            "(least c in 0.25 .. half by 0.25 where {} < c else bound)",
+        )
+        return form.format(x)
+
+    def reduction_of(self, place: Place, depth: int, names: Names) -> str:
+        """A reduction to the place's axis, or to one above it; or what goes along the tokens of an answer."""
+        before = place.before_advantage
+        whole = "rollout_batch" if before else self.one("window", "micro")
+        within = self.one(*((whole,) if place.axis == "scalar" else BEFORE if before else AFTER))
+        token = f"({self.real(Place('token', before), depth, names)} * old)"
+        row = f"({self.real(Place('sequence', before), depth, names)} + reward)"
+        some = f"({self.condition(Place('token', before), 1)} or old < 0.05)"
+        forms = [
+            f"{self.one('sum', 'mean', 'std', 'min', 'max')}({token}, {within}) / 5",
+            f"count({self.one(token, some)}, {within}) / 20",
+            f"mean({some}, {within})",
+            f"quantile({token}, 0.3, {whole})",
+            f"quantile(old, 0.7, {whole}, of = {some}, empty = 0.5)",
+        ]
+        if place.axis != "scalar":
+            forms += [
+                f"{self.one('rank', 'center')}({row}, group)",
+                f"kth({row}, group, {self.one('1', '2')})",
+            ]
+        if place.axis == "token":
+            forms += [
+                f"next({token})",
+                f"discounted_sum({token}, {self.one('0.5', 'half')})",
+                f"per_token({row})",
+            ]
+        return self.one(*forms)
+
+    def condition(self, place: Place, depth: int, names: Names = ()) -> str:
+        """A condition of an axis no finer than the place's."""
+        kinds = ["comparison", "chain"]
+        kinds += ["answer"] if not names and place.axis != "scalar" else []
+        kinds += ["token"] if not names and place.axis == "token" and not place.before_advantage else []
+        kinds += ["and", "or", "not"] if depth > 0 else []
+        match self.one(*kinds):
+            case "comparison":
+                sign, bound = self.one("<", "<=", ">", ">=", "!="), self.one("0.31", "0.77", "bound")
+                return f"{self.real(place, max(depth - 1, 0), names)} {sign} {bound}"
+            case "chain":
+                return f"0.11 < {self.real(place, max(depth - 1, 0), names)} < 1.71"
+            case "answer":
+                return self.one("correct", "truncated")
+            case "token":
+                return self.one("pick(old > 0.2, 0.3, micro, seed = 7)", "top(value, 0.3, micro)", "A > 0")
+            case "not":
+                return f"(not {self.condition(place, depth - 1, names)})"
+            case word:
+                return f"({self.condition(place, depth - 1, names)} {word} {self.condition(place, depth - 1, names)})"
+
+
+ADVANTAGES_OF_REWARD = (
+    "reward |> center(group) |> scale(group, ddof = 1, eps = 1e-4)",
+    "reward |> leave_one_out(group)",
+    "reward |> center(group) |> per_token |> whiten(rollout_batch)",
+    "reward - value",
+)
+REDUCTION_TEXTS = (
+    "loss |> mean(window)",
+    "loss |> mean(sequence) |> mean(window)",
+    "loss |> sum(sequence) |> mean(window)",
+    "loss |> mean(group) |> mean(window)",
+    "loss |> sum(window)",
+)
