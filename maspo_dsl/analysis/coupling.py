@@ -74,7 +74,6 @@ _ON_AXIS = {
     Axis.GROUP: Reach.GROUP,
     Axis.SCALAR: Reach.BATCH,
 }
-_ALONG_THE_ANSWER = frozenset({"next", "discounted_sum"})
 _ADVANTAGE = frozenset({"advantage", "advantage_rows"})
 
 
@@ -89,15 +88,8 @@ def _values(graph: Graph, advantage: Reach) -> list[Reach]:
             )
             continue
         read = max((found[argument] for argument in node.args), default=Reach.NONE)
-        found.append(_raised(read, _spread(node)))
+        found.append(_raised(read, Reach.NONE if node.scope is None else _WITHIN[node.scope]))
     return found
-
-
-def _spread(node: Node) -> Reach:
-    """Over whom a node gathers values."""
-    if node.scope is not None:
-        return _WITHIN[node.scope]
-    return Reach.SEQUENCE if node.op in _ALONG_THE_ANSWER else Reach.NONE
 
 
 def _raised(reach: Reach, level: Reach) -> Reach:
