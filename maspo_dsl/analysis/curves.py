@@ -138,23 +138,33 @@ class Curves:
         outward = np.abs(self._outward(side))
         middle, far = outward[:, 1 + _MIDDLE], outward[:, 1 + _FAR]
         with np.errstate(invalid="ignore"):
-            grows = (far > 10) & (far > 1.1 * middle) & self._curves(side)
+            grows = (far > 1.1 * middle) & (far > 1.1 * self._as_probable(side)) & self._curves(side)
         if not grows.any():
             return None
         curve = int(np.argmax(grows))
-        found = self._example(
-            curve, ONE + (1 + _FAR) * (1 if side.above else -1), 0.0, grows, self._curves(side)
-        )
+        place = ONE + (1 + _FAR) * (1 if side.above else -1)
+        found = self._example(curve, place, 0.0, grows, self._curves(side))
         ratio = _SHOWN if side.above else 1 / _SHOWN
         weight = float(self._at(np.array([ratio]), found)[0])
         return replace(found, ratio=ratio, weight=weight)
+
+    def _as_probable(self, side: Side) -> Numbers:
+        """Size of the weight nearer to ratio 1, one a curve, of a token as probable now as the one at the end.
+
+        Where this is the same, it is the probability that the weight grows with, and that ends at 1.
+        """
+        middle, far = (_STEPS[place] * (1 if side.above else -1) for place in (_MIDDLE, _FAR))
+        columns = self._columns()
+        old = columns["old"] * np.exp(far - middle)
+        ratio = np.full(len(old), np.exp(middle))
+        points = Points(ratio, columns["A"], np.minimum(old, 1.0), columns["entropy"])
+        return np.abs(gradient_weight(self.graph, points) / points.advantage)
 
     # ---- curves
 
     def _curves(self, side: Side) -> NDArray[np.bool_]:
         """Which curves are of a side's sign."""
-        signs = np.sign(self.points.advantage).reshape(-1, len(RATIOS))[:, 0]
-        return np.asarray(signs == side.sign)
+        return np.asarray(np.sign(self._columns()["A"]) == side.sign)
 
     def _outward(self, side: Side) -> Numbers:
         """Weights from ratio 1 on, away from it."""
@@ -188,8 +198,7 @@ class Curves:
         return Example(float(RATIOS[place]), advantage, old, entropy, weight, matters)
 
     def _matters(self, curve: int, outcome: NDArray[Any], among: NDArray[np.bool_]) -> Iterator[str]:
-        axes = (("A", self.points.advantage), ("old", self.points.old), ("entropy", self.points.entropy))
-        columns = {name: axis.reshape(-1, len(RATIOS))[:, 0] for name, axis in axes}
+        columns = self._columns()
         for name in columns:
             alike = among.copy()
             for other, column in columns.items():
@@ -197,3 +206,8 @@ class Curves:
                     alike &= column == column[curve]
             if not np.allclose(outcome[alike], outcome[curve], rtol=1e-6, atol=0, equal_nan=True):
                 yield name
+
+    def _columns(self) -> dict[str, Numbers]:
+        """What each curve is of."""
+        axes = {"A": self.points.advantage, "old": self.points.old, "entropy": self.points.entropy}
+        return {name: axis.reshape(-1, len(RATIOS))[:, 0] for name, axis in axes.items()}

@@ -181,6 +181,8 @@ def test_a_warning_stops_nothing(code, lines, place, words):
         "ratio = policy / old |> min(1e4) |> score",
         "ratio = min(old / policy, 3) |> score",
         "ratio = 1 |> score",
+        "ratio = policy / old |> min(20) |> score\nmute unsure where policy < 0.1",
+        "ratio = 1 + 100 * max(policy - old, 0) |> score",
         # on policy the advantage is the weight, but for what is muted on purpose
         "weight w = old / rollout |> min(2)",
         "mute sure where entropy(policy) < 0.5",
