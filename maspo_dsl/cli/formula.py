@@ -71,7 +71,14 @@ def _occurs(symbol: str, text: str) -> bool:
 
 
 def _closed(symbol: str) -> str:
-    return {"sg[": "sg[·]", "H(": "H(π)"}.get(symbol, symbol)
+    closed = {
+        "sg[": "sg[·]",
+        "H(": "H(π)",
+        "next(": "next(·)",
+        "discounted_sum(": "discounted_sum(·)",
+        "top_": "top",
+    }
+    return closed.get(symbol, symbol)
 
 
 class _Writer:

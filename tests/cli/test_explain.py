@@ -106,6 +106,19 @@ def test_what_others_do_otherwise_is_told_and_not_inherited(cli, tmp_path):
     assert "somebody" not in cli("explain", mine).stdout
 
 
+def test_words_of_the_language_in_a_formula_are_explained():
+    """What goes along an answer is no `def` that the formula could write out."""
+    legends = {
+        name: dict(explanation(maspo_dsl.load(name)).formula.legend) for name in ("ppo", "kl_cov", "grpo")
+    }
+    words = {"position", "next(·)", "discounted_sum(·)", "top"}
+    assert {name: words & set(legend) for name, legend in legends.items()} == {
+        "ppo": words - {"top"},
+        "kl_cov": {"top"},
+        "grpo": set(),
+    }
+
+
 def test_every_call_in_a_formula_is_explained():
     helpers = {h.call.split("(")[0]: h for h in explanation(maspo_dsl.load("maspo")).formula.helpers}
     assert set(helpers) == {"mean", "clamp", "center", "scale", "std"}
