@@ -38,13 +38,14 @@ def answers(seed: int, inputs: Mapping[str, str], *, ties: bool = True, columns:
     old = np.where(random.random(shape) < 0.15, -random.uniform(6.5, 11, shape), old)
     apart = _far_tokens(random, _spread(random, (1e-4, 0.02, 0.1, 0.4, 1.0), shape), mask)
     # Both move down together, so that their ratio stays.
-    old = old - np.maximum(np.maximum(old, old + apart) - CEILING, 0)
+    highest = np.maximum(old, old + apart)
+    old = old - highest + _below_0(random, highest)
     logp = old + apart
     batch = {
         "logp": logp,
         "logp_old": old,
-        "logp_rollout": np.minimum(old + _spread(random, (3e-4, 0.05, 0.3, 1.0), shape), CEILING),
-        "logp_ref": np.minimum(logp + 0.4 * random.standard_normal(shape), CEILING),
+        "logp_rollout": _below_0(random, old + _spread(random, (3e-4, 0.05, 0.3, 1.0), shape)),
+        "logp_ref": _below_0(random, logp + 0.4 * random.standard_normal(shape)),
         "entropy": random.exponential(0.8, shape) + 0.02,
         "value": 0.5 * random.standard_normal(shape),
         "mask": mask,
@@ -73,6 +74,11 @@ def _spread(random: np.random.Generator, scales: Sequence[float], shape: tuple[i
     """Normal numbers with a scale for each row."""
     scale = random.permutation(np.resize(scales, shape[0]))
     return scale[:, None] * random.standard_normal(shape)
+
+
+def _below_0(random: np.random.Generator, logp: Array) -> Array:
+    """Log-probs, where they would be too high a little lower, and no two the same."""
+    return np.where(logp > CEILING, CEILING * random.uniform(1, 30, logp.shape), logp)
 
 
 def _far_tokens(random: np.random.Generator, apart: Array, mask: Array) -> Array:

@@ -17,6 +17,8 @@ from maspo_dsl.verification.batches import Array, Arrays
 # Tensors that carry gradient.
 LIVE = ("logp", "entropy")
 ADVANTAGE = "advantage"
+# A gradient that is no more than this is none.
+TRIVIAL = 1e-12
 # What is left of sums of terms near 1 that cancel, in float64.
 _ROUNDING = 1e-15
 
@@ -100,7 +102,7 @@ def rounded(batch: Arrays, dtype: torch.dtype) -> Arrays:
 def refuse_trivial(evaluation: Evaluation, batch: str) -> None:
     """Raise PropertyError where there is nothing that a mistake could change."""
     _refuse_infinite(evaluation, batch)
-    if evaluation.largest < 1e-12:
+    if evaluation.largest <= TRIVIAL:
         raise PropertyError(f"the gradient is 0 on the {batch}, so that nothing is tested")
 
 

@@ -130,17 +130,7 @@ def packing(subject: Subject) -> tuple[Verdict, str]:
 
 def micro_batches(subject: Subject) -> tuple[Verdict, str]:
     """However a window is cut into micro-batches, losses and gradients of the parts add up to the whole."""
-    try:
-        numbers = [_refuse_cut(subject, parts, ranks=1) for parts in (2, 3, 5, 20)]
-    except PropertyError as failed:
-        if not subject.within_micro:
-            raise
-        why = subject.allowed(MICRO)
-        if why is None:
-            raise PropertyError(f'{failed}; a part says `micro`, which needs: allow {MICRO} "why"') from None
-        return "declared", f"a part says `micro`: {why}"
-    whole = ", groups kept whole" if subject.needs_whole_groups else ""
-    return "pass", f"windows of 2 to {max(numbers)} micro-batches, one without a token{whole}"
+    return _cuts(subject, ((2, 1), (3, 1), (5, 1), (20, 1)))
 
 
 def ranks(subject: Subject) -> tuple[Verdict, str]:
@@ -149,15 +139,23 @@ def ranks(subject: Subject) -> tuple[Verdict, str]:
     if unpooled:
         reasons = ", ".join(f"`{key}` is {why}" for key, why in unpooled.items())
         return "declared", f"cannot be pooled over ranks, and is refused there: {reasons}"
+    return _cuts(subject, ((4, 2), (8, 3)))
+
+
+def _cuts(subject: Subject, numbers: tuple[tuple[int, int], ...]) -> tuple[Verdict, str]:
+    """The verdict on windows cut into so many parts on so many ranks."""
     try:
-        for parts, number in ((2, 2), (5, 2), (20, 3)):
-            _refuse_cut(subject, parts, ranks=number)
+        most = max(_refuse_cut(subject, parts, ranks) for parts, ranks in numbers)
     except PropertyError as failed:
-        why = subject.allowed(MICRO)
-        if not subject.within_micro or why is None:
+        if not subject.within_micro:
             raise
-        return "declared", f"a part says `micro`: {why} ({failed})"
-    return "pass", "denominators of 2 and 3 ranks added up"
+        why = subject.allowed(MICRO)
+        if why is None:
+            raise PropertyError(f'{failed}; a part says `micro`, which needs: allow {MICRO} "why"') from None
+        return "declared", f"a part says `micro`: {why}"
+    whole = ", groups kept whole" if subject.needs_whole_groups else ""
+    on = f" on {' and '.join(str(ranks) for _, ranks in numbers)} ranks" if numbers[0][1] > 1 else ""
+    return "pass", f"windows of up to {most} micro-batches{on}, one without a token{whole}"
 
 
 def _refuse_cut(subject: Subject, parts: int, ranks: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +19,19 @@ from maspo_dsl.runtime.loss import Backend, ObjectiveLoss
 from maspo_dsl.semantics.terms import Term
 from maspo_dsl.semantics.types import Axis, Scope
 from maspo_dsl.verification.batches import COLUMNS, Arrays, answers, with_advantage
-from maspo_dsl.verification.evaluation import as_torch
+from maspo_dsl.verification.evaluation import TRIVIAL, as_torch, interpreted
 
-# Reductions that look at the order in which tokens stand.
-_ORDERED = frozenset({"next", "discounted_sum", "position"})
-# Those that settle a tie by who comes first.
+# Reductions that look at the order in which tokens stand, be it to settle a tie.
+_ORDERED = frozenset({"next", "discounted_sum", "position", "top"})
+# Those that settle a tie by which row comes first.
 _BY_PLACE = frozenset({"rank", "top"})
+# Kinds of batches, and what `with_advantage` is told; None: the advantage is estimated.
+_KINDS: dict[str, dict[str, Any] | None] = {
+    "batch with rewards": None,
+    "batch with advantages": {},
+    "batch with large advantages": {"scale": 50.0},
+    "batch with advantages of tokens": {"token": True},
+}
 
 
 class Subject:
@@ -34,6 +42,7 @@ class Subject:
         self.backend = backend
         declared = objective.resolved.flat.inputs
         self.own_inputs = {name: one.axis.text for name, one in declared.items()}
+        self._made: dict[tuple[int, bool], list[tuple[str, Arrays]]] = {}
 
     @cached_property
     def raw(self) -> Graph:
@@ -71,14 +80,26 @@ class Subject:
         """A batch whose advantage is to be estimated."""
         return answers(seed, self.own_inputs, ties=ties)
 
-    def batches(self, seed: int, *, ties: bool = True) -> Iterator[tuple[str, Arrays]]:
+    def batches(self, seed: int, *, ties: bool = True) -> list[tuple[str, Arrays]]:
         """Batches with estimated advantages and with given ones, by a name for messages."""
-        plain = self.answers(seed, ties=ties)
-        yield "batch with rewards", plain
-        yield "batch with advantages", with_advantage(plain, seed)
-        yield "batch with large advantages", with_advantage(plain, seed, scale=50.0)
-        if self.takes_token_advantages:
-            yield "batch with advantages of tokens", with_advantage(plain, seed, token=True)
+        if (seed, ties) not in self._made:
+            kinds = dict(_KINDS)
+            if not self.takes_token_advantages:
+                del kinds["batch with advantages of tokens"]
+            self._made[seed, ties] = [
+                (name, self._telling(seed, ties, options)) for name, options in kinds.items()
+            ]
+        return self._made[seed, ties]
+
+    def _telling(self, seed: int, ties: bool, options: Mapping[str, Any] | None) -> Arrays:
+        """A batch on which there is a gradient; where an objective leaves few tokens one, not every seed has it."""
+        for attempt in range(5):
+            batch = self.answers(seed + 100 * attempt, ties=ties)
+            if options is not None:
+                batch = with_advantage(batch, seed, **options)
+            if interpreted(self.raw, batch).largest > TRIVIAL:
+                break
+        return batch
 
     def estimated(self, batch: Arrays, dtype: torch.dtype = torch.float64) -> Arrays:
         """The batch with its advantage, that which the objective estimates where it has none.
@@ -121,8 +142,14 @@ class Subject:
 
     @property
     def breaks_ties_by_place(self) -> bool:
-        """Whether the order of rows or tokens decides between equal values."""
+        """Whether the order of rows decides between equal values."""
         return bool(self.operations & _BY_PLACE)
+
+    @property
+    def takes_tokens_away(self) -> bool:
+        """Whether a rule mutes or excludes tokens."""
+        parts = self.objective.resolved.parts
+        return bool(parts.mutes or parts.excludes)
 
     @cached_property
     def needs_whole_groups(self) -> bool:

@@ -96,6 +96,13 @@ def test_a_micro_batch_is_declared():
     assert "allow micro-scope" in detail(undeclared, "micro-batches")
 
 
+def test_a_rule_may_take_a_token_of_nan_away():
+    """The loss stays a number then; the metrics say which tensor is not."""
+    (check,) = [check for check in CHECKS if check.name == "NaN"]
+    line = check.line(Subject(spec("mute far where not 0.5 < policy / old < 2"), "eager"))
+    assert line.verdict == "declared" and "the metrics name the tensor" in line.detail
+
+
 def test_another_weight_on_policy_must_be_declared():
     text = "weight emphasis = 2 if A > 0 else 1"
     report = maspo_dsl.verify(spec(text), backend="eager")
@@ -115,7 +122,7 @@ def test_another_weight_on_policy_must_be_declared():
         ("advantage = reward - mean(reward, group)", "no signal"),
         ("advantage = center(reward, group) / std(reward, group, ddof = 1)", "no signal"),
         ("ratio = (policy / old) ^ 5", "far ratios"),
-        ("mute far where not 0.5 < policy / old < 2", "NaN"),
+        ("ratio = policy / old if policy / old < 50 else 1", "NaN"),
         ("ratio = policy / old |> prod(sequence)", "on policy"),
     ],
 )
