@@ -48,8 +48,8 @@ class Objective:
 
     @property
     def text(self) -> str:
-        """The objective as one flat file, every value bound: what a run folder keeps."""
-        return self.resolved.text
+        """The objective as one flat file, every value bound, and no `allow` of what is not given: for a run folder."""
+        return self.resolved.text_allowing(self.acknowledged)
 
     @property
     def keeps(self) -> bool:

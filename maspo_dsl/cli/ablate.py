@@ -77,7 +77,9 @@ def ablate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the grid; write nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
 ) -> None:
-    """Write every valid ablation of an objective: a short spec for each point, and manifest.json.
+    """Write every ablation of an objective, and run them.
+
+    A short spec for each point, and manifest.json.
 
     KEY=VALUE: params.NAME holds for every point; with --run, all keys of `maspo-dsl train`, and launcher=ray or
     launcher=slurm for more than this machine. What is finished is not run again, what was stopped goes on.

@@ -16,7 +16,10 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a grid that was run.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document; write nothing.")] = False,
 ) -> None:
-    """Compare the points of a grid: report.html, one page that needs nothing else, and report.md."""
+    """Compare the points of a grid that was run.
+
+    Writes report.html, one page that needs nothing else, and report.md.
+    """
     from maspo_dsl.ablation.changes import GridError
     from maspo_dsl.ablation.folder import read_grid
     from maspo_dsl.ablation.report.comparison import compare

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from maspo_dsl.language import tree
@@ -74,6 +74,11 @@ class ResolvedObjective:
     def text(self) -> str:
         """The objective as one flat file with every value bound."""
         return canonical.flat_text(self.flat, self.parameters, self.used)
+
+    def text_allowing(self, codes: frozenset[str]) -> str:
+        """The same with no other `allow` than those of some warnings."""
+        allows = {code: allow for code, allow in self.flat.allows.items() if code in codes}
+        return canonical.flat_text(replace(self.flat, allows=allows), self.parameters, self.used)
 
     @cached_property
     def hash(self) -> str:

@@ -43,7 +43,7 @@ BAD = {
         + "".join(f"let a{i} = a{i + 1} + 1\n" for i in range(1500))
         + "let a1500 = 1\nratio = policy / old |> min(a0)\n",
         "too-deep",
-        ("nested too deeply", "let"),
+        ("more than 100 operations", "let"),
     ),
     "not an objective": Bad("def main():\n    pass\n", "syntax", (), "1:"),
     "no header": Bad("param x = 1\n", "", ("objective NAME",), "1:1"),
@@ -219,7 +219,7 @@ def test_a_folder_is_no_spec_but_a_folder_of_specs_is_checked(cli, tmp_path):
 @pytest.mark.parametrize(
     "override, words",
     [
-        ("params.alpha=3", ("`alpha` = 3 is outside [0, 1]", "params.alpha=3", "maspo.obj:7")),
+        ("params.alpha=3", ("`alpha` = 3 is outside [0, 1]", "params.alpha=3", "maspo.obj:8")),
         ("params.alpa=0.3", ("no parameter `alpa`", "did you mean `alpha`?")),
         ("params.alpha=wide", ("alpha", "wide", "number")),
         ("params.alpha=true", ("params.alpha", "number")),
