@@ -23,8 +23,9 @@ _GROUPS = np.repeat(np.arange(9), (4, 4, 4, 3, 3, 2, 2, 1, 1))
 _COLUMNS = 10
 # Log-ratios within, and magnitudes of the advantage within a factor of e to, of each batch.
 _EXTENTS = ((1.0, 0.7), (21.0, 4.5), (0.5, 0.1), (1.0, 0.3), (0.7, 0.0), (3.0, 0.2), (8.0, 1.0))
-_LONG_GROUPS = np.repeat(np.arange(2), 3)
-_LONG_COLUMNS = 8192
+_LONG = (1, 6, 36, 200, 1300, 8192)
+_LONGEST = 65536
+"""No answer that is tried is longer, whatever a parameter says."""
 
 Batch = dict[str, NDArray[Any]]
 
@@ -43,9 +44,12 @@ def batches(objective: ResolvedObjective) -> Iterator[Batch]:
 
 
 def long_answers(objective: ResolvedObjective) -> Iterator[Batch]:
-    """One batch of six answers of 1 to 8192 tokens, each six times as long as another."""
-    lengths = np.round(_LONG_COLUMNS ** (np.arange(len(_LONG_GROUPS)) / (len(_LONG_GROUPS) - 1)))
-    yield _batch(objective, _LONG_GROUPS, lengths, spread=1.0, size=0.7, start=10_000)
+    """One batch of answers of 1 to 8192 tokens, and as long as the spec's large parameters, or a little less."""
+    values = sorted({value for value in objective.params.values() if _LONG[1] < value <= _LONGEST})
+    near = [length for value in values[-2:] for length in (value, value - 1, 0.9 * value)]
+    lengths = np.floor(np.array([*_LONG, *near], dtype=float))
+    group = np.arange(len(lengths)) % 2
+    yield _batch(objective, group, lengths, spread=1.0, size=0.7, start=10_000)
 
 
 def _batch(

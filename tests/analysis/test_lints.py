@@ -172,6 +172,8 @@ def test_a_warning_stops_nothing(code, lines, place, words):
         "ratio = policy / old |> clip(low, 1.2)",
         "param longest = 64 in [1, inf)\nparam cache = longest / 4 in (0, inf)\n"
         "reward overlong = overlong(length, longest, cache)",
+        "param cache = 3 in (0, 8]\nreward overlong = overlong(length, 20480, cache)\n"
+        "param limit = 20480 in [16384, inf)\nexclude long where length > limit",
         "param longest = 4096 in [1024, inf)\nreward overlong = overlong(length, longest, 512)",
         # gates that hold a token back without turning it round
         "after clip |> gaussian_gate(1)",
@@ -190,6 +192,7 @@ def test_a_warning_stops_nothing(code, lines, place, words):
         "mute stale where A < 0 and policy / old < 0.9",
         # neutral values at the end of a range, and elsewhere within it
         "let width = clamp(1 / old ^ 0.3, 1, 10) neutral 1\nafter clip |> gaussian_gate(width)",
+        "let width = clamp(1 / old ^ 0.3, 1, 10) neutral 0.5 / old ^ 0.3\nafter clip |> gaussian_gate(width)",
         "let mismatch = min(old / rollout, 2) neutral 1\nweight w = mismatch",
         "let floor = exp(-entropy(policy)) neutral 0\nmute m where policy < floor",
         "let middle = mean(reward, group) neutral 0\nadvantage = reward - middle",
@@ -281,6 +284,13 @@ def test_what_is_called_dead_moves_nothing(text, seed):
             before, after = evaluated(live.graph, arrays), evaluated(changed.graph, arrays)
             before.pop("loss"), after.pop("loss")
             assert_same(after, before, rtol=1e-6)
+
+
+def test_a_neutral_is_not_at_fault_for_what_is_off_policy_with_it():
+    lines = (
+        "let tilt = min(old / rollout, 2) neutral 1\nweight w = tilt\nratio = 2 * (policy / old) |> min(5)"
+    )
+    assert [warning.code for warning in found(lines)] == ["on-policy-weight"]
 
 
 def test_a_spec_with_errors_is_not_asked():
