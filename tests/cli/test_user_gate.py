@@ -24,6 +24,8 @@ reduce    = loss |> mean(window)
 
 variant bilateral { swap gate |> cauchy(width, floor) }
 sweep width = 0.1, 0.3, 1
+
+allow unbounded-side "the floor keeps a twentieth of the ratio, however far it is"
 """
 
 
