@@ -27,7 +27,9 @@ _OUTPUTS = ("loss", "advantage", "keep", "prompt", "step")
 """What a spec decides: of the loss, its gradients."""
 _USUAL = (0.0, 0.05, 0.3, 3.0, 6.0, 20.0)
 """Values near what probabilities, ratios, advantages and lengths of the probes are."""
-_FEW = 2
+_FIRST = 4
+"""How many values are tried on what takes little, before all are on everything."""
+_REBUILT = 2
 """How many values are tried on an objective that is built anew for each."""
 
 
@@ -84,13 +86,13 @@ def _parameters_of(roots: Sequence[Term]) -> set[str]:
 
 
 def _alternatives(bound: BoundParameter) -> list[float]:
-    """Other values of a parameter: twice and half, the ends of its interval, far away."""
+    """Other values of a parameter: near, far away, the ends of its interval, and such as the probes have."""
     value, domain = bound.value, bound.declared.domain
     if isinstance(domain, tree.Choices):
         found = [number for choice in domain.values if (number := _number(choice)) is not None]
     else:
-        far = [1000 * value, value / 1000, value + 1, value - 1]
-        found = [2 * value, value / 2, *_ends(domain), *far, *_USUAL]
+        scaled = [2 * value, value / 2, 1000 * value, value / 1000]
+        found = [*scaled, *_ends(domain), value + 1, value - 1, *_USUAL]
     return [number for number in dict.fromkeys(found) if number != value]
 
 
@@ -150,11 +152,12 @@ class _Trials:
             return True
         below = _below(graph, name)
         reached = [output for output in _OUTPUTS if graph.outputs.get(output) in below]
-        for stage in _STAGES:
-            asked = _asked(stage, reached)
-            runs = self._runs(graph, stage) if asked else []
-            if any(run.differs(run.with_value(name, v, below), asked) for run in runs for v in values):
-                return True
+        for stages, tried in ((("alone", "batches"), values[:_FIRST]), (_STAGES, values)):
+            for stage in stages:
+                asked = _asked(stage, reached)
+                runs = self._runs(graph, stage) if asked else []
+                if any(run.differs(run.with_value(name, v, below), asked) for run in runs for v in tried):
+                    return True
         return self._moves_rebuilt(name, values)
 
     def _graphs(self) -> Iterator[Graph]:
@@ -172,7 +175,7 @@ class _Trials:
         graph = self.unsimplified
         present = [output for output in _OUTPUTS if output in graph.outputs]
         allowed = (parts for value in values if (parts := rebound(self.objective, name, value)) is not None)
-        for parts in islice(allowed, _FEW):
+        for parts in islice(allowed, _REBUILT):
             rebuilt = graph_of(parts)
             for stage in ("alone", "batches"):
                 others = _STAGES[stage](rebuilt, self.objective)

@@ -41,6 +41,7 @@ MISTAKES = {
     "dead-part": [
         ("param kl = 0\npenalty kl = kl * k3(policy, reference)", (3, 1), "weight 0"),
         ("bonus entropy = 0 * entropy(policy)", (2, 1), "weight 0"),
+        ("param kl = 0\nparam soft = 2\npenalty kl = kl * soft * k2(policy, old)", (4, 1), "weight 0"),
         ("reward shaped = 0 * length", (2, 1), "weight 0"),
     ],
     "dead-parameter": [
@@ -170,6 +171,11 @@ def test_a_warning_stops_nothing(code, lines, place, words):
         "param hard = 0.5\nprompt = abs(mean(correct, group) - hard)",
         "param first = 0.5 in (0, 1)\nlet low = least c in first .. 0.9 by 0.2 where mean(old, window) < c else 0.9\n"
         "ratio = policy / old |> clip(low, 1.2)",
+        "param first = 0.5 in (0, 0.9)\n"
+        "let low = least c in first .. 0.9 by 0.1 where mean(old, window) < c else (first if old > 2 else 0.9)\n"
+        "ratio = policy / old |> clip(low, 1.2)",
+        "param base = 3 in (1, inf)\nparam cap = 2 * base in (1, inf)\n"
+        "ratio = policy / old |> min(cap) |> min(base + 100) as loose",
         "param longest = 64 in [1, inf)\nparam cache = longest / 4 in (0, inf)\n"
         "reward overlong = overlong(length, longest, cache)",
         "param cache = 3 in (0, 8]\nreward overlong = overlong(length, 20480, cache)\n"
