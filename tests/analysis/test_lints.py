@@ -164,7 +164,7 @@ def test_a_warning_stops_nothing(code, lines, place, words):
         "param cap = 3 in (1, inf)\nafter clip |> min(cap) as dual when A < 0",
         "param limit = 4096 in [1, inf)\nexclude long where length > limit",
         "param rare = 1e-6 in (0, 1)\nmute rare where policy < rare",
-        "param huge = 50\nmute huge where abs(A) > huge",
+        "param huge = 1e6\nmute huge where abs(A) > huge",
         "param tiny = 1e-9 in [0, inf)\nadvantage = reward |> center(group) |> scale(group, eps = tiny)",
         "param least_share = 0 in [0, 1]\nkeep mixed where mean(correct, group) > least_share",
         "param ess_base = 1 in (0, 1]\nstep = min(1, ess(old / rollout, window) / ess_base)",
