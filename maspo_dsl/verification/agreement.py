@@ -11,12 +11,13 @@ from maspo_dsl.graph import passes
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.runtime.loss import ObjectiveLoss
-from maspo_dsl.verification.batches import Array, Arrays, by_token, on_policy, rows_of, spoiled
+from maspo_dsl.verification.batches import Arrays, on_policy, rows_of, spoiled
 from maspo_dsl.verification.evaluation import (
     Evaluation,
     PropertyError,
     as_torch,
     computed,
+    conditioning,
     interpreted,
     refuse_difference,
     refuse_trivial,
@@ -219,7 +220,7 @@ def _refuse_float32(subject: Subject, loss: ObjectiveLoss, batches: list[tuple[s
         got = computed(loss, batch, torch.float32)
         batch = subject.estimated(batch, torch.float32)
         expected = interpreted(subject.graph, batch)
-        slack = _conditioning(subject, batch)
+        slack = conditioning(subject.graph, batch)
         refuse_difference(got, expected, f"float32, {name}", rtol=FLOAT32, slack=slack)
         for key, wanted in expected.gradients.items():
             worst = max(worst, float(np.abs(got.gradients[key] - wanted).max(initial=0)))
@@ -227,26 +228,3 @@ def _refuse_float32(subject: Subject, loss: ObjectiveLoss, batches: list[tuple[s
     if not largest > 0:
         raise PropertyError("the gradient is 0 on every batch, so that nothing is tested")
     return worst / largest
-
-
-def _conditioning(subject: Subject, batch: Arrays) -> Evaluation:
-    """How much loss and gradients may move because float32 has 24 bits: ten times what rounding the inputs does."""
-    random = np.random.default_rng(0)
-    base = interpreted(subject.graph, batch)
-    moved: list[Evaluation] = []
-    for _ in range(3):
-        nudged = {name: _nudged(value, random) for name, value in batch.items() if name in by_token(batch)}
-        moved.append(interpreted(subject.graph, {**batch, **nudged}))
-    loss = 10 * max(abs(one.loss - base.loss) for one in moved)
-    gradients = {
-        name: 10 * np.max([np.abs(one.gradients[name] - value) for one in moved], axis=0)
-        for name, value in base.gradients.items()
-    }
-    return Evaluation(loss, gradients)
-
-
-def _nudged(value: Array, random: np.random.Generator) -> Array:
-    """Numbers moved by as much as rounding to float32 does; conditions as they are."""
-    if value.dtype == bool:
-        return value
-    return np.asarray(value * (1 + 2.0**-24 * random.choice([-1, 1], value.shape)))

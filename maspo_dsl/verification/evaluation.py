@@ -12,7 +12,7 @@ from torch import Tensor
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.runtime.loss import ObjectiveLoss
-from maspo_dsl.verification.batches import Array, Arrays
+from maspo_dsl.verification.batches import Array, Arrays, by_token
 
 # Tensors that carry gradient.
 LIVE = ("logp", "entropy")
@@ -97,6 +97,29 @@ def rounded(batch: Arrays, dtype: torch.dtype) -> Arrays:
         name: (value.to(dtype).double() if value.is_floating_point() else value).numpy()
         for name, value in tensors.items()
     }
+
+
+def conditioning(graph: Graph, batch: Arrays) -> Evaluation:
+    """How much loss and gradients may move because float32 has 24 bits: ten times what rounding the inputs does."""
+    random = np.random.default_rng(0)
+    base = interpreted(graph, batch)
+    moved: list[Evaluation] = []
+    for _ in range(3):
+        nudged = {name: _nudged(value, random) for name, value in batch.items() if name in by_token(batch)}
+        moved.append(interpreted(graph, {**batch, **nudged}))
+    loss = 10 * max(abs(one.loss - base.loss) for one in moved)
+    gradients = {
+        name: 10 * np.max([np.abs(one.gradients[name] - value) for one in moved], axis=0)
+        for name, value in base.gradients.items()
+    }
+    return Evaluation(loss, gradients)
+
+
+def _nudged(value: Array, random: np.random.Generator) -> Array:
+    """Numbers moved by as much as rounding to float32 does; conditions as they are."""
+    if value.dtype == bool:
+        return value
+    return np.asarray(value * (1 + 2.0**-24 * random.choice([-1, 1], value.shape)))
 
 
 def refuse_trivial(evaluation: Evaluation, batch: str) -> None:

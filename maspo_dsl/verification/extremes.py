@@ -22,6 +22,7 @@ from maspo_dsl.verification.evaluation import (
     PropertyError,
     as_torch,
     computed,
+    conditioning,
     gradients_of,
     interpreted,
     refuse_difference,
@@ -274,5 +275,10 @@ def dtypes(subject: Subject) -> tuple[Verdict, str]:
                 raise PropertyError(f"`logp` in {dtype} gives a loss in {got[0]} and a gradient in {got[1]}")
             expected = interpreted(subject.graph, rounded(batch, dtype))
             found = Evaluation(out.loss.item(), gradients_of(tensors))
-            refuse_difference(found, expected, str(dtype), rtol=1e-9 if dtype == wide else BFLOAT16)
+            if dtype == wide:
+                refuse_difference(found, expected, str(dtype))
+            else:
+                # Rounded inputs coincide, so that many a token stands where a condition changes.
+                slack = conditioning(subject.graph, rounded(batch, dtype))
+                refuse_difference(found, expected, str(dtype), rtol=BFLOAT16, slack=slack)
     return "pass", "bfloat16 and float64"
