@@ -149,6 +149,7 @@ class _Rich:
 
     def __init__(self, draw: st.DrawFn) -> None:
         self.draw = draw
+        self.estimate = self.one(*ESTIMATES_OF_TOKENS, *ESTIMATES_OF_ANSWERS)
 
     def one(self, *choices: str) -> str:
         return self.draw(st.sampled_from(choices))
@@ -203,8 +204,7 @@ class _Rich:
         ]
 
     def advantage(self) -> str:
-        estimate = self.one(*ADVANTAGES_OF_REWARD)
-        return f"({estimate} |> clamp(-3, 3)) + {self.real(Place('sequence', before_advantage=True), 3)}"
+        return f"({self.estimate} |> clamp(-3, 3)) + {self.real(Place('sequence', before_advantage=True), 3)}"
 
     def ratio(self) -> tuple[list[str], list[str]]:
         """The pipe of the ratio with the names of its stages; gates of every sort, in any order."""
@@ -249,11 +249,14 @@ class _Rich:
             f"weight own = {self.real(token, 3)}",
             f"mute bad where {self.condition(token, 2)}",
             f"exclude worse where {self.condition(token, 2)} and position > 2",
-            f"penalty far = 0.1 * {self.one('k2', 'k3')}(policy, {self.one('old', 'reference', 'rollout')}) * {self.real(token, 2)}",
+            f"penalty far = 0.1 * {self.divergence()} * {self.real(token, 2)}",
             f"penalty whole = 0.1 * mean(k3(policy, reference) * {self.real(token, 1)}, window)",
             "bonus entropy = 0.01 * entropy(policy)",
         ]
         return [line for line in every if self.often()]
+
+    def divergence(self) -> str:
+        return f"{self.one('k2', 'k3')}(policy, {self.one('old', 'reference', 'rollout')})"
 
     def edits(self, stages: list[str]) -> list[str]:
         target = self.draw(st.sampled_from(stages))
@@ -282,6 +285,7 @@ class _Rich:
             return self.one(*found)
         if place.axis in ("sequence", "token"):
             found += ["reward", "reward_greedy", "length / limit", "weighting"]
+        if place.axis == "token" or (place.axis == "sequence" and self.estimate in ESTIMATES_OF_ANSWERS):
             found += [] if place.before_advantage else ["A"]
         if place.axis == "token":
             found += ["old", "rollout", "reference", "value", "noise", "position / limit", "log(old)"]
@@ -383,12 +387,11 @@ class _Rich:
                 return f"({self.condition(place, depth - 1, names)} {word} {self.condition(place, depth - 1, names)})"
 
 
-ADVANTAGES_OF_REWARD = (
+ESTIMATES_OF_ANSWERS = (
     "reward |> center(group) |> scale(group, ddof = 1, eps = 1e-4)",
     "reward |> leave_one_out(group)",
-    "reward |> center(group) |> per_token |> whiten(rollout_batch)",
-    "reward - value",
 )
+ESTIMATES_OF_TOKENS = ("reward |> center(group) |> per_token |> whiten(rollout_batch)", "reward - value")
 REDUCTION_TEXTS = (
     "loss |> mean(window)",
     "loss |> mean(sequence) |> mean(window)",
