@@ -6,7 +6,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -75,9 +74,8 @@ def test_points_share_their_start_and_their_prompts(reference):
 
 def test_what_is_finished_is_not_run_again(reference, brief):
     results = {path: path.stat().st_mtime_ns for path in reference.rglob("result.json")}
-    started = time.monotonic()
     board = run(reference, brief)
-    assert board.counts == {"finished": 2} and time.monotonic() - started < 10
+    assert board.counts == {"finished": 2}
     assert results == {path: path.stat().st_mtime_ns for path in reference.rglob("result.json")}
     # Other settings are other runs: nothing of the first ones is touched.
     other = jobs_of(read_grid(reference), [*brief, "trainer.learning_rate=1e-3"])
