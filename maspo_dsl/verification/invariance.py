@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -134,12 +134,28 @@ def micro_batches(subject: Subject) -> tuple[Verdict, str]:
 
 
 def ranks(subject: Subject) -> tuple[Verdict, str]:
-    """Denominators of several ranks add up, and so do their losses and gradients."""
+    """Denominators of several ranks add up, and so do their losses and gradients; without them a rank is refused."""
+    _refuse_guesses(subject)
     unpooled = subject.unpooled()
     if unpooled:
         reasons = ", ".join(f"`{key}` is {why}" for key, why in unpooled.items())
         return "declared", f"cannot be pooled over ranks, and is refused there: {reasons}"
     return _cuts(subject, ((4, 2), (8, 3)))
+
+
+def _refuse_guesses(subject: Subject) -> None:
+    """Raise PropertyError where one rank of two is taken for all: a loss without denominators, values of one rank."""
+    batch = as_torch(subject.answers(SEEDS[0]))
+    attempts: dict[str, Callable[[], object]] = {"a call without denominators": lambda: subject.eager(batch)}
+    if subject.unpooled():
+        attempts["a statistic of all values"] = lambda: subject.eager.window([batch])
+    with subject.two_ranks():
+        for what, attempt in attempts.items():
+            try:
+                attempt()
+            except ValueError:
+                continue
+            raise PropertyError(f"on one of two ranks, {what} is taken for the whole window")
 
 
 def _cuts(subject: Subject, numbers: tuple[tuple[int, int], ...]) -> tuple[Verdict, str]:

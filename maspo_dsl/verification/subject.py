@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import cached_property
 from typing import Any
@@ -178,6 +179,17 @@ class Subject:
         terms = module.functions["terms"](x, module.parameters_in(x), d)
         (slope,) = torch.autograd.grad(terms["policy_loss"], tensors["logp"], allow_unused=True)
         return np.zeros(batch["mask"].shape) if slope is None else slope.numpy()
+
+    @contextmanager
+    def two_ranks(self) -> Iterator[None]:
+        """The eager loss as one of two ranks sees it."""
+        known = type(self.eager.module).window.__globals__
+        before = known["number_of_ranks"]
+        known["number_of_ranks"] = lambda: 2
+        try:
+            yield
+        finally:
+            known["number_of_ranks"] = before
 
     def unpooled(self) -> Mapping[str, str]:
         """Statistics of the window that ranks cannot add up, with the reason."""

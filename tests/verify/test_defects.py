@@ -84,6 +84,16 @@ def drop_detach(graph):
     return rewrite(graph, lambda b, node: live[node.op](node) if node.op in live else None)
 
 
+def test_a_rank_that_guesses(monkeypatch):
+    """Without its check the loss would take one rank's tokens for the window's."""
+    emitted = Objective.torch_source
+    check = "            self.refuse_several_ranks()\n"
+    assert check in maspo_dsl.load("dapo").torch_source()
+    monkeypatch.setattr(Objective, "torch_source", lambda self: emitted(self).replace(check, ""))
+    found = failing("dapo", "ranks", "micro-batches")
+    assert list(found) == ["ranks"] and "without denominators" in found["ranks"]
+
+
 @pytest.mark.parametrize(("name", "wrong"), [("group_ppo", drop_minus), ("maspo", drop_detach)])
 def test_a_pass_that_is_wrong(name, wrong, monkeypatch):
     before, after = passes.PASSES[:2], passes.PASSES[2:]
