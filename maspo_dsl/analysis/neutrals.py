@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -58,7 +58,9 @@ def _outside(objective: ResolvedObjective, let: tree.Let, neutral: tree.Expressi
     graph = _graph(objective, let, neutral)
     if graph is None:
         return ""
-    value, other = _values(objective, graph, _VALUE), _values(objective, graph, _NEUTRAL)
+    runs: list[Interpretation] = [Alone(graph, tokens(objective))]
+    runs += [Interpretation(graph, batch) for batch in batches(objective)]
+    value, other = _values(runs, _VALUE), _values(runs, _NEUTRAL)
     if not value.size or not other.size:
         return ""
     low, high = float(value.min()), float(value.max())
@@ -89,10 +91,8 @@ def _graph(objective: ResolvedObjective, let: tree.Let, neutral: tree.Expression
     return build(replace(objective.parts, penalties={_VALUE: value, _NEUTRAL: other}, bonuses={}))
 
 
-def _values(objective: ResolvedObjective, graph: Graph, name: str) -> Numbers:
-    """Finite values of an output, on tokens alone and in batches."""
-    runs: list[Interpretation] = [Alone(graph, tokens(objective))]
-    runs += [Interpretation(graph, batch) for batch in batches(objective)]
+def _values(runs: Iterable[Interpretation], name: str) -> Numbers:
+    """Finite values of an output, over all runs."""
     found = [np.ravel(np.asarray(run.output(f"term:{name}"), dtype=float)) for run in runs]
     together: Numbers = np.concatenate(found)
     return np.extract(np.isfinite(together), together)

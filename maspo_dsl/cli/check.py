@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from maspo_dsl.analysis.diagnosis import diagnose
 from maspo_dsl.cli.output import (
     FAILED,
     counted,
@@ -97,6 +96,8 @@ def _check_source(
     if is_library(source):
         parse_library(source)
         return Checked(spec, ())
+    from maspo_dsl.analysis.diagnosis import diagnose  # numpy, which no other command waits for
+
     found = tuple(diagnose(source, folder, variant))
     if not hashed or errors_in(found):
         return Checked(spec, found)
