@@ -247,7 +247,7 @@ class _Rich:
             f"prompt = {self.real(row, 2)}",
             f"step = 1 / (1 + abs({self.real(Place('scalar'), 2)}))",
             f"weight own = {self.real(token, 3)}",
-            f"mute bad where {self.condition(token, 2)}",
+            f"mute bad where {self.condition(token, 2)} and old < 0.9",
             f"exclude worse where {self.condition(token, 2)} and position > 2",
             f"penalty far = 0.1 * {self.divergence()} * {self.real(token, 2)}",
             f"penalty whole = 0.1 * mean(k3(policy, reference) * {self.real(token, 1)}, window)",
