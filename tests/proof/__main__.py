@@ -1,0 +1,69 @@
+"""`python -m tests.proof`: make every mistake, say what was not noticed, and exit with 1 if that is anything."""
+
+import argparse
+import sys
+import time
+
+import torch
+
+from . import record
+from .checks import shipped
+from .killing import itself_fails
+from .proving import Outcome, prove
+
+ORIGINS = ("source", "spec", "library", "template")
+
+
+def main() -> int:
+    torch.set_num_threads(1)
+    options = parser().parse_args()
+    names = options.names or sorted(shipped())
+    if unknown := sorted(set(names) - set(shipped())):
+        print(f"no reference, or no such objective: {', '.join(unknown)}", file=sys.stderr)
+        return 2
+    started = time.monotonic()
+    wrong = [name for name in names if not passes(name)]
+    found: list[Outcome] = []
+    for outcomes in prove(set(names) - set(wrong), options.only or ORIGINS, options.processes):
+        found += outcomes
+        for outcome in outcomes:
+            if outcome.end == "survived":
+                print(f"survived ({outcome.origin}): {outcome}", flush=True)
+    seconds = time.monotonic() - started
+    print("\n".join(record.rows(record.counted(found))))
+    print(f"{record.summary(record.counted(found))} {seconds:.0f} s")
+    whole = not options.names and not options.only
+    idle = record.stale(found) if whole else []
+    for pattern in idle:
+        print(f"a reason that no mutant needs: {pattern}")
+    if options.write and whole:
+        record.write(record.recorded(found, seconds, options.processes))
+    return 1 if wrong or idle or any(outcome.end == "survived" for outcome in found) else 0
+
+
+def passes(name: str) -> bool:
+    """Whether the unchanged objective does what its reference does: else there is nothing to prove."""
+    failures = itself_fails(name)
+    if failures:
+        print(
+            f"{name} differs from its reference: {'; '.join(failures[:3])} … {len(failures)} in all",
+            flush=True,
+        )
+    return not failures
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(prog="python -m tests.proof", description=__doc__)
+    found.add_argument("names", nargs="*", help="objectives; all without")
+    found.add_argument(
+        "--only", nargs="+", choices=ORIGINS, help="where mistakes are made; everywhere without"
+    )
+    found.add_argument("--processes", type=int, default=2)
+    found.add_argument(
+        "--write", action="store_true", help="keep the result of a whole run, in docs/proof.md too"
+    )
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""Changes that change nothing: each pattern with the reason why no question can be answered differently.
+
+A pattern is searched in `objective: function: statement` of a mutant that nothing has noticed, where ⟨before → after⟩
+marks the change. One that no mutant needs fails the whole proof.
+"""
+
+import re
+
+BOUND = r"(⟨torch\.clamp\(.*min=-20, max=20|min=-20⟨, max=20 → ⟩|⟨min=-20,  → ⟩max=20|min=-⟨20 → |max=⟨20 → )"
+"""A change of what holds a log-ratio within ±20."""
+
+SMALL_COUNT = "a count below 1 divides nothing that is read"
+NO_SPREAD = "what is centred is exactly 0 where there is no spread"
+SHIFT = "a shift cancels, and so does the sign of what is squared"
+NO_ADVANTAGE = "at an advantage of 0 there is no policy term, whichever side it is on"
+MASKED_AGAIN = "what is masked here is masked once more before it counts, or is 0 there"
+TIE = "two computed numbers that are equal: rounding decides on which side"
+AT_ONE = "at a ratio of 1 the gate is 1 and the divergence 0; at a bound the decay is 1"
+NEVER_POSITIVE = "the exponent is never positive"
+BOUNDED_BEFORE = "a mean of bounded log-ratios is bounded, and a policy's log-ratio to itself is 0"
+BEYOND_THE_CAP = (
+    "a cap, a band or a threshold inside of ±20, or a gate that is flat there, has decided already"
+)
+DECIDES = "what only decides a condition, or a statistic of the window, has no gradient to lose"
+NOT_COUNTED = "a count of sequences, by which no loss divides that excludes tokens"
+COMMUTES = "either order is the same: one of the two leaves alone what the other changes, or both only scale"
+SYMMETRIC = "the same from both sides: a square, or an absolute value"
+NOT_READ = "where it differs it is not read"
+SEARCH = "raising the lower bound only lowers the share of good answers: that search ends at its start or at its end"
+ONE_SIDE = "the lower bound is for bad answers alone, the upper for good ones"
+SURE = "a probability is at most 1, so the width is at least sigma_base"
+PROD_BOUNDED = "the product is bounded already, and the kernel is 0 long before the bound"
+EMPTY = "without a token that counts there is no loss, and no step"
+SMALL_EPSILON = "1e-8 keeps a logarithm or a quotient finite and moves nothing across a threshold"
+
+EQUIVALENT: dict[str, str] = {
+    # ---- everywhere
+    r"clamp\(.*, min=⟨1 → 0⟩\)": SMALL_COUNT,
+    r"⟨torch\.clamp\(.*, min=(1\)?)? → ": SMALL_COUNT,
+    r"(advantage('\])?|\bA) [<>]⟨(= → | → =)⟩ 0": NO_ADVANTAGE,
+    r"⟨masked\(x\['\w+'\], mask\) → x\['\w+'\]⟩": MASKED_AGAIN,
+    r"masked\(x\['\w+'\], ⟨mask → torch\.ones_like\(mask\)⟩\)": MASKED_AGAIN,
+    r"(total|total_max|sequence_sum)\(.*, ⟨mask → torch\.ones_like\(mask\)⟩": MASKED_AGAIN,
+    r"members\(\w+, ⟨mask( &  → |  → |.*ones_like\(mask\)⟩ &)": MASKED_AGAIN,
+    r"(scale|whiten) = (⟨torch\.where\(std > 0|torch\.where\(std (>⟨ → =⟩ 0|> ⟨0 → -1⟩))": NO_SPREAD,
+    r"difference\w* = \w+ ⟨- → \+⟩ ((group|total)_max\(|largest)": SHIFT,
+    r"difference\w* = ⟨\w+ - -?((group|total)_max\(|largest).* → ": SHIFT,
+    r"(center\w* = |, 0, \()⟨difference\w* - mean\w* → ": SHIFT,
+    r"[<>]⟨(= → | → =)⟩ (?!0\b|1\b|difference_2\b)": TIE,
+    r"\(r [<>]⟨ → =⟩ 1\)|= \w+ [<>]⟨ → =⟩ (difference_2|added)\b": AT_ONE,
+    r"max=⟨80 → |⟨torch\.clamp\(.*, max=80": NEVER_POSITIVE,
+    r"⟨(r - 1 → 1 - r|r - clamp → clamp - r)⟩": SYMMETRIC,
+    r"statistics_\d: .*x\['logp'\]⟨ → \.detach\(\)⟩": DECIDES,
+    r"(x\['entropy'\], mask\)|top\(cov|max\(logp|quantile\(entropy)⟨\.detach\(\) → ⟩": DECIDES,
+    r"statistics_\d: count = window_total\(one, sequence_sum\(one, without_": NOT_COUNTED,
+    r"quantile\(.*, ⟨(- → ⟩torch\.inf|0 → -?1⟩\))": EMPTY,
+    # ---- bounds of log-ratios
+    r"geomean = .*\bmean\b|gspo_token: loss: r = .*logp\.detach\(": BOUNDED_BEFORE,
+    rf"^(aspo|bapo|cispo\w*|dcpo|dppo_\w+|ppo_dual_clip|two_sided_clip|topr): loss: .*{BOUND}": BEYOND_THE_CAP,
+    rf"^(mis|rejection|tis)\w*: (loss|statistics_1): .*{BOUND}": BEYOND_THE_CAP,
+    rf"^(sapo|soft_exponential|vcpo|vespo): loss: .*{BOUND}": BEYOND_THE_CAP,
+    # ---- of single objectives
+    r"mass = torch\.clamp\(⟨torch\.clamp\(product, min=p\['sigma_base'\]\) → product": SURE,
+    r"^bapo: loss: ((max_|added|balance|chosen|gain)_[234]|chosen) = ": SEARCH,
+    r"^bapo_paper: loss: ((max_|pull|product|enough|gain)_[678]|chosen_[23]) = ": SEARCH,
+    r"^bapo: loss: added\w* = .*(1e-08|⟨ \+ 1e-08)": SMALL_EPSILON,
+    r"^bapo: loss: clip = torch\.⟨where": NOT_READ,
+    r"^dgpo: loss: (chosen|decay|constant)\w* = .*(⟨torch\.where|, ⟨1 → [03]⟩)": NOT_READ,
+    r"^(entropy_advantage|vespo|aspo): loss: (chosen|product|flip)\w* = .*(⟨torch\.where|, ⟨1 → [03]⟩)": NOT_READ,
+    r"^gpg_paper: advantage: chosen = .*share, ⟨1 → 3⟩": NOT_READ,
+    r"^grpo_passk: advantage: return .*⟨torch\.where\(present, chosen": MASKED_AGAIN,
+    r"^(bapo|ppo_dual_clip|dcpo): loss: (clip|dual) = torch\.⟨where\(condition, torch\.clamp": COMMUTES,
+    r"^dppo_kl\w*: loss: .*(1e-08|⟨\+ → -⟩)": SMALL_EPSILON,
+    r"^dro: loss: log_ratio = torch\.clamp\(⟨logp - ": SYMMETRIC,
+    r"^maspo_paper: loss: quotient = 1 / \(⟨1 - ": SYMMETRIC,
+    r"^vcpo: step: bounded = .*(min=⟨1e-30|⟨torch\.clamp)": EMPTY,
+    r"^vespo: loss: bounds = ": PROD_BOUNDED,
+}
+
+
+def reason_for(mutant: str) -> str | None:
+    """Why a mutant that nothing notices changes nothing; None if no pattern fits."""
+    return next((why for pattern, why in EQUIVALENT.items() if re.search(pattern, mutant)), None)
+
+
+def patterns_for(mutant: str) -> list[str]:
+    """The patterns that fit a mutant."""
+    return [pattern for pattern in EQUIVALENT if re.search(pattern, mutant)]

@@ -1,0 +1,167 @@
+"""Objectives that nobody would train with: between them they use all of the template, as no shipped one does.
+
+They have no reference. What the template makes of them is compared with the float64 interpreter of their graphs,
+which shares no code with it.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+
+import numpy as np
+import torch
+
+import maspo_dsl
+from maspo_dsl.graph.interpret import Interpretation
+
+from ..batches import Arrays, as_torch, given_advantage, packed, split
+from .asking import Check, Cut, advises, evaluates, same
+from .windows import complete, windows
+
+PROBES: dict[str, str] = {
+    "quantiles": """
+advantage = reward - quantile(reward, 0.45, group) + 0.1 * quantile(length, 0.6, group, of = correct, empty = 0.25)
+weight own   = 1 + quantile(old, 0.3, sequence) + quantile(old, 0.6, sequence, of = value > 0.4, empty = -0.75)
+weight all   = 2 + quantile(old, 0.4, group) - quantile(value, 0.8, group, of = old > 0.3, empty = 0.4)
+weight whole = 1 + quantile(value, 0.35, micro, of = value > 0.9, empty = 0.3) + quantile(old, 0.55, micro)
+""",
+    "extremes": """
+let width = (max(value, rollout_batch) - min(value, sequence)) / 5
+advantage = reward - max(reward, group) / 3 + min(length, group) / 7 + width
+weight own   = 1 + max(value, sequence) / 3 - min(old, sequence)
+weight all   = 1 + (max(value, group) - min(value, group)) / 5
+weight whole = 1 + (max(value, micro) - min(value, micro)) / 9
+""",
+    "window": """
+advantage = reward
+weight half  = 1 + quantile(value, 0.35, window) - quantile(old, 0.6, window, of = value > 0.2, empty = 0.4)
+weight whole = 1 + (max(value, window) - min(value, window)) / 9 + std(value, window) + mean(length, window) / 7
+exclude low where value < quantile(value, 0.1, window)
+""",
+    "neighbours": """
+param gamma = 0.9
+advantage = reward + discounted_sum(value, gamma) - next(value) + 0.1 * position + discounted_sum(old, 0.5)
+weight far  = discounted_sum(old, 1 / (1 + length)) + next(old) * position
+mute last where position == length and value > 0
+""",
+    "choices": """
+advantage = rank(reward, group) - 2 * kth(reward, group, 1) + kth(reward, group, 2) + kth(length, group, 3) / 9
+weight some = 1 + (1 if pick(value > -0.5, 0.3, micro) else 0) + (0.5 if pick(old > 0.1, 0.2, micro, seed = 7) else 0)
+weight best = 1 + (1 if top(value, 0.25, micro) else 0) + (0.5 if top(value, 1e-4, micro) else 0)
+weight tied = 1 + (1 if top(per_token(length), 0.4, micro) else 0)
+""",
+    "inputs": """
+input weighting : sequence
+input noise : token
+advantage = reward * weighting + (1 if truncated else 0.25)
+weight rows = 1 + abs(mean(A, group)) + mean(noise, sequence) / 3
+penalty whole = 0.3 * mean(weighting * k3(policy, reference), window)
+bonus entropy = 0.2 * entropy(policy)
+keep some where correct or weighting > 0.5
+prompt = mean(reward, group) + mean(weighting, group)
+step = 1 / (1 + mean(noise ^ 2, window))
+""",
+}
+
+
+@cache
+def probe(name: str) -> maspo_dsl.Objective:
+    """A probe as an objective."""
+    body = PROBES[name].strip() + "\nratio = policy / old |> clip(0.7, 1.4)\nreduce = loss |> mean(window)\n"
+    return maspo_dsl.parse(f'objective {name} extends group_ppo\n{body}allow micro-scope "on purpose"\n')
+
+
+@cache
+def probe_checks(name: str) -> tuple[Check, ...]:
+    """Whether a module does what the interpreter does."""
+    return tuple(_checks(name))
+
+
+def _checks(name: str) -> Iterator[Check]:
+    graph = probe(name).graph
+    for window, batch in batches(name):
+        try:
+            oracle = Interpretation(graph, batch)
+            loss, gradient = float(oracle.output("loss")), oracle.gradient("loss")
+        except KeyError:  # one advantage a token, where it needs one a sequence
+            continue
+        yield evaluates(window, batch, loss, gradient)
+        flat = packed(batch)
+        unpacked = np.zeros(flat["mask"].shape)
+        unpacked[flat["mask"]] = gradient[batch["mask"]]
+        yield evaluates(f"{window}, packed", flat, loss, unpacked)
+        bare = {key: value for key, value in batch.items() if key != "advantage"}
+        if "reward" in bare:
+            yield from before_the_loss(window, bare, Interpretation(graph, bare))
+    if name in ("window", "inputs"):
+        yield from cuts(name)
+    if name == "neighbours":
+        yield endless()
+
+
+def batches(name: str) -> Iterator[tuple[str, Arrays]]:
+    for number, (window, batch) in enumerate(windows().items()):
+        if "far" not in window:
+            yield window, with_inputs(batch, number)
+    long = given_advantage(21, columns=700, extreme=False)
+    yield "long answers", with_inputs(complete({key: value[5:8] for key, value in long.items()}, 21), 21)
+    few = given_advantage(22, extreme=False)
+    few["value"] = np.where(np.isnan(few["value"]), few["value"], -1.0)
+    yield "nothing chosen", with_inputs(complete(few, 22), 22)
+
+
+def with_inputs(batch: Mapping[str, np.ndarray], seed: int) -> Arrays:
+    """The batch with the tensors that probes declare, and with rewards and groups."""
+    random, shape = np.random.default_rng(200 + seed), batch["mask"].shape
+    more = {
+        "weighting": random.normal(size=shape[0]),
+        "noise": np.where(batch["mask"], random.normal(size=shape), np.nan),
+        "reward": random.normal(size=shape[0]),
+        "group": np.arange(shape[0]) % 3,
+    }
+    return {**more, **batch}
+
+
+def before_the_loss(window: str, batch: Arrays, oracle: Interpretation) -> Iterator[Check]:
+    """Advantage, `keep` and `prompt` of the rows that take part."""
+    yield advises(f"advantage, {window}", batch, trained_only(oracle.output("advantage"), batch))
+    present = batch["mask"].any(1) & ~np.isnan(batch["reward"])
+    for name in ("keep", "prompt"):
+        if name in oracle.graph.outputs:
+            expected = np.broadcast_to(oracle.output(name), present.shape)[present]
+            yield Check(f"{name}, {window}", _gives(name, batch, present, expected))
+    if "step" in oracle.graph.outputs:
+        step = float(oracle.output("step"))
+        yield Check(f"step, {window}", lambda module: same(module.step([as_torch(batch)]), step))
+
+
+def trained_only(advantage: np.ndarray, batch: Arrays) -> np.ndarray:
+    return advantage if advantage.ndim == 1 else np.where(batch["mask"], advantage, 0.0)
+
+
+def _gives(name: str, batch: Arrays, present: np.ndarray, expected: np.ndarray):
+    return lambda module: same(getattr(module, name)(as_torch(batch)).numpy()[present], expected)
+
+
+def cuts(name: str) -> Iterator[Check]:
+    """Parts of a window, one of them without a token that a quantile is of."""
+    batch = with_inputs(windows()["plain"], 0)
+    batch["group"] = np.arange(len(batch["group"]))
+    oracle = Interpretation(probe(name).graph, batch)
+    loss, gradient = float(oracle.output("loss")), oracle.gradient("loss")
+    yield Cut(batch, split(batch, parts=4, seed=5)).check("cut", [loss], gradient)
+
+
+def endless() -> Check:
+    """One answer of 270 000 tokens: a geometric series, added up from its end."""
+    count, gamma = 270_000, 1 - 2.0**-20
+    ones = torch.ones(1, count, dtype=torch.float64)
+    left = torch.arange(count, 0, -1, dtype=torch.float64)
+    expected = (1 - gamma**left) / (1 - gamma)
+
+    def holds(module: torch.nn.Module) -> bool:
+        function = type(module).forward.__globals__["discounted_sum"]
+        x = {"present": torch.ones(1, dtype=torch.bool)}
+        got = function(ones, ones > 0, x, torch.tensor(gamma, dtype=torch.float64))
+        return torch.allclose(got[0], expected, rtol=1e-8)
+
+    return Check("an answer of 270 000 tokens", holds)

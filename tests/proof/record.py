@@ -1,0 +1,119 @@
+"""The result of the proof: printed, kept in `results.json`, and shown in docs/proof.md."""
+
+import json
+import platform
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .checks import shipped
+from .equivalents import EQUIVALENT, patterns_for
+from .proving import TEMPLATE, Outcome
+
+RESULTS = Path(__file__).with_name("results.json")
+PAGE = Path(__file__).parents[2] / "docs" / "proof.md"
+ENDS = ("killed", "equivalent", "survived")
+BLOCK = re.compile(r"(?<=<!-- proof -->\n).*?(?=<!-- end of proof -->)", re.DOTALL)
+
+Record = dict[str, Any]
+
+
+def counted(found: Iterable[Outcome]) -> dict[str, dict[str, int]]:
+    """How the mutants of each objective, and of the template, ended."""
+    counts: dict[str, Counter[str]] = {}
+    for outcome in found:
+        counts.setdefault(outcome.spec, Counter())[outcome.end] += 1
+    order = sorted(counts, key=lambda name: (name == TEMPLATE, name))
+    return {name: {end: counts[name][end] for end in (*ENDS, "unchanged")} for name in order}
+
+
+def recorded(found: list[Outcome], seconds: float, processes: int) -> Record:
+    """What is kept of a run."""
+    reasons = Counter(outcome.by for outcome in found if outcome.end == "equivalent")
+    return {
+        "date": date.today().isoformat(),
+        "python": platform.python_version(),
+        "torch": torch.__version__.partition("+")[0],
+        "numpy": np.__version__,
+        "minutes": round(seconds / 60),
+        "processes": processes,
+        "origins": dict(sorted(Counter(outcome.origin for outcome in found if outcome.end in ENDS).items())),
+        "counts": counted(found),
+        "reasons": {why: reasons[why] for why in dict.fromkeys(EQUIVALENT.values()) if reasons[why]},
+        "hashes": {name: objective.hash for name, objective in sorted(shipped().items())},
+    }
+
+
+def stale(found: Iterable[Outcome]) -> list[str]:
+    """Patterns of equivalent changes that no change needed: they would excuse what they were not written for."""
+    used = {pattern for o in found if o.end == "equivalent" for pattern in patterns_for(str(o))[:1]}
+    return [pattern for pattern in EQUIVALENT if pattern not in used]
+
+
+def read() -> Record:
+    return json.loads(RESULTS.read_text())
+
+
+def changed() -> list[str]:
+    """Objectives that are not what was proven: of another hash than the one recorded, or of none."""
+    hashes = read()["hashes"] if RESULTS.exists() else {}
+    return [name for name, objective in sorted(shipped().items()) if hashes.get(name) != objective.hash]
+
+
+def write(record: Record) -> None:
+    RESULTS.write_text(json.dumps(record, indent=1) + "\n")
+    PAGE.write_text(written(PAGE.read_text(), record))
+
+
+def written(page: str, record: Mapping[str, Any]) -> str:
+    """The page with this result between its marks."""
+    return BLOCK.sub(lambda _: shown(record), page)
+
+
+def shown(record: Mapping[str, Any]) -> str:
+    """The result in Markdown."""
+    versions = ", ".join(f"{name} {record[name]}" for name in ("python", "torch", "numpy"))
+    lines = [
+        f"`make proof` on {record['date']} ({versions}; {record['processes']} processes, {record['minutes']} minutes): "
+        f"{summary(record['counts'])}",
+        "",
+        *rows(record["counts"]),
+        "",
+        "Mutants that nothing can notice, and why:",
+        "",
+        "| mutants | reason |",
+        "| --- | --- |",
+        *(f"| {count} | {why} |" for why, count in record["reasons"].items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def rows(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """A table with a row for each objective, one for the template and one for all together."""
+    lines = ["| objective | mutants | killed | equivalent | survived |", "| --- | --- | --- | --- | --- |"]
+    total = Counter[str]()
+    for name, ends in counts.items():
+        total.update(ends)
+        lines.append(_row(name if name == TEMPLATE else f"`{name}`", ends))
+    return [*lines, _row("all", total)]
+
+
+def _row(name: str, ends: Mapping[str, int]) -> str:
+    cells = [name, str(sum(ends[end] for end in ENDS)), *(str(ends[end]) for end in ENDS)]
+    return f"| {' | '.join(cells)} |"
+
+
+def summary(counts: Mapping[str, Mapping[str, int]]) -> str:
+    """The sums in one sentence."""
+    total = Counter[str]()
+    for ends in counts.values():
+        total.update(ends)
+    words = ", ".join(f"{total[end]} {end}" for end in ENDS)
+    mutants = sum(total[end] for end in ENDS)
+    return f"{mutants} mutants, {words}. {total['unchanged']} more changes left the simplified program as it was."

@@ -1,0 +1,95 @@
+"""The parameters that each objective is proven with: no two equal, and every threshold within the batches' reach."""
+
+LENGTHS = {"max_length": 6, "cache": 3}
+CLIP = {"eps_low": 0.15, "eps_high": 0.35}
+DAPO = {**CLIP, **LENGTHS}
+GATE = {"sigma_base": 0.3, "alpha": 0.45, "beta_pos": 0.55, "beta_neg": 0.4}
+BAND = {"low": 0.96, "high": 1.05}
+WIDE_BAND = {"low": 0.7, "high": 1.6}
+
+SETTINGS: dict[str, dict[str, float]] = {
+    "aspo": {"eps_low_entropy": 0.15, "eps_high_entropy": 0.45, "q": 0.6, "cap": 1.7},
+    "bapo": {
+        "low_start": 0.55,
+        "low_max": 0.88,
+        "low_step": 0.1,
+        "high_start": 1.15,
+        "high_max": 2.1,
+        "high_step": 0.3,
+        "target": 1.3,
+        "cap": 2.5,
+    },
+    "bapo_paper": {
+        "low_start": 0.55,
+        "low_max": 0.88,
+        "low_step": 0.1,
+        "high_start": 1.15,
+        "high_max": 2.1,
+        "high_step": 0.3,
+        "share": 0.45,
+    },
+    "bnpo": CLIP,
+    "cispo": {"cap": 1.4},
+    "cispo_two_sided": CLIP,
+    "clip_cov": {**CLIP, "share": 0.12, "cov_low": 0.3, "cov_high": 2.5},
+    "dapo": DAPO,
+    "dcpo": {"eps_low": 0.06, "eps_high": 0.23, "cap": 12},
+    "dcpo_paper": {"eps_low": 0.06, "eps_high": 0.23},
+    "dgpo": {**CLIP, "n": 1.3, "m": 2.4},
+    "dppo_kl": {"d_low": 0.02, "d_high": 0.07, "cap": 1.6},
+    "dppo_kl_paper": {"d_low": 0.02, "d_high": 0.07, "cap": 1.6},
+    "dppo_tv": {"d_low": 0.04, "d_high": 0.09, "cap": 1.6},
+    "dppo_tv_paper": {"d_low": 0.04, "d_high": 0.09, "cap": 1.6},
+    "dr_grpo": {**CLIP, "max_length": 7},
+    "dro": {"beta": 0.3},
+    "entropy_advantage": {**CLIP, "alpha": 0.45, "kappa": 2.4},
+    "gmpo": {"eps_low": 0.3, "eps_high": 0.55},
+    "gpg": {},
+    "gpg_paper": {},
+    "group_ppo": CLIP,
+    "grpo": {**CLIP, "kl": 0.3},
+    "grpo_leave_one_out": CLIP,
+    "grpo_opsm": {**CLIP, "delta": 0.06},
+    "grpo_passk": CLIP,
+    "gspo": {"eps_low": 0.08, "eps_high": 0.13},
+    "gspo_token": {"eps_low": 0.08, "eps_high": 0.13},
+    "kl_cov": {"share": 0.12, "beta": 0.3},
+    "luspo": {"eps_low": 0.08, "eps_high": 0.13},
+    "maspo": GATE,
+    "maspo_dapo": {**GATE, **LENGTHS},
+    "maspo_paper": GATE,
+    "mis": {**DAPO, **BAND},
+    "mis_geometric": {**DAPO, **BAND},
+    "mis_product": {**DAPO, **WIDE_BAND},
+    "opo": CLIP,
+    "ppo": {**CLIP, "gamma": 0.95, "lambda": 0.6},
+    "ppo_dual_clip": {**DAPO, "cap": 1.8},
+    "reinforce_plus_plus": {**CLIP, "kl": 0.6, "gamma": 0.9},
+    "reinforce_plus_plus_baseline": CLIP,
+    "rejection": {**DAPO, **BAND},
+    "rejection_geometric": {**DAPO, **BAND},
+    "rejection_product": {**DAPO, **WIDE_BAND},
+    "remax": CLIP,
+    "rloo": CLIP,
+    "sapo": {"tau_pos": 0.7, "tau_neg": 1.9},
+    "soft_exponential": {**CLIP, "rate": 1.4},
+    "stapo": {**CLIP, "tau_p": 0.42, "q": 0.6},
+    "stapo_maspo": {**GATE, "tau_p": 0.42, "q": 0.6},
+    "stapo_v1": {**CLIP, "tau_p": 0.42, "q": 0.6},
+    "tis": {**DAPO, "cap": 1.05},
+    "tis_geometric": {**DAPO, "cap": 1.03},
+    "tis_product": {**DAPO, "cap": 1.2},
+    "top_entropy": {**DAPO, "share": 0.4},
+    "topr": {"cap": 0.6},
+    "two_sided_clip": {**CLIP, "delta": 1.6},
+    "vcpo": {"cap": 1.2, "ess_base": 0.8},
+    "vespo": {"k_pos": 1.4, "lambda_pos": 0.9, "k_neg": 1.8, "lambda_neg": 0.7},
+}
+
+POOLED = frozenset({"stapo", "stapo_maspo", "stapo_v1", "top_entropy"})
+"""A quantile within the window needs all its values at once, which ranks cannot add up."""
+
+MEAN_OF_MICRO = frozenset({"bapo", "bnpo", "dcpo", "dgpo"})
+"""Every micro-batch is averaged by itself, as the sources do: it is a window of its own."""
+SEARCHED_IN_MICRO = frozenset({"bapo_paper", "clip_cov", "kl_cov"})
+"""Something is computed within the micro-batch; the loss is a mean over the window's tokens."""

@@ -1,0 +1,144 @@
+"""The batches of the proof: whole optimizer windows, each with what it is to catch."""
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+
+import numpy as np
+
+from ..batches import Arrays, given_advantage, padded, ragged, rows_of
+from ..running import tiny
+
+POLICIES = {"policy": ("logp", "logp_ref"), "reference": ("logp_ref",), "rollout": ("logp_rollout",)}
+"""What is far from the old policy: the reference stays with the policy, lest the KL drown it."""
+
+
+SEARCHES: dict[str, dict[int, tuple[float, ...]]] = {
+    "bapo": {
+        6: (0.4088, 0.4095, 0.4127, 0.4134, 0.4464, 0.4472, 0.4724, 0.4733),
+        9: (0.3551, 0.3558, 0.3582, 0.3589, 0.3958, 0.3966, 0.4293, 0.4302),
+    },
+    "bapo_paper": {
+        1: (0.5877, 0.5889, 0.6227, 0.6239, 0.6462, 0.6475, 0.6667, 0.6681, 0.6698, 0.6711),
+        9: (0.6160, 0.6173, 0.6711, 0.6725, 0.7144, 0.7158, 0.7514, 0.7528, 0.7553, 0.7567),
+    },
+}
+"""Seeds, and factors of the bad answers' advantages with which the search of a bound barely ends at each step."""
+
+
+def windows_of(name: str) -> dict[str, Arrays]:
+    """All windows for an objective: those of all, and its own."""
+    factors = [(seed, factor) for seed, found in SEARCHES.get(name, {}).items() for factor in found]
+    return {**windows(), **{f"search {seed}, {factor}": searched(seed, factor) for seed, factor in factors}}
+
+
+def searched(seed: int, factor: float) -> Arrays:
+    """A window in which bad answers weigh so much more, or less, than good ones."""
+    batch = given_advantage(seed, extreme=False, spread=1.0)
+    advantage = batch["advantage"]
+    return complete({**batch, "advantage": np.where(advantage < 0, factor * advantage, advantage)}, seed)
+
+
+@cache
+def windows() -> dict[str, Arrays]:
+    """Windows by name. All have every tensor that an objective may read, beside what `tests.batches` gives."""
+    return {name: complete(batch, seed) for seed, (name, batch) in enumerate(_windows())}
+
+
+def _windows() -> Iterator[tuple[str, Arrays]]:
+    yield "plain", given_advantage(0, extreme=False)
+    yield "extreme", given_advantage(1)
+    yield "estimated", ragged(4, spread=1.0)
+    yield "close", given_advantage(12, extreme=False, spread=0.1)
+    yield "token advantage", given_advantage(2, token=True, extreme=False)
+    nowhere = given_advantage(2, token=True, garbage=False)
+    nowhere["advantage"] = np.where(nowhere["mask"], nowhere["advantage"], np.nan)
+    yield "garbage in the advantage alone", nowhere
+    yield "large advantage", given_advantage(3, scale=300.0, spread=1.0)
+    yield "padded", padded(ragged(5), 3)
+    for policy, tensors in POLICIES.items():
+        for side, sign in (("above", 1.0), ("below", -1.0)):
+            for answers, advantage in (("good", 1.0), ("bad", -1.0)):
+                yield f"{policy} far {side}, {answers} answers", far(tensors, sign, advantage)
+    yield "far on both sides", far_on_both_sides()
+    yield "one token", few_tokens([0.3], [1.5])
+    yield "two tokens", few_tokens([0.9, -0.4], [1.5, -0.7])
+    yield "two tokens, close", few_tokens([0.1, -0.05], [1.5, -0.7])
+    yield "three tokens", few_tokens([0.2, 1.1, -0.6], [-0.3, 1.2, 0.4])
+    yield "on policy", tiny([0.0, 0.0], [1.0, -2.0])
+    yield "certain", certain()
+    yield "ties", ties()
+    missing = ragged(6)
+    missing["reward"][3], missing["mask"][3] = np.nan, False
+    missing["reward"][0] = np.nan
+    yield "missing rewards", missing
+    yield "alone", {**rows_of(ragged(9), range(5)), "group": np.arange(5)}
+
+
+def far(tensors: Iterable[str], sign: float, advantage: float) -> Arrays:
+    """Some policies just inside and just outside of 20 nats from the others: at tokens, and as sums of answers.
+
+    All on one side and all answers good or all bad, so that none is lost beside another.
+    """
+    apart = np.zeros((6, 3))
+    apart[:4, 0] = 19.5, 20.5, 19.6, 20.4
+    apart[4], apart[5] = 19.5 / 3, 20.5 / 3
+    mask = np.ones(apart.shape, dtype=bool)
+    mask[:4, 1:] = False
+    batch = {name: np.full(apart.shape, -25.0) for name in ("logp", "logp_old", "logp_ref", "logp_rollout")}
+    for name in tensors:
+        batch[name] += sign * apart
+    return {**batch, "mask": mask, "advantage": advantage * np.array([1.0, 1.5, 1.0, 0.5, 1.0, 1.0])}
+
+
+def far_on_both_sides() -> Arrays:
+    """Answers of two tokens whose mean log-ratio is on one side with the bound of 20, and on the other without."""
+    apart = np.array([[25.0, -21.0], [19.9, -19.3], [-25.0, 21.0], [-19.9, 19.3]] * 2)
+    old = -27.0 - np.random.default_rng(0).random(apart.shape)
+    batch = {"logp": old + apart, "logp_old": old, "logp_ref": old - 0.5}
+    return {
+        **batch,
+        "logp_rollout": old - apart[::-1],
+        "mask": np.ones(apart.shape, dtype=bool),
+        "advantage": np.array([-1.0, -0.7, -1.3, -0.6, 1.1, 0.8, 0.9, 1.2]),
+    }
+
+
+def few_tokens(log_ratio: list[float], advantage: list[float]) -> Arrays:
+    """The smallest windows: counts that no bound below may change. The sampler is nearly the old policy."""
+    batch = tiny(log_ratio, advantage)
+    steps = np.arange(len(advantage))[:, None]
+    batch["logp"], batch["logp_old"] = batch["logp"] - 1 - steps, batch["logp_old"] - 1 - steps
+    return {**batch, "logp_ref": batch["logp"] - 0.4, "logp_rollout": batch["logp_old"] + 0.02}
+
+
+def certain() -> Arrays:
+    """Tokens that a policy is sure of, and log-probs of 0 and -1e-9 that no clip of a probability may touch."""
+    batch = given_advantage(13, extreme=False, spread=0.3)
+    batch["logp_old"][::2] *= 1e-3
+    batch["logp"][::2] *= 1e-3
+    batch["logp_rollout"][::2] *= 1e-3
+    batch["logp"][6, :3], batch["logp_old"][6, 2:5] = -1e-9, -1e-9
+    return batch
+
+
+def ties() -> Arrays:
+    """Few different values: entropies, rewards, log-probs and advantages meet their own quantiles and bounds."""
+    batch = given_advantage(14, extreme=False)
+    for name in ("logp", "logp_old", "logp_ref", "logp_rollout"):
+        batch[name] = np.round(np.nan_to_num(batch[name], nan=-1.0, posinf=-1.0, neginf=-1.0) * 4) / 4
+    batch["entropy"] = np.round(np.nan_to_num(batch["entropy"], nan=1.0, posinf=1.0, neginf=1.0) * 2) / 2
+    batch["advantage"] = np.round(batch["advantage"])
+    return batch
+
+
+def complete(batch: Arrays, seed: int) -> Arrays:
+    """With an entropy, a critic's value, a sampler's log-prob and a greedy reward where there are none."""
+    random, shape = np.random.default_rng(100 + seed), batch["mask"].shape
+    more = {
+        "logp_rollout": np.minimum(batch["logp_old"] + 0.2 * random.standard_normal(shape), 0.0),
+        "entropy": random.exponential(1.0, size=shape),
+        "value": random.normal(size=shape),
+        "reward_greedy": random.normal(size=shape[0]),
+        "truncated": random.random(shape[0]) < 0.3,
+    }
+    return {**more, **batch}
