@@ -45,6 +45,7 @@ class _Checks:
         yield from self.estimates()
         yield from self.other_forms()
         yield from self.missing()
+        yield self.tokens_alone()
         yield self.half_the_bits()
         yield self.counts()
         yield self.ranks()
@@ -167,6 +168,18 @@ class _Checks:
 
             yield Check(f"{window}, a tensor missing", holds)
 
+    def tokens_alone(self) -> Check:
+        """The statistics of a window need no reward, unless the advantage is in them."""
+        batch = windows()["plain"]
+        bare = {name: value for name, value in batch.items() if value.ndim == 2}
+
+        def holds(module: torch.nn.Module) -> bool:
+            refusal = type(module).forward.__globals__["BatchError"]
+            counted_in = "advantage" in module.reads["window"]
+            return refuses(refusal, lambda: module.window([as_torch(bare)])) is counted_in
+
+        return Check("the window of tokens alone", holds)
+
     def half_the_bits(self) -> Check:
         """Rewards and greedy rewards in float32 beside log-probs in float64: the loss is computed in float64."""
         batch = windows()["estimated"]
@@ -242,6 +255,9 @@ class _Checks:
         yield self.estimated("advantage, padded", windows()["padded"])
         yield self.estimated("advantage, equal rewards", equal_rewards(), exact=True)
         yield self.estimated("advantage, one apart", one_apart())
+        for name, shape in (("no column", (3, 0)), ("no row", (0, 4))):
+            nothing = {key: np.zeros(shape[: value.ndim], value.dtype) for key, value in missing.items()}
+            yield self.estimated(f"advantage, {name}", nothing)
         for name, lengths in (("one token", [1]), ("two answers", [1, 1]), ("two and one tokens", [2, 1])):
             yield self.estimated(f"advantage, {name}", rollout_of(lengths))
         rows = complete(ragged(2, extreme=False), 2)

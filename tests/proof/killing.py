@@ -17,12 +17,12 @@ from maspo_dsl.objective import Objective
 from maspo_dsl.semantics.resolve import resolve
 from maspo_dsl.semantics.shipped import library_definitions
 
-from ..mutants import Mutant
 from ..reference.catalogue import REFERENCES
 from .asking import Check
 from .checks import checks, shipped
 from .probes import PROBES, probe, probe_checks
 from .settings import SETTINGS
+from .source_mutants import Mutant
 
 Params = Mapping[str, float]
 Load = Callable[[Params], Objective]

@@ -12,6 +12,7 @@ import torch
 
 import maspo_dsl
 from maspo_dsl.graph.interpret import Interpretation
+from maspo_dsl.semantics.types import Axis
 
 from ..batches import Arrays, as_torch, given_advantage, packed, split
 from .asking import Check, Cut, advises, evaluates, same
@@ -45,9 +46,14 @@ mute last where position == length and value > 0
 """,
     "choices": """
 advantage = rank(reward, group) - 2 * kth(reward, group, 1) + kth(reward, group, 2) + kth(length, group, 3) / 9
-weight some = 1 + (1 if pick(value > -0.5, 0.3, micro) else 0) + (0.5 if pick(old > 0.1, 0.2, micro, seed = 7) else 0)
+weight some = 1 + (1 if pick(value > -0.5, 0.3, micro) else 0) + (0.5 if pick(old > 0.1, 0.2, micro, seed = 1) else 0)
 weight best = 1 + (1 if top(value, 0.25, micro) else 0) + (0.5 if top(value, 1e-4, micro) else 0)
 weight tied = 1 + (1 if top(per_token(length), 0.4, micro) else 0)
+""",
+    "rows": """
+input weighting : sequence
+advantage = reward * (1 + 0.1 * length)
+weight all = 1 + abs(mean(A, window)) + mean(weighting, window) / 3
 """,
     "inputs": """
 input weighting : sequence
@@ -92,7 +98,10 @@ def _checks(name: str) -> Iterator[Check]:
         bare = {key: value for key, value in batch.items() if key != "advantage"}
         if "reward" in bare:
             yield from before_the_loss(window, bare, Interpretation(graph, bare))
-    if name in ("window", "inputs"):
+    yield from empty(name)
+    if name == "rows":
+        yield from told_by(name)
+    if name in ("window", "inputs", "rows"):
         yield from cuts(name)
     if name == "neighbours":
         yield endless()
@@ -149,6 +158,29 @@ def cuts(name: str) -> Iterator[Check]:
     oracle = Interpretation(probe(name).graph, batch)
     loss, gradient = float(oracle.output("loss")), oracle.gradient("loss")
     yield Cut(batch, split(batch, parts=4, seed=5)).check("cut", [loss], gradient)
+
+
+def empty(name: str) -> Iterator[Check]:
+    """Rollouts without a token, or without an answer."""
+    whole = with_inputs(windows()["estimated"], 0)
+    for words, shape in (("no column", (3, 0)), ("no row", (0, 4))):
+        nothing = {key: np.zeros(shape[: value.ndim], value.dtype) for key, value in whole.items()}
+        by_token = probe(name).resolved.parts.advantage.axis is Axis.TOKEN
+        yield advises(f"advantage, {words}", nothing, np.zeros(shape if by_token else shape[:1]))
+        yield evaluates(words, {**nothing, "advantage": np.zeros(shape[0])}, 0.0, np.zeros(shape))
+
+
+def told_by(name: str) -> Iterator[Check]:
+    """As many packed tokens as answers: only the spec's own tensor, or nothing at all, tells that there are two."""
+    batch = with_inputs(windows()["on policy"], 3)
+    batch = {key: batch[key] for key in ("logp", "logp_old", "mask", "advantage", "weighting")}
+    oracle = Interpretation(probe(name).graph, batch)
+    loss, gradient = float(oracle.output("loss")), oracle.gradient("loss")
+    order = np.array([1, 0])
+    flat = {key: value[order, 0] if value.ndim == 2 else value for key, value in batch.items()}
+    yield evaluates("a token a row, packed", {**flat, "sequence": order}, loss, gradient[order, 0])
+    alone = {"logp": flat["logp"], "mask": flat["mask"], "sequence": order, "reward": np.array([0.5, -1.5])}
+    yield advises("rewards alone, packed", alone, 1.1 * alone["reward"])
 
 
 def endless() -> Check:

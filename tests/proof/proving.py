@@ -12,12 +12,12 @@ import torch
 from maspo_dsl.language.parser import parse_objective
 from maspo_dsl.semantics.shipped import library_definitions, shipped_source
 
-from ..mutants import Mutant, Piece, mutants_of, pieces
 from . import killing
 from .checks import shipped
 from .equivalents import reason_for
 from .probes import PROBES
 from .settings import SETTINGS
+from .source_mutants import Mutant, Piece, mutants_of, pieces
 from .spec_mutants import def_mutants, spec_mutants
 
 Origin = Literal["source", "spec", "library", "template"]

@@ -12,7 +12,7 @@ from maspo_dsl.language import tree
 from maspo_dsl.language.formatter import format_statement
 from maspo_dsl.language.source import Source, Span
 
-from ..mutants import marked
+from .source_mutants import marked
 
 NOWHERE = Span(Source("<mutant>", ""), 0, 0)
 
