@@ -30,6 +30,16 @@ SEARCH = "raising the lower bound only lowers the share of good answers: that se
 ONE_SIDE = "the lower bound is for bad answers alone, the upper for good ones"
 SURE = "a probability is at most 1, so the width is at least sigma_base"
 PROD_BOUNDED = "the product is bounded already, and the kernel is 0 long before the bound"
+ONE_AXIS = "of one axis the first is the last, and of two the second"
+SHAPE_ALONE = (
+    "only the shape, the device or the type is read, or the number of something that is not looked at"
+)
+ANY_PART = "every part of a window has these"
+NOTHING_THERE = "a row or an owner of nothing is not counted, and what it would have is not read"
+HASH = "it only has to be larger than any hash, or changes the lowest half of one, which orders nothing here"
+REACH = "an answer of more than two million tokens, or a finite number times 0"
+ONE_RANK = "no number of ranks is above 1"
+NEVER_ASKED = "an advantage that nothing reads is not in the result"
 EMPTY = "without a token that counts there is no loss, and no step"
 SMALL_EPSILON = "1e-8 keeps a logarithm or a quotient finite and moves nothing across a threshold"
 
@@ -47,7 +57,7 @@ EQUIVALENT: dict[str, str] = {
     r"difference\w* = ⟨\w+ - -?((group|total)_max\(|largest).* → ": SHIFT,
     r"(center\w* = |, 0, \()⟨difference\w* - mean\w* → ": SHIFT,
     r"[<>]⟨(= → | → =)⟩ (?!0\b|1\b|difference_2\b)": TIE,
-    r"\(r [<>]⟨ → =⟩ 1\)|= \w+ [<>]⟨ → =⟩ (difference_2|added)\b": AT_ONE,
+    r"\br [<>]⟨ → =⟩ 1\b|= \w+ [<>]⟨ → =⟩ (difference_2|added)\b": AT_ONE,
     r"max=⟨80 → |⟨torch\.clamp\(.*, max=80": NEVER_POSITIVE,
     r"⟨(r - 1 → 1 - r|r - clamp → clamp - r)⟩": SYMMETRIC,
     r"statistics_\d: .*x\['logp'\]⟨ → \.detach\(\)⟩": DECIDES,
@@ -75,6 +85,45 @@ EQUIVALENT: dict[str, str] = {
     r"^maspo_paper: loss: quotient = 1 / \(⟨1 - ": SYMMETRIC,
     r"^vcpo: step: bounded = .*(min=⟨1e-30|⟨torch\.clamp)": EMPTY,
     r"^vespo: loss: bounds = ": PROD_BOUNDED,
+    # ---- in specs and in the library
+    r"⟨max\(count\(.*\), 1 → |max\(count\(.*\), ⟨1 → 0\.": SMALL_COUNT,
+    r"⟨max\(count\(.* - ddof, 1 → |max\(count\(.* - ddof, ⟨1 → 0\.": SMALL_COUNT,
+    r"def scale\(.*(⟨ if std\(|if std\(x, scope, ⟨ddof → |>⟨ → =⟩ 0|> ⟨ → -1\.⟩0)": NO_SPREAD,
+    r"\|> ⟨(center|scale)\(group.* → (center|scale)\(group": COMMUTES,
+    r"⟨(clip|decay_below|min)\(.* when A [<>]( 0)? → ": COMMUTES,
+    r"⟨(after → before|before → after)⟩ clip": COMMUTES,
+    r"as bounds ⟨\|> gamma_gate\(k_pos": COMMUTES,
+    r"(let (mass|risk) = |def overlong\(.*\) = )clamp\(.*⟨.*, .* → .*, .*⟩, (10|0)\)": COMMUTES,
+    r"^vespo: ratio = .*exp\(⟨20 → ": PROD_BOUNDED,
+    r"let low = least c in low_start \.\. (⟨low_max → |low_max .*⟨high → high_max)": SEARCH,
+    r"= sum\(max\((gain|pull)\(⟨low → high|max\(-gain\(low, ⟨high → low": ONE_SIDE,
+    r"^bapo: def balance.*1e-8|def binary_kl.*1e-8": SMALL_EPSILON,
+    r"k2\(⟨policy, old → |def k2\(p, q\) = log\(⟨p / q → |abs\((log\(⟨policy / old → |⟨ → -⟩A\))": SYMMETRIC,
+    r"^maspo_paper: let risk = .*⟨1 - beta_neg \* A → ": SYMMETRIC,
+    r"(share > 0|A != 0) else ⟨1 → |if ⟨ → -⟩A != 0|let lead = ⟨max\(reward, group\) → reward": NOT_READ,
+    r"^opo: let behind = reward - ⟨max → min": SHIFT,
+    r"empty = ⟨- → ⟩inf": EMPTY,
+    # ---- in the template
+    r"^the template: .*⟨- → ⟩1\b": ONE_AXIS,
+    r"(index_add|scatter|scatter_reduce|cumsum|gather|squeeze|\.sum)\(⟨0 → -1⟩|shape\[⟨0 → -1⟩\]": ONE_AXIS,
+    r"(micro_batches|found|parts)\[⟨0 → -1⟩\]": ANY_PART,
+    r"(_like|expand_as|view|rows_of|len)\(⟨(\w+|x\['\w+'\]) → torch\.ones_like\(": SHAPE_ALONE,
+    r"⟨(\w+|x\['\w+'\]) → torch\.ones_like\([^⟩]*⟩\)?\.(shape|device|new_\w+|numel)": SHAPE_ALONE,
+    r"rows_told: mask = ⟨|dtype\)$|new_(zeros|full)\(\(?⟨1 → 3⟩|shape\[0\], ⟨1 → 3⟩": SHAPE_ALONE,
+    r"(lined_up|from_line)\(.*⟨member → torch\.ones_like": NOTHING_THERE,
+    r"(group|sequence|total)_max: return ": NOTHING_THERE,
+    r"(group_rank|positions|total_top): return |group_kth: chosen = |quantile_by: (order|ordered|start)": NOTHING_THERE,
+    r"(next_token|discounted_sum): line = (⟨masked|masked\(value, ⟨member)": NOTHING_THERE,
+    r"total_quantile: place = .*min=⟨0 → 1⟩|pooled_max: return ": NOTHING_THERE,
+    r"total_pick: (mixed|line) = ": HASH,
+    r"total_pick: bits = key\.⟨detach\(\)": DECIDES,
+    r"number_of_ranks: return .*(is_available|⟨1 → 0⟩)": ONE_RANK,
+    r"prepare: (read|if ⟨?read) |prepare: if ⟨read": NEVER_ASKED,
+    r"add_advantage: (advantage = .*⟨\.detach|by_row = )": NEVER_ASKED,
+    r"evaluate: (if x\['mask'\]\.numel|return .*x\['logp'\])": EMPTY,
+    r"discounted_sum: (for reach .*(⟨8 → \d+⟩ \*\* 7|8 \*\* ⟨7 → 15⟩)|line = .*power)": REACH,
+    r"discounted_sum: factor = .*⟨ if factor\.dim": SHAPE_ALONE,
+    r"converted: (for name in ⟨known|x\[name\] = value ⟨if value\.dtype)|dense: order = .*stable=": NOT_READ,
 }
 
 

@@ -1,6 +1,6 @@
 """The parameters that each objective is proven with: no two equal, and every threshold within the batches' reach."""
 
-LENGTHS = {"max_length": 6, "cache": 3}
+LENGTHS = {"max_length": 7, "cache": 3}
 CLIP = {"eps_low": 0.15, "eps_high": 0.35}
 DAPO = {**CLIP, **LENGTHS}
 GATE = {"sigma_base": 0.3, "alpha": 0.45, "beta_pos": 0.55, "beta_neg": 0.4}
