@@ -88,10 +88,10 @@ def write_grid(
 
 def read_grid(folder: Path) -> GridFolder:
     """The grid of a folder. Raises GridError: there is none."""
-    known = _known(folder) if folder.is_dir() else None
-    if known is None:
-        raise GridError(f"{folder} holds no grid; `maspo-dsl ablate SPEC -o {folder}` makes one")
-    return GridFolder(folder, known)
+    document = _manifest_in(folder)
+    if document is None:
+        raise GridError(f"{folder} holds no grid; `maspo-dsl ablate SPEC -o DIR` makes one in a new folder")
+    return GridFolder(folder, document)
 
 
 def note_runs(grid: GridFolder, folders: Sequence[Path]) -> None:
@@ -111,12 +111,20 @@ def _known(folder: Path) -> dict[str, Any] | None:
         return None
     if not folder.is_dir():
         raise GridError(f"{folder} is a file; name a folder")
+    document = _manifest_in(folder)
+    if document is None:
+        raise GridError(f"{folder} is not empty and holds no grid; name another folder")
+    return document
+
+
+def _manifest_in(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a folder; None if there is none, or one that no grid has."""
     try:
         document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        document["seeds"], _identity(document)
+        whole = isinstance(document["seeds"], int) and len(_identity(document)) > 1
     except (OSError, ValueError, KeyError, TypeError):
-        raise GridError(f"{folder} is not empty and holds no grid; name another folder") from None
-    return dict(document)
+        return None
+    return dict(document) if whole else None
 
 
 def _place(staged: Path, folder: Path, parent: Path) -> None:

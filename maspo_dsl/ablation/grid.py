@@ -21,6 +21,8 @@ from maspo_dsl.semantics.resolve import find_source, resolve
 
 # A candidate that is no point, and why.
 Refusal: TypeAlias = tuple[str, str]
+# Nodes that a run depends on, and the places of the outputs among them.
+Fingerprint: TypeAlias = tuple[tuple[Node, ...], tuple[tuple[str, int], ...]]
 # Outputs of a graph that a run depends on; the others are for its metrics.
 _DECISIVE = ("loss", "advantage", "keep", "step", "prompt")
 
@@ -97,12 +99,17 @@ class _Builder:
         self.names = {base.name}
         self.impossible: list[Refusal] = []
         self.idle: list[Refusal] = []
-        self.unchanged = fingerprint(family.base)
         self.idle_axes: set[tuple[str, str]] = set()
+        self.fingerprints: dict[str, Fingerprint] = {}
+        self.unchanged = self._fingerprint(family.base)
+        self.live_params = {str(node.attribute("name")) for node in self.unchanged[0] if node.op == "param"}
 
     def take(self, found: Iterable[Candidate]) -> None:
         """Single changes first: what does nothing alone need not be combined with anything."""
-        for candidate in sorted(found, key=lambda one: len(one.axes)):
+        different: dict[tuple[str, tuple[str, ...]], Candidate] = {}
+        for candidate in found:
+            different.setdefault((candidate.name, candidate.edits), candidate)
+        for candidate in sorted(different.values(), key=lambda one: len(one.axes)):
             self._take(self._renamed(candidate))
 
     def compare(self, names: Iterable[str]) -> None:
@@ -123,19 +130,42 @@ class _Builder:
         return replace(candidate, name=f"{candidate.name}_{number}")
 
     def _take(self, candidate: Candidate) -> None:
-        if self.idle_axes & set(candidate.axes):
-            return
         try:
             objective = resolve(Source(f"{candidate.name}.obj", candidate.spec), self.folder)
         except SpecError as error:
             self._refuse(candidate, error)
             return
-        alone = len(candidate.axes) == 1 and candidate.kind != "ladder"
-        if alone and objective.hash not in self.points and fingerprint(objective) == self.unchanged:
+        if objective.hash not in self.points and self._moves_nothing(candidate, objective):
+            self._rest(candidate, "nothing that is computed changes")
+        else:
+            self._add(candidate, objective)
+
+    def _moves_nothing(self, candidate: Candidate, objective: ResolvedObjective) -> bool:
+        """Whether a single change computes what the base does; of several, with an idle one, what fewer do.
+
+        Where the simplified base holds a parameter, another value is another graph, and none needs to be made.
+        """
+        if candidate.kind == "ladder":
+            return False
+        if len(candidate.axes) > 1:
+            idle = self.idle_axes & set(candidate.axes)
+            return bool(idle) and self._fingerprint(objective) in [
+                self._fingerprint(point.objective) for point in self.points.values()
+            ]
+        if candidate.kind == "vary" and candidate.axes[0][0] in self.live_params:
+            return False
+        return self._fingerprint(objective) == self.unchanged
+
+    def _fingerprint(self, objective: ResolvedObjective) -> Fingerprint:
+        if objective.hash not in self.fingerprints:
+            self.fingerprints[objective.hash] = fingerprint(objective)
+        return self.fingerprints[objective.hash]
+
+    def _rest(self, candidate: Candidate, why: str) -> None:
+        """Not run, and said so; alone, it is known to do nothing."""
+        if len(candidate.axes) == 1:
             self.idle_axes.update(candidate.axes)
-            self.idle.append((candidate.name, f"{candidate.doc}: nothing that is computed changes"))
-            return
-        self._add(candidate, objective)
+        self.idle.append((candidate.name, f"{candidate.doc}: {why}"))
 
     def _add(self, candidate: Candidate, objective: ResolvedObjective) -> None:
         known = self.points.get(objective.hash)
@@ -147,20 +177,24 @@ class _Builder:
         (self.folder / f"{candidate.name}.obj").write_text(candidate.spec, encoding="utf-8")
 
     def _refuse(self, candidate: Candidate, error: SpecError) -> None:
-        """What was asked for by value must be possible; what was derived is listed."""
+        """What was asked for by value must be possible, if anything reads it; what was derived is listed."""
         why = "; ".join(found.message for found in error.diagnostics)
-        if candidate.kind in ("vary", "swap"):
-            raise GridError(f"{candidate.doc}: {why}")
-        self.impossible.append((candidate.name, why))
+        if candidate.kind not in ("vary", "swap"):
+            self.impossible.append((candidate.name, why))
+        elif all(found.code == "unread-name" for found in error.diagnostics):
+            self._rest(candidate, why)
+        else:
+            hinted = [f"{found.message}; {found.hint}".rstrip("; ") for found in error.diagnostics]
+            raise GridError(f"{candidate.doc}: {'; '.join(hinted)}")
 
 
-def fingerprint(objective: ResolvedObjective) -> tuple[object, ...]:
+def fingerprint(objective: ResolvedObjective) -> Fingerprint:
     """What an objective computes once simplified: two with the same fingerprint cannot be told apart by a run."""
     graph = simplify(build(objective.parts))
     decisive = [name for name in _DECISIVE if name in graph.outputs]
     order = {place: number for number, place in enumerate(graph.reachable(decisive))}
-    nodes: list[Node] = [
+    nodes = tuple(
         replace(graph.nodes[place], args=tuple(order[argument] for argument in graph.nodes[place].args))
         for place in order
-    ]
-    return (*nodes, *((name, order[graph.outputs[name]]) for name in decisive))
+    )
+    return nodes, tuple((name, order[graph.outputs[name]]) for name in decisive)

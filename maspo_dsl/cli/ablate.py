@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from maspo_dsl.cli.launching import RunSettings, read_settings
 from maspo_dsl.cli.output import (
     FAILED,
     INTERRUPTED,
@@ -21,19 +21,11 @@ from maspo_dsl.cli.output import (
     say_json,
 )
 from maspo_dsl.cli.overrides import OverridesArgument, SpecArgument
-from maspo_dsl.language.diagnostics import did_you_mean
 
 if TYPE_CHECKING:
     from maspo_dsl.ablation.folder import GridFolder
-    from maspo_dsl.ablation.launchers import Launcher
     from maspo_dsl.ablation.request import Request
     from maspo_dsl.ablation.runner import Board
-    from maspo_dsl.trainers.config import RunConfig
-
-# Parameters of submitit itself; all others are handed to Slurm.
-_SUBMITIT = frozenset(
-    {"cpus_per_task", "gpus_per_node", "mem_gb", "name", "nodes", "tasks_per_node", "timeout_min"}
-)
 
 
 def ablate(
@@ -64,7 +56,11 @@ def ablate(
     ] = None,
     swap: Annotated[
         list[str] | None,
-        typer.Option("--swap", metavar="STAGE=F(..),F(..)", help="A stage and what stands in its place."),
+        typer.Option(
+            "--swap",
+            metavar="STAGE=F(..),F(..)",
+            help="A stage, by its name or its function, and what stands in its place.",
+        ),
     ] = None,
     against: Annotated[
         str | None, typer.Option("--against", metavar="NAME,NAME", help="Other objectives, as they are.")
@@ -84,27 +80,25 @@ def ablate(
     KEY=VALUE: params.NAME holds for every point; with --run, all keys of `maspo-dsl train`, and launcher=ray or
     launcher=slurm for more than this machine. What is finished is not run again, what was stopped goes on.
     """
-    with invalid_input_exits(as_json=as_json):
+    with invalid_input_exits(as_json=as_json), _grid_errors():
         request = _request(
             leave_one_out, ladder, pairs, product, zip_, own, vary or [], swap or [], against or ""
         )
-        params, settings = split_params(overrides or [])
+        params, typed = split_params(overrides or [])
+        settings = read_settings(typed)
+        _refuse_unheard(typed, settings, run, dry_run, workers)
         folder = None if dry_run else output or default_folder(spec)
-        if settings and not run and not dry_run:
-            raise InputError(f"{settings[0]} is of the runs, and there are none without --run")
-        with _grid_errors():
-            document, grid = _made(spec, request, params, seeds, folder, settings)
+        document, grid = _made(spec, request, params, seeds, folder)
     if as_json:
         say_json(document)
     else:
-        for line in table(document):
+        for line in (*table(document), cost(document, settings)):
             say(line)
-        say(cost(document, settings))
         if folder is not None:
             say(f"written to {folder}")
     if run and grid is not None:
         with invalid_input_exits(), _grid_errors():
-            status = _run(grid, settings, workers)
+            status = _run(grid, settings, workers, note if as_json else say)
         if status:
             raise typer.Exit(status)
 
@@ -122,6 +116,8 @@ def _request(
 ) -> Request:
     from maspo_dsl.ablation.request import Request
 
+    if product and zip_:
+        raise InputError("--product and --zip are two ways to combine the same factors; give one of them")
     return Request(
         leave_one_out=leave_one_out,
         ladder=ladder,
@@ -135,71 +131,52 @@ def _request(
     )
 
 
+def _refuse_unheard(
+    typed: Sequence[str], settings: RunSettings, run: bool, dry_run: bool, workers: int | None
+) -> None:
+    """Refuse what would do nothing: settings of runs that nobody asked for, processes that start elsewhere."""
+    if not run and not dry_run and typed:
+        raise InputError(f"{typed[0]} is of the runs, and there are none without --run")
+    if not run and workers is not None:
+        raise InputError("--workers is of the runs, and there are none without --run")
+    if workers is not None and settings.launcher != "local":
+        raise InputError(f"--workers is of this machine; launcher={settings.launcher} decides for itself")
+
+
 def _made(
-    spec: str,
-    request: Request,
-    params: Mapping[str, float],
-    seeds: int,
-    folder: Path | None,
-    settings: Sequence[str],
+    spec: str, request: Request, params: Mapping[str, float], seeds: int, folder: Path | None
 ) -> tuple[Mapping[str, Any], GridFolder | None]:
-    """The manifest, and the grid if it is written; mistakes in the configuration of its runs come first."""
+    """The manifest, and the grid if it is written."""
     from maspo_dsl.ablation.folder import plan, write_grid
 
-    read_settings(settings)
     if folder is None:
         return plan(spec, request, params, seeds), None
     grid = write_grid(spec, request, params, seeds, folder)
     return grid.manifest, grid
 
 
-def _run(grid: GridFolder, settings: Sequence[str], workers: int | None) -> int:
+def _run(grid: GridFolder, settings: RunSettings, workers: int | None, tell: Callable[[str], None]) -> int:
     """Run the grid; the exit code."""
     from maspo_dsl.ablation.runner import run_grid
     from maspo_dsl.cli.board import BoardView
 
-    _, overrides, options = read_settings(settings)
+    launcher = settings.make_launcher(grid.path, workers)
     with BoardView() as view:
-        board = run_grid(grid, overrides, _launcher(grid, options, workers), view.show)
-    return _ending(grid, board)
+        board = run_grid(grid, settings.overrides, launcher, view.show)
+    return _ending(grid, board, tell)
 
 
-def _ending(grid: GridFolder, board: Board) -> int:
+def _ending(grid: GridFolder, board: Board, tell: Callable[[str], None]) -> int:
     for job, why in board.reasons.items():
         note(f"failed: {job.name} seed {job.seed} ({job.log})")
         note("  " + why.replace("\n", "\n  "))
     counts = board.counts
     if counts["finished"] == len(board.jobs):
-        say(f"{counted(len(board.jobs), 'run')} finished; read them with `maspo-dsl report {grid.path}`")
+        tell(f"{counted(len(board.jobs), 'run')} finished; read them with `maspo-dsl report {grid.path}`")
         return 0
     left = len(board.jobs) - counts["finished"]
     note(f"{counted(left, 'run')} of {len(board.jobs)} not finished; the same command goes on with them")
     return FAILED if counts["failed"] else INTERRUPTED
-
-
-def _launcher(grid: GridFolder, options: Mapping[str, str], workers: int | None) -> Launcher:
-    from maspo_dsl.ablation.launchers import LocalProcesses, RayCluster, SlurmJobs
-
-    match options["launcher"]:
-        case "ray":
-            return RayCluster(options.get("ray.address", "auto"))
-        case "slurm":
-            given = {
-                key.removeprefix("slurm."): value
-                for key, value in options.items()
-                if key.startswith("slurm.")
-            }
-            cluster = given.pop("cluster", None)
-            named = {
-                name if name in _SUBMITIT else f"slurm_{name}": _number(text) for name, text in given.items()
-            }
-            return SlurmJobs(grid.path / "runs" / "slurm", named, cluster)
-        case _:
-            return LocalProcesses(workers or os.cpu_count() or 1)
-
-
-def _number(text: str) -> int | str:
-    return int(text) if text.isdigit() else text
 
 
 def default_folder(spec: str) -> Path:
@@ -244,37 +221,9 @@ def split_params(overrides: Sequence[str]) -> tuple[dict[str, float], list[str]]
     return read(params)[0], [text for text in overrides if not text.startswith("params.")]
 
 
-def read_settings(settings: Sequence[str]) -> tuple[RunConfig, list[str], dict[str, str]]:
-    """The configuration of the runs, its overrides, and the options of the launcher.
-
-    Raises ConfigError and InputError.
-    """
-    from maspo_dsl.trainers.config import read_config
-
-    options = {"launcher": "local"}
-    overrides = []
-    for text in settings:
-        key, equals, value = text.partition("=")
-        if equals and (key == "launcher" or key.startswith(("ray.", "slurm."))):
-            options[key] = value
-        elif key in ("run", "resume"):
-            raise InputError(f"`{text}`: the grid knows the folders of its runs; -o names the grid's own")
-        else:
-            overrides.append(text)
-    known = ("local", "ray", "slurm")
-    if options["launcher"] not in known:
-        hint = did_you_mean(options["launcher"], known)
-        raise InputError(f"`launcher={options['launcher']}`: no such launcher; {hint}")
-    stray = [key for key in options if key != "launcher" and not key.startswith(f"{options['launcher']}.")]
-    if stray or set(options) & {key for key in options if key.startswith("ray.")} - {"ray.address"}:
-        wrong = next(iter(stray), next((key for key in options if key.startswith("ray.")), ""))
-        raise InputError(f"`{wrong}` means nothing with launcher={options['launcher']}")
-    return read_config(overrides), overrides, options
-
-
-def cost(document: Mapping[str, Any], settings: Sequence[str]) -> str:
+def cost(document: Mapping[str, Any], settings: RunSettings) -> str:
     """How much the runs of a grid are, in answers and tokens."""
-    config = read_settings(settings)[0]
+    config = settings.config
     runs = len(document["points"]) * document["seeds"]
     answers = config.rollout.prompts * config.rollout.samples
     tokens = runs * config.trainer.max_steps * answers * config.rollout.max_new_tokens

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
+from functools import lru_cache
 from typing import TypeVar, cast
 
 from maspo_dsl.language import tree
@@ -152,5 +153,6 @@ def objective_hash(
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:HASH_DIGITS]
 
 
+@lru_cache(maxsize=4096)
 def _line(statement: tree.Statement) -> str:
     return format_statement(_bare(statement)).strip()

@@ -167,6 +167,30 @@ def test_a_change_that_computes_nothing_else_is_reported_and_not_a_point(tmp_pat
     assert not set(idle) & set(names(document))
 
 
+def test_what_is_idle_alone_is_run_where_another_change_brings_it_to_life():
+    """The hard variant reads no alpha; put the gate back, and it does."""
+    stages = {"clip": ("gaussian_gate(mass * risk)",)}
+    document = grid("maspo@hard", vary={"alpha": ("0.1", "0.5")}, swap=stages, product=True)
+    assert refused(document, "idle") == {
+        "maspo_hard_alpha_0_1": "alpha = 0.1: nothing reads the param `alpha`",
+        "maspo_hard_alpha_0_5": "alpha = 0.5: nothing reads the param `alpha`",
+    }
+    assert len(document["points"]) == 4
+    listed = edits(grid("maspo@hard", vary={"alpha": ("0.1",)}, leave_one_out=True))
+    assert "maspo_hard_without_clip" in listed and not any("alpha" in name for name in listed)
+
+
+def test_what_is_idle_alone_and_together_is_not_run(tmp_path):
+    path = tmp_path / "still.obj"
+    path.write_text(
+        "objective still extends grpo\nparam bonus = 0.1 in [0, 1]\n"
+        'penalty idle = 0 * bonus * k3(policy, reference)\nallow dead-part "to be found"\n'
+    )
+    document = grid(str(path), vary={"bonus": ("0.2",), "eps_low": ("0.1",)}, product=True)
+    assert names(document) == ["still", "still_eps_low_0_1"]
+    assert set(refused(document, "idle")) == {"still_bonus_0_2", "still_bonus_0_2_eps_low_0_1"}
+
+
 def test_bases_with_values_and_variants(tmp_path):
     document = grid("maspo", params={"alpha": 0.5}, leave_one_out=True)
     assert document["base"] == "maspo_alpha_0_5"

@@ -81,7 +81,8 @@ class PointResult:
 def read_results(grid: GridFolder) -> list[PointResult]:
     """Every point with the finished runs of the grid's last configuration, the base first.
 
-    Raises GridError: the grid has not been run, or nothing of its base is finished.
+    Raises GridError: the grid has not been run, nothing of its base is finished, or the metrics of a finished run
+    cannot be read.
     """
     folders = [grid.path / name for name in grid.manifest.get("runs", [])]
     if not folders:
@@ -103,8 +104,13 @@ def read_results(grid: GridFolder) -> list[PointResult]:
 
 
 def _read_run(folder: Path, result: Mapping[str, Any]) -> Run:
-    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
+    try:
+        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines]
+    except (OSError, ValueError) as error:
+        raise GridError(
+            f"{folder / 'metrics.jsonl'} cannot be read ({error}); remove the run's folder to make it again"
+        ) from None
     names = {name for row in rows for name in row}
     columns = {name: np.array([_number(row.get(name)) for row in rows]) for name in sorted(names)}
     return Run(int(result["seed"]), columns, float(result["cpu_seconds"]), float(result["wall_seconds"]))

@@ -1,0 +1,90 @@
+"""Settings of a grid's runs as they are typed: keys of `maspo-dsl train`, and where the runs happen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maspo_dsl.cli.output import InputError
+from maspo_dsl.language.diagnostics import did_you_mean
+
+if TYPE_CHECKING:
+    from maspo_dsl.ablation.launchers import Launcher
+    from maspo_dsl.trainers.config import RunConfig
+
+_LAUNCHERS = ("local", "ray", "slurm")
+_RAY_OPTIONS = ("ray.address",)
+# Parameters of submitit itself; all others are handed to Slurm.
+_SUBMITIT = frozenset(
+    {"cpus_per_task", "gpus_per_node", "mem_gb", "name", "nodes", "tasks_per_node", "timeout_min"}
+)
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What was said about the runs: their configuration, its overrides as typed, and the launcher's options.
+
+    `options` has only keys that mean something to the launcher.
+    """
+
+    config: RunConfig
+    overrides: tuple[str, ...]
+    launcher: str = "local"
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def make_launcher(self, folder: Path, workers: int | None) -> Launcher:
+        """The launcher for the runs of a grid's folder; `workers` is for this machine, all cores if None."""
+        from maspo_dsl.ablation.launchers import LocalProcesses, RayCluster, SlurmJobs
+
+        match self.launcher:
+            case "ray":
+                return RayCluster(self.options.get("ray.address", "auto"))
+            case "slurm":
+                given = {key.removeprefix("slurm."): value for key, value in self.options.items()}
+                cluster = given.pop("cluster", None)
+                named = {_slurm_name(name): _number(text) for name, text in given.items()}
+                return SlurmJobs(folder / "runs" / "slurm", named, cluster)
+            case _:
+                return LocalProcesses(workers or os.cpu_count() or 1)
+
+
+def read_settings(settings: Sequence[str]) -> RunSettings:
+    """Settings from `KEY=VALUE` texts. Raises ConfigError and InputError."""
+    from maspo_dsl.trainers.config import read_config
+
+    launcher, options, overrides = "local", {}, []
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if key in ("run", "resume"):
+            raise InputError(f"`{text}`: the grid knows the folders of its runs; -o names the grid's own")
+        if equals and key == "launcher":
+            launcher = value
+        elif equals and key.startswith(("ray.", "slurm.")):
+            options[key] = value
+        else:
+            overrides.append(text)
+    if launcher not in _LAUNCHERS:
+        raise InputError(f"`launcher={launcher}`: no such launcher; {did_you_mean(launcher, _LAUNCHERS)}")
+    _refuse_stray(launcher, options)
+    return RunSettings(read_config(overrides), tuple(overrides), launcher, options)
+
+
+def _refuse_stray(launcher: str, options: Mapping[str, str]) -> None:
+    """Refuse an option that the launcher does not have; what Slurm has is Slurm's to say."""
+    for key in options:
+        if key.startswith("ray.") and launcher == "ray":
+            if key not in _RAY_OPTIONS:
+                raise InputError(f"there is no `{key}`; {did_you_mean(key, _RAY_OPTIONS)}")
+        elif not key.startswith(f"{launcher}."):
+            raise InputError(f"`{key}` means nothing with launcher={launcher}")
+
+
+def _slurm_name(name: str) -> str:
+    return name if name in _SUBMITIT else f"slurm_{name}"
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.isdigit() else text

@@ -1,0 +1,131 @@
+"""`ablate` and `report` on the command line: what is printed, what is refused, and that nothing is written then."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from maspo_dsl.cli.app import app
+
+STAYED = {"own.obj", "broken.obj", "other", "thesis"}
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs a command in a folder with two specs of one's own, a grid, and a folder that is something else."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments: str) -> Result:
+        result = CliRunner().invoke(app, list(arguments), prog_name="maspo-dsl")
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    Path("own.obj").write_text("objective own extends grpo\nvariant wide { swap clip |> clip(0.5, 2) }\n")
+    Path("broken.obj").write_text("objective broken extends grpo\nratio = policy / old |> clp(0.8, 1.2)\n")
+    Path("thesis").mkdir()
+    Path("thesis/chapter.tex").write_text("mine")
+    assert command("ablate", "dapo", "-o", "other").exit_code == 0
+    return command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("maspo --vary alpa=0.1", "did you mean `alpha`"),
+        ("maspo --swap gat=clip(0.8,1.2)", "did you mean `gate`"),
+        ("maspo --swap gate=clpp(0.8,1.2)", "did you mean `clip`"),
+        ("maspo --swap gate=clip(0.8,1.2", "expected `)`"),
+        ("maspo --vary alpha", "expected NAME=VALUE,VALUE"),
+        ("maspo --vary alpha=", "expected NAME=VALUE,VALUE"),
+        ("maspo --vary alpha=0.1 --vary alpha=0.2", "given twice"),
+        ("maspo --vary alpha=0.1,1.5", "`alpha` = 1.5 is outside [0, 1]"),
+        ("maspo params.alpha=1.5", "is outside [0, 1]"),
+        ("maspo params.alfa=0.5", "did you mean `alpha`"),
+        ("maspo --against spao", "did you mean `sapo`"),
+        ("maspoo", "did you mean `maspo`"),
+        ("maspo@hart", "did you mean `hard`"),
+        ("broken.obj", "did you mean `clip`"),
+        ("missing.obj", "missing.obj"),
+        ("own.obj --own -o other", "other holds another grid, of `dapo`"),
+        ("maspo -o thesis", "is not empty and holds no grid"),
+        ("maspo -o own.obj", "is a file"),
+        ("maspo -o own.obj/grid", "cannot be written"),
+        ("maspo --vary alpha=0.3", "nothing but `maspo` itself"),
+        ("group_ppo --ladder", "nothing but `group_ppo` itself"),
+        ("maspo --zip", "--zip needs factors"),
+        ("maspo --zip --product --vary alpha=0.1", "give one of them"),
+        ("maspo --seeds 0", "--seeds"),
+        ("maspo --workers 2", "without --run"),
+        ("maspo trainer.max_steps=3", "without --run"),
+        ("maspo --run trainer.max_stepz=3", "did you mean `trainer.max_steps`"),
+        ("maspo --run trainer.max_steps=-3", "trainer.max_steps"),
+        ("maspo --run run=here", "-o names the grid's own"),
+        ("maspo --run launcher=rai", "did you mean `ray`"),
+        ("maspo --run slurm.partition=gpu", "means nothing with launcher=local"),
+        ("maspo --run launcher=slurm ray.address=auto", "means nothing with launcher=slurm"),
+        ("maspo --run launcher=ray ray.adress=auto", "did you mean `ray.address`"),
+        ("maspo --run launcher=ray --workers 2", "launcher=ray decides"),
+    ],
+)
+def test_bad_input_writes_nothing(run, arguments, message):
+    result = run("ablate", *arguments.split())
+    assert result.exit_code == 2
+    assert message in result.stderr and not result.stdout
+    assert "Traceback" not in result.output
+    assert {path.name for path in Path().iterdir()} == STAYED
+    assert Path("own.obj").is_file() and [path.name for path in Path("thesis").iterdir()] == ["chapter.tex"]
+    assert json.loads(Path("other/manifest.json").read_text())["spec"] == "dapo"
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("nothing", "holds no grid"),
+        ("own.obj", "holds no grid"),
+        ("thesis", "holds no grid"),
+        ("damaged", "holds no grid"),
+        ("other", "has not been run"),
+    ],
+)
+def test_what_cannot_be_reported(run, folder, message):
+    Path("damaged").mkdir()
+    Path("damaged/manifest.json").write_text('{"seeds": 1, "points": []}')
+    before = sorted(Path().rglob("*"))
+    result = run("report", folder)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_a_finished_run_that_lost_its_metrics(run):
+    manifest = json.loads(Path("other/manifest.json").read_text())
+    Path("other/manifest.json").write_text(json.dumps(manifest | {"runs": ["runs/dapo-s0"]}))
+    Path("other/runs/dapo-s0").mkdir(parents=True)
+    Path("other/runs/dapo-s0/result.json").write_text('{"key": "x", "point": "dapo", "seed": 0}')
+    result = run("report", "other")
+    assert result.exit_code == 2 and "metrics.jsonl cannot be read" in result.stderr
+
+
+def test_dry_run_shows_the_table_and_writes_nothing(run):
+    result = run("ablate", "maspo", "--seeds", "3", "--dry-run", "trainer.max_steps=60")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[1].split() == ["maspo_without_mass", "e869cf21e0a681b5", "drop", "mass"]
+    assert "the same objective as maspo_ladder_3_mass" in result.stdout
+    assert "`reduce` cannot be one value a token" in result.stdout
+    # 9 points, 3 seeds, 60 steps, 64 prompts with 8 answers of at most 10 tokens.
+    assert "27 runs of 60 steps with 512 answers, at most 8.29 million sampled tokens" in lines[-1]
+    assert {path.name for path in Path().iterdir()} == STAYED
+
+
+def test_json_is_the_manifest(run):
+    shown = json.loads(run("ablate", "own.obj", "--own", "--json").stdout)
+    assert shown == json.loads(Path("grids/own/manifest.json").read_text())
+    assert [point["name"] for point in shown["points"]] == ["own", "own_wide"]
+
+
+def test_what_is_asked_for_twice_is_one_point(run):
+    result = run("ablate", "maspo", "--own", "--leave-one-out", "--vary", "alpha=0.1,0.1", "--dry-run")
+    assert result.stdout.count("maspo_without_mass") == result.stdout.count("maspo_alpha_0_1 ") == 1
