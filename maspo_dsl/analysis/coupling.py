@@ -46,13 +46,18 @@ class Coupling:
     statistics: tuple[str, ...]
 
 
-def coupling(graph: Graph) -> Coupling:
-    """The coupling of a graph's `loss`. An upper bound for every batch."""
-    values = _values(graph, Reach.NONE)
+def coupling(graph: Graph, *, denominators: bool = False) -> Coupling:
+    """The coupling of a graph's `loss`. An upper bound for every batch.
+
+    With `denominators` the statistics of the window are given, numbers that no token of this batch moves.
+    """
+    given = frozenset(window_statistics(graph).values()) if denominators else frozenset[int]()
+    values = _values(graph, Reach.NONE, given)
     # An advantage that the batch does not bring is computed from it, and may read the policy, without gradient.
     estimated = values[graph.outputs["advantage"]]
     if estimated > Reach.NONE:
-        values = _values(graph, max(estimated, _ON_AXIS[graph.nodes[graph.outputs["advantage"]].axis]))
+        advantage = max(estimated, _ON_AXIS[graph.nodes[graph.outputs["advantage"]].axis])
+        values = _values(graph, advantage, given)
     needed = set(graph.reachable(["loss"]))
     statistics = [(key, place) for key, place in window_statistics(graph).items() if place in needed]
     dependent = tuple(key for key, place in statistics if values[place] > Reach.NONE)
@@ -77,10 +82,13 @@ _ON_AXIS = {
 _ADVANTAGE = frozenset({"advantage", "advantage_rows"})
 
 
-def _values(graph: Graph, advantage: Reach) -> list[Reach]:
-    """Whose policy one element of each node depends on, given what the advantage does."""
+def _values(graph: Graph, advantage: Reach, given: frozenset[int]) -> list[Reach]:
+    """Whose policy one element of each node depends on, where that of the advantage and some places are known."""
     found: list[Reach] = []
-    for node in graph.nodes:
+    for place, node in graph:
+        if place in given:
+            found.append(Reach.NONE)
+            continue
         if node.op == "input":
             name = node.attribute("name")
             found.append(

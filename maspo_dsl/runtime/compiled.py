@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 import sys
 import warnings
+from collections.abc import Callable
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,6 +15,12 @@ from torch._dynamo.backends.debugging import aot_eager
 from torch._inductor.compile_fx import compile_fx
 
 from maspo_dsl.emit.template.loss_module import LossModule
+from maspo_dsl.emit.template.names import Function
+
+# (batch, parameters, denominators) to the loss and its gradient by live tensor.
+Gradient: TypeAlias = Callable[
+    [dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]
+]
 
 # Tensors that carry gradient, in the order the autograd function takes them.
 LIVE = ("logp", "entropy")
@@ -51,31 +58,25 @@ class CompiledLoss:
         """The loss, 0-d, with gradient to the live tensors of `x`."""
         if x["mask"].numel() == 0:
             return (x["logp"] * 0.0).sum()
-        if not self._can_compile(x["logp"].device):
+        if not can_compile(self.backend, x["logp"].device):
             return self.loss(x, p, d)["loss"].to(x["logp"].dtype)
-        kept = {name: x[name].detach() for name in self.rest if name in x}
         live = [x[name] for name in self.live]
+        return _JointGraph.apply(self.value_and_gradient, x, p, d, self.live, *live)  # type: ignore[no-any-return, no-untyped-call]
+
+    def value_and_gradient(
+        self, x: dict[str, Tensor], p: dict[str, Tensor], d: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, 0-d, and its gradient by live tensor, both without history."""
+        live = {name: x[name].detach() for name in self.live}
+        if not can_compile(self.backend, x["logp"].device):
+            return value_and_gradient(self.loss, live, x, p, d)
         # In one dtype: a float64 number among float32 tensors makes torch.compile trace everything twice.
-        d = {name: value.to(live[0].dtype) for name, value in d.items()}
-        return _JointGraph.apply(self._value_and_gradient, kept, p, d, self.live, *live)  # type: ignore[no-any-return, no-untyped-call]
+        d = {name: value.to(x["logp"].dtype) for name, value in d.items()}
+        return self._from_graph(live, {name: x[name].detach() for name in self.rest if name in x}, p, d)
 
-    def _can_compile(self, device: torch.device) -> bool:
-        if self.backend != "inductor" or device.type != "cpu":
-            return True
-        from torch._inductor import config
-
-        compilers = config.cpp.cxx if isinstance(config.cpp.cxx, (tuple, list)) else (config.cpp.cxx,)
-        if any(name and shutil.which(name) for name in compilers):
-            return True
-        say_once(
-            "maspo-dsl: no C++ compiler was found, so the loss runs eagerly (install g++ or clang++ for the fused one)"
-        )
-        return False
-
-    def _value_and_gradient(
+    def _from_graph(
         self, live: dict[str, Tensor], x: dict[str, Tensor], p: dict[str, Tensor], d: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss and its gradient by live tensor, from the one graph."""
         if self._graph is None:
             self._graph = torch.compile(self._joint(), fullgraph=True, backend=self._counting_backend())
         both = {**live, **x}
@@ -95,11 +96,7 @@ class CompiledLoss:
         def joint(
             live: dict[str, Tensor], x: dict[str, Tensor], p: dict[str, Tensor], d: dict[str, Tensor]
         ) -> Any:
-            def value(live: dict[str, Tensor]) -> Tensor:
-                return loss({**x, **live}, p, d)["loss"]
-
-            gradient, result = torch.func.grad_and_value(value)(live)
-            return result, gradient
+            return value_and_gradient(loss, live, x, p, d)
 
         # torch.compile keeps its graphs by code object, eight at most: each objective gets its own.
         return FunctionType(
@@ -114,6 +111,45 @@ class CompiledLoss:
             return compile_fx(graph, inputs, config_patches=INDUCTOR_OPTIONS)
 
         return backend
+
+
+def value_and_gradient(
+    loss: Function, live: dict[str, Tensor], x: dict[str, Tensor], p: dict[str, Tensor], d: dict[str, Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss, 0-d, and its gradient by live tensor."""
+
+    def value(live: dict[str, Tensor]) -> Tensor:
+        return loss({**x, **live}, p, d)["loss"]
+
+    gradient, result = torch.func.grad_and_value(value)(live)
+    return result, gradient
+
+
+def eager_gradient(module: LossModule) -> Gradient:
+    """Value and gradient of a module's loss without compilation."""
+    loss, live = module.functions["loss"], [name for name in LIVE if name in module.reads["loss"]]
+
+    def gradient(
+        x: dict[str, Tensor], p: dict[str, Tensor], d: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        return value_and_gradient(loss, {name: x[name] for name in live}, x, p, d)
+
+    return gradient
+
+
+def can_compile(backend: str, device: torch.device) -> bool:
+    """Whether a backend can compile for a device; says so once if no C++ compiler is there."""
+    if backend != "inductor" or device.type != "cpu":
+        return True
+    from torch._inductor import config
+
+    compilers = config.cpp.cxx if isinstance(config.cpp.cxx, (tuple, list)) else (config.cpp.cxx,)
+    if any(name and shutil.which(name) for name in compilers):
+        return True
+    say_once(
+        "maspo-dsl: no C++ compiler was found, so the loss runs eagerly (install g++ or clang++ for the fused one)"
+    )
+    return False
 
 
 def _mark_lengths(x: dict[str, Tensor]) -> None:
@@ -136,7 +172,7 @@ class _JointGraph(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, run: Any, x: Any, p: Any, d: Any, names: list[str], *live: Tensor) -> Tensor:
         """The loss; gradients are kept for the backward pass."""
-        loss, gradients = run({n: v.detach() for n, v in zip(names, live, strict=True)}, x, p, d)
+        loss, gradients = run(x, p, d)
         ctx.save_for_backward(*(gradients[name] for name in names))
         return loss.to(live[0].dtype)  # type: ignore[no-any-return]
 

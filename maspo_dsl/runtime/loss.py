@@ -7,18 +7,29 @@ import linecache
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from types import ModuleType
 from typing import Literal, TypeAlias, cast
 
+import torch
 from torch import Tensor, nn
 
 from maspo_dsl.emit.template.loss_module import LossModule
 from maspo_dsl.emit.template.metrics import LossOutput
 from maspo_dsl.emit.template.names import BatchError
 from maspo_dsl.objective import Objective, SpecLike, load
-from maspo_dsl.runtime.compiled import CompiledLoss
+from maspo_dsl.runtime.compiled import CompiledLoss, can_compile, eager_gradient
+from maspo_dsl.runtime.from_hidden import Compiled, loss_from_hidden
+from maspo_dsl.runtime.hidden_batch import hidden_batch, refuse_head
+from maspo_dsl.runtime.linear_head import FUSED_FROM, LinearHead
+from maspo_dsl.runtime.schedule import Schedule, schedule
 
 Backend: TypeAlias = Literal["inductor", "eager", "aot_eager"]
+
+# Logits of a chunk, in bytes: 512 tokens of 49,152 words. More is not faster on a CPU; a GPU wants larger products.
+HEAD_MEMORY = 96 * 2**20
+HEAD_MEMORY_OF_ACCELERATOR = 2**30
 
 
 def compile(
@@ -37,7 +48,8 @@ class ObjectiveLoss(nn.Module):
     """An objective's loss. `objective` is what it computes; `params` are its parameters as 0-d tensors.
 
     A parameter in `params` may be changed in place (`loss.params["eps_high"].fill_(0.3)`) without compiling again;
-    one whose value removed a term is built in and not there.
+    one whose value removed a term is built in and not there. `head_memory` is what the logits of a chunk may take in
+    `from_hidden`, in bytes; None is 96 MiB on a CPU and 1 GiB elsewhere.
     """
 
     def __init__(self, objective: Objective, backend: Backend = "inductor") -> None:
@@ -46,6 +58,8 @@ class ObjectiveLoss(nn.Module):
             raise ValueError(f"backend {backend!r} is not known: inductor, eager or aot_eager")
         self.objective = objective
         self.module = loss_module(objective)
+        self.backend = backend
+        self.head_memory: int | None = None
         if backend != "eager":
             self.module.evaluate = CompiledLoss(self.module, backend)  # type: ignore[method-assign]
 
@@ -71,6 +85,36 @@ class ObjectiveLoss(nn.Module):
         output: LossOutput = self.module(batch, denominators=denominators)
         return _Reporting(output, self.objective.name)
 
+    def from_hidden(
+        self,
+        hidden: Tensor,
+        weight: Tensor,
+        tokens: Tensor,
+        batch: Mapping[str, Tensor],
+        *,
+        bias: Tensor | None = None,
+        temperature: float = 1.0,
+        denominators: Mapping[str, Tensor] | None = None,
+    ) -> LossOutput:
+        """The loss of a batch without log-probs, from the states before the head; `[N, T, V]` is never formed.
+
+        `hidden` is [N, T, H], or packed [M, H]; row t predicts `tokens[t]` of [N, T] or [M] int64. `weight` is [V, H],
+        `bias` [V]; log-probs are of softmax((hidden weight^T + bias) / temperature). Entropies are computed where the
+        objective reads them and the batch has none. Values and gradients are those of the loss from log-probs. Raises
+        BatchError.
+        """
+        name = self.objective.name
+        given = hidden_batch(name, hidden, tokens, batch, denominators, live_entropy=self.schedule.entropy)
+        refuse_head(name, given, weight, bias, temperature)
+        device = hidden.device.type
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+            given = replace(given, hidden=given.hidden.to(dtype))
+            weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
+        with torch.autocast(device, enabled=False):
+            output = loss_from_hidden(self._compiled(device), given, self._head(weight, bias, temperature))
+        return _Reporting(output, name)
+
     def window(self, micro_batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """Denominators of one optimizer window, 0-d each; over ranks, add them up (all_reduce)."""
         return self.module.window(micro_batches)
@@ -90,6 +134,27 @@ class ObjectiveLoss(nn.Module):
     def prompt(self, batch: Mapping[str, Tensor]) -> Tensor:
         """The score of each sequence's prompt, `[N]`, 1 without a `prompt`: for the selection of prompts."""
         return self.module.prompt(batch)
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """In which visits `from_hidden` computes the loss."""
+        return schedule(self.objective.graph)
+
+    def _compiled(self, device: str) -> Compiled:
+        evaluate = self.module.evaluate
+        gradient = (
+            evaluate.value_and_gradient if isinstance(evaluate, CompiledLoss) else eager_gradient(self.module)
+        )
+        default = HEAD_MEMORY if device == "cpu" else HEAD_MEMORY_OF_ACCELERATOR
+        return Compiled(self.module, gradient, self.schedule, self.head_memory or default)
+
+    def _head(self, weight: Tensor, bias: Tensor | None, temperature: float) -> LinearHead:
+        fused = (
+            self.backend == "inductor"
+            and len(weight) >= FUSED_FROM
+            and can_compile(self.backend, weight.device)
+        )
+        return LinearHead(weight, bias, temperature, fused)
 
     def extra_repr(self) -> str:
         """The objective and its hash."""

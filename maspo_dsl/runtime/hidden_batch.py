@@ -1,0 +1,95 @@
+"""A batch with hidden states instead of log-probs, checked and flat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from maspo_dsl.emit.template.names import BatchError
+
+Tensors: TypeAlias = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class HiddenBatch:
+    """A batch whose log-probs are to be computed: `hidden` [M, H] and `tokens` [M], flat; the rest as it came."""
+
+    hidden: Tensor
+    tokens: Tensor
+    batch: Tensors
+    denominators: Tensors | None
+
+
+def hidden_batch(
+    objective: str,
+    hidden: Tensor,
+    tokens: Tensor,
+    batch: Mapping[str, Tensor],
+    denominators: Mapping[str, Tensor] | None,
+    *,
+    live_entropy: bool,
+) -> HiddenBatch:
+    """The batch, if states, tokens and mask fit each other. Raises BatchError with all shapes otherwise."""
+    problems = _problems(hidden, tokens, batch)
+    if "logp" in batch:
+        problems.append("`logp` must not be in the batch: it is computed from `hidden`")
+    if live_entropy and "entropy" in batch:
+        problems.append(
+            "`entropy` must not be in the batch: the objective has gradient to it, so it is computed from `hidden`"
+        )
+    if problems:
+        shapes = ", ".join(
+            f"{name} {list(value.shape)}"
+            for name, value in {"hidden": hidden, "tokens": tokens, **batch}.items()
+            if isinstance(value, Tensor)
+        )
+        raise BatchError(f"{objective}: {'; '.join(problems)}. Given were {shapes}")
+    return HiddenBatch(
+        hidden.reshape(-1, hidden.shape[-1]),
+        tokens.reshape(-1),
+        dict(batch),
+        None if denominators is None else dict(denominators),
+    )
+
+
+def _problems(hidden: Tensor, tokens: Tensor, batch: Mapping[str, Tensor]) -> list[str]:
+    mask = batch.get("mask")
+    if mask is None:
+        return ["the batch lacks `mask` [N, T], needed by every objective"]
+    problems = []
+    axes = "[M]" if "sequence" in batch else "[N, T]"
+    if tokens.shape != mask.shape:
+        problems.append(f"`tokens` must have the shape of `mask`, {axes}")
+    if hidden.shape[:-1] != mask.shape:
+        problems.append(f"`hidden` must be {axes[:-1]}, H] with the axes of `mask`")
+    if tokens.is_floating_point() or tokens.dtype == torch.bool:
+        problems.append("`tokens` must be whole numbers")
+    return problems
+
+
+def refuse_head(
+    objective: str, given: HiddenBatch, weight: Tensor, bias: Tensor | None, temperature: float
+) -> None:
+    """A head that does not fit the states, or tokens that it has no row for. Raises BatchError."""
+    problems = []
+    if hasattr(weight, "full_tensor"):
+        problems.append(
+            "`weight` is sharded (a DTensor): call from_hidden inside the forward of the module that shards it, "
+            "where it is whole, or pass weight.full_tensor(grad_placements=[Partial()])"
+        )
+    if weight.dim() != 2 or given.hidden.shape[1] != weight.shape[1]:
+        problems.append(f"`weight` must be [V, {given.hidden.shape[1]}], and is {list(weight.shape)}")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        problems.append(f"`bias` must be [{weight.shape[0]}], and is {list(bias.shape)}")
+    if not temperature > 0:
+        problems.append(f"`temperature` must be above 0, not {temperature}")
+    if given.tokens.device.type == "cpu":  # where looking is free
+        trained = given.tokens[given.batch["mask"].reshape(-1) != 0]
+        if len(trained) and not 0 <= int(trained.min()) <= int(trained.max()) < len(weight):
+            problems.append(f"trained `tokens` must be 0 to {len(weight) - 1}")
+    if problems:
+        raise BatchError(f"{objective}: {'; '.join(problems)}")
