@@ -11,6 +11,7 @@ from maspo_dsl.semantics.shipped import shipped_names
 if TYPE_CHECKING:
     from maspo_dsl.emit.template.metrics import LossOutput
     from maspo_dsl.emit.template.names import BatchError
+    from maspo_dsl.runtime.log_probs import log_probs
     from maspo_dsl.runtime.loss import ObjectiveLoss, compile
     from maspo_dsl.verification.report import Report
     from maspo_dsl.verification.verify import verify
@@ -25,6 +26,7 @@ __all__ = [
     "SpecError",
     "compile",
     "load",
+    "log_probs",
     "parse",
     "shipped",
     "verify",
@@ -37,6 +39,7 @@ _LAZY = {
     "ObjectiveLoss": "maspo_dsl.runtime.loss",
     "Report": "maspo_dsl.verification.report",
     "compile": "maspo_dsl.runtime.loss",
+    "log_probs": "maspo_dsl.runtime.log_probs",
     "verify": "maspo_dsl.verification.verify",
 }
 

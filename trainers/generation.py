@@ -7,23 +7,26 @@ right, so that the completions of a batch stand in the same columns.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+import maspo_dsl
+
 from .config import ConfigError
+from .head import at_head, linear_head, model_logits
 from .policies.policy import Policy, Tokenizer
 from .prompts import Prompt, shown
 
 # Logits held at once without a gradient: 2 ** 24 floats are 64 MiB. With 49,152 words in the vocabulary
 # that is 341 positions, with 51 it is any rollout.
 _LOGITS_AT_ONCE = 2**24
+# Positions read together where the head gives log-probs without holding all logits.
+_STATES_AT_ONCE = 2**14
 
 
 @dataclass(frozen=True)
@@ -110,12 +113,16 @@ def token_logp(
         that attention leaves out hold numbers without meaning.
     """
     if torch.is_grad_enabled():  # the graph keeps every chunk's logits, so that chunks would save nothing
-        return _chunk_logp(model, tokens, attention, length, temperature, entropy)
-    rows = max(1, _LOGITS_AT_ONCE // (_vocabulary(model) * (length + 1)))
-    parts = [
-        _chunk_logp(model, *chunk, length, temperature, entropy)
-        for chunk in zip(torch.split(tokens, rows), torch.split(attention, rows), strict=True)
-    ]
+        return _by_logits(model, tokens, attention, length, temperature, entropy)
+    head = linear_head(model)
+    read = _by_logits if head is None else _by_head
+    rows = (
+        _LOGITS_AT_ONCE // (_vocabulary(model) * (length + 1))
+        if head is None
+        else _STATES_AT_ONCE // tokens.shape[1]
+    )
+    chunks = zip(torch.split(tokens, max(1, rows)), torch.split(attention, max(1, rows)), strict=True)
+    parts = [read(model, *chunk, length, temperature, entropy) for chunk in chunks]
     logp = torch.cat([part[0] for part in parts])
     return logp, torch.cat([part[1] for part in parts if part[1] is not None]) if entropy else None
 
@@ -167,7 +174,7 @@ class _Sampler:
 
     def _step(self, ids: Tensor, attention: Tensor, cache: DynamicCache) -> Tensor:
         """Logits [n, V] after the last of `ids`, which the cache takes in."""
-        return _logits(self.policy.model, ids, attention, keep=1, past_key_values=cache, use_cache=True)[
+        return model_logits(self.policy.model, ids, attention, keep=1, past_key_values=cache, use_cache=True)[
             :, -1
         ]
 
@@ -182,14 +189,35 @@ class _Sampler:
         return token, logp.gather(1, token[:, None])[:, 0]
 
 
-def _chunk_logp(
+def _by_logits(
     model: nn.Module, tokens: Tensor, attention: Tensor, length: int, temperature: float, entropy: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """`token_logp` of rows whose logits fit into memory."""
-    logits = _logits(model, tokens, attention, keep=length + 1, use_cache=False)[:, -length - 1 : -1]
-    logp = torch.log_softmax(logits.float() / temperature, dim=-1)
+    """`token_logp` by the logits of all tokens."""
+    raw = model_logits(model, tokens, attention, keep=length + 1, use_cache=False)[:, -length - 1 : -1]
+    logp = torch.log_softmax(raw.float() / temperature, dim=-1)
     chosen = logp.gather(2, tokens[:, -length:, None])[..., 0]
     return chosen, _entropy(logp) if entropy else None
+
+
+def _by_head(
+    model: nn.Module, tokens: Tensor, attention: Tensor, length: int, temperature: float, entropy: bool
+) -> tuple[Tensor, Tensor | None]:
+    """`token_logp` without gradient, of a model with a linear head, in chunks of tokens."""
+
+    def compute(states: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        return maspo_dsl.log_probs(
+            states,
+            weight,
+            tokens[:, -length:],
+            mask=attention[:, -length:],
+            bias=bias,
+            temperature=temperature,
+            entropy=entropy,
+        )
+
+    head = linear_head(model)
+    assert head is not None
+    return at_head(model, head, tokens, attention, length, compute)
 
 
 def _entropy(logp: Tensor) -> Tensor:
@@ -198,18 +226,6 @@ def _entropy(logp: Tensor) -> Tensor:
         logp > -torch.inf, logp, 0.0
     )  # at the input: 0 times infinity would be in the gradient
     return -(logp.exp() * allowed).sum(dim=-1)
-
-
-def _logits(model: nn.Module, ids: Tensor, attention: Tensor, *, keep: int, **options: Any) -> Tensor:
-    """Logits of at least the last `keep` of the positions `ids`; `attention` covers the cached ones too."""
-    accepted = inspect.signature(model.forward).parameters
-    if "logits_to_keep" in accepted:  # else the model computes all, and the caller takes the last ones
-        options["logits_to_keep"] = keep
-    if "position_ids" in accepted:  # counted without the padding, so that padding never changes a result
-        positions = (attention.long().cumsum(dim=1) - 1).clamp(min=0)
-        options["position_ids"] = positions[:, -ids.shape[1] :]
-    logits: Tensor = model(input_ids=ids, attention_mask=attention.long(), **options).logits
-    return logits
 
 
 def _encode(policy: Policy, prompts: Sequence[Prompt], max_new_tokens: int) -> list[list[int]]:

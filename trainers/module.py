@@ -22,6 +22,7 @@ import maspo_dsl
 
 from .config import TrainerConfig
 from .generation import token_logp
+from .head import at_head, linear_head
 from .metrics import Sums
 from .ranks import sum_over_ranks, world_size
 from .rows import Part, Window
@@ -93,7 +94,7 @@ class PolicyTrainer(LightningModule):
         outputs = []
         for number, part in enumerate(window):
             with self._local_until(last=number == len(window) - 1):
-                outputs.append(self.loss(self.with_policy(part), denominators=denominators))
+                outputs.append(self.loss_of(part, denominators))
                 self._backward(outputs[-1])
         if self.logs_this_step():
             for output in outputs:
@@ -128,6 +129,29 @@ class PolicyTrainer(LightningModule):
                 self._window_reads_policy = True
         with torch.no_grad():
             return sum_over_ranks(self.loss.window([self.with_policy(part) for part in window]))
+
+    def loss_of(self, part: Part, denominators: dict[str, Tensor]) -> LossOutput:
+        """The loss of a micro-batch, from the states before the model's head if that is a linear map and no more."""
+        head = linear_head(self.model)
+        if head is None:
+            output: LossOutput = self.loss(self.with_policy(part), denominators=denominators)
+            return output
+        batch, length = _loss_batch(part), part["mask"].shape[1]
+        if self.live_entropy:
+            del batch["entropy"]
+
+        def compute(states: Tensor, weight: Tensor, bias: Tensor | None) -> LossOutput:
+            return self.loss.from_hidden(
+                states,
+                weight,
+                part["tokens"][:, -length:],
+                batch,
+                bias=bias,
+                temperature=self.temperature,
+                denominators=denominators,
+            )
+
+        return at_head(self.model, head, part["tokens"], part["attention"], length, compute)
 
     def with_policy(self, part: Part) -> dict[str, Tensor]:
         """A micro-batch as the loss reads it, with the present policy's log-probs."""

@@ -70,7 +70,7 @@ class LinearHead:
     def visit(self, hidden: Tensor, tokens: Tensor, buffer: Tensor, *, entropy: bool) -> Visit:
         """Log-probs (and entropies) of `tokens` [C] after the states `hidden` [C, H]; logits go to the buffer."""
         logits = buffer[: len(tokens)]
-        hidden = hidden / self.temperature if self.temperature != 1 else hidden
+        hidden = hidden.to(self.dtype) / self.temperature if self.temperature != 1 else hidden
         product_into(logits, hidden, self.weight.t())
         if self.bias is not None:
             logits.add_(self.bias / self.temperature)

@@ -19,17 +19,14 @@ from maspo_dsl.emit.template.loss_module import LossModule
 from maspo_dsl.emit.template.metrics import LossOutput
 from maspo_dsl.emit.template.names import BatchError
 from maspo_dsl.objective import Objective, SpecLike, load
-from maspo_dsl.runtime.compiled import CompiledLoss, can_compile, eager_gradient
+from maspo_dsl.runtime.compiled import CompiledLoss, eager_gradient
 from maspo_dsl.runtime.from_hidden import Compiled, loss_from_hidden
 from maspo_dsl.runtime.hidden_batch import hidden_batch, refuse_head
-from maspo_dsl.runtime.linear_head import FUSED_FROM, LinearHead
+from maspo_dsl.runtime.linear_head import LinearHead
+from maspo_dsl.runtime.log_probs import fuses, head_memory
 from maspo_dsl.runtime.schedule import Schedule, schedule
 
 Backend: TypeAlias = Literal["inductor", "eager", "aot_eager"]
-
-# Logits of a chunk, in bytes: 512 tokens of 49,152 words. More is not faster on a CPU; a GPU wants larger products.
-HEAD_MEMORY = 96 * 2**20
-HEAD_MEMORY_OF_ACCELERATOR = 2**30
 
 
 def compile(
@@ -106,13 +103,14 @@ class ObjectiveLoss(nn.Module):
         name = self.objective.name
         given = hidden_batch(name, hidden, tokens, batch, denominators, live_entropy=self.schedule.entropy)
         refuse_head(name, given, weight, bias, temperature)
-        device = hidden.device.type
-        if torch.is_autocast_enabled(device):
-            dtype = torch.get_autocast_dtype(device)
+        device = hidden.device
+        if torch.is_autocast_enabled(device.type):
+            dtype = torch.get_autocast_dtype(device.type)
             given = replace(given, hidden=given.hidden.to(dtype))
             weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
-        with torch.autocast(device, enabled=False):
-            output = loss_from_hidden(self._compiled(device), given, self._head(weight, bias, temperature))
+        head = LinearHead(weight, bias, temperature, fused=self.backend == "inductor" and fuses(weight))
+        with torch.autocast(device.type, enabled=False):
+            output = loss_from_hidden(self._compiled(device), given, head)
         return _Reporting(output, name)
 
     def window(self, micro_batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -140,21 +138,12 @@ class ObjectiveLoss(nn.Module):
         """In which visits `from_hidden` computes the loss."""
         return schedule(self.objective.graph)
 
-    def _compiled(self, device: str) -> Compiled:
+    def _compiled(self, device: torch.device) -> Compiled:
         evaluate = self.module.evaluate
         gradient = (
             evaluate.value_and_gradient if isinstance(evaluate, CompiledLoss) else eager_gradient(self.module)
         )
-        default = HEAD_MEMORY if device == "cpu" else HEAD_MEMORY_OF_ACCELERATOR
-        return Compiled(self.module, gradient, self.schedule, self.head_memory or default)
-
-    def _head(self, weight: Tensor, bias: Tensor | None, temperature: float) -> LinearHead:
-        fused = (
-            self.backend == "inductor"
-            and len(weight) >= FUSED_FROM
-            and can_compile(self.backend, weight.device)
-        )
-        return LinearHead(weight, bias, temperature, fused)
+        return Compiled(self.module, gradient, self.schedule, self.head_memory or head_memory(device))
 
     def extra_repr(self) -> str:
         """The objective and its hash."""

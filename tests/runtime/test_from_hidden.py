@@ -170,7 +170,7 @@ def test_compiled_with_a_wide_vocabulary(name: str) -> None:
 
 def test_gradient_to_an_entropy_bonus() -> None:
     """The entropy has a gradient of its own, alone too where the coefficient of the log-prob is 0."""
-    text = 'objective mine extends grpo\n"With a bonus"\nbonus entropy = 0.1 * entropy\ndrop kl\n'
+    text = 'objective mine extends grpo\n"With a bonus"\nbonus exploration = 0.1 * entropy(policy)\ndrop penalty.kl\n'
     loss = maspo_dsl.compile(maspo_dsl.parse(text), backend="eager")
     assert loss.schedule.entropy
     for memory in (4 * WORDS * 8, 10**6):
@@ -232,7 +232,7 @@ def test_tokens_without_a_part_are_not_visited(monkeypatch: pytest.MonkeyPatch) 
     visited.clear()
     torch.testing.assert_close(output.metrics["entropy"], plainly(loss, problem)[0].metrics["entropy"])
     assert sum(visited) == trained - with_part
-    with_penalty = maspo_dsl.compile("grpo", params={"beta": 0.1}, backend="eager")
+    with_penalty = maspo_dsl.compile("grpo", params={"kl": 0.1}, backend="eager")
     visited.clear()
     by_head(with_penalty, problem)
     assert sum(visited) == trained
@@ -250,7 +250,7 @@ def test_metrics_of_what_was_not_visited_need_the_same_weight() -> None:
 
 
 def test_bfloat16_and_autocast() -> None:
-    """Logits and sums are float32, from numbers rounded to bfloat16; gradients come in the dtype of what they are of."""
+    """Logits and sums are float32, of numbers rounded to bfloat16; a gradient has the dtype of what it is of."""
     loss, problem = maspo_dsl.compile("maspo", backend="eager"), Problem(10, dtype=torch.float32)
     rounded = Problem(10, dtype=torch.float32)
     for name in ("hidden", "weight", "bias"):
