@@ -15,7 +15,7 @@ from ..reference.catalogue import REFERENCES
 from ..reference.reference import Reference
 from .asking import Check, Cut, advises, evaluates, same
 from .settings import MEAN_OF_MICRO, POOLED, SEARCHED_IN_MICRO
-from .windows import complete, windows, windows_of
+from .windows import complete, stale, windows, windows_of
 
 Params = dict[str, float]
 
@@ -308,8 +308,11 @@ class _Checks:
 
     def steps(self) -> Iterator[Check]:
         far = [window for window in windows() if window.startswith("rollout far")]
-        for window in ("plain", "estimated", "missing rewards", "ties", *far):
-            batch = windows()[window]
+        batches = {
+            window: windows()[window] for window in ("plain", "estimated", "missing rewards", "ties", *far)
+        }
+        batches |= {"stale above": stale([24, 18.5, 17.5]), "stale below": stale([-24, -19, -18])}
+        for window, batch in batches.items():
             expected = self.reference.step(
                 {**batch, "mask": counted(batch)}, self.reference.setting(self.params)
             )

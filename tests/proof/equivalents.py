@@ -8,6 +8,12 @@ import re
 
 BOUND = r"(⟨torch\.clamp\(.*min=-20, max=20|min=-20⟨, max=20 → ⟩|⟨min=-20,  → ⟩max=20|min=-⟨20 → |max=⟨20 → )"
 """A change of what holds a log-ratio within ±20."""
+UPPER = r"(min=-20⟨, max=20 → ⟩|max=⟨20 → )"
+"""A change of what holds it below 20."""
+WIDER = r"(⟨torch\.clamp\(mean|⟨, max=20 → |⟨min=-20,  → |⟨20 → 41)"
+"""A looser bound of a mean of log-ratios, or none."""
+MASK_ALL = r"⟨mask → torch\.ones_like\(mask\)⟩"
+"""A mask that is forgotten."""
 
 SMALL_COUNT = "a count below 1 divides nothing that is read"
 NO_SPREAD = "what is centred is exactly 0 where there is no spread"
@@ -41,22 +47,36 @@ REACH = "an answer of more than two million tokens, or a finite number times 0"
 ONE_RANK = "no number of ranks is above 1"
 NEVER_ASKED = "an advantage that nothing reads is not in the result"
 EMPTY = "without a token that counts there is no loss, and no step"
+UNLIKELY = "a token that is e^20 times as likely as before was too unlikely for any threshold"
 SMALL_EPSILON = "1e-8 keeps a logarithm or a quotient finite and moves nothing across a threshold"
+
+COUNTED = r"^(?!rejection\w*: loss: product|(rloo|grpo_passk): advantage: (lea|quo)|grpo_leave_one_out: advantage: bounded_2)"
+"""Not where a count of 0 is divided by: answers that are all rejected, and others of a group of one."""
+NO_LOGP = r"^(?!(cispo\w*|dppo_\w+): loss: logp = )"
+"""Not where `logp` is what is summed."""
+INEXACT = (
+    r"^(?!(dro|gpg\w*|dr_grpo|grpo_leave_one_out|reinforce_plus_plus_baseline|rloo): advantage: difference ="
+    r"|kl_cov: loss: difference_2)"
+)
+"""Not where the shift makes the advantage of equal rewards exactly 0, or covariances equal."""
 
 EQUIVALENT: dict[str, str] = {
     # ---- everywhere
-    r"clamp\(.*, min=⟨1 → 0⟩\)": SMALL_COUNT,
-    r"⟨torch\.clamp\(.*, min=(1\)?)? → ": SMALL_COUNT,
-    r"(advantage('\])?|\bA) [<>]⟨(= → | → =)⟩ 0": NO_ADVANTAGE,
-    r"⟨masked\(x\['\w+'\], mask\) → x\['\w+'\]⟩": MASKED_AGAIN,
-    r"masked\(x\['\w+'\], ⟨mask → torch\.ones_like\(mask\)⟩\)": MASKED_AGAIN,
-    r"(total|total_max|sequence_sum)\(.*, ⟨mask → torch\.ones_like\(mask\)⟩": MASKED_AGAIN,
-    r"members\(\w+, ⟨mask( &  → |  → |.*ones_like\(mask\)⟩ &)": MASKED_AGAIN,
-    r"(scale|whiten) = (⟨torch\.where\(std > 0|torch\.where\(std (>⟨ → =⟩ 0|> ⟨0 → -1⟩))": NO_SPREAD,
-    r"difference\w* = \w+ ⟨- → \+⟩ ((group|total)_max\(|largest)": SHIFT,
-    r"difference\w* = ⟨\w+ - -?((group|total)_max\(|largest).* → ": SHIFT,
-    r"(center\w* = |, 0, \()⟨difference\w* - mean\w* → ": SHIFT,
-    r"[<>]⟨(= → | → =)⟩ (?!0\b|1\b|difference_2\b)": TIE,
+    rf"{COUNTED}.*clamp\(.*, min=⟨1 → 0⟩\)": SMALL_COUNT,
+    rf"{COUNTED}.*⟨torch\.clamp\(.*, min=(1\)?)? → ": SMALL_COUNT,
+    r"^(?!clip_cov|stapo\w*: statistics).*(advantage('\])?|\bA) [<>]⟨(= → | → =)⟩ 0": NO_ADVANTAGE,
+    rf"{NO_LOGP}.*⟨masked\(x\['\w+'\], mask\) → x\['\w+'\]⟩": MASKED_AGAIN,
+    rf"{NO_LOGP}.*masked\(x\['\w+'\], {MASK_ALL}\)": MASKED_AGAIN,
+    rf"^(cispo\w*|dppo_\w+|dro|gpg\w*|topr|vespo): loss: loss = total\(.*, {MASK_ALL}": MASKED_AGAIN,
+    rf"sequence_sum\((?!one,).*, {MASK_ALL}": MASKED_AGAIN,
+    r"^stapo(_maspo)?: statistics_1: tau_h = \(members\(constant, ⟨mask( &  → |.*ones_like\(mask\)⟩ &)": MASKED_AGAIN,
+    r"(scale|whiten) = (⟨torch\.where\(std > 0, .* → center|torch\.where\(std (>⟨ → =⟩ 0|> ⟨0 → -1⟩))": NO_SPREAD,
+    rf"total_max\((advantage|logp\.detach\(\)|gae|center|discounted_sum_2), {MASK_ALL}": SHIFT,
+    rf"{INEXACT}.*difference\w* = \w+ ⟨- → \+⟩ ((group|total)_max\(|largest)": SHIFT,
+    r"difference_[23] = ⟨(center(_3)?|leave_one_out) - |^grpo_passk: advantage: difference = ⟨reward - largest": SHIFT,
+    r"advantage: center_[24] = ⟨difference|, 0, \(⟨difference_\d - mean_without": SHIFT,
+    r"^grpo_passk: advantage: center = ⟨difference": SHIFT,
+    r"^(?!aspo: loss: condition_2|gpg_paper).*(?<!mask\) )[<>]⟨(= → | → =)⟩ (?!0\b|1\b|difference_2\b)": TIE,
     r"\br [<>]⟨ → =⟩ 1\b|= \w+ [<>]⟨ → =⟩ (difference_2|added)\b": AT_ONE,
     r"max=⟨80 → |⟨torch\.clamp\(.*, max=80": NEVER_POSITIVE,
     r"⟨(r - 1 → 1 - r|r - clamp → clamp - r)⟩": SYMMETRIC,
@@ -65,26 +85,37 @@ EQUIVALENT: dict[str, str] = {
     r"statistics_\d: count = window_total\(one, sequence_sum\(one, without_": NOT_COUNTED,
     r"quantile\(.*, ⟨(- → ⟩torch\.inf|0 → -?1⟩\))": EMPTY,
     # ---- bounds of log-ratios
-    r"geomean = .*\bmean\b|gspo_token: loss: r = .*logp\.detach\(": BOUNDED_BEFORE,
-    rf"^(aspo|bapo|cispo\w*|dcpo|dppo_\w+|ppo_dual_clip|two_sided_clip|topr): loss: .*{BOUND}": BEYOND_THE_CAP,
-    rf"^(mis|rejection|tis)\w*: (loss|statistics_1): .*{BOUND}": BEYOND_THE_CAP,
-    rf"^(sapo|soft_exponential|vcpo|vespo): loss: .*{BOUND}": BEYOND_THE_CAP,
+    rf"(geomean|^tis_geometric: loss: mismatch) = torch\.exp\(.*{WIDER}": BOUNDED_BEFORE,
+    rf"^gspo_token: loss: r = torch\.exp\(.*{BOUND}": BOUNDED_BEFORE,
+    rf"^(aspo|cispo_two_sided): loss: log_ratio = .*{BOUND}": BEYOND_THE_CAP,
+    rf"^(cispo|dcpo): loss: log_ratio = .*{UPPER}": BEYOND_THE_CAP,
+    rf"^(dppo_\w+|ppo_dual_clip|soft_exponential): loss: r = .*{UPPER}": BEYOND_THE_CAP,
+    rf"^(sapo: loss: product|two_sided_clip: loss: upper|topr: loss: log_ratio_2) = .*{UPPER}": BEYOND_THE_CAP,
+    rf"^(tis: loss: log_ratio_2|(tis_product|vcpo): loss: log_ratio_3) = .*{UPPER}": BEYOND_THE_CAP,
+    r"^tis_geometric: loss: mismatch = .*max=⟨20 → 19": BEYOND_THE_CAP,
+    rf"^(mis: loss: log_ratio_2|mis_geometric: loss: correction|mis_product: loss: log_ratio_3) = .*{BOUND}": BEYOND_THE_CAP,
+    rf"^(rejection: loss: log_ratio|(rejection_product|vespo): loss: log_ratio_2) = .*{BOUND}": BEYOND_THE_CAP,
+    rf"^rejection\w*: (loss|statistics_1): mismatch = .*{BOUND}": BEYOND_THE_CAP,
+    r"^dppo_kl\w*: loss: (binary_kl|product) = .*(⟨min=-20,  → |min=-⟨20 → )": UNLIKELY,
     # ---- of single objectives
     r"mass = torch\.clamp\(⟨torch\.clamp\(product, min=p\['sigma_base'\]\) → product": SURE,
     r"^bapo: loss: ((max_|added|balance|chosen|gain)_[234]|chosen) = ": SEARCH,
     r"^bapo_paper: loss: ((max_|pull|product|enough|gain)_[678]|chosen_[23]) = ": SEARCH,
     r"^bapo: loss: added\w* = .*(1e-08|⟨ \+ 1e-08)": SMALL_EPSILON,
     r"^bapo: loss: clip = torch\.⟨where": NOT_READ,
-    r"^dgpo: loss: (chosen|decay|constant)\w* = .*(⟨torch\.where|, ⟨1 → [03]⟩)": NOT_READ,
-    r"^(entropy_advantage|vespo|aspo): loss: (chosen|product|flip)\w* = .*(⟨torch\.where|, ⟨1 → [03]⟩)": NOT_READ,
+    r"^dgpo: loss: .*(⟨torch\.where\(.* → (\(chosen|(r|added) / )|chosen\w* = .*, ⟨1 → [03]⟩)": NOT_READ,
+    r"^dgpo: loss: .* / ⟨torch\.where\(.* → \w+_2⟩": NOT_READ,
+    r"^aspo: loss: (chosen|flip_\d) = .*(⟨torch\.where\(.* → (clip\.detach|flip|chosen)|, ⟨1 → 3⟩)": NOT_READ,
+    r"^entropy_advantage: loss: chosen = ⟨torch\.where\(.* → 1 \+": NOT_READ,
+    r"^entropy_advantage: loss: chosen = .*(⟨torch\.where\(.* → advantage⟩|(advantage|\)), ⟨1 → [03]⟩)": NOT_READ,
+    r"^vespo: loss: product = .*keep_good, (⟨1 → [03]⟩|1\) → keep_good⟩)": NOT_READ,
     r"^gpg_paper: advantage: chosen = .*share, ⟨1 → 3⟩": NOT_READ,
-    r"^grpo_passk: advantage: return .*⟨torch\.where\(present, chosen": MASKED_AGAIN,
+    r"^grpo_passk: advantage: return .*⟨torch\.where\(present, chosen .* → chosen": MASKED_AGAIN,
     r"^(bapo|ppo_dual_clip|dcpo): loss: (clip|dual) = torch\.⟨where\(condition, torch\.clamp": COMMUTES,
-    r"^dppo_kl\w*: loss: .*(1e-08|⟨\+ → -⟩)": SMALL_EPSILON,
     r"^dro: loss: log_ratio = torch\.clamp\(⟨logp - ": SYMMETRIC,
     r"^maspo_paper: loss: quotient = 1 / \(⟨1 - ": SYMMETRIC,
-    r"^vcpo: step: bounded = .*(min=⟨1e-30|⟨torch\.clamp)": EMPTY,
-    r"^vespo: loss: bounds = ": PROD_BOUNDED,
+    r"^vcpo: step: bounded = .*(⟨1e-30 → -|⟨torch\.clamp)": EMPTY,
+    r"^vespo: loss: bounds = .*( → prod, min=|max=⟨485165195)": PROD_BOUNDED,
     # ---- in specs and in the library
     r"⟨max\(count\(.*\), 1 → |max\(count\(.*\), ⟨1 → 0\.": SMALL_COUNT,
     r"⟨max\(count\(.* - ddof, 1 → |max\(count\(.* - ddof, ⟨1 → 0\.": SMALL_COUNT,

@@ -21,7 +21,7 @@ from ..reference.catalogue import REFERENCES
 from .asking import Check
 from .checks import checks, shipped
 from .probes import PROBES, probe, probe_checks
-from .settings import SETTINGS
+from .settings import SECOND, SETTINGS
 from .source_mutants import Mutant
 
 Params = Mapping[str, float]
@@ -75,9 +75,14 @@ def program_by_name(name: str) -> Program:
     return program_of(probe(name)) if name in PROBES else shipped_program(name, SETTINGS[name])
 
 
+def own_settings(name: str) -> list[Params]:
+    """The proof's own settings of an objective: one, or two where one cannot show everything."""
+    return [SETTINGS[name], *([SECOND[name]] if name in SECOND else [])]
+
+
 def settings_of(name: str) -> list[Params]:
     """The settings an objective is proven with: the proof's own, the defaults, and those its reference names."""
-    return [SETTINGS[name], {}, *REFERENCES[name].tries]
+    return [*own_settings(name), {}, *REFERENCES[name].tries]
 
 
 def failing(module: torch.nn.Module, questions: Iterable[Check]) -> str | None:
@@ -95,11 +100,21 @@ def failing(module: torch.nn.Module, questions: Iterable[Check]) -> str | None:
 
 def killer_of_source(name: str, mutant: Mutant) -> str | None:
     """What notices a change of the emitted source of an objective, or of a probe; None if nothing does."""
+    if name in PROBES:
+        return _changed(program_by_name(name), mutant, probe_checks(name))
+    attempts = (
+        _changed(shipped_program(name, params), mutant, checks(name, frozen(params)))
+        for params in own_settings(name)
+    )
+    return next((killer for killer in attempts if killer is not None), None)
+
+
+def _changed(program: Program, mutant: Mutant, questions: Iterable[Check]) -> str | None:
     try:
-        module = program_by_name(name).module(mutant)
+        module = program.module(mutant)
     except Exception:
         return UNMADE
-    return failing(module, probe_checks(name) if name in PROBES else checks(name, frozen(SETTINGS[name])))
+    return failing(module, questions)
 
 
 def killer_of_spec(name: str, mutant: tree.ObjectiveTree) -> str | None:

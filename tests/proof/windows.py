@@ -31,7 +31,19 @@ def windows_of(name: str) -> dict[str, Arrays]:
     own = {f"search {seed}, {factor}": searched(seed, factor) for seed, factor in factors}
     if name == "clip_cov":  # the covariances of two tokens are equal: `top` would have a tie, `pick` has none
         own["two tokens, close"] = complete(few_tokens([0.1, -0.05], [1.5, -0.7]), 0)
+    if name.startswith("dppo_kl"):
+        own["divergences at the bound"] = divergences_at_the_bound()
     return {**windows(), **own}
+
+
+def divergences_at_the_bound() -> Arrays:
+    """Tokens whose divergence is on one side of the threshold of bad answers only with the bound of 20, and no other;
+    tokens of which a policy is entirely sure, and whose logarithm is finite by 1e-8 alone."""
+    old = np.log([[0.02 / 18.5], [0.02 / 21], [0.999], [1.0], [1.0]])
+    batch = {"logp": old + [[-22.0], [-25.0], [0.0], [-0.5], [0.0]], "logp_old": old, "logp_rollout": old}
+    batch["logp"][2] = 0.0
+    batch |= {"logp_ref": old - 0.3, "mask": np.ones(old.shape, dtype=bool)}
+    return complete({**batch, "advantage": np.array([-1.0, -0.7, 1.1, -1.3, 0.9])}, 0)
 
 
 def searched(seed: int, factor: float) -> Arrays:
@@ -93,16 +105,25 @@ def far(tensors: Iterable[str], sign: float, advantage: float) -> Arrays:
 
 
 def far_on_both_sides() -> Arrays:
-    """Answers of two tokens whose mean log-ratio is on one side with the bound of 20, and on the other without."""
-    apart = np.array([[25.0, -21.0], [19.9, -19.3], [-25.0, 21.0], [-19.9, 19.3]] * 2)
-    old = -27.0 - np.random.default_rng(0).random(apart.shape)
+    """Answers whose sum of log-ratios is on one side of 0 with the bound of 20, and on the other without."""
+    apart = np.array([[25.0, -21.0, 0.0], [19.9, -19.3, 0.0], [-25.0, 21.0, 0.0], [-19.9, 19.3, 0.0]] * 2)
+    apart = np.insert(apart, 4, [30.0, -15.5, -14.0], axis=0)
+    old = -32.0 - np.random.default_rng(0).random(apart.shape)
     batch = {"logp": old + apart, "logp_old": old, "logp_ref": old - 0.5}
     return {
         **batch,
         "logp_rollout": old - apart[::-1],
-        "mask": np.ones(apart.shape, dtype=bool),
-        "advantage": np.array([-1.0, -0.7, -1.3, -0.6, 1.1, 0.8, 0.9, 1.2]),
+        "mask": apart != 0,
+        "advantage": np.array([-1.0, -0.7, -1.3, -0.6, -0.9, 1.1, 0.8, 0.9, 1.2]),
     }
+
+
+def stale(sums: Iterable[float]) -> Arrays:
+    """Answers of three tokens, with these sums of log-ratios between the old policy and the rollout's."""
+    apart = np.repeat(np.array([sums]).T / 3, 3, axis=1)
+    old = np.full(apart.shape, -25.0)
+    batch = {"logp": old + 0.1, "logp_old": old, "logp_ref": old, "logp_rollout": old - apart}
+    return complete({**batch, "mask": np.ones(old.shape, dtype=bool), "advantage": np.ones(len(apart))}, 0)
 
 
 def few_tokens(log_ratio: list[float], advantage: list[float]) -> Arrays:

@@ -59,9 +59,9 @@ def within_total_variation(token: Token, params: Params) -> tuple[float, float]:
 
 
 def binary_divergence(old: float, policy: float) -> float:
-    """KL of two coins, from the logs of their probabilities; 1e-8 beside the other face as in the source."""
+    """KL of two coins, from the logs of their probabilities: log-ratio within ±20, 1e-8 beside the other face."""
     p, q = math.exp(old), math.exp(policy)
-    return p * (old - policy) + (1 - p) * math.log((1 - p + 1e-8) / (1 - q + 1e-8))
+    return p * bounded(old - policy) + (1 - p) * math.log((1 - p + 1e-8) / (1 - q + 1e-8))
 
 
 def within_divergence(token: Token, params: Params) -> tuple[float, float]:
