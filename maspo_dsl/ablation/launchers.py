@@ -29,8 +29,8 @@ class Launcher(Protocol):
 
 
 def worker_command(job: Job) -> list[str]:
-    """The command of a job's process."""
-    return [sys.executable, "-m", "maspo_dsl.ablation.worker", str(job.file)]
+    """The command of a job's process; what lies in the present folder shadows no module of it."""
+    return [sys.executable, "-P", "-m", "maspo_dsl.ablation.worker", str(job.file)]
 
 
 def run_worker(file: str) -> int:

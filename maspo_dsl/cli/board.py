@@ -42,8 +42,12 @@ class BoardView:
         if self.live is not None:
             self.live.update(board_table(board))
             return
+        if not self.shown:
+            self.shown = dict(board.states)
+            if board.counts["finished"]:
+                self.console.print(f"{board.counts['finished']} of {len(board.jobs)} had finished before")
         for job, state in board.states.items():
-            if self.shown.get(job, "waiting") != state:
+            if self.shown[job] != state:
                 done = board.counts["finished"]
                 self.console.print(
                     f"[{done}/{len(board.jobs)}] {job.name} seed {job.seed}: {state}", highlight=False

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import json
+import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from maspo_dsl.cli.output import InputError, invalid_input_exits, say, say_json, write_whole
 
+if TYPE_CHECKING:
+    from maspo_dsl.ablation.report.pictures import Picture
+
 
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a grid that was run.")],
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", metavar="DIR", help="A folder for the figures, each as an SVG file, too."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document; write nothing.")] = False,
 ) -> None:
     """Compare the points of a grid that was run.
@@ -24,6 +32,7 @@ def report(
     from maspo_dsl.ablation.folder import read_grid
     from maspo_dsl.ablation.report.comparison import compare
     from maspo_dsl.ablation.report.page import html, markdown
+    from maspo_dsl.ablation.report.pictures import pictures
     from maspo_dsl.ablation.report.results import read_results
 
     with invalid_input_exits(as_json=as_json):
@@ -34,10 +43,31 @@ def report(
             raise InputError(str(error)) from None
         rows = compare(results)
         if as_json:
-            say_json({"base": rows[0].name, "points": [json.loads(json.dumps(asdict(row))) for row in rows]})
+            say_json({"base": rows[0].name, "points": [finite(asdict(row)) for row in rows]})
             return
-        text = markdown(rows, grid.manifest)
-        write_whole(folder / "report.html", html(rows, results, grid.manifest))
+        text, drawn = markdown(rows, grid.manifest), pictures(rows, results)
+        if figures is not None:
+            write_figures(figures, drawn)
+        write_whole(folder / "report.html", html(rows, drawn, grid.manifest))
         write_whole(folder / "report.md", text)
     say(text)
     say(f"written to {folder / 'report.html'} and {folder / 'report.md'}")
+
+
+def write_figures(folder: Path, pictures: Sequence[Picture]) -> None:
+    """Write each figure into a folder, which is made. Raises InputError: it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"`{folder}` cannot be made: {(error.strerror or str(error)).lower()}") from None
+    for picture in pictures:
+        write_whole(folder / f"{picture.name}.svg", picture.svg)
+
+
+def finite(value: Any) -> Any:
+    """A document without numbers that JSON does not have: None stands for them."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

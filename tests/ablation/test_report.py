@@ -9,18 +9,24 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from maspo_dsl.ablation.changes import GridError
 from maspo_dsl.ablation.folder import note_runs, read_grid, write_grid
-from maspo_dsl.ablation.report.comparison import compare
+from maspo_dsl.ablation.report.comparison import compare, remaining
 from maspo_dsl.ablation.report.page import html, markdown
+from maspo_dsl.ablation.report.pictures import pictures
 from maspo_dsl.ablation.report.results import read_results
 from maspo_dsl.ablation.report.statistics import (
+    _T,
+    holm,
     interquartile_mean,
     paired_difference,
     probability_of_improvement,
+    two_sided_p,
 )
 from maspo_dsl.ablation.request import Request
+from maspo_dsl.cli.app import app
 
 
 def test_interval_of_three_pairs_is_of_all_27_resamples():
@@ -59,6 +65,24 @@ def test_false_winners_are_rare():
     assert 0.01 < named < 0.07
 
 
+def test_tail_of_student_against_the_table_and_an_integral():
+    for freedom, quantile in enumerate(_T, start=1):
+        assert two_sided_p(quantile, freedom) == pytest.approx(0.05, rel=2e-3)
+    assert two_sided_p(0, 4) == 1 and two_sided_p(-3, 4) == two_sided_p(3, 4)
+    for freedom in (1, 2, 3, 4, 9):
+        points = np.linspace(-1.3, 1.3, 100_001)
+        scale = math.gamma((freedom + 1) / 2) / math.sqrt(freedom * math.pi) / math.gamma(freedom / 2)
+        density = scale * (1 + points**2 / freedom) ** (-(freedom + 1) / 2)
+        assert two_sided_p(1.3, freedom) == pytest.approx(1 - np.trapezoid(density, points), abs=1e-6)
+    assert paired_difference([0.5, 0.7, 0.6], [0.4, 0.4, 0.7]).p_value == pytest.approx(0.4778, abs=1e-4)
+
+
+def test_holm_stops_at_the_first_that_does_not_hold():
+    # 0.01 <= 0.05 / 4, 0.015 <= 0.05 / 3, 0.03 > 0.05 / 2: the last ones are not looked at.
+    assert holm([0.03, 0.01, 0.04, 0.015]) == [False, True, False, True]
+    assert holm([0.02, 0.02, 0.02]) == [False] * 3 and holm([0.04]) == [True] and holm([]) == []
+
+
 def test_middle_half_and_chance():
     assert interquartile_mean([0, 1, 2, 3, 4, 5, 6, 100]) == 3.5
     assert interquartile_mean([1, 2, 6]) == 3
@@ -86,6 +110,7 @@ def write_run(folder, point, seed, final):
     rows = [{"step": 0, "reward": 0.1, "eval/greedy": 0.5}]
     for step in range(1, 21):
         row = {"step": step, "reward": final * step / 20, "eval/greedy": None, "entropy": 1 - step / 40}
+        row |= {"gated_pos": 0.1, "gated_neg": 0.2, "mass_pos": -0.3, "mass_neg": -0.9 - step / 40}
         rows.append(row | ({"eval/greedy": final} if step % 5 == 0 else {}))
     (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     result = {
@@ -120,13 +145,41 @@ def test_pages(grid):
     assert "n = 4 seeds a point" in text and "| maspo_without_gate | `drop gate` | 4 |" in text
     assert "lower" in text and "no difference shown" in text
     assert "maspo_without_risk: no run has finished." in text
-    page = html(rows, results, grid.manifest)
+    page = html(rows, pictures(rows, results), grid.manifest)
     assert not re.search(r"(src|href)=\"(?!#)", page.replace('xlink:href="#', "")), "the page loads nothing"
-    pictures = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
-    assert len(pictures) >= 6
-    for picture in pictures:
+    found = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    assert len(found) == 8
+    for picture in found:
         words = {element.text for element in ElementTree.fromstring(picture).iter() if element.text}
         assert {"maspo_without_gate", "maspo_without_mass"} <= words, "text of the figures is text"
+
+
+def test_verdicts_of_many_points_are_counted(grid):
+    rows = compare(read_results(grid))
+    assert remaining(rows, "final_reward") == (["maspo_without_gate"], ["maspo_without_gate"])
+    assert "Of 2 comparisons 1 are called" in markdown(rows, grid.manifest)
+
+
+def test_figures_as_files(grid, tmp_path):
+    result = CliRunner().invoke(app, ["report", str(grid.path), "--figures", str(tmp_path / "a" / "figures")])
+    assert result.exit_code == 0, result.output
+    files = sorted(path.name for path in (tmp_path / "a" / "figures").iterdir())
+    assert len(files) == 8 and "difference_mean_reward.svg" in files and "mass.svg" in files
+    for path in (tmp_path / "a" / "figures").iterdir():
+        assert ElementTree.parse(path).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+    (tmp_path / "taken").write_text("")
+    result = CliRunner().invoke(app, ["report", str(grid.path), "--figures", str(tmp_path / "taken")])
+    assert result.exit_code == 2 and "cannot be made" in result.stderr
+
+
+def test_json_has_only_numbers_of_json(grid):
+    runs = [name for name in grid.manifest["runs"] if "-s0-" in name]
+    note_runs(grid, [grid.path.resolve() / name for name in runs])
+    result = CliRunner().invoke(app, ["report", str(grid.path), "--json"])
+    points = json.loads(result.stdout, parse_constant=pytest.fail)["points"]
+    assert [point["name"] for point in points] == list(REWARDS)
+    difference = points[2]["measures"]["final_reward"]["difference"]
+    assert difference["low"] is None and difference["margin"] is None and difference["pairs"] == 1
 
 
 def test_only_seeds_that_both_have_are_paired(grid):

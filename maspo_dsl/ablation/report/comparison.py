@@ -10,6 +10,7 @@ import numpy as np
 from maspo_dsl.ablation.report.results import PointResult
 from maspo_dsl.ablation.report.statistics import (
     Difference,
+    holm,
     interquartile_mean,
     paired_difference,
     probability_of_improvement,
@@ -50,6 +51,19 @@ def compare(results: Sequence[PointResult]) -> list[Comparison]:
     """Every point that has a finished run, the base first; pairs are of seeds that both have finished."""
     base = results[0]
     return [_row(point, None if point is base else base) for point in results if point.runs]
+
+
+def remaining(rows: Sequence[Comparison], measure: str) -> tuple[list[str], list[str]]:
+    """Points called higher or lower, and those of them that remain when all comparisons are counted (Holm)."""
+    found = [(row.name, row.measures[measure].difference) for row in rows]
+    compared = [(name, difference) for name, difference in found if difference is not None]
+    rejected = holm([difference.p_value for _, difference in compared])
+    called = [difference.verdict in ("higher", "lower") for _, difference in compared]
+    names = [name for name, _ in compared]
+    return (
+        [name for name, is_called in zip(names, called, strict=True) if is_called],
+        [name for name, *both in zip(names, called, rejected, strict=True) if all(both)],
+    )
 
 
 def _row(point: PointResult, base: PointResult | None) -> Comparison:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -17,16 +18,18 @@ from maspo_dsl.ablation.report.comparison import MEASURES, Comparison
 from maspo_dsl.ablation.report.results import Curve, PointResult
 
 _STYLE: dict[Any, Any] = {
-    "font.size": 13,
+    "font.size": 14,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.titlesize": 13,
+    "axes.titlesize": 14,
     "axes.titlelocation": "left",
     "svg.fonttype": "none",
     "svg.hashsalt": "maspo-dsl",
 }
 _COLUMNS = 3
-_BASE, _POINT = "#8a8a8a", "#0b3c5d"
+# Inches: of one panel, of the gaps between panels, and of what surrounds them all.
+_PANEL, _GAPS, _LEFT, _BELOW, _ABOVE, _RIGHT = (3.7, 2.2), (0.25, 0.5), 1.05, 0.8, 0.4, 0.15
+_GREY, _DARK = "#8a8a8a", "#0b3c5d"
 
 
 def curves(results: Sequence[PointResult], metric: str, label: str) -> str:
@@ -35,30 +38,70 @@ def curves(results: Sequence[PointResult], metric: str, label: str) -> str:
     Empty if the metric was never measured.
     """
     shown = [point for point in results if point.runs]
-    base, others = shown[0], shown[1:] or shown[:1]
-    if all(np.isnan(run.curve(metric)).all() for point in shown for run in point.runs):
+    if not _measured(shown, metric):
         return ""
-    rows = math.ceil(len(others) / _COLUMNS)
+    base, others = shown[0], shown[1:] or shown[:1]
+
+    def draw(axis: Axes, point: PointResult) -> None:
+        _draw(axis, base, metric, _GREY, "--")
+        if point is not base:
+            _draw(axis, point, metric, _DARK, "-")
+
+    return _panels(others, draw, label)
+
+
+def by_sign(results: Sequence[PointResult], metric: str, label: str) -> str:
+    """A panel for each point, the base too: a metric of tokens with A > 0 as a line, with A < 0 dashed in grey.
+
+    Empty if the metric was never measured.
+    """
+    shown = [point for point in results if point.runs]
+    if not _measured(shown, f"{metric}_pos") or not _measured(shown, f"{metric}_neg"):
+        return ""
+
+    def draw(axis: Axes, point: PointResult) -> None:
+        _draw(axis, point, f"{metric}_neg", _GREY, "--")
+        _draw(axis, point, f"{metric}_pos", _DARK, "-")
+
+    return _panels(shown, draw, label)
+
+
+def _measured(points: Sequence[PointResult], metric: str) -> bool:
+    return not all(np.isnan(run.curve(metric)).all() for point in points for run in point.runs)
+
+
+def _panels(points: Sequence[PointResult], draw: Callable[[Axes, PointResult], None], label: str) -> str:
+    """A panel for each point, on common axes."""
+    columns = min(_COLUMNS, len(points))
+    rows = math.ceil(len(points) / columns)
+    width = _LEFT + columns * _PANEL[0] + (columns - 1) * _GAPS[0] + _RIGHT
+    height = _ABOVE + rows * _PANEL[1] + (rows - 1) * _GAPS[1] + _BELOW
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(4.2 * _COLUMNS, 2.9 * rows), layout="constrained")
-        axes = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False)
-        for axis, point in zip(axes.flat, others, strict=False):
-            _draw(axis, base, metric, _BASE, "--")
-            if point is not base:
-                _draw(axis, point, metric, _POINT, "-")
+        figure = Figure(figsize=(width, height))
+        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        figure.subplots_adjust(
+            left=_LEFT / width,
+            right=1 - _RIGHT / width,
+            bottom=_BELOW / height,
+            top=1 - _ABOVE / height,
+            wspace=_GAPS[0] / _PANEL[0],
+            hspace=_GAPS[1] / _PANEL[1],
+        )
+        for axis, point in zip(axes.flat, points, strict=False):
+            draw(axis, point)
             axis.set_title(point.name)
-        for axis in axes.flat[len(others) :]:
-            axis.set_axis_off()
-        for axis in axes[:, 0]:
-            axis.set_ylabel(label)
-        figure.supxlabel("step")
+        for place, axis in enumerate(axes.flat):
+            axis.tick_params(labelbottom=place + columns >= len(points))
+            axis.set_visible(place < len(points))
+        figure.supxlabel("step", y=0.12 / height, va="bottom", fontsize=14)
+        figure.supylabel(label, x=0.12 / width, ha="left", fontsize=14)
         return _svg(figure)
 
 
 def _draw(axis: Axes, point: PointResult, metric: str, color: str, style: str) -> None:
     steps, middle, low, high = band([run.curve(metric) for run in point.runs])
+    axis.fill_between(steps, low, high, color=color, alpha=0.25, linewidth=0)
     axis.plot(steps, middle, style, color=color, linewidth=2)
-    axis.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)
 
 
 def band(curves: Sequence[Curve]) -> tuple[Curve, Curve, Curve, Curve]:
@@ -73,21 +116,27 @@ def band(curves: Sequence[Curve]) -> tuple[Curve, Curve, Curve, Curve]:
 
 
 def forest(rows: Sequence[Comparison], measure: str) -> str:
-    """Differences from the base with their intervals, a line a point. Empty without other points."""
+    """Differences from the base, a line a point: thick the bootstrap's interval, thin Student's.
+
+    Empty without other points.
+    """
     others = [row for row in rows if row.measures[measure].difference is not None]
     if not others:
         return ""
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(9, 1.1 + 0.42 * len(others)), layout="constrained")
+        figure = Figure(figsize=(10, 1.1 + 0.42 * len(others)), layout="constrained")
         axis = figure.subplots()
-        axis.axvline(0, color=_BASE, linestyle="--", linewidth=1.5)
+        axis.axvline(0, color=_GREY, linestyle="--", linewidth=1.5)
         for place, row in enumerate(others):
             found = row.measures[measure].difference
             assert found is not None
             if found.low is not None and found.high is not None:
-                axis.plot([found.low, found.high], [place, place], color=_POINT, linewidth=2)
+                student = [found.mean - found.margin, found.mean + found.margin]
+                axis.plot(student, [place, place], color=_DARK, linewidth=1)
+                axis.plot([found.low, found.high], [place, place], color=_DARK, linewidth=4)
             decided = found.verdict in ("higher", "lower")
-            axis.plot(found.mean, place, "o", color=_POINT, markerfacecolor=_POINT if decided else "white")
+            fill = _DARK if decided else "white"
+            axis.plot(found.mean, place, "o", color=_DARK, markersize=8, markerfacecolor=fill)
         axis.set_yticks(range(len(others)), [row.name for row in others])
         axis.set_ylim(len(others) - 0.5, -0.5)
         axis.set_xlabel(f"{MEASURES[measure]}, difference from {rows[0].name}")
@@ -95,7 +144,8 @@ def forest(rows: Sequence[Comparison], measure: str) -> str:
 
 
 def _svg(figure: Figure) -> str:
+    """The figure's text; two decimals of a point are enough."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    return re.sub(r"(\d\.\d\d)\d+", r"\1", text[text.index("<svg") :])

@@ -7,26 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from maspo_dsl.ablation.report.comparison import MEASURES, Comparison, Measure
-from maspo_dsl.ablation.report.figures import curves, forest
-from maspo_dsl.ablation.report.results import FINAL_EVALUATIONS, PointResult
+from maspo_dsl.ablation.report.comparison import MEASURES, Comparison, Measure, remaining
+from maspo_dsl.ablation.report.pictures import Picture
+from maspo_dsl.ablation.report.results import FINAL_EVALUATIONS
 from maspo_dsl.ablation.report.statistics import LEVEL, Difference
 
-CURVES = {
-    "reward": "reward of the sampled answers",
-    "eval/greedy": "held-out greedy reward",
-    "entropy": "entropy, nats a token",
-    "gated_pos": "share gated, A > 0",
-    "gated_neg": "share gated, A < 0",
-    "mass_pos": "mean log old, A > 0",
-    "mass_neg": "mean log old, A < 0",
-}
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1a1a1a; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { text-align: left; padding: .3rem .7rem; border-bottom: 1px solid #ddd; vertical-align: top; }
-th { border-bottom: 2px solid #555; } td.n { text-align: right; white-space: nowrap; }
-code { font-size: .85em; } svg { max-width: 100%; height: auto; } .wide { overflow-x: auto; }
+th { border-bottom: 2px solid #555; white-space: nowrap; } td.n, th.n { text-align: right; white-space: nowrap; }
+code { font-size: .85em; } .wide { overflow-x: auto; } svg { max-width: 100%; min-width: 44rem; height: auto; }
 h2 { margin-top: 2.5rem; } .note { color: #555; max-width: 50rem; }
 """
 
@@ -40,9 +31,9 @@ def how_to_read(rows: Sequence[Comparison]) -> str:
         f"(the area under the curve), held-out greedy the mean of the last {FINAL_EVALUATIONS} measurements. "
         f"Differences are from {rows[0].name}, paired by seed: every seed starts all points from the same weights "
         f"with the same prompts. Brackets are {LEVEL:.0%} bootstrap intervals over seeds, which are too narrow for a "
-        "few seeds: a point is called higher or lower only if Student's paired interval leaves out 0 as well. Nothing "
-        "corrects for the number of comparisons. IQM is the interquartile mean; P the chance that a run of the point "
-        "is above a run of the base."
+        "few seeds: a point is called higher or lower only if Student's paired interval leaves out 0 as well. Each is "
+        "looked at as if it were the only one; below a table stands what remains of all together. IQM is the "
+        "interquartile mean; P the chance that a run of the point is above a run of the base."
     )
 
 
@@ -58,42 +49,58 @@ def markdown(rows: Sequence[Comparison], document: Mapping[str, Any]) -> str:
             edits = "; ".join(f"`{edit}`" for edit in row.edits).replace("|", "\\|").replace("\n", " ")
             cells = _cells(row.measures[measure])
             lines.append(f"| {row.name} | {edits} | {row.seeds} | {' | '.join(cells)} |")
-        lines.append("")
+        lines += ["", of_all(rows, measure), ""]
     lines += ["## Cost", "", "| point | CPU seconds a run | wall seconds a run |", "| --- | --- | --- |"]
     lines += [f"| {row.name} | {row.cpu_seconds:.0f} | {row.wall_seconds:.0f} |" for row in rows]
     lines += ["", *_left_out(rows, document)]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def html(rows: Sequence[Comparison], results: Sequence[PointResult], document: Mapping[str, Any]) -> str:
+def of_all(rows: Sequence[Comparison], measure: str) -> str:
+    """What remains of the verdicts when the number of comparisons is counted."""
+    called, kept = remaining(rows, measure)
+    count = sum(row.measures[measure].difference is not None for row in rows)
+    if len(called) == 0 or count == 1:
+        return ""
+    names = f"{', '.join(kept)} {'remains' if len(kept) == 1 else 'remain'}" if kept else "none remains"
+    return (
+        f"Of {count} comparisons {len(called)} are called higher or lower. With the chance of a single wrong call "
+        f"among all of them held at {1 - LEVEL:.0%} (Holm, on Student's paired test), {names}."
+    )
+
+
+def html(rows: Sequence[Comparison], pictures: Sequence[Picture], document: Mapping[str, Any]) -> str:
     """The page: figures are vector graphics inside it."""
     title = f"Ablation of {rows[0].name}"
     body = [f"<h1>{escape(title)}</h1>", f'<p class="note">{escape(how_to_read(rows))}</p>']
     for measure, name in MEASURES.items():
         if not all(math.isnan(row.measures[measure].mean) for row in rows):
-            body += [
-                f"<h2>{escape(name.capitalize())}</h2>",
-                _html_table(rows, measure),
-                forest(rows, measure),
-            ]
-    for metric, label in CURVES.items():
-        if picture := curves(results, metric, label):
-            body += [f"<h2>{escape(label.capitalize())}</h2>", _legend(rows), picture]
+            body += [f"<h2>{_heading(name)}</h2>", _html_table(rows, measure)]
+            body += [f'<p class="note">{escape(of_all(rows, measure))}</p>']
+            body += [_figure(picture) for picture in pictures if picture.measure == measure]
+    for picture in pictures:
+        if picture.measure is None:
+            body += [f"<h2>{_heading(picture.title)}</h2>", _figure(picture)]
     body += ["<h2>Points</h2>", _points(rows)]
     body += [f"<p>{escape(line)}</p>" for line in _left_out(rows, document) if line]
-    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    head += f"<title>{escape(title)}</title><style>{_STYLE}</style>"
     return (
         f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{chr(10).join(body)}\n</body></html>\n'
     )
 
 
-def _legend(rows: Sequence[Comparison]) -> str:
-    return f'<p class="note">Line: mean over seeds; band: lowest to highest. Grey, dashed: {escape(rows[0].name)}.</p>'
+def _heading(text: str) -> str:
+    return escape(text[0].upper() + text[1:])
+
+
+def _figure(picture: Picture) -> str:
+    return f'<p class="note">{escape(picture.note)}</p><div class="wide">{picture.svg}</div>'
 
 
 def _html_table(rows: Sequence[Comparison], measure: str) -> str:
-    heads = ("point", "n", "mean", "IQM", "difference", "", "P")
-    lines = ["".join(f"<th>{head}</th>" for head in heads)]
+    heads = ("n", "mean", "IQM", "difference", "", "P")
+    lines = ["<th>point</th>" + "".join(f'<th class="n">{head}</th>' for head in heads)]
     for row in rows:
         cells = [str(row.seeds), *_cells(row.measures[measure])]
         numbers = "".join(f'<td class="n">{escape(cell)}</td>' for cell in cells)
@@ -102,7 +109,8 @@ def _html_table(rows: Sequence[Comparison], measure: str) -> str:
 
 
 def _points(rows: Sequence[Comparison]) -> str:
-    lines = ["<th>point</th><th>what is tested</th><th>edits</th><th>hash</th><th>CPU s</th><th>wall s</th>"]
+    heads = ("point", "what is tested", "edits", "hash", "CPU s", "wall s")
+    lines = ["".join(f"<th>{head}</th>" for head in heads)]
     for row in rows:
         edits = "<br>".join(f"<code>{escape(edit)}</code>" for edit in row.edits)
         cost = f'<td class="n">{row.cpu_seconds:.0f}</td><td class="n">{row.wall_seconds:.0f}</td>'
@@ -115,13 +123,7 @@ def _cells(measure: Measure) -> tuple[str, str, str, str, str]:
     """Mean, IQM, difference, verdict and P as text."""
     chance = "" if measure.improvement is None else f"{measure.improvement:.2f}"
     found = measure.difference
-    verdict = (
-        "the base"
-        if found is None and measure.improvement is None
-        else ""
-        if found is None
-        else found.verdict
-    )
+    verdict = "" if found is None else found.verdict
     return f"{measure.mean:.3f}", f"{measure.iqm:.3f}", _difference(found), verdict, chance
 
 

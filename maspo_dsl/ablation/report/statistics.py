@@ -6,6 +6,7 @@ the Edge of the Statistical Precipice (arXiv:2108.13264).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -61,8 +62,9 @@ _T: tuple[float, ...] = (
 class Difference:
     """Mean of paired differences with its bootstrap interval; `low` and `high` are None for a single pair.
 
-    `margin` is half the width of Student's interval. The bootstrap of two or three seeds knows no value outside of
-    them and is far too narrow, so a difference is called one only if both intervals leave out 0.
+    `margin` is half the width of Student's interval, `p_value` that of his two-sided test. The bootstrap of two or
+    three seeds knows no value outside of them and is far too narrow, so a difference is called one only if both
+    intervals leave out 0.
     """
 
     mean: float
@@ -70,6 +72,7 @@ class Difference:
     high: float | None
     margin: float
     pairs: int
+    p_value: float
 
     @property
     def verdict(self) -> str:
@@ -89,15 +92,46 @@ def paired_difference(ours: Sequence[float], base: Sequence[float]) -> Differenc
     differences = np.asarray(ours, dtype=float) - np.asarray(base, dtype=float)
     mean, count = float(differences.mean()), len(differences)
     if count < 2:
-        return Difference(mean, None, None, float("inf"), count)
+        return Difference(mean, None, None, float("inf"), count, 1.0)
     if count**count <= EXHAUSTIVE:
         index = np.array(list(product(range(count), repeat=count)))
     else:
         index = np.random.default_rng(0).integers(0, count, size=(_DRAWN, count))
     means = differences[index].mean(axis=1)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    margin = _T[min(count - 1, len(_T)) - 1] * float(differences.std(ddof=1)) / count**0.5
-    return Difference(mean, float(low), float(high), margin, count)
+    error = float(differences.std(ddof=1)) / count**0.5
+    margin = _T[min(count - 1, len(_T)) - 1] * error
+    p_value = two_sided_p(mean / error, count - 1) if error else float(mean == 0)
+    return Difference(mean, float(low), float(high), margin, count, p_value)
+
+
+def two_sided_p(t: float, freedom: int) -> float:
+    """The chance of a Student variable at least as far from 0 as t.
+
+    Abramowitz and Stegun 1964, Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
+    """
+    angle = math.atan(abs(t) / math.sqrt(freedom))
+    odd = freedom % 2
+    power = math.cos(angle) if odd else 1.0
+    total = 0.0
+    for k in range(1 + odd, freedom, 2):
+        total += power
+        power *= math.cos(angle) ** 2 * k / (k + 1)
+    inside = math.sin(angle) * total
+    return max(0.0, 1 - (2 / math.pi * (angle + inside) if odd else inside))
+
+
+def holm(p_values: Sequence[float]) -> list[bool]:
+    """Which of several hypotheses are rejected so that the chance of one wrong rejection stays below 1 - LEVEL.
+
+    Holm 1979, A simple sequentially rejective multiple test procedure.
+    """
+    rejected = [False] * len(p_values)
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda one: p_values[one])):
+        if p_values[place] > (1 - LEVEL) / (len(p_values) - rank):
+            break
+        rejected[place] = True
+    return rejected
 
 
 def interquartile_mean(values: Sequence[float]) -> float:

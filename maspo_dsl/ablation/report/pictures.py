@@ -1,0 +1,60 @@
+"""Which figures a report has, in the order they are shown, each with what is needed to read it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from maspo_dsl.ablation.report.comparison import MEASURES, Comparison
+from maspo_dsl.ablation.report.figures import by_sign, curves, forest
+from maspo_dsl.ablation.report.results import PointResult
+
+_CURVES = {
+    "reward": "reward of the sampled answers",
+    "eval/greedy": "held-out greedy reward",
+    "entropy": "entropy, nats a token",
+}
+_BY_SIGN = {
+    "gated": (
+        "share of gated tokens",
+        "A token is gated whose weight in the gradient is not A times its ratio.",
+    ),
+    "mass": (
+        "mean log-prob under the old policy",
+        "The mass that the old policy gave to the sampled tokens.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure: `name` for its file, and the measure whose differences it shows, if it does."""
+
+    name: str
+    title: str
+    note: str
+    svg: str
+    measure: str | None = None
+
+
+def pictures(rows: Sequence[Comparison], results: Sequence[PointResult]) -> list[Picture]:
+    """Every figure that the runs have the numbers for."""
+    return [picture for picture in _all(rows, results) if picture.svg]
+
+
+def _all(rows: Sequence[Comparison], results: Sequence[PointResult]) -> Iterator[Picture]:
+    for measure, title in MEASURES.items():
+        if not all(math.isnan(row.measures[measure].mean) for row in rows):
+            note = (
+                "Thick: bootstrap interval; thin: Student's. A filled dot is called higher or lower; "
+                "it is not corrected for the number of comparisons."
+            )
+            name = f"difference_{measure}"
+            yield Picture(name, title, note, forest(rows, measure), measure)
+    for metric, label in _CURVES.items():
+        note = f"Line: mean over seeds; band: lowest to highest. Grey, dashed: {rows[0].name}."
+        yield Picture(metric.replace("/", "_"), label, note, curves(results, metric, label))
+    for metric, (label, meaning) in _BY_SIGN.items():
+        note = f"Line: A > 0; grey, dashed: A < 0; mean over seeds, band from lowest to highest. {meaning}"
+        yield Picture(metric, f"{label}, by sign of the advantage", note, by_sign(results, metric, label))
