@@ -33,6 +33,7 @@ class Alone(Interpretation):
         self.params = dict(params or {})
         self.given = {}
         self.values = {}
+        self.candidates = {}
         self.batch = {name: np.asarray(value) for name, value in tokens.items()}
         self.size = len(self.batch["advantage"])
         self.batch["advantage_rows"] = self.batch["advantage"]

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from itertools import pairwise
+from textwrap import indent
 
 from maspo_dsl.emit.template_text import pieces, source
 from maspo_dsl.emit.torch_source import FunctionWriter
@@ -26,6 +27,7 @@ Batches = list[Batch]
 Function = object
 Measure = object
 Recorder = object
+Condition = object
 Parts = list
 """
 _DOCS = {
@@ -52,8 +54,8 @@ def standalone(objective: ResolvedObjective, graph: Graph) -> str:
         f'SPEC = """\\\n{_escaped(objective.text)}"""\nHASH = "{objective.hash}"',
         *functions.values(),
         "# From here on every generated file is the same, but for the last class.",
-        *operations,
         _constants() + "\n" + _ALIASES.rstrip(),
+        *operations,
         *runtime,
         _loss_class(objective, graph, list(functions)),
     ]
@@ -120,10 +122,9 @@ def _definition(name: str, doc: str, lines: list[str], results: dict[str, str]) 
     entries = [f'"{key}": {value}' for key, value in results.items()]
     returned = f"return {{{', '.join(entries)}}}"
     if len(returned) > _HEADER_WIDTH - 4:
-        returned = "return {\n" + "".join(f"        {entry},\n" for entry in entries) + "    }"
-    lines = [line.replace("\n", "\n    ") for line in lines]
-    body = "\n".join(f"    {line}" for line in [f'"""{doc}"""', *lines, returned])
-    return f"def {name}(x, p, d):\n{body}"
+        returned = "return {\n" + "".join(f"    {entry},\n" for entry in entries) + "}"
+    body = "\n".join([f'"""{doc}"""', *lines, returned])
+    return f"def {name}(x, p, d):\n{indent(body, '    ')}"
 
 
 # ---- what the file carries along

@@ -7,6 +7,7 @@ import keyword
 import math
 from collections import Counter
 from collections.abc import Sequence
+from textwrap import indent
 
 from maspo_dsl.emit.template_text import pieces
 from maspo_dsl.graph.nodes import Graph, Node
@@ -59,6 +60,7 @@ _NAMES = {
     "detach": "constant",
     "next": "following",
     "discounted_sum": "remaining",
+    "least": "first",
 }
 
 Text = tuple[str, int]
@@ -87,7 +89,8 @@ class FunctionWriter:
     def body(self) -> list[str]:
         """The lines of the function up to its return."""
         for place in self.places:
-            self._write(place)
+            if not self.graph.candidates[place]:
+                self._write(place)
         return ['one = p["1"]', *self.lines] if self.reads_one else self.lines
 
     def results(self) -> list[str]:
@@ -119,6 +122,12 @@ class FunctionWriter:
 
     def _write(self, place: int) -> None:
         node = self.graph.nodes[place]
+        if node.op == "candidate":
+            self.text[place] = (self._unique(node.name or "candidate"), _ATOM)
+            return
+        if node.op == "least":
+            self._name(place, self._search(place, node))
+            return
         text, precedence = self._fitting(place, node)
         named = bool(node.name) and node.op not in ("param", "const")
         trivial = node.op in ("const", "param") or (place in self.keys and place not in self.here)
@@ -131,6 +140,24 @@ class FunctionWriter:
             self.text[place] = (text, precedence)
             return
         self._name(place, text)
+
+    def _search(self, place: int, node: Node) -> str:
+        """A function of the candidate that says whether the condition holds, and the search with it."""
+        around, known, names = self.lines, dict(self.text), set(self.names)
+        self.lines = []
+        candidate = "candidate"
+        for inner in self.graph.bodies[place]:
+            self._write(inner)
+            if self.graph.nodes[inner].op == "candidate":
+                candidate = self.text[inner][0]
+        body = "\n".join([*self.lines, f"return {self._at(node.args[0], 0)}"])
+        self.lines, self.text, self.names = around, known, names
+        name = self._unique("holds")
+        # Blank lines are around a definition, but not at the beginning of a block.
+        before = "\n" if self.lines else ""
+        self.lines.append(f"{before}def {name}({candidate}):\n{indent(body, '    ')}\n")
+        low, step, count = (number_text(float(str(node.attribute(key)))) for key in ("low", "step", "count"))
+        return f"least({name}, candidates({low}, {step}, {count}, {self._one()}))"
 
     def _name(self, place: int, text: str) -> None:
         node = self.graph.nodes[place]

@@ -206,6 +206,14 @@ class _Build:
                 return self.b.const(float(dict(term.attributes)["value"]))  # type: ignore[arg-type]
             case "param":
                 return self.b.add(Node("param", (), Axis.SCALAR, attributes=term.attributes, name=term.label))
+            case "candidate":
+                return self.b.add(
+                    Node("candidate", (), Axis.SCALAR, attributes=term.attributes, name=term.label)
+                )
+            case "least":
+                condition = self.term(term.args[0], among)
+                axis = self.b.nodes[condition].axis
+                return self.b.add(Node("least", (condition,), axis, attributes=term.attributes))
             case "expand":
                 return self.token(self.row(self.term(term.args[0], among)))
         if term.op in _REDUCTIONS:

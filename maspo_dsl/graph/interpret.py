@@ -46,6 +46,7 @@ class Interpretation:
         given = denominators or {}
         self.given = {place: float(given[key]) for key, place in statistics.items() if key in given}
         self.values: dict[int, Array] = dict(frozen or {})
+        self.candidates: dict[int, Array] = {}
         if "advantage" not in self.batch and "reward" in self.batch:
             self._set_advantage(self.output("advantage"))
         elif "advantage" in self.batch:
@@ -60,7 +61,7 @@ class Interpretation:
         """Value of an output: 0-d, `[N]`, `[N, T]` or `[N, 1]`."""
         with np.errstate(all="ignore"):
             for place in self.graph.reachable([name]):
-                if place not in self.values:
+                if place not in self.values and not self.graph.candidates[place]:
                     self.values[place] = self._evaluate(place)
         return self.values[self.graph.outputs[name]]
 
@@ -86,6 +87,8 @@ class Interpretation:
         node = self.graph.nodes[place]
         if place in self.given:
             return np.asarray(self.given[place])
+        if node.op == "least":
+            return self._least(place, node)
         args = [self.values[argument] for argument in node.args]
         match node.op:
             case "input":
@@ -97,9 +100,25 @@ class Interpretation:
             case "bound":
                 low, high = node.attribute("low"), node.attribute("high")
                 return np.asarray(np.clip(args[0], float(low), float(high)))  # type: ignore[arg-type]
+            case "candidate":
+                return self.candidates[node.level]
         if node.scope is not None:
             return self._reduce(node, args)
         return np.asarray(VALUES[node.op](*args))
+
+    def _least(self, place: int, node: Node) -> Array:
+        """The first candidate for which the condition holds: earlier ones, tried later, are put over it."""
+        low, step, count = (float(str(node.attribute(name))) for name in ("low", "step", "count"))
+        body = self.graph.bodies[place]
+        found = np.asarray(np.inf)
+        for index in reversed(range(int(count))):
+            candidate = self.candidates[node.level] = np.asarray(low + index * step)
+            for inner in body:
+                self.values[inner] = self._evaluate(inner)
+            found = np.where(self.values[node.args[0]].astype(bool), candidate, found)
+        for inner in body:
+            self.values.pop(inner, None)
+        return found
 
     def _input(self, name: str) -> Array:
         if name not in self.batch:

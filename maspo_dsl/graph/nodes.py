@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TypeAlias
 
 from maspo_dsl.semantics.terms import Attribute
@@ -20,6 +21,8 @@ class Node:
     `lt le gt ge eq ne and or not select`; `detach`; `expand` (sequence to token); the reductions `sum count
     reduce_max reduce_min kth rank quantile pick top`, and `position next discounted_sum` along the tokens of a
     sequence. The second argument of all that have a scope is the mask of what takes part, or the only one.
+    `least` is the first of its candidates (`low`, `step`, `count`) for which the condition, its argument, holds,
+    infinity where none is; what the condition depends on reads the `candidate` of the same `level`.
     """
 
     op: str
@@ -40,6 +43,11 @@ class Node:
         value = self.attribute("value")
         assert isinstance(value, (int, float))
         return float(value)
+
+    @property
+    def level(self) -> int:
+        """How many `least` are around the condition that a `candidate` or a `least` is of."""
+        return int(str(self.attribute("level")))
 
     @property
     def scope(self) -> Scope | None:
@@ -75,6 +83,38 @@ class Graph:
         if any(node.scope is Scope.GROUP for node in nodes):
             found.add("group")
         return sorted(found)
+
+    @cached_property
+    def candidates(self) -> tuple[frozenset[int], ...]:
+        """For each place the levels of the candidates that its value depends on: it has one for each of them."""
+        found: list[frozenset[int]] = []
+        for node in self.nodes:
+            levels = frozenset[int]().union(*(found[argument] for argument in node.args))
+            if node.op == "candidate":
+                levels = frozenset({node.level})
+            elif node.op == "least":
+                levels -= {node.level}
+            found.append(levels)
+        return tuple(found)
+
+    @cached_property
+    def bodies(self) -> Mapping[int, tuple[int, ...]]:
+        """For each `least` the places, in order, that are to be computed once for each of its candidates.
+
+        What is inside another `least` there is of that one's body.
+        """
+        return {place: self._body(node) for place, node in self if node.op == "least"}
+
+    def _body(self, node: Node) -> tuple[int, ...]:
+        bound = self.candidates[node.args[0]]
+        found: set[int] = set()
+        stack = list(node.args)
+        while stack:
+            place = stack.pop()
+            if node.level in self.candidates[place] and place not in found:
+                found.add(place)
+                stack.extend(self.nodes[place].args)
+        return tuple(sorted(place for place in found if self.candidates[place] <= bound))
 
     def __iter__(self) -> Iterator[tuple[int, Node]]:
         return enumerate(self.nodes)

@@ -21,7 +21,8 @@ class Context:
 
     `locals` are a def's parameters and the binder of `least`; `it` is the piped value. `slot` is where the
     expression stands: `loss` is known in `reduce` alone, `A` everywhere but in `advantage`, and `reward` means
-    the shaped reward in `advantage`. Inside a def, `site` is the call in the spec itself.
+    the shaped reward in `advantage`. Inside a def, `site` is the call in the spec itself. `searches` says how many
+    candidates each `least` has around whose condition this is.
     """
 
     slot: str
@@ -29,6 +30,7 @@ class Context:
     it: Term | None = None
     calls: tuple[str, ...] = ()
     site: Span | None = None
+    searches: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

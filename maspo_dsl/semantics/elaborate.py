@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,9 +13,10 @@ from maspo_dsl.semantics import typing_rules as rules
 from maspo_dsl.semantics.calls import Calls
 from maspo_dsl.semantics.context import Context, Names
 from maspo_dsl.semantics.extent import Extent
-from maspo_dsl.semantics.poison import poison, poisoned
+from maspo_dsl.semantics.poison import poison
 from maspo_dsl.semantics.report import Report
-from maspo_dsl.semantics.terms import Term, constant, static_truth, static_value
+from maspo_dsl.semantics.searches import Searches
+from maspo_dsl.semantics.terms import Term, constant, static_truth
 from maspo_dsl.semantics.types import Axis, Kind, Scope
 from maspo_dsl.semantics.vocabulary import (
     BEFORE_ADVANTAGE,
@@ -25,9 +25,6 @@ from maspo_dsl.semantics.vocabulary import (
     SCOPES,
     SLOTS,
 )
-
-# `least` unrolls, one copy of its condition a candidate.
-MAX_CANDIDATES = 100
 
 
 class Elaborator:
@@ -41,6 +38,7 @@ class Elaborator:
         self._lets: dict[tuple[str, str], Term] = {}
         self._open: list[str] = []
         self.calls = Calls(self)
+        self.searches = Searches(self)
         self.extent = Extent(report)
 
     # ---- entry points
@@ -72,7 +70,7 @@ class Elaborator:
                 arguments = [(a.keyword, a.value, a.span) for a in node.arguments]
                 return self.calls.call(node.function, None, arguments, node.span, context)
             case tree.Least():
-                return self._least(node, context)
+                return self.searches.least(node, context)
 
     def pipe(self, node: tree.Pipe, context: Context) -> list[Term]:
         """The value at the head and after each stage."""
@@ -110,7 +108,7 @@ class Elaborator:
             value = context.locals[name]
             if isinstance(value, Scope):
                 return self._fail("scope-as-value", f"`{name}` is a scope, not a value", node.span)
-            return replace(value, span=node.span) if value.op == "const" else value
+            return replace(value, span=node.span) if value.op in ("const", "candidate") else value
         if name in self.names.lets:
             self.read.add(name)
             return self.let(name, context)
@@ -250,37 +248,6 @@ class Elaborator:
             return term
         self.report.diagnostics[before:] = kept
         return None
-
-    def _least(self, node: tree.Least, context: Context) -> Term:
-        bounds = [self.expression(part, context) for part in (node.low, node.high, node.step)]
-        if any(poisoned(bound) for bound in bounds):
-            return poison(node.span)
-        numbers = [static_value(bound) for bound in bounds]
-        if any(number is None for number in numbers):
-            return self._fail("not-static", "the range of `least` must be numbers and parameters", node.span)
-        low, high, step = (number for number in numbers if number is not None)
-        if step <= 0:
-            return self._fail(
-                "bad-step", f"the step of `least` must be above 0, not {step:g}", node.step.span
-            )
-        steps = (high - low) / step + 1e-9
-        if steps >= MAX_CANDIDATES:
-            count = int(steps) + 1 if math.isfinite(steps) else "endless"
-            return self._fail(
-                "too-many-candidates",
-                f"`least` would try {count} values; {MAX_CANDIDATES} are allowed",
-                node.span,
-            )
-        count = int(steps) + 1
-        result = self.expression(node.otherwise, context)
-        for index in reversed(range(count)):
-            candidate = constant(low + index * step, node.span)
-            inner = replace(context, locals={**context.locals, node.name: candidate})
-            condition = self.expression(node.condition, inner)
-            result = rules.choose(self.report, condition, candidate, result, node.span)
-            if poisoned(result := self.extent.held(result, node.span)):
-                return result
-        return result
 
     def _fail(self, code: str, message: str, span: Span, hint: str = "") -> Term:
         self.report.error(code, message, span, hint)

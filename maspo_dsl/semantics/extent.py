@@ -1,4 +1,4 @@
-"""How far a spec may unroll: a `def` is written out at each call, a `least` for each candidate."""
+"""How far a spec may unroll: a `def` is written out at each call, a `least` may be for each candidate."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.terms import Term
 
 MAX_OPERATIONS = 20_000
-"""Operations of all expressions together; the largest shipped objective has 3500."""
+"""Operations of all expressions together; the largest shipped objective has 360."""
 MAX_DEPTH = 200
-"""Operations inside each other once everything is written out; the deepest shipped value has 80."""
+"""Operations inside each other once everything is written out; the deepest shipped value has 36."""
 MAX_NESTING = 100
 """Expressions that wait for each other, through calls and `let`s."""
 
@@ -44,7 +44,7 @@ class Extent:
 
     def _too_many(self, span: Span) -> Term:
         message = f"this spec unrolls to more than {MAX_OPERATIONS} operations"
-        hint = "a `def` is written out at each of its calls, `least` once for each candidate"
+        hint = "a `def` is written out at each of its calls, and a `least` may be for each candidate"
         return self._fail("too-many-operations", message, span, hint)
 
     def _too_deep(self, span: Span, limit: int) -> Term:

@@ -1,6 +1,7 @@
 """Typed expressions: what is left of a spec when names are looked up and library calls inlined.
 
-A term is a node of a shared DAG. Operations are those of the graph; nothing numeric has happened yet.
+A term is a node of a shared DAG. Operations are those of the graph; nothing numeric has happened yet. A `candidate` is
+the name that the condition of a `least` goes through; its level is how many `least` stand around the condition.
 """
 
 from __future__ import annotations
@@ -44,6 +45,15 @@ class Term:
     def depth(self) -> int:
         """How many operations are inside each other, this one counted."""
         return 1 + max((argument.depth for argument in self.args), default=0)
+
+    @cached_property
+    def candidates(self) -> frozenset[int]:
+        """Levels of the candidates that the value depends on; `least` binds its own."""
+        found = frozenset[int]().union(*(argument.candidates for argument in self.args))
+        if self.op in ("candidate", "least"):
+            level = frozenset({int(str(self.attribute("level")))})
+            return found | level if self.op == "candidate" else found - level
+        return found
 
     @cached_property
     def _number(self) -> float | None:

@@ -63,13 +63,10 @@ def _sides(graph: Graph, interpretation: Interpretation) -> Iterator[tuple[int, 
     mask = interpretation.batch["mask"]
     for place in graph.reachable(["loss"]):
         node = graph.nodes[place]
-        values = [interpretation.values[argument] for argument in node.args]
-        if node.op == "select":
-            side = values[0].astype(bool)
-        elif node.op in ("min", "max"):
-            side = np.asarray(values[0] < values[1])
-        else:
+        if graph.candidates[place] or node.op not in ("select", "min", "max"):
             continue
+        values = [interpretation.values[argument] for argument in node.args]
+        side = values[0].astype(bool) if node.op == "select" else np.asarray(values[0] < values[1])
         if side.ndim == 1:
             side = side[:, None]
         yield place, {bool(one) for one in np.broadcast_to(side, mask.shape)[mask]}

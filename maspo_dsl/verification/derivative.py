@@ -65,7 +65,11 @@ class _Differences:
         base = Interpretation(subject.raw, batch)
         base.output("loss")
         reached = subject.raw.reachable(["loss"])
-        self.frozen = {place: base.values[place] for place in reached if not nodes[place].live}
+        self.frozen = {
+            place: base.values[place]
+            for place in reached
+            if not nodes[place].live and not subject.raw.candidates[place]
+        }
         # What is frozen needs nothing below it, so any leaf will do.
         leaf = Node("const", (), Axis.SCALAR, attributes=(("value", 0.0),))
         cut = tuple(node if node.live else leaf for node in nodes)

@@ -12,6 +12,7 @@ Batches: TypeAlias = Sequence[Batch]
 Function: TypeAlias = Callable[..., Tensors]
 Measure: TypeAlias = Callable[[], tuple[Sums, Tensors]]
 Recorder: TypeAlias = Callable[..., None]
+Condition: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 Parts: TypeAlias = Sequence[Any]
 
 TOKEN_TENSORS = ("logp", "logp_old", "logp_ref", "logp_rollout", "entropy", "value")

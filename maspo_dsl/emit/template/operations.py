@@ -2,6 +2,8 @@
 
 import torch
 
+from maspo_dsl.emit.template.names import Condition
+
 
 def masked(value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """The value where a token is trained, 0 elsewhere: nothing that stands there is seen, NaN included."""
@@ -21,6 +23,18 @@ def total(value: torch.Tensor, member: torch.Tensor) -> torch.Tensor:
 def window_total(value: torch.Tensor, member: torch.Tensor) -> torch.Tensor:
     """Sum over all members in float64: what this micro-batch adds to a statistic of the window."""
     return torch.where(member, value, 0.0).sum(dtype=torch.float64)
+
+
+def candidates(low: float, step: float, count: int, one: torch.Tensor) -> torch.Tensor:
+    """What a search tries: low, low + step, … [count]."""
+    return (low + step * torch.arange(count, dtype=torch.float64, device=one.device)).to(one.dtype)
+
+
+def least(holds: Condition, tried: torch.Tensor) -> torch.Tensor:
+    """The first of the values tried, in rising order, for which a condition of it holds; infinity where none does."""
+    with torch.no_grad():
+        held = torch.vmap(holds)(tried)
+        return torch.where(held, tried.reshape(-1, *[1] * (held.dim() - 1)), torch.inf).amin(0)
 
 
 def sequence_sum(value: torch.Tensor, member: torch.Tensor, x: dict[str, torch.Tensor]) -> torch.Tensor:

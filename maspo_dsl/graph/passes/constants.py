@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from maspo_dsl.graph.nodes import Graph, GraphBuilder, Node, rewrite
 from maspo_dsl.semantics.numbers import ARITHMETIC, COMPARISONS, computed
 
@@ -16,6 +18,8 @@ def fold_constants(graph: Graph) -> Graph:
         arguments = [b.nodes[argument] for argument in node.args]
         if node.op in ("and", "or", "not", "select"):
             return _known_condition(b, node, [_truth(argument) for argument in arguments])
+        if node.op == "least" and (holds := _truth(arguments[0])) is not None:
+            return b.const(float(str(node.attribute("low"))) if holds else math.inf)
         if not arguments or any(argument.op != "const" for argument in arguments):
             return None
         values = [argument.value for argument in arguments]

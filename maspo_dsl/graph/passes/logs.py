@@ -23,7 +23,7 @@ def _log_rule(b: GraphBuilder, node: Node) -> int | None:
         case "pow" if (
             arguments[0].op == "exp"
             and arguments[1].axis is Axis.SCALAR
-            and arguments[1].op in ("const", "param")
+            and arguments[1].op in ("const", "param", "candidate")
         ):
             return b.op("exp", b.op("mul", node.args[1], arguments[0].args[0]))
         case "div" if arguments[1].op == "exp" and not arguments[1].live and arguments[0].op != "exp":

@@ -1,0 +1,137 @@
+"""`least`: the first of a few numbers for which a condition holds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from maspo_dsl.language import tree
+from maspo_dsl.language.source import Span
+from maspo_dsl.semantics import typing_rules as rules
+from maspo_dsl.semantics.context import Context
+from maspo_dsl.semantics.poison import fail, poison, poisoned
+from maspo_dsl.semantics.terms import Term, constant, static_value
+from maspo_dsl.semantics.types import Axis, Kind, Scope
+
+if TYPE_CHECKING:
+    from maspo_dsl.semantics.elaborate import Elaborator
+
+MAX_CANDIDATES = 100
+"""What a `least` may try; those of a `least` in the condition of another count once for each of the other's."""
+
+
+# Of the window a micro-batch knows what the others added to it, a number for each statistic.
+_TOGETHER = frozenset({Scope.MICRO, Scope.ROLLOUT_BATCH})
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Candidates: `low`, `low + step`, … `count` of them."""
+
+    low: float
+    step: float
+    count: int
+
+    def value(self, index: int) -> float:
+        """The candidate at a place."""
+        return self.low + index * self.step
+
+
+class Searches:
+    """Elaborates `least` for an elaborator."""
+
+    def __init__(self, elaborator: Elaborator) -> None:
+        self.elaborator = elaborator
+        self.report = elaborator.report
+
+    def least(self, node: tree.Least, context: Context) -> Term:
+        """The term of a `least`: a search that gives infinity where nothing holds, and what is taken then.
+
+        The condition is computed for all candidates together where it takes tokens and sums of them within `micro`:
+        torch cannot compile other reductions like that. Otherwise it is written out for each.
+        """
+        grid = self._grid(node, context)
+        if grid is None:
+            return poison(node.span)
+        otherwise = self.elaborator.expression(node.otherwise, context)
+        level = len(context.searches)
+        candidate = Term(
+            "candidate", (), Axis.SCALAR, Kind.REAL, False, node.span, (("level", level),), node.name
+        )
+        condition = self._condition(node, context, grid, candidate)
+        if poisoned(condition) or poisoned(otherwise):
+            return poison(node.span)
+        if not _goes_together(condition, level):
+            return self._written_out(node, context, grid, otherwise)
+        if not grid.count:
+            return otherwise
+        attributes = (("low", grid.low), ("step", grid.step), ("count", grid.count), ("level", level))
+        search = Term("least", (condition,), condition.axis, Kind.REAL, False, node.span, attributes)
+        infinite = constant(math.inf, node.span)
+        found = Term("lt", (search, infinite), search.axis, Kind.BOOL, False, node.span)
+        return rules.choose(self.report, found, search, otherwise, node.span)
+
+    def _grid(self, node: tree.Least, context: Context) -> Grid | None:
+        """The range, if it is known and short; None after a mistake."""
+        bounds = [self.elaborator.expression(part, context) for part in (node.low, node.high, node.step)]
+        if any(poisoned(bound) for bound in bounds):
+            return None
+        numbers = [number for bound in bounds if (number := static_value(bound)) is not None]
+        if len(numbers) < len(bounds):
+            self._fail("not-static", "the range of `least` must be numbers and parameters", node.span)
+            return None
+        low, high, step = numbers
+        if step <= 0:
+            self._fail("bad-step", f"the step of `least` must be above 0, not {step:g}", node.step.span)
+            return None
+        steps = (high - low) / step + 1e-9
+        count = max(math.floor(steps) + 1, 0) if math.isfinite(steps) else math.inf
+        around = math.prod(context.searches)
+        if count * around > MAX_CANDIDATES:
+            amount = str(count * around) if math.isfinite(steps) else "endless"
+            message = f"`least` would try {amount} values; {MAX_CANDIDATES} are allowed"
+            hint = "those of a `least` in the condition of another count for each of the other's"
+            self._fail("too-many-candidates", message, node.span, hint if around > 1 else "")
+            return None
+        return Grid(low, step, int(count))
+
+    def _condition(self, node: tree.Least, context: Context, grid: Grid, candidate: Term) -> Term:
+        inner = replace(
+            context,
+            locals={**context.locals, node.name: candidate},
+            searches=(*context.searches, max(grid.count, 1)),
+        )
+        condition = self.elaborator.expression(node.condition, inner)
+        return rules.logical(self.report, "and", [condition], node.condition.span)
+
+    def _written_out(self, node: tree.Least, context: Context, grid: Grid, otherwise: Term) -> Term:
+        """A choice for each candidate, the first one outermost."""
+        result = otherwise
+        for index in reversed(range(grid.count)):
+            candidate = constant(grid.value(index), node.span)
+            condition = self._condition(node, context, grid, candidate)
+            result = rules.choose(self.report, condition, candidate, result, node.span)
+            if poisoned(result := self.elaborator.extent.held(result, node.span)):
+                return result
+        return result
+
+    def _fail(self, code: str, message: str, span: Span, hint: str = "") -> Term:
+        return fail(self.report, code, message, span, hint)
+
+
+def _goes_together(condition: Term, level: int) -> bool:
+    """Whether all that depends on the candidate of a level is of tokens, or a number with no reduction but sums."""
+    seen: set[int] = set()
+    stack = [condition]
+    while stack:
+        term = stack.pop()
+        if id(term) in seen or level not in term.candidates:
+            continue
+        seen.add(id(term))
+        scope = dict(term.attributes).get("scope")
+        sums = scope is None or (term.op == "reduce" and scope in _TOGETHER)
+        if not sums or term.axis in (Axis.SEQUENCE, Axis.GROUP):
+            return False
+        stack.extend(term.args)
+    return True
