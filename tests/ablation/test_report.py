@@ -142,7 +142,8 @@ def test_pages(grid):
     results = read_results(grid)
     rows = compare(results)
     text = markdown(rows, grid.manifest)
-    assert "n = 4 seeds a point" in text and "| maspo_without_gate | `drop gate` | 4 |" in text
+    assert "n = 4 seeds a point" in text and "| maspo_without_gate | 4 | 0.2" in text
+    assert "| maspo_without_gate | `drop gate` | 30 | 40 |" in text
     assert "lower" in text and "no difference shown" in text
     assert "maspo_without_risk: no run has finished." in text
     page = html(rows, pictures(rows, results), grid.manifest)

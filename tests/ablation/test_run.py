@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,22 @@ def test_ten_kills_change_nothing(reference, brief, tmp_path):
             process.wait(moments.uniform(0.5, 12))
         except subprocess.TimeoutExpired:
             kill_everything(process, folder)
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert metrics(folder) == metrics(reference)
+
+
+def test_ctrl_c_lets_the_steps_finish_and_is_gone_on_with(reference, brief, tmp_path):
+    folder = tmp_path / "grid"
+    command = [COMMAND, "ablate", "maspo", "--swap", "gate=clip(0.8, 1.2)"]
+    command += ["-o", str(folder), "--run", "--workers", "2", *brief]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not any(folder.glob("runs/*/metrics.jsonl")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == 130, errors
+    assert "the same command goes on" in errors and "Traceback" not in errors
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     assert metrics(folder) == metrics(reference)

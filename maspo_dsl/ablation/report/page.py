@@ -43,15 +43,16 @@ def markdown(rows: Sequence[Comparison], document: Mapping[str, Any]) -> str:
     for measure, title in MEASURES.items():
         if all(math.isnan(row.measures[measure].mean) for row in rows):
             continue
-        lines += [f"## {title.capitalize()}", "", "| point | edits | n | mean | IQM | difference | | P |"]
-        lines += ["| --- | --- | --- | --- | --- | --- | --- | --- |"]
+        lines += [f"## {title.capitalize()}", "", "| point | n | mean | IQM | difference | | P |"]
+        lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
         for row in rows:
-            edits = "; ".join(f"`{edit}`" for edit in row.edits).replace("|", "\\|").replace("\n", " ")
-            cells = _cells(row.measures[measure])
-            lines.append(f"| {row.name} | {edits} | {row.seeds} | {' | '.join(cells)} |")
+            lines.append(f"| {row.name} | {row.seeds} | {' | '.join(_cells(row.measures[measure]))} |")
         lines += ["", of_all(rows, measure), ""]
-    lines += ["## Cost", "", "| point | CPU seconds a run | wall seconds a run |", "| --- | --- | --- |"]
-    lines += [f"| {row.name} | {row.cpu_seconds:.0f} | {row.wall_seconds:.0f} |" for row in rows]
+    lines += ["## Points", "", "| point | edits | CPU seconds a run | wall seconds a run |"]
+    lines += ["| --- | --- | --- | --- |"]
+    for row in rows:
+        edits = "; ".join(f"`{edit}`" for edit in row.edits).replace("|", "\\|").replace("\n", " ")
+        lines.append(f"| {row.name} | {edits} | {row.cpu_seconds:.0f} | {row.wall_seconds:.0f} |")
     lines += ["", *_left_out(rows, document)]
     return "\n".join(lines).rstrip() + "\n"
 
