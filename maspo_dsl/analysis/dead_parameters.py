@@ -11,6 +11,7 @@ import numpy as np
 
 from maspo_dsl.analysis.alone import Alone
 from maspo_dsl.analysis.finding import Finding
+from maspo_dsl.analysis.midway import midway
 from maspo_dsl.analysis.probes import batches, long_answers, tokens
 from maspo_dsl.analysis.spec_lints import dead_parts
 from maspo_dsl.analysis.trial import graph_of, rebound
@@ -31,6 +32,8 @@ _FIRST = 4
 """How many values are tried on what takes little, before all are on everything."""
 _REBUILT = 2
 """How many values are tried on an objective that is built anew for each."""
+_REBUILT_MIDWAY = 3
+"""As many where a search ends midway: a step far too long is one of them."""
 
 
 def dead_parameter_findings(objective: ResolvedObjective, graph: Graph) -> Iterator[Finding]:
@@ -59,6 +62,12 @@ def dead_parameter_findings(objective: ResolvedObjective, graph: Graph) -> Itera
 
 def _candidates(objective: ResolvedObjective) -> list[str]:
     """Parameters that some part reads which is not dead as a whole."""
+    read = _parameters_of(_roots(objective))
+    return [name for name in objective.parameters if name in read]
+
+
+def _roots(objective: ResolvedObjective) -> list[Term]:
+    """The parts that are not dead as a whole."""
     parts = objective.parts
     dead = set(dead_parts(objective))
     groups = {
@@ -74,8 +83,13 @@ def _candidates(objective: ResolvedObjective) -> list[str]:
     roots += [
         term for word, group in groups.items() for name, term in group.items() if (word, name) not in dead
     ]
-    read = _parameters_of([root for root in roots if root is not None])
-    return [name for name in objective.parameters if name in read]
+    return [root for root in roots if root is not None]
+
+
+def _ranges(objective: ResolvedObjective) -> set[str]:
+    """Parameters that the range of a `least` reads."""
+    searches = [term for term in walk(*_roots(objective)) if term.op == "least"]
+    return _parameters_of([bound for search in searches for bound in search.args[1:]])
 
 
 def _parameters_of(roots: Sequence[Term]) -> set[str]:
@@ -138,6 +152,7 @@ class _Trials:
     def __init__(self, objective: ResolvedObjective, graph: Graph) -> None:
         self.objective = objective
         self.graph = graph
+        self.ranges = _ranges(objective)
         self.runs: dict[tuple[int, str], list[_Run]] = {}
 
     @cached_property
@@ -148,8 +163,15 @@ class _Trials:
     def moves(self, name: str, values: Sequence[float]) -> bool:
         """Whether any of the values gives another gradient, advantage, choice of answers or of prompts, or step."""
         graph = next((graph for graph in self._graphs() if _has(graph, name)), None)
-        if graph is None:
+        in_range = name in self.ranges
+        if graph is None and not in_range:
             return True
+        if graph is not None and self._moves_graph(graph, name, values):
+            return True
+        return self._moves_rebuilt(name, values) or (in_range and self._moves_search(name, values))
+
+    def _moves_graph(self, graph: Graph, name: str, values: Sequence[float]) -> bool:
+        """Whether another value moves the graph that it is a parameter of."""
         below = _below(graph, name)
         reached = [output for output in _OUTPUTS if graph.outputs.get(output) in below]
         for stages, tried in ((("alone", "batches"), values[:_FIRST]), (_STAGES, values)):
@@ -158,7 +180,7 @@ class _Trials:
                 runs = self._runs(graph, stage) if asked else []
                 if any(run.differs(run.with_value(name, v, below), asked) for run in runs for v in tried):
                     return True
-        return self._moves_rebuilt(name, values)
+        return False
 
     def _graphs(self) -> Iterator[Graph]:
         yield self.graph
@@ -174,15 +196,31 @@ class _Trials:
         """A value may be read before there is a graph: by the range of `least`, or as the default of another."""
         graph = self.unsimplified
         present = [output for output in _OUTPUTS if output in graph.outputs]
-        allowed = (parts for value in values if (parts := rebound(self.objective, name, value)) is not None)
-        for parts in islice(allowed, _REBUILT):
-            rebuilt = graph_of(parts)
+        for rebuilt in self._rebuilt(name, values):
             for stage in ("alone", "batches"):
                 others = _STAGES[stage](rebuilt, self.objective)
                 pairs = zip(self._runs(graph, stage), others, strict=True)
                 if any(run.differs(other, _asked(stage, present)) for run, other in pairs):
                     return True
         return False
+
+    def _moves_search(self, name: str, values: Sequence[float]) -> bool:
+        """Whether another range gives anything else where a search ends midway; so it is held where none is seen to."""
+        reached = midway(self.objective, self.unsimplified)
+        if reached is None:
+            return True
+        runs = [_Run(Interpretation(self.unsimplified, batch)) for batch in reached]
+        return any(
+            run.differs(Interpretation(rebuilt, batch), ["loss"])
+            for rebuilt in (self._rebuilt(name, values, _REBUILT_MIDWAY) if reached else ())
+            for run, batch in zip(runs, reached, strict=True)
+        )
+
+    def _rebuilt(self, name: str, values: Sequence[float], count: int = _REBUILT) -> Iterator[Graph]:
+        """The graphs of the objective with some other values."""
+        allowed = (parts for value in values if (parts := rebound(self.objective, name, value)) is not None)
+        for parts in islice(allowed, count):
+            yield graph_of(parts)
 
 
 def _asked(stage: str, outputs: Sequence[str]) -> list[str]:

@@ -27,8 +27,9 @@ _TOGETHER = frozenset({Scope.MICRO, Scope.ROLLOUT_BATCH})
 
 @dataclass(frozen=True)
 class Grid:
-    """Candidates: `low`, `low + step`, … `count` of them."""
+    """Candidates: `low`, `low + step`, … `count` of them. `bounds` is what they were made of."""
 
+    bounds: tuple[Term, ...]
     low: float
     step: float
     count: int
@@ -67,7 +68,9 @@ class Searches:
         if not grid.count:
             return otherwise
         attributes = (("low", grid.low), ("step", grid.step), ("count", grid.count), ("level", level))
-        search = Term("least", (condition,), condition.axis, Kind.REAL, False, node.span, attributes)
+        search = Term(
+            "least", (condition, *grid.bounds), condition.axis, Kind.REAL, False, node.span, attributes
+        )
         infinite = constant(math.inf, node.span)
         found = Term("lt", (search, infinite), search.axis, Kind.BOOL, False, node.span)
         return rules.choose(self.report, found, search, otherwise, node.span)
@@ -94,7 +97,7 @@ class Searches:
             hint = "those of a `least` in the condition of another count for each of the other's"
             self._fail("too-many-candidates", message, node.span, hint if around > 1 else "")
             return None
-        return Grid(low, step, int(count))
+        return Grid(tuple(bounds), low, step, int(count))
 
     def _condition(self, node: tree.Least, context: Context, grid: Grid, candidate: Term) -> Term:
         inner = replace(

@@ -1,7 +1,8 @@
 """Typed expressions: what is left of a spec when names are looked up and library calls inlined.
 
 A term is a node of a shared DAG. Operations are those of the graph; nothing numeric has happened yet. A `candidate` is
-the name that the condition of a `least` goes through; its level is how many `least` stand around the condition.
+the name that the condition of a `least` goes through; its level is how many `least` stand around the condition. After
+its condition a `least` has what its range is made of, of which only the numbers are used.
 """
 
 from __future__ import annotations

@@ -59,6 +59,14 @@ MISTAKES = {
         ("param aim = 0.1\npenalty kl = 0.1 * (k3(policy, reference) - aim)", (2, 7), "every gradient"),
         ("param w = 2 in (0, inf)\nreward even = -w * mean(length, group)", (2, 7), "`w` changes nothing"),
         ("param q = 1 in (0, 1]\nmute m where A > 0 and A < -q", (2, 7), "with 0.5 and"),
+        (
+            # What holds for a candidate holds for all before it.
+            "param fine = 0.1 in (0, 1)\nlet low = least c in 0.5 .. 0.9 by fine "
+            "where sum(max(policy / old, c), micro) <= 1.5 * sum(old ^ 0, micro) else 0.9\n"
+            'ratio = policy / old |> clip(low, 1.2)\nallow micro-scope "as it is"',
+            (2, 7),
+            "`fine` changes nothing",
+        ),
     ],
     "turning-gradient": [
         (
@@ -174,6 +182,14 @@ def test_a_warning_stops_nothing(code, lines, place, words):
         "param first = 0.5 in (0, 0.9)\n"
         "let low = least c in first .. 0.9 by 0.1 where mean(old, window) < c else (first if old > 2 else 0.9)\n"
         "ratio = policy / old |> clip(low, 1.2)",
+        # a search that ends midway, or may for all that is seen of it
+        "param fine = 0.1 in (0, 1)\nlet high = least c in 1 .. 2 by fine "
+        "where sum(min(policy / old, c), micro) >= 0.9 * sum(old ^ 0, micro) else 2\n"
+        'ratio = policy / old |> clip(0.8, high)\nallow micro-scope "as it is"',
+        "param fine = 0.1 in (0, 1)\nlet high = least c in 1 .. 2 by fine "
+        "where sum(min(reference / rollout, c), micro) > 1.97 * sum(old ^ 0, micro) else 2\n"
+        'ratio = policy / old |> clip(0.8, high)\nallow micro-scope "as it is"',
+        "param fine = 0.1 in (0, 1)\nratio = policy / old |> min(least c in 1 .. 2 by fine where old < c / 2 else 3)",
         "param base = 3 in (1, inf)\nparam cap = 2 * base in (1, inf)\n"
         "ratio = policy / old |> min(cap) |> min(base + 100) as loose",
         "param longest = 64 in [1, inf)\nparam cache = longest / 4 in (0, inf)\n"

@@ -15,19 +15,12 @@ import maspo_dsl
 from ..batches import Arrays, as_torch
 from .subjects import SHIPPED, answers, known, likely, loss_of, objective, plain
 
-UNREPORTED = {"low_step"}
-"""BAPO's search weighs bad tokens at their bound, so they only gain as the lower one rises: the first step or none."""
-
 
 def cases() -> Iterator[object]:
     """Every parameter of every objective."""
-    why = "the checker does not try what only the range of a `least` reads"
     for name in SHIPPED:
         for key in objective(name).params:
-            known_dead = key in UNREPORTED and name.startswith("bapo")
-            yield pytest.param(
-                name, key, marks=[pytest.mark.xfail(strict=True, reason=why)] if known_dead else []
-            )
+            yield pytest.param(name, key)
 
 
 BUILT_IN = 2
