@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch._dynamo.backends.debugging import aot_eager
 from torch._inductor.compile_fx import compile_fx
+from torch.fx.experimental import _config as shape_config
 
 from maspo_dsl.emit.template.loss_module import LossModule
 from maspo_dsl.emit.template.names import Function
@@ -79,16 +80,26 @@ class CompiledLoss:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         if self._graph is None:
             self._graph = torch.compile(self._joint(), fullgraph=True, backend=self._counting_backend())
+        mask = x["mask"]
+        live, x = at_least_two(live, mask), at_least_two(x, mask)
+        x["mask"] = x["mask"].view(torch.uint8)
         both = {**live, **x}
         form = tuple(
             (name, value.dtype, value.dim(), _is_column(name, value)) for name, value in both.items()
         )
-        if form not in self._forms:
+        if form in self._forms:
+            loss, gradients = self._graph(live, x, p, d)
+        else:
             self._forms.add(form)
             _mark_lengths(both)
-        with warnings.catch_warnings():
+            loss, gradients = self._traced(live, x, p, d)
+        return loss, {name: value[tuple(map(slice, mask.shape))] for name, value in gradients.items()}
+
+    def _traced(self, *arguments: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The first call for a form of the batch: lengths that happen to be equal are not taken for one length."""
+        with warnings.catch_warnings(), shape_config.patch(use_duck_shape=False):  # type: ignore[attr-defined]
             warnings.filterwarnings("ignore", message=".*TensorFloat32.*")
-            return self._graph(live, x, p, d)  # type: ignore[no-any-return]
+            return self._graph(*arguments)  # type: ignore[no-any-return]
 
     def _joint(self) -> Any:
         loss = self.loss
@@ -96,7 +107,8 @@ class CompiledLoss:
         def joint(
             live: dict[str, Tensor], x: dict[str, Tensor], p: dict[str, Tensor], d: dict[str, Tensor]
         ) -> Any:
-            return value_and_gradient(loss, live, x, p, d)
+            # Bytes that are compared as floats are read many times faster than truth values.
+            return value_and_gradient(loss, live, {**x, "mask": x["mask"].to(torch.float32) > 0}, p, d)
 
         # torch.compile keeps its graphs by code object, eight at most: each objective gets its own.
         return FunctionType(
@@ -152,13 +164,30 @@ def can_compile(backend: str, device: torch.device) -> bool:
     return False
 
 
+def at_least_two(x: dict[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
+    """Tensors of a batch with rows, and tokens, of which there is one repeated; the second are not trained.
+
+    A length of 1 would be another graph, since torch.compile takes it for something to broadcast.
+    """
+    if mask.dim() == 2 and mask.shape[1] == 1:
+        wide = {name for name in x if x[name].shape == mask.shape and not _is_column(name, x[name])}
+        x = {name: _twice(name, value, 1) if name in wide else value for name, value in x.items()}
+    single = {name for name in x if x[name].dim() and len(x[name]) == 1}
+    return {name: _twice(name, value, 0) if name in single else value for name, value in x.items()}
+
+
+def _twice(name: str, value: Tensor, axis: int) -> Tensor:
+    second = torch.zeros_like(value) if name in ("mask", "present") else value
+    return torch.cat([value, second], axis)
+
+
 def _mark_lengths(x: dict[str, Tensor]) -> None:
     """Tell torch.compile which sizes are lengths, so that one graph serves them all."""
     shape = x["mask"].shape
     for name, value in x.items():
         for axis in range(value.dim()):
             if axis == 0 or (value.shape == shape and not _is_column(name, value)):
-                torch._dynamo.decorators.mark_unbacked(value, axis)
+                torch._dynamo.decorators.maybe_mark_dynamic(value, axis)
 
 
 def _is_column(name: str, value: Tensor) -> bool:
@@ -179,5 +208,7 @@ class _JointGraph(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, incoming: Tensor) -> Any:
-        """The kept gradients times what comes from above."""
+        """The kept gradients times what comes from above: mostly 1, as a CPU can see for free."""
+        if incoming.device.type == "cpu" and incoming == 1:
+            return (None, None, None, None, None, *ctx.saved_tensors)
         return (None, None, None, None, None, *(gradient * incoming for gradient in ctx.saved_tensors))

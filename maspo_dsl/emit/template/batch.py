@@ -125,7 +125,8 @@ def rows_present(x: Tensors, inputs: dict[str, str]) -> Tensors:
     """`present` [N]: sequences with a trained token and a reward; `mask` without the others."""
     mask = x["mask"]
     if "sequence" not in x:
-        present = mask.any(-1)
+        # The largest byte of a row is found many times faster than whether one of them is true.
+        present = mask.view(torch.uint8).amax(-1) > 0 if mask.shape[-1] else mask.any(-1)
     else:
         rows = rows_told(x, inputs)
         count = torch.zeros(len(mask) if rows is None else rows, dtype=torch.long, device=mask.device)
