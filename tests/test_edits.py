@@ -12,10 +12,19 @@ from .reference.catalogue import REFERENCES
 
 dapo, grpo, maspo = (REFERENCES[name] for name in ("dapo", "grpo", "maspo"))
 
+TWICE = """extends grpo
+let drift = eps_high neutral 0.5
+ratio = policy / old |> clip(0.8, 1 + drift)
+penalty drift = kl * k3(policy, reference)
+"""
 EDITS = [
     # the edited spec, and the objective that it then is
     ("extends maspo\ndrop mass", maspo, {"alpha": 0.0}),
     ("extends maspo\ndrop risk", maspo, {"beta_pos": 0.0, "beta_neg": 0.0}),
+    ("extends maspo\ndrop let.mass", maspo, {"alpha": 0.0}),
+    # one name for a `let` and a penalty: the path says which
+    (f"{TWICE}drop kl, let.drift", grpo, {"eps_high": 0.5}),
+    (f"{TWICE}drop kl, penalty.drift", grpo, {"kl": 0.0}),
     ("extends maspo\ndrop mass, risk", maspo, {"alpha": 0.0, "beta_pos": 0.0, "beta_neg": 0.0}),
     ("extends maspo\nlet mass = 2", maspo, {"alpha": 0.0, "sigma_base": 2.0}),
     ("extends maspo\nparam alpha = 0.7", maspo, {"alpha": 0.7}),

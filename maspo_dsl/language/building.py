@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
@@ -137,13 +137,13 @@ class Builder:
         )
 
     def _drop(self, span: Span, *targets: ParseTree) -> tree.Drop:
-        return tree.Drop(tuple(map(self._path, targets)), span)
+        return tree.Drop(tuple(map(self._target, targets)), span)
 
     def _insert(self, span: Span, side: Token, target: ParseTree, *stages: ParseTree) -> tree.Insert:
-        return tree.Insert(cast(tree.Side, str(side)), self._path(target), self._stages(stages), span)
+        return tree.Insert(cast(tree.Side, str(side)), self._target(target), self._stages(stages), span)
 
     def _swap(self, span: Span, target: ParseTree, *stages: ParseTree) -> tree.Swap:
-        return tree.Swap(self._path(target), self._stages(stages), span)
+        return tree.Swap(self._target(target), self._stages(stages), span)
 
     def _variant(self, span: Span, name: Token, *edits: ParseTree) -> tree.Variant:
         built = self._statements(edits)
@@ -237,9 +237,13 @@ class Builder:
             self._span(parsed),
         )
 
-    def _path(self, parsed: ParseTree) -> tree.Name:
+    def _target(self, parsed: ParseTree) -> tree.Name:
+        """What an edit names: its path may begin with the word of the statement, as in `let.kl`."""
+        return self._path(parsed, first=("let", "param") if len(parsed.children) > 1 else ())
+
+    def _path(self, parsed: ParseTree, first: Sequence[str] = ()) -> tree.Name:
         words = cast("list[Token]", parsed.children)
-        for word in words:
+        for word in words[1:] if words[0] in first else words:
             if word in RESERVED_WORDS and word != "it":
                 message = f"`{word}` is a word of the language and stands for no value"
                 choice = "a choice is written: x if condition else y"
