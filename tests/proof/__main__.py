@@ -33,12 +33,14 @@ def main() -> int:
     print("\n".join(record.rows(record.counted(found))))
     print(f"{record.summary(record.counted(found))} {seconds:.0f} s")
     whole = not options.names and not options.only
-    idle = record.stale(found) if whole else []
-    for pattern in idle:
-        print(f"a reason that no mutant needs: {pattern}")
+    wrong_reasons = [f"a reason for what is noticed: {mutant}" for mutant in record.excused(found)]
+    if whole:
+        wrong_reasons += [f"a reason that no mutant needs: {pattern}" for pattern in record.stale(found)]
+    for line in wrong_reasons:
+        print(line)
     if options.write and whole:
         record.write(record.recorded(found, seconds, options.processes))
-    return 1 if wrong or idle or any(outcome.end == "survived" for outcome in found) else 0
+    return 1 if wrong or wrong_reasons or any(outcome.end == "survived" for outcome in found) else 0
 
 
 def passes(name: str) -> bool:

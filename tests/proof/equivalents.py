@@ -1,7 +1,7 @@
 """Changes that change nothing: each pattern with the reason why no question can be answered differently.
 
 A pattern is searched in `objective: function: statement` of a mutant that nothing has noticed, where ⟨before → after⟩
-marks the change. One that no mutant needs fails the whole proof.
+marks the change. One that no mutant needs fails the whole proof, and so does one that fits a mutant which is noticed.
 """
 
 import re
@@ -18,6 +18,9 @@ MASK_ALL = r"⟨mask → torch\.ones_like\(mask\)⟩"
 SMALL_COUNT = "a count below 1 divides nothing that is read"
 NO_SPREAD = "what is centred is exactly 0 where there is no spread"
 SHIFT = "a shift cancels, and so does the sign of what is squared"
+NO_DDOF = "ddof is 0 there, and a group of one is centred to 0"
+FEW_OTHERS = "of one other the distance is 0, and where rewards are between there are two"
+SIGN_CANCELS = "what is centred is squared, or centred twice"
 NO_ADVANTAGE = "at an advantage of 0 there is no policy term, whichever side it is on"
 MASKED_AGAIN = "what is masked here is masked once more before it counts, or is 0 there"
 TIE = "two computed numbers that are equal: rounding decides on which side"
@@ -42,16 +45,26 @@ SHAPE_ALONE = (
 )
 ANY_PART = "every part of a window has these"
 NOTHING_THERE = "a row or an owner of nothing is not counted, and what it would have is not read"
-HASH = "it only has to be larger than any hash, or changes the lowest half of one, which orders nothing here"
+HASH = "it only has to be larger than any hash"
 REACH = "an answer of more than two million tokens, or a finite number times 0"
 ONE_RANK = "no number of ranks is above 1"
-NEVER_ASKED = "an advantage that nothing reads is not in the result"
+NEVER_ASKED = "`keep` and `prompt` are computed before the advantage and cannot read it"
+DETACHED = "whatever is not trained was detached when it came in"
+ONE_VALUE = "of one value both neighbours are itself"
+SAME_ANY = "the same on a row with tokens, and of a row without there is no largest"
 EMPTY = "without a token that counts there is no loss, and no step"
 UNLIKELY = "a token that is e^20 times as likely as before was too unlikely for any threshold"
 SMALL_EPSILON = "1e-8 keeps a logarithm or a quotient finite and moves nothing across a threshold"
 
-COUNTED = r"^(?!rejection\w*: loss: product|(rloo|grpo_passk): advantage: (lea|quo)|grpo_leave_one_out: advantage: bounded_2)"
+COUNTED = (
+    r"^(?!rejection\w*: loss: product|(rloo|grpo_passk): advantage: (lea|quo)"
+    r"|grpo_leave_one_out: advantage: bounded_2)"
+)
 """Not where a count of 0 is divided by: answers that are all rejected, and others of a group of one."""
+NO_SIGN = r"^(?!clip_cov: (let|loss)|stapo\w*: statistics|stapo(_maspo)?: let).*"
+"""Not where tokens are counted by the sign of their advantage."""
+NO_TIE = r"^(?!aspo: loss: condition_2|gpg_paper|the template|(maspo_)?dapo: keep).*(?<!mask\) )(?<!entropy\(policy\) )"
+"""Not where values are compared with one of them, or counts."""
 NO_LOGP = r"^(?!(cispo\w*|dppo_\w+): loss: logp = )"
 """Not where `logp` is what is summed."""
 INEXACT = (
@@ -64,7 +77,7 @@ EQUIVALENT: dict[str, str] = {
     # ---- everywhere
     rf"{COUNTED}.*clamp\(.*, min=⟨1 → 0⟩\)": SMALL_COUNT,
     rf"{COUNTED}.*⟨torch\.clamp\(.*, min=(1\)?)? → ": SMALL_COUNT,
-    r"^(?!clip_cov|stapo\w*: statistics).*(advantage('\])?|\bA) [<>]⟨(= → | → =)⟩ 0": NO_ADVANTAGE,
+    rf"{NO_SIGN}(advantage('\])?|\bA) [<>]⟨(= → | → =)⟩ 0": NO_ADVANTAGE,
     rf"{NO_LOGP}.*⟨masked\(x\['\w+'\], mask\) → x\['\w+'\]⟩": MASKED_AGAIN,
     rf"{NO_LOGP}.*masked\(x\['\w+'\], {MASK_ALL}\)": MASKED_AGAIN,
     rf"^(cispo\w*|dppo_\w+|dro|gpg\w*|topr|vespo): loss: loss = total\(.*, {MASK_ALL}": MASKED_AGAIN,
@@ -76,10 +89,10 @@ EQUIVALENT: dict[str, str] = {
     r"difference_[23] = ⟨(center(_3)?|leave_one_out) - |^grpo_passk: advantage: difference = ⟨reward - largest": SHIFT,
     r"advantage: center_[24] = ⟨difference|, 0, \(⟨difference_\d - mean_without": SHIFT,
     r"^grpo_passk: advantage: center = ⟨difference": SHIFT,
-    r"^(?!aspo: loss: condition_2|gpg_paper).*(?<!mask\) )[<>]⟨(= → | → =)⟩ (?!0\b|1\b|difference_2\b)": TIE,
+    rf"{NO_TIE}[<>]⟨(= → | → =)⟩ (?!0\b|1\b(?! [+-])|difference_2\b)": TIE,
     r"\br [<>]⟨ → =⟩ 1\b|= \w+ [<>]⟨ → =⟩ (difference_2|added)\b": AT_ONE,
     r"max=⟨80 → |⟨torch\.clamp\(.*, max=80": NEVER_POSITIVE,
-    r"⟨(r - 1 → 1 - r|r - clamp → clamp - r)⟩": SYMMETRIC,
+    r"^(?!sapo).*⟨(r - 1 → 1 - r⟩|r - clamp.* → clamp)|\(⟨x - mean_without": SYMMETRIC,
     r"statistics_\d: .*x\['logp'\]⟨ → \.detach\(\)⟩": DECIDES,
     r"(x\['entropy'\], mask\)|top\(cov|max\(logp|quantile\(entropy)⟨\.detach\(\) → ⟩": DECIDES,
     r"statistics_\d: count = window_total\(one, sequence_sum\(one, without_": NOT_COUNTED,
@@ -93,7 +106,8 @@ EQUIVALENT: dict[str, str] = {
     rf"^(sapo: loss: product|two_sided_clip: loss: upper|topr: loss: log_ratio_2) = .*{UPPER}": BEYOND_THE_CAP,
     rf"^(tis: loss: log_ratio_2|(tis_product|vcpo): loss: log_ratio_3) = .*{UPPER}": BEYOND_THE_CAP,
     r"^tis_geometric: loss: mismatch = .*max=⟨20 → 19": BEYOND_THE_CAP,
-    rf"^(mis: loss: log_ratio_2|mis_geometric: loss: correction|mis_product: loss: log_ratio_3) = .*{BOUND}": BEYOND_THE_CAP,
+    rf"^(mis: loss: log_ratio_2|mis_product: loss: log_ratio_3) = .*{BOUND}": BEYOND_THE_CAP,
+    rf"^mis_geometric: loss: correction = .*{BOUND}": BEYOND_THE_CAP,
     rf"^(rejection: loss: log_ratio|(rejection_product|vespo): loss: log_ratio_2) = .*{BOUND}": BEYOND_THE_CAP,
     rf"^rejection\w*: (loss|statistics_1): mismatch = .*{BOUND}": BEYOND_THE_CAP,
     r"^dppo_kl\w*: loss: (binary_kl|product) = .*(⟨min=-20,  → |min=-⟨20 → )": UNLIKELY,
@@ -117,42 +131,61 @@ EQUIVALENT: dict[str, str] = {
     r"^vcpo: step: bounded = .*(⟨1e-30 → -|⟨torch\.clamp)": EMPTY,
     r"^vespo: loss: bounds = .*( → prod, min=|max=⟨485165195)": PROD_BOUNDED,
     # ---- in specs and in the library
-    r"⟨max\(count\(.*\), 1 → |max\(count\(.*\), ⟨1 → 0\.": SMALL_COUNT,
-    r"⟨max\(count\(.* - ddof, 1 → |max\(count\(.* - ddof, ⟨1 → 0\.": SMALL_COUNT,
-    r"def scale\(.*(⟨ if std\(|if std\(x, scope, ⟨ddof → |>⟨ → =⟩ 0|> ⟨ → -1\.⟩0)": NO_SPREAD,
+    r"max\(count\(.*, ⟨1 → 0\.5": SMALL_COUNT,
+    r"^(?!rejection).*(⟨max\(count\(.*\), 1 → |max\(count\(.*\), ⟨1 → 0\.)": SMALL_COUNT,
+    r"^(?!grpo_passk).*(⟨max\(count\(.* - ddof, 1 → |max\(count\(.* - ddof, ⟨1 → 0\.)": SMALL_COUNT,
+    r"^vcpo: def std\(.*(⟨ - ddof → |ddof, ⟨1 → 2\.0)": NO_DDOF,
+    r"def mean_without\(.*(⟨max\(count|, ⟨1 → )": FEW_OTHERS,
+    r"def std_(without|of_others)\(.*(⟨max\(count\(x, scope\) - 2|- 2, ⟨1 → 0\.)": FEW_OTHERS,
+    r"def std_of_others\(.*(⟨max\(count\(x, scope\) - 1|- 1, ⟨1 → )": FEW_OTHERS,
+    r"def leave_one_out_std\(.*(⟨x - m\w+\(x, scope\) → m|std_without\(x( ⟨- → \+⟩ max|⟨ - max| - ⟨max → min))": SHIFT,
+    r"^(grpo_passk|reinforce_plus_plus_baseline): def center\(.* = ⟨x - max\(x, scope\) - mean\(": SIGN_CANCELS,
+    r"def scale\(.*(⟨ if std\(|if std\(x, scope, ⟨ddof → (x|eps)⟩|>⟨ → =⟩ 0|> ⟨ → -1\.⟩0)": NO_SPREAD,
+    r"def ess\(.*(⟨max\(count|⟨1e-30 → (5e-31|-1\.0))": EMPTY,
+    r"def whiten\(.*⟨center\(scope\) \|> scale|def exponential_gate\(.*⟨r, low → low, r⟩": COMMUTES,
+    r"^vespo: def clamp\(.* → max\(x, low⟩": PROD_BOUNDED,
     r"\|> ⟨(center|scale)\(group.* → (center|scale)\(group": COMMUTES,
     r"⟨(clip|decay_below|min)\(.* when A [<>]( 0)? → ": COMMUTES,
-    r"⟨(after → before|before → after)⟩ clip": COMMUTES,
-    r"as bounds ⟨\|> gamma_gate\(k_pos": COMMUTES,
+    r"^(?!gspo_token).*⟨(after → before|before → after)⟩ clip": COMMUTES,
+    r"as bounds ⟨\|> gamma_gate\(k_pos.* when A < → ": COMMUTES,
     r"(let (mass|risk) = |def overlong\(.*\) = )clamp\(.*⟨.*, .* → .*, .*⟩, (10|0)\)": COMMUTES,
     r"^vespo: ratio = .*exp\(⟨20 → ": PROD_BOUNDED,
     r"let low = least c in low_start \.\. (⟨low_max → |low_max .*⟨high → high_max)": SEARCH,
     r"= sum\(max\((gain|pull)\(⟨low → high|max\(-gain\(low, ⟨high → low": ONE_SIDE,
-    r"^bapo: def balance.*1e-8|def binary_kl.*1e-8": SMALL_EPSILON,
+    r"^bapo: def balance.*1e-8|def binary_kl.*1 - p \+ ⟨1e-8 → 5e-09": SMALL_EPSILON,
     r"k2\(⟨policy, old → |def k2\(p, q\) = log\(⟨p / q → |abs\((log\(⟨policy / old → |⟨ → -⟩A\))": SYMMETRIC,
     r"^maspo_paper: let risk = .*⟨1 - beta_neg \* A → ": SYMMETRIC,
-    r"(share > 0|A != 0) else ⟨1 → |if ⟨ → -⟩A != 0|let lead = ⟨max\(reward, group\) → reward": NOT_READ,
+    r"share > 0 else ⟨1 → (2\.0|0\.5)|A != 0 else ⟨1 → ": NOT_READ,
+    r"if ⟨ → -⟩A != 0|let lead = ⟨max\(reward, group\) → reward": NOT_READ,
     r"^opo: let behind = reward - ⟨max → min": SHIFT,
     r"empty = ⟨- → ⟩inf": EMPTY,
     # ---- in the template
-    r"^the template: .*⟨- → ⟩1\b": ONE_AXIS,
-    r"(index_add|scatter|scatter_reduce|cumsum|gather|squeeze|\.sum)\(⟨0 → -1⟩|shape\[⟨0 → -1⟩\]": ONE_AXIS,
+    r"^the template: (?!dense|discounted_sum: power).*⟨- → ⟩1\b": ONE_AXIS,
+    r"(index_add|scatter|scatter_reduce|cumsum|gather|\.squeeze|\.sum)\(⟨0 → -1⟩": ONE_AXIS,
+    r"(?<!return mask\.)(?<!chosen\.)shape\[⟨0 → -1⟩\]": ONE_AXIS,
     r"(micro_batches|found|parts)\[⟨0 → -1⟩\]": ANY_PART,
     r"(_like|expand_as|view|rows_of|len)\(⟨(\w+|x\['\w+'\]) → torch\.ones_like\(": SHAPE_ALONE,
     r"⟨(\w+|x\['\w+'\]) → torch\.ones_like\([^⟩]*⟩\)?\.(shape|device|new_\w+|numel)": SHAPE_ALONE,
-    r"rows_told: mask = ⟨|dtype\)$|new_(zeros|full)\(\(?⟨1 → 3⟩|shape\[0\], ⟨1 → 3⟩": SHAPE_ALONE,
-    r"(lined_up|from_line)\(.*⟨member → torch\.ones_like": NOTHING_THERE,
-    r"(group|sequence|total)_max: return ": NOTHING_THERE,
-    r"(group_rank|positions|total_top): return |group_kth: chosen = |quantile_by: (order|ordered|start)": NOTHING_THERE,
+    r"rows_told: mask = ⟨|new_(zeros|full)\(\(?⟨1 → 3⟩|shape\[0\], ⟨1 → 3⟩": SHAPE_ALONE,
+    r"evaluate: .*(⟨ → detach\(\)\.⟩dtype|⟨logp → logp_old⟩'\]\.dtype)": SHAPE_ALONE,
+    r"(order, _ = lined_up|from_line)\(.*⟨member → torch\.ones_like": NOTHING_THERE,
+    r"(group|sequence|total)_max: return .*( → largest⟩|>⟨ → =⟩|⟨member → |> ⟨0 → -1⟩|⟨0 → -?1⟩\.0)": NOTHING_THERE,
+    r"group_rank: return .*(0\.0 → 1\.0|⟨member → |, ⟨0 → -?1⟩\.0)": NOTHING_THERE,
+    r"group_kth: chosen = ⟨member( & \(| → .*⟩ &)|total_top: return ⟨member|positions: return ⟨masked": NOTHING_THERE,
+    r"quantile_by: order = .*( → value⟩\.|⟨chosen → )": NOTHING_THERE,
+    r"quantile_by: ordered = .*( → value⟩\[|⟨chosen → |⟨0 → -?1⟩\.0)": NOTHING_THERE,
+    r"quantile_by: start, last = .*(⟨\(count - 1\)\.clamp|min=⟨0 → -1⟩)": NOTHING_THERE,
     r"(next_token|discounted_sum): line = (⟨masked|masked\(value, ⟨member)": NOTHING_THERE,
-    r"total_quantile: place = .*min=⟨0 → 1⟩|pooled_max: return ": NOTHING_THERE,
-    r"total_pick: (mixed|line) = ": HASH,
+    r"total_quantile: place = .*min=⟨0 → 1⟩": ONE_VALUE,
+    r"total_pick: line = .*(⟨1 → 3⟩|⟨40 → 39⟩)": HASH,
     r"total_pick: bits = key\.⟨detach\(\)": DECIDES,
-    r"number_of_ranks: return .*(is_available|⟨1 → 0⟩)": ONE_RANK,
-    r"prepare: (read|if ⟨?read) |prepare: if ⟨read": NEVER_ASKED,
-    r"add_advantage: (advantage = .*⟨\.detach|by_row = )": NEVER_ASKED,
-    r"evaluate: (if x\['mask'\]\.numel|return .*x\['logp'\])": EMPTY,
-    r"discounted_sum: (for reach .*(⟨8 → \d+⟩ \*\* 7|8 \*\* ⟨7 → 15⟩)|line = .*power)": REACH,
+    r"number_of_ranks: return .*(⟨is_available\(\) and group|else ⟨1 → 0⟩)": ONE_RANK,
+    r"prepare: if read⟨ and purpose in": NEVER_ASKED,
+    r"add_advantage: advantage = .*⟨\.detach": DETACHED,
+    r"rows_present: present = mask\.(⟨view|.*⟨mask → torch\.ones_like\(mask\)⟩\.any)": SAME_ANY,
+    r"evaluate: if .* ⟨0 → -1⟩|evaluate: return (⟨\(x\['logp'\] \* 0\.0\) → x|.*⟨\* → /⟩|.*⟨0 → -?1⟩)": EMPTY,
+    r"discounted_sum: for reach .*(⟨8 → \d+⟩ \*\* 7|8 \*\* ⟨7 → 15⟩)": REACH,
+    r"discounted_sum: line = .*(same⟨ & \(power|power != ⟨0 → -1⟩)": REACH,
     r"discounted_sum: factor = .*⟨ if factor\.dim": SHAPE_ALONE,
     r"converted: (for name in ⟨known|x\[name\] = value ⟨if value\.dtype)|dense: order = .*stable=": NOT_READ,
 }

@@ -125,6 +125,8 @@ def killer_of_spec(name: str, mutant: tree.ObjectiveTree) -> str | None:
 
 def killer_of_def(name: str, definition: tree.Def) -> str | None:
     """What notices, in one objective, a change of a `def` of the library."""
+    for params in settings_of(name):
+        shipped_program(name, params)  # as it is shipped, kept from before the change
     with replaced(definition):
         return _killer(name, lambda params: maspo_dsl.load(name, params=dict(params)))
 

@@ -50,6 +50,10 @@ weight some = 1 + (1 if pick(value > -0.5, 0.3, micro) else 0) + (0.5 if pick(ol
 weight best = 1 + (1 if top(value, 0.25, micro) else 0) + (0.5 if top(value, 1e-4, micro) else 0)
 weight tied = 1 + (1 if top(per_token(length), 0.4, micro) else 0)
 """,
+    "lengths": """
+advantage = length - 4.5
+weight all = 1 + abs(A) / 3
+""",
     "rows": """
 input weighting : sequence
 advantage = reward * (1 + 0.1 * length)
@@ -103,8 +107,12 @@ def _checks(name: str) -> Iterator[Check]:
         yield from told_by(name)
     if name in ("window", "inputs", "rows"):
         yield from cuts(name)
+    if name == "lengths":
+        yield told_by_nothing()
     if name == "neighbours":
         yield endless()
+    if name == "choices":
+        yield from draws()
 
 
 def batches(name: str) -> Iterator[tuple[str, Arrays]]:
@@ -116,6 +124,9 @@ def batches(name: str) -> Iterator[tuple[str, Arrays]]:
     few = given_advantage(22, extreme=False)
     few["value"] = np.where(np.isnan(few["value"]), few["value"], -1.0)
     yield "nothing chosen", with_inputs(complete(few, 22), 22)
+    alike = given_advantage(23, extreme=False)
+    alike["value"], alike["logp_old"] = np.ones(alike["mask"].shape), np.full(alike["mask"].shape, -0.5)
+    yield "all alike", with_inputs(complete(alike, 23), 23)
 
 
 def with_inputs(batch: Mapping[str, np.ndarray], seed: int) -> Arrays:
@@ -181,6 +192,51 @@ def told_by(name: str) -> Iterator[Check]:
     yield evaluates("a token a row, packed", {**flat, "sequence": order}, loss, gradient[order, 0])
     alone = {"logp": flat["logp"], "mask": flat["mask"], "sequence": order, "reward": np.array([0.5, -1.5])}
     yield advises("rewards alone, packed", alone, 1.1 * alone["reward"])
+
+
+def told_by_nothing() -> Check:
+    """Packed tokens alone: no tensor tells how many answers there are, and yet an advantage is an answer's."""
+    batch = {key: windows()["plain"][key][:4] for key in ("logp", "logp_old", "mask")}
+    graph, flat = probe("lengths").graph, packed(batch)
+    oracle = Interpretation(graph, {**batch, "advantage": Interpretation(graph, batch).output("advantage")})
+    unpacked = np.zeros(flat["mask"].shape)
+    unpacked[flat["mask"]] = oracle.gradient("loss")[batch["mask"]]
+    return evaluates("tokens alone, packed", flat, float(oracle.output("loss")), unpacked)
+
+
+def hashed(keys: np.ndarray, seed: int) -> np.ndarray:
+    """What orders the draw: two rounds of multiplication and a last shift, of the 32 bits of each key."""
+    bits = [int(bits) for bits in keys.view(np.uint32)]
+    mixed = [(value + 0x9E3779B9 * (seed + 1)) % 2**32 for value in bits]
+    for _ in range(2):
+        mixed = [(value ^ value >> 16) * 0x45D9F3B % 2**32 for value in mixed]
+    return np.array([value ^ value >> 16 for value in mixed])
+
+
+def draws() -> Iterator[Check]:
+    """The order of 64 tokens whose hashes are next to each other, the larger first; two differ in the last bit."""
+    random = np.random.default_rng(0)
+    many = (random.normal(size=200_000) * 10.0 ** random.integers(-30, 30, 200_000)).astype(np.float32)
+    for seed in (0, 1):
+        hashes = hashed(many, seed)
+        order = hashes.argsort()
+        ranked = hashes[order]
+        pair = np.flatnonzero((np.diff(ranked) == 1) & (ranked[:-1] % 2 == 0))[0]
+        chosen = order[pair - 31 : pair + 33][::-1].copy()
+        yield Check(f"the draw, seed {seed}", _drawn_in_order(many[chosen], hashes[chosen], seed))
+
+
+def _drawn_in_order(keys: np.ndarray, hashes: np.ndarray, seed: int):
+    place = hashes.argsort().argsort()
+
+    def holds(module: torch.nn.Module) -> bool:
+        function = type(module).forward.__globals__["total_pick"]
+        every, key = torch.ones(1, len(keys), dtype=torch.bool), torch.as_tensor(keys).unsqueeze(0)
+        x = {"present": torch.ones(1, dtype=torch.bool)}
+        drawn = (function(every, every, x, share / 64, key, seed)[0].numpy() for share in range(1, 64))
+        return all(((place < share) == found).all() for share, found in enumerate(drawn, 1))
+
+    return holds
 
 
 def endless() -> Check:

@@ -56,6 +56,13 @@ def stale(found: Iterable[Outcome]) -> list[str]:
     return [pattern for pattern in EQUIVALENT if pattern not in used]
 
 
+def excused(found: Iterable[Outcome]) -> list[str]:
+    """Mutants that were noticed and that a reason fits all the same: it would excuse a hole where this one was."""
+    outcomes = list(found)
+    alive = {str(o) for o in outcomes if o.end in ("equivalent", "survived")}
+    return [str(o) for o in outcomes if o.end == "killed" and patterns_for(str(o)) and str(o) not in alive]
+
+
 def read() -> Record:
     return json.loads(RESULTS.read_text())
 

@@ -39,9 +39,10 @@ def windows_of(name: str) -> dict[str, Arrays]:
 def divergences_at_the_bound() -> Arrays:
     """Tokens whose divergence is on one side of the threshold of bad answers only with the bound of 20, and no other;
     tokens of which a policy is entirely sure, and whose logarithm is finite by 1e-8 alone."""
-    old = np.log([[0.02 / 18.5], [0.02 / 21], [0.999], [1.0], [1.0]])
-    batch = {"logp": old + [[-22.0], [-25.0], [0.0], [-0.5], [0.0]], "logp_old": old, "logp_rollout": old}
-    batch["logp"][2] = 0.0
+    old = np.log([[0.02 / 18.5], [0.02 / 21], [0.9943], [1.0], [1.0]])
+    logp = old + np.array([[-22.0], [-25.0], [0.0], [-0.5], [0.0]])
+    logp[2] = 0.0
+    batch = {"logp": logp, "logp_old": old, "logp_rollout": old}
     batch |= {"logp_ref": old - 0.3, "mask": np.ones(old.shape, dtype=bool)}
     return complete({**batch, "advantage": np.array([-1.0, -0.7, 1.1, -1.3, 0.9])}, 0)
 
