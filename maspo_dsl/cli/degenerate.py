@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from maspo_dsl.objective import Objective
 from maspo_dsl.semantics.binding import number_text
+
+if TYPE_CHECKING:
+    from maspo_dsl.graph.nodes import Graph
 
 _KNOWN = frozenset({"reward", "group", "mask", "present"})
 
@@ -14,30 +18,42 @@ _KNOWN = frozenset({"reward", "group", "mask", "present"})
 def degenerate_advantages(objective: Objective) -> Iterator[tuple[str, str]]:
     """What a group of equal rewards and a lone answer get, each in a sentence.
 
-    Nothing where it depends on more than their own rewards: on lengths, other groups, other tensors.
+    Nothing where it depends on more than their own rewards: on lengths, other groups, other tensors. What the spec
+    adds to the task's reward is part of an answer's reward here, and named: it may differ where the task's does not.
     """
-    if not set(objective.graph.inputs(["advantage"])) <= _KNOWN:
+    graph = _of_rewards(objective)
+    if not set(graph.inputs(["advantage"])) <= _KNOWN:
         return
-    equal = [
-        _advantages(objective, [1, 1, 1, *rest], [0, 0, 0, 1, 1], cut)[:3] for rest, cut in _SURROUNDINGS
-    ]
+    added = " and ".join(f"`{name}`" for name in objective.resolved.parts.rewards)
+    included = f", {added} included" if added else ""
+    equal = [_advantages(graph, [1, 1, 1, *rest], [0, 0, 0, 1, 1], cut)[:3] for rest, cut in _SURROUNDINGS]
     if _agree(equal):
-        yield "equal rewards", f"a group whose answers all got the same reward: {_worth(equal[0])}"
-    alone = [_advantages(objective, [1, *rest], [0, 1, 1], cut)[:1] for rest, cut in _SURROUNDINGS]
+        yield "equal rewards", f"a group whose answers all got the same reward{included}: {_worth(equal[0])}"
+    alone = [_advantages(graph, [1, *rest], [0, 1, 1], cut)[:1] for rest, cut in _SURROUNDINGS]
     if _agree(alone):
-        yield "lone answers", f"an answer alone in its group: {_worth(alone[0])}"
+        yield "lone answers", f"an answer alone in its group: {_worth(alone[0], included)}"
+
+
+def _of_rewards(objective: Objective) -> Graph:
+    """The graph in which the reward that the batch brings is the whole reward."""
+    if not objective.resolved.parts.rewards:
+        return objective.graph
+    from maspo_dsl.graph.build import build
+    from maspo_dsl.graph.passes import simplify
+
+    return simplify(build(replace(objective.resolved.parts, rewards={})))
 
 
 # The rewards of another group, and whether the last tokens of every other answer are masked.
 _SURROUNDINGS = (((0, 1), False), ((0, 1), True), ((3, 8), False))
 
 
-def _advantages(objective: Objective, reward: list[int], group: list[int], cut: bool) -> list[float]:
+def _advantages(graph: Graph, reward: list[int], group: list[int], cut: bool) -> list[float]:
     from maspo_dsl.graph.interpret import Interpretation
 
     mask = [[True, not (cut and row % 2 == 0)] for row in range(len(reward))]
     batch: dict[str, Any] = {"reward": [float(value) for value in reward], "group": group, "mask": mask}
-    values = Interpretation(objective.graph, batch).output("advantage")
+    values = Interpretation(graph, batch).output("advantage")
     return [float(row.flat[0]) for row in values] if values.ndim > 1 else [float(value) for value in values]
 
 
@@ -45,8 +61,8 @@ def _agree(found: Sequence[Sequence[float]]) -> bool:
     return all(abs(a - b) < 1e-9 for other in found[1:] for a, b in zip(found[0], other, strict=True))
 
 
-def _worth(values: Sequence[float]) -> str:
+def _worth(values: Sequence[float], included: str = "") -> str:
     found = sorted({round(value, 6) for value in values})
     if found == [0.0]:
         return "A is exactly 0" if set(values) == {0.0} else "A is 0 but for rounding"
-    return f"A = {', '.join(number_text(value) for value in found)} for rewards of 1"
+    return f"A = {', '.join(number_text(value) for value in found)} for rewards of 1{included}"

@@ -172,6 +172,16 @@ def test_degenerate_groups_are_computed_not_claimed(tmp_path):
     assert "A = 1 for rewards of 1" in said(plain, "equal rewards")
     per_token = own("advantage = reward / max(length, 1)\n", tmp_path)
     assert "equal rewards" not in {p.about for p in explanation(maspo_dsl.load(per_token)).policies}
+    # Two answers of one reward and different lengths do differ where length is rewarded.
+    equal = said("dapo", "equal rewards")
+    assert equal == "a group whose answers all got the same reward, `overlong` included: A is exactly 0"
+    assert said("dapo", "lone answers") == "an answer alone in its group: A is exactly 0"
+    shaped = own(
+        "advantage = reward\nreward brief = -0.1 * length\nreward odd = 0.5 if truncated else 0\n",
+        tmp_path,
+    )
+    assert said(shaped, "equal rewards").endswith("`brief` and `odd` included: A = 1 for rewards of 1")
+    assert said(shaped, "lone answers").endswith("A = 1 for rewards of 1, `brief` and `odd` included")
     reads_more = own("advantage = reward - reward_greedy\n", tmp_path)
     assert "equal rewards" not in {p.about for p in explanation(maspo_dsl.load(reads_more)).policies}
 
