@@ -27,7 +27,14 @@ Scalar: TypeAlias = bool | int | float | str
 
 
 class ConfigError(ValueError):
-    """A run cannot start as configured; the message is a paragraph in the user's terms."""
+    """A run cannot start as configured; the message is a paragraph in the user's terms.
+
+    `values` are those that could be read nevertheless, by path.
+    """
+
+    def __init__(self, message: str, values: Mapping[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.values = dict(values or {})
 
 
 class _Block(BaseModel):
@@ -157,8 +164,10 @@ def read_config(overrides: Sequence[str]) -> RunConfig:
         config = RunConfig.model_validate(nested(values))
     except ValidationError as error:
         mistakes += [_explain(detail) for detail in error.errors()]
+        wrong = {".".join(map(str, detail["loc"][:2])) for detail in error.errors()}
+        values = {path: value for path, value in values.items() if path not in wrong}
     if mistakes:
-        raise ConfigError(_paragraph(mistakes))
+        raise ConfigError(_paragraph(mistakes), values)
     return config
 
 

@@ -22,7 +22,14 @@ INTERRUPTED = 130
 
 
 class InputError(Exception):
-    """What the user gave cannot be used; the message says why in the user's terms."""
+    """What the user gave cannot be used; the message says why in the user's terms.
+
+    `diagnostics` are the mistakes of the spec that were found with it, shown after the message.
+    """
+
+    def __init__(self, message: str, diagnostics: Sequence[Diagnostic] = ()) -> None:
+        super().__init__(message)
+        self.diagnostics = diagnostics
 
 
 def colored(stream: TextIO) -> bool:
@@ -63,20 +70,24 @@ def invalid_input_exits(*, as_json: bool = False) -> Iterator[None]:
     try:
         yield
     except SpecError as error:
+        if not as_json:
+            show_diagnostics(error.diagnostics)
         _fail(str(error), error.diagnostics, as_json)
     except InputError as error:
-        _fail(str(error), [], as_json)
+        if not as_json:
+            note(f"error: {error}")
+            show_diagnostics(error.diagnostics)
+        _fail(str(error), error.diagnostics, as_json)
     except RecursionError:
-        _fail("this spec is nested too deeply; name parts of it with `let`", [], as_json)
+        message = "this spec is nested too deeply; name parts of it with `let`"
+        if not as_json:
+            note(f"error: {message}")
+        _fail(message, [], as_json)
 
 
 def _fail(message: str, diagnostics: Sequence[Diagnostic], as_json: bool) -> None:
     if as_json:
         say_json({"error": message, "diagnostics": to_json(diagnostics)})
-    elif diagnostics:
-        show_diagnostics(diagnostics)
-    else:
-        note(f"error: {message}")
     raise typer.Exit(INVALID)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -30,30 +30,59 @@ OverridesArgument = Annotated[
 def load_with(spec: str, overrides: Sequence[str] | None, variant: str | None = None) -> Objective:
     """The objective of a name or path with overrides applied.
 
-    Raises SpecError, and InputError for an override that cannot be used.
+    Raises SpecError, and InputError for overrides that cannot be used, with the mistakes of the spec beside them.
     """
     import maspo_dsl
 
-    params, run = read(overrides or [])
-    return maspo_dsl.load(f"{spec}@{variant}" if variant else spec, params=params, run=run)
+    params, run, mistakes = _understood(overrides or [])
+    try:
+        objective = maspo_dsl.load(f"{spec}@{variant}" if variant else spec, params=params, run=run)
+    except maspo_dsl.SpecError as error:
+        if not mistakes:
+            raise
+        raise InputError(_listed(mistakes), error.diagnostics) from None
+    if mistakes:
+        raise InputError(_listed(mistakes))
+    return objective
 
 
 def read(overrides: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
     """Values of parameters and constants of a run. Raises InputError that names every mistake."""
+    params, run, mistakes = _understood(overrides)
+    if mistakes:
+        raise InputError(_listed(mistakes))
+    return params, run
+
+
+def _listed(mistakes: Sequence[str]) -> str:
+    return "\n       ".join(mistakes)
+
+
+def _understood(overrides: Sequence[str]) -> tuple[dict[str, float], dict[str, float], list[str]]:
+    """Values of parameters and constants of a run, as far as they can be used, and what is wrong with the others."""
     if not overrides:
-        return {}, {}
+        return {}, {}, []
     from maspo_dsl.trainers.overrides import Keys, read_overrides
 
     keys = Keys(frozenset(BOUND_KEYS), frozenset({"params"}), frozenset())
     values, mistakes = read_overrides(overrides, keys)
-    mistakes += [
-        f"`{key}={value}`: expected a whole number above 0"
-        for key, value in values.items()
-        if key in BOUND_KEYS and (not isinstance(value, int) or isinstance(value, bool) or value < 1)
-    ]
-    if mistakes:
-        raise InputError("\n       ".join(mistakes))
-    params = {key.removeprefix("params."): value for key, value in values.items() if key not in BOUND_KEYS}
-    run = {BOUND_KEYS[key]: value for key, value in values.items() if key in BOUND_KEYS}
-    # That a parameter is a number is checked where parameters are bound, with the others of the spec's mistakes.
-    return params, run
+    params, run = of_spec(values)
+    wrong = [key for key in values if key in BOUND_KEYS and BOUND_KEYS[key] not in run]
+    mistakes += [f"`{key}={values[key]}`: expected a whole number above 0" for key in wrong]
+    return params, run, mistakes
+
+
+def of_spec(values: Mapping[str, object]) -> tuple[dict[str, float], dict[str, float]]:
+    """What a spec reads of values by path: its parameters, and constants of the run that are such.
+
+    That a parameter is a number is checked where parameters are bound, with the others of the spec's mistakes.
+    """
+    params = {
+        key.removeprefix("params."): value for key, value in values.items() if key.startswith("params.")
+    }
+    run = {BOUND_KEYS[key]: value for key, value in values.items() if key in BOUND_KEYS and _is_count(value)}
+    return cast("dict[str, float]", params), cast("dict[str, float]", run)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,8 @@ import typer
 import maspo_dsl
 from maspo_dsl.cli.interrupts import CtrlC
 from maspo_dsl.cli.output import FAILED, INTERRUPTED, InputError, invalid_input_exits, note, say
+from maspo_dsl.cli.overrides import of_spec
+from maspo_dsl.language.diagnostics import Diagnostic
 
 if TYPE_CHECKING:
     from maspo_dsl.trainers.config import RunConfig
@@ -78,6 +80,9 @@ def _train(spec: str | None, overrides: list[str]) -> int:
 
     try:
         config = read_config(overrides)
+    except ConfigError as error:
+        raise InputError(str(error), _mistakes_in(spec, error.values)) from None
+    try:
         if spec is not None:
             refuse_early(spec, config)
         from maspo_dsl.emit.template.names import BatchError
@@ -97,6 +102,18 @@ def _train(spec: str | None, overrides: list[str]) -> int:
     if result.interrupted and not result.rows:
         note("interrupted; no step was made, so there is nothing to resume")
     return INTERRUPTED if result.interrupted else 0
+
+
+def _mistakes_in(spec: str | None, values: Mapping[str, object]) -> Sequence[Diagnostic]:
+    """What else is wrong: with the spec, or with the parameters that a configuration with mistakes gives it."""
+    if spec is None:
+        return ()
+    params, run = of_spec(values)
+    try:
+        maspo_dsl.load(spec, params=params, run=run)
+    except maspo_dsl.SpecError as error:
+        return error.diagnostics
+    return ()
 
 
 def refuse_early(spec: str, config: RunConfig) -> None:

@@ -241,6 +241,25 @@ def test_overrides_that_cannot_be_used(cli, tmp_path, command, override, words):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("command", ["train", "explain", "show"])
+def test_mistakes_in_keys_and_in_parameters_come_at_once(cli, tmp_path, command):
+    (tmp_path / "own.obj").write_text(HEAD + "drop clipp\n")
+    keys = ["rollout.samples=0", "rollout.sample=4", "params.eps_low=3", "params.eps_lo=0.1"]
+    words = [
+        "rollout.samples=0",
+        "`rollout.sample`",
+        "`eps_low` = 3 is outside",
+        "no parameter `eps_lo`",
+        "`clipp`",
+    ]
+    result = cli(command, "own.obj", *keys)
+    assert result.exit_code == 2 and result.stdout == ""
+    assert [word for word in words if word not in result.stderr] == []
+    text = cli(command, "own.obj", *keys[2:]).stderr  # the spec's mistakes alone
+    assert "outside" in text and "clipp" in text and "rollout" not in text
+    assert cli(command, "grpo", *keys[:2]).stderr.count("error") == 1
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [
