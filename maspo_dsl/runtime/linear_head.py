@@ -2,7 +2,8 @@
 
 Logits are [C, V] for a chunk of C tokens, in one buffer that is used again and again. The exponentials stay
 unscaled in it; what scales them, -c / sum for a token's coefficient c = dL/dlogp, is folded into the small
-operands of the matrix products. With logits z = h W^T + b, p = softmax(z), y the token and H the entropy:
+operands of the matrix products, and the one-hot part is one entry a token. With logits z = h W^T + b,
+p = softmax(z), y the token and H the entropy:
 
     dlogp / dz = onehot(y) - p            dH / dz = -p (log p + H)
 """
@@ -37,6 +38,18 @@ class Visit:
     total: Tensor
     logp: Tensor
     entropy: Tensor | None
+
+    def at(self, rows: Tensor) -> Visit:
+        """Some of the tokens; the exponentials stay where they are."""
+        entropy = None if self.entropy is None else self.entropy[rows]
+        return Visit(
+            self.hidden[rows],
+            self.tokens[rows],
+            self.exponentials,
+            self.total[rows],
+            self.logp[rows],
+            entropy,
+        )
 
 
 @dataclass(frozen=True)
@@ -109,41 +122,35 @@ class HeadGradients:
         """
         used = logp != 0 if entropy is None else (logp != 0) | (entropy != 0)
         order = moved_to_front(visit.exponentials, used)
-        if not len(order):
-            return
-        exponentials = visit.exponentials[: len(order)]
-        states, tokens, total, logp = (
-            part[order] for part in (visit.hidden, visit.tokens, visit.total, logp)
-        )
+        buffer = visit.exponentials[: len(order)]
+        if len(order) < len(used):
+            visit, rows, logp = visit.at(order), rows[order], logp[order]
+            entropy = None if entropy is None else entropy[order]
+        if len(order):
+            self._add_products(buffer, self._residuals(buffer, visit, logp, entropy), visit.hidden, rows)
+
+    def _residuals(self, buffer: Tensor, visit: Visit, logp: Tensor, entropy: Tensor | None) -> Tensor:
+        """Turn exponentials in the buffer into -dL/dz, but for a factor of each token [C], which is returned."""
         if entropy is None or visit.entropy is None:
-            scale = logp / total
+            scale, own = logp / visit.total, visit.total
         else:
-            slope = entropy[order] / total
-            constant = logp / total + slope * (visit.entropy[order] - total.log())
-            (_fused if self.head.fused else _plain)(residuals_)(exponentials, constant, slope)
-            scale = torch.ones_like(total)
-        self._add_states(exponentials, scale, logp, tokens, rows[order])
-        self._add_weight(exponentials, scale, logp, tokens, states)
+            slope = entropy / visit.total
+            constant = logp / visit.total + slope * (visit.entropy - visit.total.log())
+            (_fused if self.head.fused else _plain)(residuals_)(buffer, constant, slope)
+            scale, own = torch.ones_like(logp), logp
+        places = visit.tokens[:, None]
+        buffer.scatter_(1, places, buffer.gather(1, places) - own[:, None])
+        return scale
 
-    def _add_states(
-        self, exponentials: Tensor, scale: Tensor, logp: Tensor, tokens: Tensor, rows: Tensor
-    ) -> None:
-        if self.hidden is None:
-            return
-        mean = product(exponentials, self.head.weight).mul_(scale[:, None])
-        states = (self.head.weight[tokens] * logp[:, None] - mean) / self.head.temperature
-        self.hidden.index_copy_(0, rows, states.to(self.hidden.dtype))
-
-    def _add_weight(
-        self, exponentials: Tensor, scale: Tensor, logp: Tensor, tokens: Tensor, states: Tensor
-    ) -> None:
-        states = states.to(self.head.dtype)
+    def _add_products(self, residuals: Tensor, scale: Tensor, states: Tensor, rows: Tensor) -> None:
+        if self.hidden is not None:
+            gradient = product(residuals, self.head.weight).mul_(-scale[:, None] / self.head.temperature)
+            self.hidden.index_copy_(0, rows, gradient.to(self.hidden.dtype))
         if self.weight is not None:
-            subtract_product(self.weight, exponentials.t(), states * scale[:, None], self.head.weight.dtype)
-            self.weight.index_add_(0, tokens, states * logp[:, None])
+            scaled = states.to(self.head.dtype) * scale[:, None]
+            subtract_product(self.weight, residuals.t(), scaled, self.head.weight.dtype)
         if self.bias is not None:
-            self.bias.sub_((scale / self.head.temperature) @ exponentials)
-            self.bias.index_add_(0, tokens, logp / self.head.temperature)
+            self.bias.sub_((scale / self.head.temperature) @ residuals)
 
 
 def moved_to_front(buffer: Tensor, used: Tensor) -> Tensor:

@@ -207,7 +207,7 @@ def test_tokens_without_a_part_are_not_visited(monkeypatch: pytest.MonkeyPatch) 
     """Padding and tokens without advantage never; those that are clipped are left out of the products back."""
     visited: list[int] = []
     multiplied: list[int] = []
-    visit, states = LinearHead.visit, HeadGradients._add_states
+    visit, states = LinearHead.visit, HeadGradients._add_products
 
     def counted(self, hidden, tokens, *rest, **options):
         visited.append(len(tokens))
@@ -218,7 +218,7 @@ def test_tokens_without_a_part_are_not_visited(monkeypatch: pytest.MonkeyPatch) 
         return states(self, exponentials, *rest)
 
     monkeypatch.setattr(LinearHead, "visit", counted)
-    monkeypatch.setattr(HeadGradients, "_add_states", counted_back)
+    monkeypatch.setattr(HeadGradients, "_add_products", counted_back)
     problem = Problem(8, spread=0.5)
     problem.batch["advantage"] = torch.ones(16, dtype=torch.float64)
     problem.batch["advantage"][::2] = 0.0

@@ -1,0 +1,43 @@
+"""Honest measurements: candidates take turns, and medians of their turns are compared."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+Candidate = Callable[[], object]
+
+
+def seconds(candidates: Mapping[str, Candidate], *, turns: int, warm_up: int = 2) -> dict[str, float]:
+    """Median seconds of each candidate. They take turns, so that what slows the machine down slows all."""
+    for _ in range(warm_up):
+        for candidate in candidates.values():
+            candidate()
+    taken: dict[str, list[float]] = {name: [] for name in candidates}
+    for _ in range(turns):
+        for name, candidate in candidates.items():
+            start = time.perf_counter()
+            candidate()
+            taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def peak_bytes(candidate: Candidate) -> int:
+    """The most memory that a candidate holds above what the process held before, in bytes (Linux)."""
+    candidate()
+    gc.collect()
+    before = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # begins a new high-water mark
+    kept = candidate()
+    peak = _status("VmHWM") - before
+    del kept
+    return peak
+
+
+def _status(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    line = next(line for line in lines if line.startswith(key + ":"))
+    return int(line.split()[1]) * 1024
