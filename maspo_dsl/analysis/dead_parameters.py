@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 
@@ -12,7 +12,7 @@ import numpy as np
 from maspo_dsl.analysis.alone import Alone
 from maspo_dsl.analysis.finding import Finding
 from maspo_dsl.analysis.midway import midway
-from maspo_dsl.analysis.probes import batches, long_answers, tokens
+from maspo_dsl.analysis.probes import Batch, batches, long_answers, tokens
 from maspo_dsl.analysis.spec_lints import dead_parts
 from maspo_dsl.analysis.trial import graph_of, rebound
 from maspo_dsl.graph.elementwise import Array
@@ -49,8 +49,9 @@ def dead_parameter_findings(objective: ResolvedObjective, graph: Graph) -> Itera
     trials = _Trials(objective, graph)
     for name in names:
         bound = objective.parameters[name]
-        values = [value for value in _alternatives(bound) if _allowed(objective, name, value)]
-        if values and not trials.moves(name, values):
+        allowed = (value for value in _alternatives(bound) if _allowed(objective, name, value))
+        values = list(islice(allowed, _FIRST))
+        if values and not (trials.moves_soon(name, values) or trials.moves(name, [*values, *allowed])):
             tried = " and ".join(number_text(value) for value in values[:2])
             yield Finding(
                 "dead-parameter",
@@ -160,31 +161,44 @@ class _Trials:
         """The graph in which a parameter of value 0 or 1 is a parameter still."""
         return graph_of(self.objective.parts)
 
+    @cached_property
+    def midway(self) -> list[Batch] | None:
+        """Batches on which searches end midway, None where that is not known."""
+        return midway(self.objective, self.unsimplified)
+
+    def moves_soon(self, name: str, values: Sequence[float]) -> bool:
+        """Whether one of a few values is seen to matter on what takes little."""
+        graph = self._graph(name)
+        return graph is not None and self._moves_graph(graph, name, values, ("alone", "batches"))
+
     def moves(self, name: str, values: Sequence[float]) -> bool:
         """Whether any of the values gives another gradient, advantage, choice of answers or of prompts, or step."""
-        graph = next((graph for graph in self._graphs() if _has(graph, name)), None)
+        graph = self._graph(name)
         in_range = name in self.ranges
         if graph is None and not in_range:
             return True
-        if graph is not None and self._moves_graph(graph, name, values):
+        if graph is not None and self._moves_graph(graph, name, values, _STAGES):
             return True
         return self._moves_rebuilt(name, values) or (in_range and self._moves_search(name, values))
 
-    def _moves_graph(self, graph: Graph, name: str, values: Sequence[float]) -> bool:
+    def _moves_graph(self, graph: Graph, name: str, values: Sequence[float], stages: Iterable[str]) -> bool:
         """Whether another value moves the graph that it is a parameter of."""
         below = _below(graph, name)
         reached = [output for output in _OUTPUTS if graph.outputs.get(output) in below]
-        for stages, tried in ((("alone", "batches"), values[:_FIRST]), (_STAGES, values)):
-            for stage in stages:
-                asked = _asked(stage, reached)
-                runs = self._runs(graph, stage) if asked else []
-                if any(run.differs(run.with_value(name, v, below), asked) for run in runs for v in tried):
-                    return True
+        for stage in stages:
+            asked = _asked(stage, reached)
+            runs = self._runs(graph, stage) if asked else []
+            if any(
+                run.differs(run.with_value(name, value, below), asked) for run in runs for value in values
+            ):
+                return True
         return False
 
-    def _graphs(self) -> Iterator[Graph]:
-        yield self.graph
-        yield self.unsimplified
+    def _graph(self, name: str) -> Graph | None:
+        """A graph that the parameter is one of."""
+        if _has(self.graph, name):
+            return self.graph
+        return self.unsimplified if _has(self.unsimplified, name) else None
 
     def _runs(self, graph: Graph, stage: str) -> list[_Run]:
         key = (id(graph), stage)
@@ -206,7 +220,7 @@ class _Trials:
 
     def _moves_search(self, name: str, values: Sequence[float]) -> bool:
         """Whether another range gives anything else where a search ends midway; so it is held where none is seen to."""
-        reached = midway(self.objective, self.unsimplified)
+        reached = self.midway
         if reached is None:
             return True
         runs = [_Run(Interpretation(self.unsimplified, batch)) for batch in reached]

@@ -90,6 +90,8 @@ class Interpretation:
         if node.op == "least":
             return self._least(place, node)
         args = [self.values[argument] for argument in node.args]
+        if (elementwise := VALUES.get(node.op)) is not None:
+            return np.asarray(elementwise(*args))
         match node.op:
             case "input":
                 return self._input(str(node.attribute("name")))
@@ -102,20 +104,21 @@ class Interpretation:
                 return np.asarray(np.clip(args[0], float(low), float(high)))  # type: ignore[arg-type]
             case "candidate":
                 return self.candidates[node.level]
-        if node.scope is not None:
-            return self._reduce(node, args)
-        return np.asarray(VALUES[node.op](*args))
+        return self._reduce(node, args)
 
     def _least(self, place: int, node: Node) -> Array:
-        """The first candidate for which the condition holds: earlier ones, tried later, are put over it."""
+        """The first candidate for which the condition holds, for each element; infinity where none does."""
         low, step, count = (float(str(node.attribute(name))) for name in ("low", "step", "count"))
         body = self.graph.bodies[place]
         found = np.asarray(np.inf)
-        for index in reversed(range(int(count))):
+        for index in range(int(count)):
             candidate = self.candidates[node.level] = np.asarray(low + index * step)
             for inner in body:
                 self.values[inner] = self._evaluate(inner)
-            found = np.where(self.values[node.args[0]].astype(bool), candidate, found)
+            holds = self.values[node.args[0]].astype(bool)
+            found = np.where(np.isinf(found) & holds, candidate, found)
+            if np.isfinite(found).all():
+                break
         for inner in body:
             self.values.pop(inner, None)
         return found

@@ -49,7 +49,7 @@ class Node:
         """How many `least` are around the condition that a `candidate` or a `least` is of."""
         return int(str(self.attribute("level")))
 
-    @property
+    @cached_property
     def scope(self) -> Scope | None:
         """The scope of a reduction."""
         scope = dict(self.attributes).get("scope")
@@ -174,7 +174,7 @@ def rewrite(graph: Graph, rule: Rule, *, share: bool = False) -> Graph:
     builder = GraphBuilder(share=share)
     places: list[int] = []
     for node in graph.nodes:
-        moved = replace(node, args=tuple(places[argument] for argument in node.args))
+        moved = with_args(node, tuple(places[argument] for argument in node.args))
         place = rule(builder, moved)
         if place is None:
             place = builder.add(retyped(builder, moved))
@@ -186,6 +186,13 @@ def rewrite(graph: Graph, rule: Rule, *, share: bool = False) -> Graph:
             builder.nodes[place] = replace(builder.nodes[place], name=node.name)
         places.append(place)
     return builder.graph({name: places[place] for name, place in graph.outputs.items()})
+
+
+def with_args(node: Node, args: tuple[int, ...]) -> Node:
+    """The node on other arguments; passes make a great many, and `dataclasses.replace` takes four times as long."""
+    if args == node.args:
+        return node
+    return Node(node.op, args, node.axis, node.is_bool, node.live, node.attributes, node.name)
 
 
 def retyped(builder: GraphBuilder, node: Node) -> Node:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from maspo_dsl.graph.nodes import Graph, GraphBuilder, rewrite
+from maspo_dsl.graph.nodes import Graph, GraphBuilder, rewrite, with_args
 
 
 def share_common(graph: Graph) -> Graph:
@@ -19,5 +17,5 @@ def remove_dead(graph: Graph) -> Graph:
     builder = GraphBuilder()
     for place in kept:
         node = graph.nodes[place]
-        builder.add(replace(node, args=tuple(moved[argument] for argument in node.args)))
+        builder.add(with_args(node, tuple(moved[argument] for argument in node.args)))
     return builder.graph({name: moved[place] for name, place in graph.outputs.items()})
