@@ -92,7 +92,7 @@ def write_csv(points: dict[str, PointResult], path: Path) -> None:
                 measures = [getattr(run, measure) for measure in MEASURES]
                 masses = [run.curve(metric)[1:].mean() for metric in ("mass_pos", "mass_neg")]
                 numbers = [*measures, run.cpu_seconds, run.wall_seconds, *masses]
-                lines.writerow([point.name, run.seed, *(f"{number:.6g}" for number in numbers)])
+                lines.writerow([point.name, run.seed, *(repr(float(number)) for number in numbers)])
 
 
 def main(folder: str, table: str | None = None) -> None:

@@ -13,7 +13,7 @@ import maspo_dsl
 
 SPECS = ("maspo", "maspo@hard")
 SHAPES = ((256, 2048), (256, 8192))
-REPEATS = 15
+REPEATS = 101
 
 
 def batch_of(sequences: int, tokens: int) -> dict[str, torch.Tensor]:

@@ -69,15 +69,13 @@ def write_grid(
     The folder appears whole or not at all. Raises SpecError and GridError, then nothing is written: the grid
     cannot be, or the folder holds another one or something else.
     """
-    parent = folder.resolve().parent
     with tempfile.TemporaryDirectory(prefix="maspo-grid-") as scratch:
-        staged = Path(scratch) / "grid"
-        staged.mkdir()
-        document = manifest(make_grid(spec, request, params, staged), spec, seeds)
-        (staged / MANIFEST).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        staged = Path(scratch)
+        grid = make_grid(spec, request, params, staged)
+        document = manifest(grid, spec, seeds)
         known = _known(folder)
         if known is None:
-            _place(staged, folder, parent)
+            _place(staged, {**grid.texts, MANIFEST: json.dumps(document, indent=2) + "\n"}, folder)
         elif _identity(known) != _identity(document):
             raise GridError(f"{folder} holds another grid, of `{known.get('spec')}`; name another folder")
         else:
@@ -127,13 +125,18 @@ def _manifest_in(folder: Path) -> dict[str, Any] | None:
     return dict(document) if whole else None
 
 
-def _place(staged: Path, folder: Path, parent: Path) -> None:
+def _place(staged: Path, texts: Mapping[str, str], folder: Path) -> None:
+    """Put the files of a folder and some more into a new one, which takes its name when all are there."""
+    parent = folder.resolve().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=parent))
-        shutil.copytree(staged, beside, dirs_exist_ok=True)
-        beside.chmod(0o755)
-        beside.replace(folder)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=parent) as beside:
+            whole = Path(beside) / "grid"
+            shutil.copytree(staged, whole)
+            for name, text in texts.items():
+                (whole / name).write_text(text, encoding="utf-8")
+            whole.chmod(0o755)
+            whole.replace(folder)
     except OSError as error:
         raise GridError(f"{folder} cannot be written: {(error.strerror or str(error)).lower()}") from None
 

@@ -29,21 +29,19 @@ _DECISIVE = ("loss", "advantage", "keep", "step", "prompt")
 
 @dataclass(frozen=True)
 class Point:
-    """A point that exists. `same_as` are names of other candidates that are the same objective."""
+    """A point that exists, and the hash of its objective.
+
+    `same_as` are names of other candidates that are the same objective.
+    """
 
     candidate: Candidate
-    objective: ResolvedObjective
+    hash: str
     same_as: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """Its name."""
         return self.candidate.name
-
-    @property
-    def hash(self) -> str:
-        """Hash of its objective."""
-        return self.objective.hash
 
     @property
     def file(self) -> str:
@@ -63,13 +61,18 @@ class Grid:
     idle: tuple[Refusal, ...]
 
     @property
+    def texts(self) -> dict[str, str]:
+        """Texts of all points by file."""
+        return {point.file: point.candidate.spec for point in self.points}
+
+    @property
     def base(self) -> Point:
         """The point that all others are compared with."""
         return self.points[0]
 
 
 def make_grid(spec: str, request: Request, params: Mapping[str, float], folder: Path) -> Grid:
-    """Write the grid of a shipped name, a path or NAME@VARIANT into an empty folder, a file a point.
+    """The grid of a shipped name, a path or NAME@VARIANT; into an empty folder go the base and the files it extends.
 
     `params` hold for every point. Raises SpecError: the base, or an objective it is compared with, does not check.
     Raises GridError: an unknown part or parameter, a value outside its interval, a grid of the base alone.
@@ -95,7 +98,7 @@ class _Builder:
 
     def __init__(self, family: Family, base: Candidate, folder: Path) -> None:
         self.folder = folder
-        self.points = {family.base.hash: Point(base, family.base)}
+        self.points = {family.base.hash: Point(base, family.base.hash)}
         self.names = {base.name}
         self.impossible: list[Refusal] = []
         self.idle: list[Refusal] = []
@@ -131,7 +134,7 @@ class _Builder:
 
     def _take(self, candidate: Candidate) -> None:
         try:
-            objective = resolve(Source(f"{candidate.name}.obj", candidate.spec), self.folder)
+            objective = self._resolved(candidate)
         except SpecError as error:
             self._refuse(candidate, error)
             return
@@ -150,11 +153,14 @@ class _Builder:
         if len(candidate.axes) > 1:
             idle = self.idle_axes & set(candidate.axes)
             return bool(idle) and self._fingerprint(objective) in [
-                self._fingerprint(point.objective) for point in self.points.values()
+                self._fingerprint(self._resolved(point.candidate)) for point in self.points.values()
             ]
         if candidate.kind == "vary" and candidate.axes[0][0] in self.live_params:
             return False
         return self._fingerprint(objective) == self.unchanged
+
+    def _resolved(self, candidate: Candidate) -> ResolvedObjective:
+        return resolve(Source(f"{candidate.name}.obj", candidate.spec), self.folder)
 
     def _fingerprint(self, objective: ResolvedObjective) -> Fingerprint:
         if objective.hash not in self.fingerprints:
@@ -173,8 +179,7 @@ class _Builder:
             self.points[objective.hash] = replace(known, same_as=(*known.same_as, candidate.name))
             return
         self.names.add(candidate.name)
-        self.points[objective.hash] = Point(candidate, objective)
-        (self.folder / f"{candidate.name}.obj").write_text(candidate.spec, encoding="utf-8")
+        self.points[objective.hash] = Point(candidate, objective.hash)
 
     def _refuse(self, candidate: Candidate, error: SpecError) -> None:
         """What was asked for by value must be possible, if anything reads it; what was derived is listed."""

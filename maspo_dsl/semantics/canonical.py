@@ -42,7 +42,7 @@ def flat_tree(flat: Flat, params: Mapping[str, BoundParameter], read: frozenset[
     statements += [_bare(i) for name, i in flat.inputs.items() if name in read]
     statements += [_bare(d) for name, d in flat.defs.items() if name in read]
     statements += [_bare(let) for name, let in flat.lets.items() if name in read]
-    statements += list(_ordered(flat))
+    statements += [_bare(statement) for statement in _ordered(flat)]
     gone = {*flat.params, *flat.inputs, *flat.defs, *flat.lets} - read
     statements += [_bare(v) for v in flat.variants.values() if not _names(v) & gone]
     statements += [_bare(s) for name, s in flat.sweeps.items() if name not in gone]
@@ -66,9 +66,9 @@ def _names(node: object) -> set[str]:
 def _ordered(flat: Flat) -> Iterator[tree.Slot | tree.Part | tree.Rule]:
     for word in _ORDER:
         if word in SLOTS and word in flat.slots:
-            yield _bare(flat.slots[word])
+            yield flat.slots[word]
         if word in PARTS:
-            yield from (_bare(part) for (kind, _), part in flat.parts.items() if kind == word)
+            yield from (part for (kind, _), part in flat.parts.items() if kind == word)
 
 
 def _spaced(statements: list[tree.Statement]) -> Iterator[tree.Statement]:
