@@ -40,6 +40,7 @@ def explanation_lines(found: Explanation) -> Iterator[str]:
 def _compiled(found: Explanation) -> Iterator[tuple[str, str]]:
     yield from ((policy.about, policy.text) for policy in found.policies)
     yield "coupling of tokens", found.coupling.text
+    yield "from hidden states", found.coupling.visits
 
 
 def _section(title: str, lines: Iterable[str]) -> Iterator[str]:

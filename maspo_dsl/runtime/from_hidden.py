@@ -18,13 +18,14 @@ import torch
 from torch import Tensor
 
 from maspo_dsl.analysis.coupling import Reach
+from maspo_dsl.analysis.schedule import Schedule
 from maspo_dsl.emit.template.loss_module import LossModule
 from maspo_dsl.emit.template.metrics import LossOutput
 from maspo_dsl.emit.template.names import BatchError
+from maspo_dsl.runtime.blocks import blocks
 from maspo_dsl.runtime.compiled import Gradient
 from maspo_dsl.runtime.hidden_batch import HiddenBatch
 from maspo_dsl.runtime.linear_head import HeadGradients, LinearHead, Visit
-from maspo_dsl.runtime.schedule import Schedule, blocks
 
 Tensors: TypeAlias = dict[str, Tensor]
 Needs: TypeAlias = tuple[bool, bool, bool]

@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
+from maspo_dsl.analysis.schedule import Schedule, schedule
 from maspo_dsl.emit.template.loss_module import LossModule
 from maspo_dsl.emit.template.metrics import LossOutput
 from maspo_dsl.emit.template.names import BatchError
@@ -24,7 +25,6 @@ from maspo_dsl.runtime.from_hidden import Compiled, loss_from_hidden
 from maspo_dsl.runtime.hidden_batch import hidden_batch, refuse_head
 from maspo_dsl.runtime.linear_head import LinearHead
 from maspo_dsl.runtime.log_probs import fuses, head_memory
-from maspo_dsl.runtime.schedule import Schedule, schedule
 
 Backend: TypeAlias = Literal["inductor", "eager", "aot_eager"]
 

@@ -289,7 +289,7 @@ def test_the_page_says_what_is_inherited_unread_and_acknowledged(tmp_path):
 def test_the_coupling_of_tokens(cli, tmp_path):
     def said(spec):
         page = " ".join(cli("explain", str(spec)).stdout.split())
-        return page.split("coupling of tokens ")[1].split(" Tensors of the batch")[0].split(" What others")[0]
+        return page.split("coupling of tokens ")[1].split(" from hidden states ")[0]
 
     alone = "token: the gradient of a token depends on the policy at that token alone"
     assert said("maspo") == alone
@@ -303,5 +303,26 @@ def test_the_coupling_of_tokens(cli, tmp_path):
         "number of tokens that it leaves); counted anew for each update, since the policy moves it: tokens"
     )
     document = json.loads(cli("explain", str(rare), "--json").stdout)["coupling"]
+    assert document["visits"] == (
+        "two visits to each token, the second to those with a gradient; one visit to each token where the window's "
+        "denominators are given"
+    )
     assert (document["reach"], document["statistics"]) == ("batch", ["tokens"])
     assert document["because"] == [{"part": "exclude rare", "calls": []}]
+
+
+@pytest.mark.parametrize(
+    ("name", "visits"),
+    [
+        ("maspo", "one visit to each token; tokens without advantage are not visited"),
+        ("grpo", "one visit to each token"),
+        ("gspo", "one visit to each answer; tokens without advantage are not visited"),
+        (
+            "top_entropy",
+            "two visits to each token, the second to those with a gradient; one visit to each token where the "
+            "window's denominators are given",
+        ),
+    ],
+)
+def test_the_visits_from_hidden_states(cli, name, visits):
+    assert json.loads(cli("explain", name, "--json").stdout)["coupling"]["visits"] == visits

@@ -1,11 +1,8 @@
-"""How the tokens of an objective may be visited, and which of them together."""
+"""In which visits to its tokens a loss can be computed from hidden states."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
 
 from maspo_dsl.analysis.coupling import Reach, coupling
 from maspo_dsl.analysis.silence import silent_without_advantage
@@ -41,26 +38,21 @@ def schedule(graph: Graph) -> Schedule:
     )
 
 
-def blocks(reach: Reach, rows: Tensor, sequences: Tensor, size: int) -> list[Tensor]:
-    """Tokens `rows` [K], places in `sequences` [M], in blocks of at most `size` tokens.
-
-    A block has whole sequences where the reach is SEQUENCE; then one that is longer is a block of its own.
-    """
-    if not len(rows):
-        return []
-    if reach is not Reach.SEQUENCE:
-        return list(torch.split(rows, size))
-    owner = sequences[rows]
-    order = torch.argsort(owner, stable=True)
-    lengths = torch.unique_consecutive(owner[order], return_counts=True)[1].tolist()
-    return list(torch.split(rows[order], _packed(lengths, size)))
+def visits(plan: Schedule) -> str:
+    """The schedule in words, for `explain`."""
+    text = _VISITS[plan.reach]
+    if plan.reach_given < plan.reach:
+        text += f"; {_VISITS[plan.reach_given]} where the window's denominators are given"
+    if plan.silent:
+        text += "; tokens without advantage are not visited"
+    return text
 
 
-def _packed(lengths: list[int], size: int) -> list[int]:
-    """Sums of neighbouring lengths, each as large as fits into `size`, or one length alone."""
-    sums = [0]
-    for length in lengths:
-        if sums[-1] and sums[-1] + length > size:
-            sums.append(0)
-        sums[-1] += length
-    return sums
+_ONE, _TWO = "one visit to each token", "two visits to each token, the second to those with a gradient"
+_VISITS = {
+    Reach.NONE: _ONE,
+    Reach.TOKEN: _ONE,
+    Reach.SEQUENCE: "one visit to each answer",
+    Reach.GROUP: _TWO,
+    Reach.BATCH: _TWO,
+}
