@@ -1,211 +1,122 @@
-"""Whether the batches and references of these tests would notice a mistake: each is made on purpose, once."""
+"""Whether the tests would notice a mistake: a part of the proof (docs/proof.md) in every run, another one each day.
 
-import re
-from collections.abc import Callable, Iterator
-from functools import cache
-from types import CodeType
+`make proof` makes every mistake everywhere. Here it is every mistake in the objectives of the name and in those that
+are not what was proven, and mistakes in the emitted source and the texts of a fifth of the others. MASPO_PROOF_PART=2
+chooses the fifth; without it the date does.
+"""
 
-import numpy as np
+import os
+from datetime import date
+
 import pytest
-import torch
 
-import maspo_dsl
-
-from .batches import Arrays, as_torch, given_advantage, only, packed, padded, ragged, rows_of, split
-from .mutants import Mutant, mutants
+from .proof import record
+from .proof.checks import checks, shipped
+from .proof.killing import frozen, itself_fails
+from .proof.probes import PROBES
+from .proof.proving import JUDGES, Outcome, outcomes, tasks
+from .proof.settings import SECOND, SETTINGS
+from .proof.windows import SEARCHES, searched
+from .reference.balanced import code_bounds, paper_bounds, sides
 from .reference.catalogue import REFERENCES
-from .running import NAMES, tiny
+from .reference.tokens import tokens
 
-PARAMS = {
-    "dapo": {"eps_low": 0.15, "eps_high": 0.35, "max_length": 6, "cache": 3},
-    "grpo": {"eps_low": 0.15, "eps_high": 0.35, "kl": 0.3},
-    "maspo": {"sigma_base": 0.7, "alpha": 0.45, "beta_pos": 0.05, "beta_neg": 0.35},
-}
-HARMLESS = {
-    r"min=1\)  ->": "a count of 0 divides only what no row and no token reads",
-    r"where\(std > 0": "the centred reward is exactly 0 where the spread is",
-    r": -1  ->  1$": "the last of two axes",
-    r"masked: 0\.0  ->": "any number does where nothing is read",
-    r"group_max: .*  ->  largest$|group_max: 0(\.0)?  ->  1(\.0)?$": "of no row or one, it cancels",
-    r"\+ group_max|group_max: .*(->  0\.0| < 0)$": "a spread centres once more, and then equal rewards are 0",
-    r"masked\(x\['logp(_old|_ref)?'\], mask\)  ->": "the bound of the log-ratio lets no gradient of NaN through",
-    r"min=p\['sigma_base'\]\)  ->": "a probability is at most 1, so the width is at least sigma_base",
-    r"rows_told: axis ==": "these objectives have no input of their own",
-    r"max=80\)  ->|80  ->": "the exponent of a Gaussian is never positive",
-}
-"""Changes that change nothing, with the reason."""
-
-Check = Callable[[torch.nn.Module], bool]
+PARTS = 5
+PART = int(os.environ.get("MASPO_PROOF_PART", date.today().toordinal())) % PARTS
+ALWAYS = ("dapo", "grpo", "maspo")
+CHANGED = record.changed()
+FEW = 4
+"""As many changed specs as a run has time for: after more of them the whole proof is due."""
+WHOLE = sorted({*ALWAYS, *CHANGED[:FEW]})
+TODAY = sorted(set(shipped()) - set(ALWAYS))[PART::PARTS]
+BROKEN = sorted({*WHOLE, *TODAY})
+TEMPLATE = tuple(name for name in JUDGES if name not in PROBES)
+"""Objectives that together carry all of the template."""
 
 
-def batches() -> Iterator[Arrays]:
-    """Whole windows, with what each of them is to catch."""
-    yield given_advantage(0, extreme=False)
-    yield given_advantage(1)
-    yield given_advantage(2, token=True)
-    nowhere = given_advantage(2, token=True, garbage=False)
-    nowhere["advantage"] = np.where(nowhere["mask"], nowhere["advantage"], np.nan)
-    yield nowhere
-    yield given_advantage(3, scale=300.0, spread=1.0)
-    yield ragged(4, spread=1.0)
-    yield padded(ragged(5), 3)
-    yield tiny([25.0, -25.0, 0.1], [-1.0, 1.0, 1.0])  # no gradient beyond the bound
-    yield tiny([0.0, 0.0], [1.0, -2.0])  # on policy
-    missing = ragged(6)
-    missing["reward"][3], missing["mask"][3] = np.nan, False
-    yield missing
-    alone = rows_of(ragged(9), range(5))
-    yield {**alone, "group": np.arange(5)}  # nobody to compare with
+def made(origin: str, name: str, *, known: bool = False) -> list[Outcome]:
+    """The ends of all mistakes of one kind in an objective; those that cannot matter are not tried."""
+    return [outcome for task in tasks([name], [origin]) for outcome in outcomes(task, (name,), known=known)]
 
 
-def same(got: torch.Tensor | float, expected: np.ndarray | float) -> bool:
-    return bool(np.allclose(np.asarray(got), expected, rtol=1e-9, atol=1e-13))
+def unnoticed(found: list[Outcome]) -> list[str]:
+    """What nothing noticed and for which no reason is known, with the part that it came up in."""
+    assert found, "there is nothing to notice"
+    return [f"part {PART}: {outcome}" for outcome in found if outcome.end == "survived"]
 
 
-@cache
-def checks(name: str) -> list[Check]:
-    """Each says whether a module does what the reference of the objective does."""
-    reference, params = REFERENCES[name], PARAMS[name]
-
-    def evaluates(batch: Arrays, loss: float, gradient: np.ndarray) -> Check:
-        def check(module: torch.nn.Module) -> bool:
-            tensors = as_torch(batch)
-            out = module(tensors)
-            out.loss.backward()
-            return same(out.loss.item(), loss) and same(tensors["logp"].grad, gradient)
-
-        return check
-
-    found = []
-    for batch in batches():
-        loss, gradient = reference.loss(batch, params), reference.dloss_dlogp(batch, params)
-        found.append(evaluates(batch, loss, gradient))
-        flat = packed(batch)
-        if "advantage" in batch:  # then it alone tells how many rows there are
-            flat = {
-                key: value for key, value in flat.items() if key not in ("reward", "reward_greedy", "group")
-            }
-        padding = np.zeros(flat["mask"].shape)
-        padding[flat["mask"]] = gradient[batch["mask"]]
-        found.append(evaluates(flat, loss, padding))
-    empty = given_advantage(7)
-    empty["mask"] = np.zeros_like(empty["mask"])
-    found.append(evaluates(empty, 0.0, np.zeros(empty["mask"].shape)))
-    whole = given_advantage(11, extreme=False)
-    numbers = {**whole, "mask": whole["mask"].astype(int)}  # as tokenizers give them
-    found.append(evaluates(numbers, reference.loss(whole, params), reference.dloss_dlogp(whole, params)))
-    return [*found, _old_is_detached(name), _cut_window(name), *_estimates(name)]
+def test_the_proof_is_of_these_specs():
+    assert len(CHANGED) <= FEW, f"changed since the last proof: {', '.join(CHANGED)}; make proof ARGS=--write"
 
 
-def _old_is_detached(name: str) -> Check:
-    """On policy, a caller may hand in `logp` itself as `logp_old`: no gradient goes that way."""
-    batch = given_advantage(10, extreme=False)
-    batch["logp_old"] = batch["logp"]
-    gradient = REFERENCES[name].dloss_dlogp(batch, PARAMS[name])
-
-    def check(module: torch.nn.Module) -> bool:
-        tensors = as_torch(batch)
-        module({**tensors, "logp_old": tensors["logp"]}).loss.backward()
-        return same(tensors["logp"].grad, gradient)
-
-    return check
+def test_the_page_is_what_was_recorded():
+    assert record.PAGE.read_text() == record.written(record.PAGE.read_text(), record.read())
 
 
-def _cut_window(name: str) -> Check:
-    """The window of a micro-batch and of an empty one: denominators are the window's, and never 0."""
-    batch = given_advantage(8)
-    gradient = REFERENCES[name].dloss_dlogp(batch, PARAMS[name])
-    parts = [rows_of(batch, rows) for rows in split(batch, parts=3, seed=0)]
-
-    def check(module: torch.nn.Module) -> bool:
-        denominators = module.window([as_torch(part) for part in parts])
-        tensors = as_torch(parts[0])
-        module(tensors, denominators=denominators).loss.backward()
-        return same(tensors["logp"].grad, gradient[split(batch, parts=3, seed=0)[0]])
-
-    return check
+def test_nothing_survived_the_last_proof():
+    assert [name for name, ends in record.read()["counts"].items() if ends["survived"]] == []
 
 
-def _estimates(name: str) -> Iterator[Check]:
-    """Advantages, of ragged groups and of groups that must give exactly 0; and which rows are kept."""
-    reference, params = REFERENCES[name], PARAMS[name]
-    for seed in range(3):
-        batch = ragged(seed)
-        expected = reference.advantage(batch, params)
-
-        def check(module: torch.nn.Module, batch: Arrays = batch, expected: np.ndarray = expected) -> bool:
-            tensors = as_torch(only(batch, ["reward", "group", "mask"]))
-            return same(module.advantage(tensors), expected)
-
-        yield check
-
-    yield _equal_rewards
-    yield _token_rewards
-    if name == "dapo":
-
-        def keeps(module: torch.nn.Module) -> bool:
-            correct = np.array([1, 0, 1, 1, 0, 0, 1, 0])
-            group = np.array([9, 9, 4, 4, 1, 1, 2, 2])
-            batch = {"reward": correct - 0.5, "group": group, "mask": np.ones((8, 2), dtype=bool)}
-            return module.keep(as_torch(batch)).tolist() == reference.kept(batch).tolist()
-
-        yield keeps
+def test_every_objective_has_a_setting_of_its_own():
+    assert set(SETTINGS) == set(REFERENCES) == set(shipped())
+    for name, setting in (*SETTINGS.items(), *SECOND.items()):
+        assert set(setting) == set(REFERENCES[name].defaults), name
 
 
-def _equal_rewards(module: torch.nn.Module) -> bool:
-    """Groups of many sizes, each of one reward: exactly 0, whatever the rounding of their mean."""
-    sizes = np.array([3, 5, 6, 7, 10, 11, 13, 16])
-    rewards = np.repeat([0.1, 0.2, 0.3, 0.35, 0.7, 1 / 3, 0.95, 1e3 / 7], sizes)
-    batch = {"reward": rewards, "group": np.repeat(np.arange(8), sizes), "mask": np.ones((71, 2), dtype=bool)}
-    return not any(module.advantage(as_torch(batch, dtype)).any() for dtype in (torch.float32, torch.float64))
+def test_every_question_has_a_name_of_its_own():
+    names = [check.name for check in checks("dapo", frozen(SETTINGS["dapo"]))]
+    assert len(names) == len(set(names)) > 80
 
 
-def _token_rewards(module: torch.nn.Module) -> bool:
-    """A reward a token is the reward of their sum; off the mask it does not exist."""
-    rewards = np.array([[0.5, 0.25, np.nan], [1.0, -2.0, 0.5], [0.25, np.nan, np.nan]])
-    batch = {"reward": rewards, "group": np.zeros(3, dtype=int), "mask": ~np.isnan(rewards)}
-    if "max_length" in module.params:
-        batch["mask"] = np.array([[True, True, False], [True, True, True], [True, False, False]])
-    rows = {**batch, "reward": np.nansum(rewards, axis=1)}
-    expected = module.advantage(as_torch(rows)).numpy()
-    sequence, column = (~np.isnan(rewards)).nonzero()
-    flat = {**batch, "sequence": sequence} | {key: batch[key][sequence, column] for key in ("reward", "mask")}
-    return all(same(module.advantage(as_torch(form)), expected) for form in (batch, flat))
+@pytest.mark.parametrize(("name", "bounds"), [("bapo", code_bounds), ("bapo_paper", paper_bounds)])
+def test_the_search_for_a_bound_ends_at_each_of_its_steps(name, bounds):
+    setting = SETTINGS[name]
+    steps = [setting["high_start"] + step * setting["high_step"] for step in range(4)]
+    for seed, factors in SEARCHES[name].items():
+        found = []
+        for factor in factors:
+            batch = searched(seed, factor)
+            held = {**batch, "held": batch["logp"]}
+            found.append(bounds(sides(tokens(held, batch["advantage"])), setting)[1])
+        assert found == sorted(found)
+        assert sorted(set(found)) == pytest.approx([*steps, setting["high_max"]])
 
 
-@cache
-def emitted(name: str) -> tuple[str, CodeType]:
-    source = maspo_dsl.load(name, params=PARAMS[name]).torch_source()
-    return source, compile(source, f"{name}.py", "exec")
+@pytest.mark.parametrize("name", BROKEN)
+def test_the_unchanged_objective_passes(name):
+    assert itself_fails(name) == []
 
 
-def module_of(name: str, mutant: Mutant | None = None) -> torch.nn.Module:
-    """The emitted `Loss`, with one of its functions replaced by a mutant."""
-    namespace: dict[str, object] = {"__name__": "emitted"}
-    exec(emitted(name)[1], namespace)
-    if mutant is not None:
-        exec(mutant.source, namespace)
-    return namespace["Loss"]()
+@pytest.mark.parametrize("name", BROKEN)
+def test_mistakes_in_the_emitted_source_are_noticed(name):
+    found = made("source", name)
+    assert len(found) > 40 and unnoticed(found) == []
 
 
-def survives(name: str, mutant: Mutant) -> bool:
-    try:
-        module = module_of(name, mutant)
-        return all(check(module) for check in checks(name))
-    except Exception:
-        return False
+@pytest.mark.parametrize("name", BROKEN)
+def test_mistakes_in_the_text_are_noticed(name):
+    assert unnoticed(made("spec", name)) == []
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_emitted_file_itself_passes(name):
-    module = module_of(name)
-    assert [index for index, check in enumerate(checks(name)) if not check(module)] == []
-    assert module_of(name) is not module
+@pytest.mark.parametrize("name", WHOLE)
+def test_mistakes_in_the_library_are_noticed(name):
+    assert unnoticed(made("library", name)) == []
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_mistake_is_noticed(name):
-    found = list(mutants(emitted(name)[0]))
-    assert len(found) > 80
-    alive = [str(mutant) for mutant in found if survives(name, mutant)]
-    assert [change for change in alive if not any(re.search(known, change) for known in HARMLESS)] == []
+def test_no_reason_fits_what_is_noticed():
+    """Of one objective a day everything is tried: a reason that fits too much would excuse a hole tomorrow."""
+    assert record.excused(made("source", TODAY[0], known=True)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted({*TODAY, *CHANGED} - set(WHOLE)))
+def test_mistakes_in_the_library_of_the_others_are_noticed(name):
+    assert unnoticed(made("library", name)) == []
+
+
+@pytest.mark.slow
+def test_mistakes_in_the_template_are_noticed():
+    pieces = tasks(TEMPLATE, ["template"])
+    assert (
+        unnoticed([outcome for piece in pieces for outcome in outcomes(piece, TEMPLATE, known=False)]) == []
+    )

@@ -54,7 +54,7 @@ ONE_VALUE = "of one value both neighbours are itself"
 SAME_ANY = "the same on a row with tokens, and of a row without there is no largest"
 EMPTY = "without a token that counts there is no loss, and no step"
 UNLIKELY = "a token that is e^20 times as likely as before was too unlikely for any threshold"
-SMALL_EPSILON = "1e-8 keeps a logarithm or a quotient finite and moves nothing across a threshold"
+SMALL_EPSILON = "where it is not small beside what it is added to, that is all that it is multiplied by"
 
 COUNTED = (
     r"^(?!rejection\w*: loss: product|(rloo|grpo_passk): advantage: (lea|quo)"
@@ -89,7 +89,8 @@ EQUIVALENT: dict[str, str] = {
     r"difference_[23] = ⟨(center(_3)?|leave_one_out) - |^grpo_passk: advantage: difference = ⟨reward - largest": SHIFT,
     r"advantage: center_[24] = ⟨difference|, 0, \(⟨difference_\d - mean_without": SHIFT,
     r"^grpo_passk: advantage: center = ⟨difference": SHIFT,
-    rf"{NO_TIE}[<>]⟨(= → | → =)⟩ (?!0\b|1\b(?! [+-])|difference_2\b)": TIE,
+    rf"{NO_TIE}[<>]⟨(= → | → =)⟩ (?!0\b|1\b(?! [+-])|difference_2\b|torch\.inf)": TIE,
+    r"^bapo_paper: loss: enough = .* >⟨= → ⟩ product": TIE,
     r"\br [<>]⟨ → =⟩ 1\b|= \w+ [<>]⟨ → =⟩ (difference_2|added)\b": AT_ONE,
     r"max=⟨80 → |⟨torch\.clamp\(.*, max=80": NEVER_POSITIVE,
     r"^(?!sapo).*⟨(r - 1 → 1 - r⟩|r - clamp.* → clamp)|\(⟨x - mean_without": SYMMETRIC,
@@ -102,7 +103,7 @@ EQUIVALENT: dict[str, str] = {
     rf"^gspo_token: loss: r = torch\.exp\(.*{BOUND}": BOUNDED_BEFORE,
     rf"^(aspo|cispo_two_sided): loss: log_ratio = .*{BOUND}": BEYOND_THE_CAP,
     rf"^(cispo|dcpo): loss: log_ratio = .*{UPPER}": BEYOND_THE_CAP,
-    rf"^(dppo_\w+|ppo_dual_clip|soft_exponential): loss: r = .*{UPPER}": BEYOND_THE_CAP,
+    rf"^(bapo|dppo_\w+|ppo_dual_clip|soft_exponential): loss: r = .*{UPPER}": BEYOND_THE_CAP,
     rf"^(sapo: loss: product|two_sided_clip: loss: upper|topr: loss: log_ratio_2) = .*{UPPER}": BEYOND_THE_CAP,
     rf"^(tis: loss: log_ratio_2|(tis_product|vcpo): loss: log_ratio_3) = .*{UPPER}": BEYOND_THE_CAP,
     r"^tis_geometric: loss: mismatch = .*max=⟨20 → 19": BEYOND_THE_CAP,
@@ -113,10 +114,7 @@ EQUIVALENT: dict[str, str] = {
     r"^dppo_kl\w*: loss: (binary_kl|product) = .*(⟨min=-20,  → |min=-⟨20 → )": UNLIKELY,
     # ---- of single objectives
     r"mass = torch\.clamp\(⟨torch\.clamp\(product, min=p\['sigma_base'\]\) → product": SURE,
-    r"^bapo: loss: ((max_|added|balance|chosen|gain)_[234]|chosen) = ": SEARCH,
-    r"^bapo_paper: loss: ((max_|pull|product|enough|gain)_[678]|chosen_[23]) = ": SEARCH,
-    r"^bapo: loss: added\w* = .*(1e-08|⟨ \+ 1e-08)": SMALL_EPSILON,
-    r"^bapo: loss: clip = torch\.⟨where": NOT_READ,
+    r"^bapo\w*: loss: first\w* = .*candidates\(0\.55, (⟨0\.1 → 1\.2⟩|0\.1, ⟨4 → )": SEARCH,
     r"^dgpo: loss: .*(⟨torch\.where\(.* → (\(chosen|(r|added) / )|chosen\w* = .*, ⟨1 → [03]⟩)": NOT_READ,
     r"^dgpo: loss: .* / ⟨torch\.where\(.* → \w+_2⟩": NOT_READ,
     r"^aspo: loss: (chosen|flip_\d) = .*(⟨torch\.where\(.* → (clip\.detach|flip|chosen)|, ⟨1 → 3⟩)": NOT_READ,
@@ -150,9 +148,10 @@ EQUIVALENT: dict[str, str] = {
     r"as bounds ⟨\|> gamma_gate\(k_pos.* when A < → ": COMMUTES,
     r"(let (mass|risk) = |def overlong\(.*\) = )clamp\(.*⟨.*, .* → .*, .*⟩, (10|0)\)": COMMUTES,
     r"^vespo: ratio = .*exp\(⟨20 → ": PROD_BOUNDED,
-    r"let low = least c in low_start \.\. (⟨low_max → |low_max .*⟨high → high_max)": SEARCH,
+    r"^bapo\w*: let low = .* \.\. ⟨low_max → (low_start|high_start)": SEARCH,
+    r"^bapo: let low = .* \.\. ⟨low_max → (high_max|cap)|^bapo_paper: let low = .*⟨high → high_max": SEARCH,
     r"= sum\(max\((gain|pull)\(⟨low → high|max\(-gain\(low, ⟨high → low": ONE_SIDE,
-    r"^bapo: def balance.*1e-8|def binary_kl.*1 - p \+ ⟨1e-8 → 5e-09": SMALL_EPSILON,
+    r"def binary_kl.*1 - p \+ ⟨1e-8 → 5e-09": SMALL_EPSILON,
     r"k2\(⟨policy, old → |def k2\(p, q\) = log\(⟨p / q → |abs\((log\(⟨policy / old → |⟨ → -⟩A\))": SYMMETRIC,
     r"^maspo_paper: let risk = .*⟨1 - beta_neg \* A → ": SYMMETRIC,
     r"share > 0 else ⟨1 → (2\.0|0\.5)|A != 0 else ⟨1 → ": NOT_READ,
