@@ -51,6 +51,8 @@ ONE_RANK = "no number of ranks is above 1"
 NEVER_ASKED = "`keep` and `prompt` are computed before the advantage and cannot read it"
 DETACHED = "whatever is not trained was detached when it came in"
 ONE_VALUE = "of one value both neighbours are itself"
+COUNTED_FASTER = "a sum of equal numbers is their number times one, only slower"
+FINITE = "a number for every member is finite, and 0 times it is 0"
 SAME_ANY = "the same on a row with tokens, and of a row without there is no largest"
 EMPTY = "without a token that counts there is no loss, and no step"
 UNLIKELY = "a token that is e^20 times as likely as before was too unlikely for any threshold"
@@ -123,7 +125,8 @@ EQUIVALENT: dict[str, str] = {
     r"^vespo: loss: product = .*keep_good, (⟨1 → [03]⟩|1\) → keep_good⟩)": NOT_READ,
     r"^gpg_paper: advantage: chosen = .*share, ⟨1 → 3⟩": NOT_READ,
     r"^grpo_passk: advantage: return .*⟨torch\.where\(present, chosen .* → chosen": MASKED_AGAIN,
-    r"^(bapo|ppo_dual_clip|dcpo): loss: (clip|dual) = torch\.⟨where\(condition, torch\.clamp": COMMUTES,
+    r"^(bapo|dcpo|ppo_dual_clip): loss: clip = torch\.⟨where\(condition, torch\.clamp": COMMUTES,
+    r"^(bapo|ppo_dual_clip): loss: dual = torch\.⟨where\(condition, torch\.clamp": COMMUTES,
     r"^dro: loss: log_ratio = torch\.clamp\(⟨logp - ": SYMMETRIC,
     r"^maspo_paper: loss: quotient = 1 / \(⟨1 - ": SYMMETRIC,
     r"^vcpo: step: bounded = .*(⟨1e-30 → -|⟨torch\.clamp)": EMPTY,
@@ -181,6 +184,8 @@ EQUIVALENT: dict[str, str] = {
     r"number_of_ranks: return .*(⟨is_available\(\) and group|else ⟨1 → 0⟩)": ONE_RANK,
     r"prepare: if read⟨ and purpose in": NEVER_ASKED,
     r"add_advantage: advantage = .*⟨\.detach": DETACHED,
+    r"window_total: if value\.dim\(\) == ⟨0 → -1⟩": COUNTED_FASTER,
+    r"window_total: return .*(⟨torch\.where\(count.* → value\.double|count >⟨ → =⟩ 0|count > ⟨0 → -1⟩)": FINITE,
     r"rows_present: present = mask\.(⟨view|.*⟨mask → torch\.ones_like\(mask\)⟩\.any)": SAME_ANY,
     r"evaluate: if .* ⟨0 → -1⟩|evaluate: return (⟨\(x\['logp'\] \* 0\.0\) → x|.*⟨\* → /⟩|.*⟨0 → -?1⟩)": EMPTY,
     r"discounted_sum: for reach .*(⟨8 → \d+⟩ \*\* 7|8 \*\* ⟨7 → 15⟩)": REACH,
