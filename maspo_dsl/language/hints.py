@@ -33,19 +33,19 @@ class _Habit:
     """`here` matches the text from the place, `before` the text up to it, `accepts` are terminals that fit.
 
     The part of `before` in a group belongs to the offending text. In `text`, `{0}` is what `here` matched,
-    `{1}` what the group did, `{2}` both without underscores.
+    `{1}` what the group did, `{2}` both without underscores. Patterns are compiled when a file has a mistake.
     """
 
-    here: re.Pattern[str]
+    here: str
     text: str
-    before: re.Pattern[str] | None = None
+    before: str | None = None
     accepts: frozenset[str] = frozenset()
     refuses: frozenset[str] = frozenset()
 
     def at(self, place: Place) -> Hint | None:
         """The hint, if the habit shows here."""
-        here = self.here.match(place.here)
-        before = self.before.search(place.before) if self.before is not None else None
+        here = re.match(self.here, place.here)
+        before = re.search(self.before, place.before) if self.before is not None else None
         if here is None or (self.before is not None and before is None):
             return None
         if not self.accepts <= place.accepts or self.refuses & place.accepts:
@@ -66,8 +66,8 @@ def _habit(
     accepts: Collection[str] = (),
     refuses: Collection[str] = (),
 ) -> _Habit:
-    pattern = re.compile(before + r"\Z") if before is not None else None
-    return _Habit(re.compile(here), text, pattern, frozenset(accepts), frozenset(refuses))
+    pattern = before + r"\Z" if before is not None else None
+    return _Habit(here, text, pattern, frozenset(accepts), frozenset(refuses))
 
 
 _NOTES = "`source` and `differs` lines stand directly under the name and text of the objective"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import resources
+from pathlib import Path
 
 from lark import Lark, Token, UnexpectedInput
 from lark.lark import PostLex
@@ -42,7 +44,7 @@ class _KeepWords(PostLex):
 
 @cache
 def grammar() -> Lark:
-    """The parser of `grammars/objective.lark`, built once."""
+    """The parser of `grammars/objective.lark`, built once; its tables are kept, and made anew if they do not fit."""
     text = resources.files("maspo_dsl.grammars").joinpath("objective.lark").read_text(encoding="utf-8")
     return Lark(
         text,
@@ -51,7 +53,18 @@ def grammar() -> Lark:
         postlex=_KeepWords(),
         propagate_positions=True,
         maybe_placeholders=True,
+        cache=_tables(),
     )
+
+
+def _tables() -> str | bool:
+    """The file for the tables of the grammar, which take longer to make than most specs to check; False for none."""
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "maspo-dsl"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        return False
+    return str(folder / "grammar.tables")
 
 
 def parse_objective(source: Source) -> ObjectiveTree:
