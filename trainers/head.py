@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -19,7 +20,7 @@ _heads: WeakKeyDictionary[nn.Module, nn.Linear | None] = WeakKeyDictionary()
 def linear_head(model: nn.Module) -> nn.Linear | None:
     """The head of a model whose logits are states times its weight; None if there is more to them.
 
-    Tried once a model, on two tokens: some models scale or bound their logits after the head.
+    Tried once a model, with large numbers in the place of logits: some models scale or bound them after the head.
     """
     if model not in _heads:
         _heads[model] = _tried(model)
@@ -44,11 +45,8 @@ def at_head(
         results.append(compute(states[:, -length - 1 : -1], head.weight, head.bias))
         return states
 
-    vars(head)["forward"] = instead
-    try:
+    with _in_the_place_of(head, instead):
         model_logits(model, tokens, attention, keep=length + 1, use_cache=False)
-    finally:
-        del vars(head)["forward"]
     return results[0]
 
 
@@ -70,15 +68,21 @@ def _tried(model: nn.Module) -> nn.Linear | None:
     head = find() if find is not None else None
     if type(head) is not nn.Linear:  # a subclass may do more than its weight says
         return None
-    ids = torch.zeros((1, 3), dtype=torch.long, device=head.weight.device)
-    attention = torch.ones_like(ids)
-    wanted = model_logits(model, ids, attention, keep=3, use_cache=False)[:, -3:-1]
-    found = at_head(
-        model,
-        head,
-        ids,
-        attention,
-        2,
-        lambda states, weight, bias: nn.functional.linear(states, weight, bias),
+    ids = torch.zeros((1, 2), dtype=torch.long, device=head.weight.device)
+    probe = torch.linspace(
+        -1e4, 1e4, 2 * head.out_features, device=head.weight.device, dtype=head.weight.dtype
     )
-    return head if torch.equal(found, wanted) or torch.allclose(found, wanted, rtol=1e-4, atol=1e-5) else None
+    probe = probe.reshape(1, 2, -1)
+    with _in_the_place_of(head, lambda states: probe):
+        after = model_logits(model, ids, torch.ones_like(ids), keep=2, use_cache=False)
+    return head if torch.equal(after, probe) else None
+
+
+@contextmanager
+def _in_the_place_of(head: nn.Linear, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Another function instead of a head's forward for a while."""
+    vars(head)["forward"] = forward
+    try:
+        yield
+    finally:
+        del vars(head)["forward"]

@@ -1,0 +1,148 @@
+"""The loss in the place of a model's head: which models allow it, and that it changes no gradient, sharded or not."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from maspo_dsl.trainers import module as trainer_module
+from maspo_dsl.trainers.config import TrainerConfig
+from maspo_dsl.trainers.generation import token_logp
+from maspo_dsl.trainers.head import linear_head
+from maspo_dsl.trainers.module import PolicyTrainer
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+import maspo_dsl
+
+WORDS = 37
+
+
+def qwen(**options):
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=WORDS,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        **options,
+    )
+    return Qwen2ForCausalLM(config).eval()
+
+
+def gemma():
+    torch.manual_seed(0)
+    config = Gemma2Config(
+        vocab_size=WORDS,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        final_logit_softcapping=0.5,
+    )
+    return Gemma2ForCausalLM(config).eval()
+
+
+def part(dtype=torch.float32):
+    """A micro-batch of answers after prompts of different lengths."""
+    random = torch.Generator().manual_seed(1)
+    attention = torch.ones(6, 9, dtype=torch.bool)
+    attention[1, :2] = attention[4, :3] = False
+    mask = torch.arange(5) < torch.tensor([5, 3, 4, 5, 1, 2])[:, None]
+    attention[:, 4:] &= mask
+    return {
+        "tokens": torch.randint(0, WORDS, (6, 9), generator=random),
+        "attention": attention,
+        "mask": mask,
+        "advantage": torch.tensor([1.0, -1.0, 0.5, 0.0, 2.0, -0.5], dtype=dtype),
+        "logp_old": -3.6 + 0.2 * torch.randn(6, 5, generator=random, dtype=dtype),
+        "entropy": torch.ones(6, 5, dtype=dtype),
+    }
+
+
+def gradients(name, model, batch):
+    """The gradient of every weight of a model from one part of a window."""
+    loss = maspo_dsl.compile(name, backend="eager")
+    trainer = PolicyTrainer(
+        model,
+        loss,
+        "hash",
+        TrainerConfig(),
+        temperature=0.7,
+        live_entropy="entropy" in loss.objective.inputs,
+        say=print,
+    )
+    model.zero_grad()
+    output = trainer.loss_of(batch, trainer.denominators([batch]))
+    output.loss.backward()
+    return output, {name: weight.grad.clone() for name, weight in model.named_parameters()}
+
+
+@pytest.mark.parametrize("name", ["maspo", "gspo", "stapo", "top_entropy"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_model_gets_the_same_gradient_either_way(name, tied, monkeypatch):
+    model, batch = qwen(tie_word_embeddings=tied), part()
+    assert linear_head(model) is model.lm_head
+    by_head, found = gradients(name, model, batch)
+    monkeypatch.setattr(trainer_module, "linear_head", lambda model: None)
+    by_logits, wanted = gradients(name, model, batch)
+    assert by_logits.loss.item() != 0
+    torch.testing.assert_close(by_head.loss, by_logits.loss)
+    for weight, gradient in wanted.items():
+        assert gradient.abs().max() > 1e-6
+        torch.testing.assert_close(found[weight], gradient, rtol=1e-4, atol=1e-7)
+    for metric, value in by_logits.metrics.items():
+        torch.testing.assert_close(by_head.metrics[metric], value, rtol=1e-4, atol=1e-6)
+
+
+def test_models_with_more_than_a_linear_map_after_their_states_are_told():
+    assert linear_head(gemma()) is None
+    small = GPT2LMHeadModel(GPT2Config(vocab_size=WORDS, n_embd=16, n_layer=1, n_head=2)).eval()
+    assert linear_head(small) is small.lm_head
+    adapted = qwen()
+
+    class Adapted(torch.nn.Linear):
+        def forward(self, states):
+            return super().forward(states) + 1
+
+    adapted.lm_head.__class__ = Adapted
+    assert linear_head(adapted) is None
+    assert linear_head(torch.nn.Linear(2, 2)) is None
+
+
+@pytest.mark.parametrize("model", [qwen(), gemma()], ids=["head", "logits"])
+def test_log_probs_without_gradient_are_those_with_one(model):
+    batch = part()
+    arguments = (model, batch["tokens"], batch["attention"], 5)
+    with torch.no_grad():
+        logp, entropy = token_logp(*arguments, temperature=0.7, entropy=True)
+    wanted, wanted_entropy = token_logp(*arguments, temperature=0.7, entropy=True)
+    mask = batch["mask"]
+    torch.testing.assert_close(logp[mask], wanted[mask], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(entropy[mask], wanted_entropy[mask], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_with_sharded_weights_give_the_gradient_of_one():
+    """FSDP2 (fully_shard), whose weights are whole only within its forward pass."""
+    script = Path(__file__).parent / "sharded.py"
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "gradients agree on rank 0" in done.stdout and "gradients agree on rank 1" in done.stdout
