@@ -10,7 +10,15 @@ import typer
 
 import maspo_dsl
 from maspo_dsl.cli.interrupts import CtrlC
-from maspo_dsl.cli.output import FAILED, INTERRUPTED, InputError, invalid_input_exits, note, say
+from maspo_dsl.cli.output import (
+    FAILED,
+    INTERRUPTED,
+    InputError,
+    invalid_input_exits,
+    note,
+    say,
+    show_diagnostics,
+)
 from maspo_dsl.cli.overrides import of_spec
 from maspo_dsl.language.diagnostics import Diagnostic
 
@@ -84,7 +92,7 @@ def _train(spec: str | None, overrides: list[str]) -> int:
         raise InputError(str(error), _mistakes_in(spec, error.values)) from None
     try:
         if spec is not None:
-            refuse_early(spec, config)
+            show_diagnostics(checked_early(spec, config).warnings)
         from maspo_dsl.emit.template.names import BatchError
         from maspo_dsl.trainers import run
 
@@ -116,10 +124,10 @@ def _mistakes_in(spec: str | None, values: Mapping[str, object]) -> Sequence[Dia
     return ()
 
 
-def refuse_early(spec: str, config: RunConfig) -> None:
-    """Find the spec's mistakes in a moment, before torch is imported. Raises SpecError."""
+def checked_early(spec: str, config: RunConfig) -> maspo_dsl.Objective:
+    """The objective, so that its mistakes are found in a moment, before torch is imported. Raises SpecError."""
     run = {"generation_limit": config.rollout.max_new_tokens, "group_size": config.rollout.samples}
-    maspo_dsl.load(spec, params=config.params, run=run)
+    return maspo_dsl.load(spec, params=config.params, run=run)
 
 
 def key_lines() -> Iterator[str]:

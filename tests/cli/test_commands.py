@@ -277,6 +277,14 @@ def test_compile_writes_a_module_that_says_what_it_is(cli, tmp_path):
     assert float(module.Loss().params["alpha"]) == 0.5
 
 
+def test_compile_shows_what_check_warns_of(cli, write):
+    write("own.obj", "objective own extends group_ppo\nafter clip |> min(0.5) as low_cap\n")
+    warned = cli("compile", "own.obj", "-o", "loss.py")
+    assert warned.exit_code == 0 and warned.stdout == "" and "warning[cap-below-one]" in warned.stderr
+    assert warned.stderr.count("warning[") == cli("check", "own.obj").stdout.count("warning[")
+    assert "warning" not in cli("compile", "maspo", "-o", "loss.py").stderr
+
+
 def test_compile_overwrites_its_own_file_alone(cli, write):
     mine = write("mine.py", "print('hours of work')\n")
     result = cli("compile", "maspo", "-o", "mine.py")
@@ -317,6 +325,7 @@ def test_train_and_resume_by_the_run_alone(cli, tmp_path, brief):
     result = cli("train", "grpo", "run=run", "params.kl=0", "trainer.max_steps=1", *brief)
     assert result.exit_code == 0, result.stderr
     assert "done after step 1" in result.stdout
+    assert "warning[dead-part]" in result.stderr  # the term whose weight was set to 0
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"spec.obj", "config.yaml", "metrics.csv", "metrics.jsonl", "curves.png", "samples.jsonl"} <= names
     assert cli("check", "run/spec.obj").exit_code == 0
