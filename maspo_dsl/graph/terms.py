@@ -1,0 +1,227 @@
+"""Terms to graph: axes made to fit, and each reduction over what takes part in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from maspo_dsl.graph.nodes import GraphBuilder, Node
+from maspo_dsl.semantics.terms import Term
+from maspo_dsl.semantics.types import Axis, Kind, Scope
+
+_TENSORS = {
+    "policy": "logp",
+    "old": "logp_old",
+    "rollout": "logp_rollout",
+    "reference": "logp_ref",
+}
+_REDUCTIONS = frozenset(
+    {"reduce", "count", "reduce_max", "reduce_min", "kth", "rank", "quantile", "pick", "top"}
+    | {"next", "discounted_sum"}
+)
+# A rollout batch is what `advantage` is called on, so within the graph it is all there is.
+_WHOLE = {Scope.MICRO, Scope.ROLLOUT_BATCH}
+
+
+class TermBuilder:
+    """Puts terms into a graph, each once; `rewards` are what is added to the task's own."""
+
+    def __init__(self, rewards: Mapping[str, Term]) -> None:
+        self.rewards = rewards
+        self.b = GraphBuilder()
+        self.memo: dict[tuple[int, str], int] = {}
+        self.mask = self.b.add(Node("input", (), Axis.TOKEN, is_bool=True, attributes=(("name", "mask"),)))
+        self.present = self.b.add(
+            Node("input", (), Axis.SEQUENCE, is_bool=True, attributes=(("name", "present"),))
+        )
+        # Inside `reduce` only trained tokens count; elsewhere every token of the mask does.
+        self.among = {"all": (self.mask, self.present)}
+        self.loss_place = -1
+
+    # ---- axes
+
+    def token(self, place: int) -> int:
+        """The value for each token; one number stays one number."""
+        if self.b.nodes[place].axis in (Axis.SEQUENCE, Axis.GROUP):
+            return self.expand(place)
+        return place
+
+    def expand(self, place: int) -> int:
+        """One value a sequence, for each of its tokens."""
+        node = self.b.nodes[place]
+        return self.b.add(Node("expand", (place,), Axis.TOKEN, node.is_bool, node.live, name=node.name))
+
+    def row(self, place: int) -> int:
+        """The value for each sequence or token, from whatever axis."""
+        node = self.b.nodes[place]
+        if node.axis is not Axis.SCALAR:
+            return place
+        if node.is_bool:
+            return self.b.op("select", self.present, place, place)
+        zero = self.b.op("select", self.present, self.b.const(0.0), self.b.const(0.0))
+        return self.b.op("add", place, zero)
+
+    def times(self, a: int, b: int) -> int:
+        """A product over axes."""
+        return self.b.op("mul", *self.aligned([a, b]))
+
+    def aligned(self, places: list[int]) -> list[int]:
+        """Operands on one axis; numbers stay as they are."""
+        if any(self.b.nodes[place].axis is Axis.TOKEN for place in places):
+            return [self.token(place) for place in places]
+        return places
+
+    def advantage(self, *, rows: bool = False) -> int:
+        """`A` for each token. In padded form one column serves a whole row, so this costs nothing.
+
+        `rows` gives one value a sequence, for statistics of `A` itself; a batch that brings `A` for each token
+        cannot serve those.
+        """
+        name, axis = ("advantage_rows", Axis.SEQUENCE) if rows else ("advantage", Axis.TOKEN)
+        return self._input(name, axis, "advantage")
+
+    def _input(self, name: str, axis: Axis, label: str = "") -> int:
+        return self.b.add(Node("input", (), axis, attributes=(("name", name),), name=label))
+
+    def shaped_reward(self) -> int:
+        """The task's reward and what the spec adds to it."""
+        total = self._input("reward", Axis.SEQUENCE)
+        for term in self.rewards.values():
+            total = self.b.op("add", total, self.row(self.term(term)))
+        return total
+
+    def count_rows(self, mask: int) -> int:
+        """How many tokens of a mask each sequence has."""
+        attributes = (("scope", Scope.SEQUENCE),)
+        return self.b.add(Node("count", (mask,), Axis.SEQUENCE, attributes=attributes))
+
+    # ---- terms
+
+    def term(self, term: Term, among: str = "all") -> int:
+        """The place of a term.
+
+        `among` says which tokens reductions count, and with `|rows` that `A` is wanted for each sequence.
+        """
+        key = (id(term), among)
+        if key not in self.memo:
+            self.memo[key] = self._term(term, among)
+        return self.memo[key]
+
+    def _term(self, term: Term, among: str) -> int:
+        match term.op:
+            case "input":
+                return self._read(term, among)
+            case "const":
+                if term.kind is Kind.BOOL:
+                    return self.b.truth(bool(term.attribute("value")))
+                return self.b.const(float(dict(term.attributes)["value"]))  # type: ignore[arg-type]
+            case "param":
+                return self.b.add(Node("param", (), Axis.SCALAR, attributes=term.attributes, name=term.label))
+            case "candidate":
+                return self.b.add(
+                    Node("candidate", (), Axis.SCALAR, attributes=term.attributes, name=term.label)
+                )
+            case "least":
+                condition = self.term(term.args[0], among)
+                axis = self.b.nodes[condition].axis
+                return self.b.add(Node("least", (condition,), axis, attributes=term.attributes))
+            case "expand":
+                return self.token(self.row(self.term(term.args[0], among)))
+        if term.op in _REDUCTIONS:
+            return self._reduction(term, among)
+        args = self.aligned([self.term(argument, among) for argument in term.args])
+        attributes = term.attributes if term.op == "bound" else ()
+        return self.b.op(term.op, *args, attributes=attributes, name=term.label)
+
+    def _read(self, term: Term, among: str) -> int:
+        name = str(term.attribute("name"))
+        if name == "loss":
+            return self.loss_place
+        if name == "A":
+            return self.advantage(rows=among.endswith("|rows"))
+        if name == "length":
+            return self.count_rows(self.mask)
+        if name == "position":
+            within = (("scope", Scope.SEQUENCE),)
+            return self.b.add(Node("position", (self.mask,), Axis.TOKEN, attributes=within, name=name))
+        if name == "shaped_reward":
+            return self.shaped_reward()
+        tensor = _TENSORS.get(name, name)
+        is_bool = term.kind is Kind.BOOL
+        attributes = (("name", tensor),)
+        return self.b.add(Node("input", (), term.axis, is_bool, term.live, attributes, term.label or tensor))
+
+    def _reduction(self, term: Term, among: str) -> int:
+        scope = term.attribute("scope")
+        over = term.attribute("of" if term.op == "count" else "over")
+        assert isinstance(scope, Scope) and isinstance(over, Axis)
+        tokens, rows = self.among["trained" if among.startswith("trained") else "all"]
+        member = tokens if over is Axis.TOKEN else rows
+        inner = among.removesuffix("|rows") + ("" if over is Axis.TOKEN else "|rows")
+        args = [self.term(argument, inner) for argument in term.args]
+        if term.op != "reduce":
+            args = [self._detached(argument) for argument in args]
+        if scope is Scope.GROUP and over is Axis.TOKEN and term.op != "quantile":
+            return self._group_total(term, args, member, rows)
+        if over is Axis.GROUP and term.op in ("reduce", "count"):
+            return self._over_groups(term, args, rows)
+        if over is Axis.GROUP and term.op == "quantile":
+            args[2] = self._once_a_group(args[2], rows)
+        if term.op in ("quantile", "discounted_sum"):
+            # What goes with each value: which are meant, or how much of the next one is added.
+            paired = 2 if term.op == "quantile" else 1
+            args[paired] = self.token(args[paired]) if over is Axis.TOKEN else args[paired]
+        if args:
+            args[0] = self.token(self.row(args[0])) if over is Axis.TOKEN else self.row(args[0])
+        return self._reduce_node(term, args, member, scope)
+
+    def _detached(self, place: int) -> int:
+        """Only sums pass gradient down."""
+        return self.b.op("detach", place) if self.b.nodes[place].live else place
+
+    def _once_a_group(self, condition: int, rows: int) -> int:
+        """The condition where a row is the first of its group: each of them carries the group's value."""
+        attributes = (("scope", Scope.GROUP),)
+        place = self.b.add(Node("rank", (self.b.const(0.0), rows), Axis.SEQUENCE, attributes=attributes))
+        return self.b.op("and", condition, self.b.op("eq", place, self.b.const(1.0)))
+
+    def _reduce_node(self, term: Term, args: list[int], member: int, scope: Scope) -> int:
+        op = {"reduce": "sum"}.get(term.op, term.op)
+        live = bool(args) and op == "sum" and self.b.nodes[args[0]].live
+        local = _local(scope, live)
+        kept = tuple(item for item in term.attributes if item[0] in ("k", "seed"))
+        attributes = (("scope", local), *kept)
+        ordered = (*args[:1], member, *args[1:])
+        axis = term.axis if local is not Scope.GROUP else Axis.SEQUENCE
+        return self.b.add(Node(op, ordered, axis, term.kind is Kind.BOOL, live, attributes, term.label))
+
+    def _group_total(self, term: Term, args: list[int], member: int, rows: int) -> int:
+        """Tokens of a group: first within each sequence, then over the group."""
+        first = ("scope", Scope.SEQUENCE)
+        if term.op == "count":
+            inner = self.b.add(Node("count", (member,), Axis.SEQUENCE, attributes=(first,)))
+        else:
+            value = self.token(self.row(args[0]))
+            live = self.b.nodes[value].live
+            op = "sum" if term.op == "reduce" else term.op
+            live = live and op == "sum"
+            inner = self.b.add(Node(op, (value, member), Axis.SEQUENCE, live=live, attributes=(first,)))
+        node = self.b.nodes[inner]
+        op = "sum" if node.op == "count" else node.op
+        attributes = (("scope", Scope.GROUP),)
+        return self.b.add(Node(op, (inner, rows), Axis.SEQUENCE, live=node.live, attributes=attributes))
+
+    def _over_groups(self, term: Term, args: list[int], rows: int) -> int:
+        """Groups of the batch: each of its rows brings its share of the group's value."""
+        size = self.b.add(Node("count", (rows,), Axis.SEQUENCE, attributes=(("scope", Scope.GROUP),)))
+        one = self.b.const(1.0)
+        share = self.b.op("div", args[0] if args else one, self.b.op("max", size, one))
+        scope = term.attribute("scope")
+        assert isinstance(scope, Scope)
+        live = self.b.nodes[share].live
+        local = _local(scope, live)
+        return self.b.add(Node("sum", (share, rows), Axis.SCALAR, live=live, attributes=(("scope", local),)))
+
+
+def _local(scope: Scope, live: bool) -> Scope:
+    """The scope in the graph: a live total over the window is a sum of parts, of which a micro-batch adds its own."""
+    return Scope.MICRO if scope in _WHOLE or (scope is Scope.WINDOW and live) else scope
