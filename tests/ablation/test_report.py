@@ -129,6 +129,7 @@ def test_numbers_of_a_report(grid):
     assert list(rows) == list(REWARDS)
     base, gateless = rows["maspo"], rows["maspo_without_gate"]
     final = gateless.measures["final_reward"]
+    assert gateless.measures["final_greedy"].mean == pytest.approx(0.3, abs=0.02)
     assert final.mean == pytest.approx(0.3 * 39 / 40, abs=0.02)  # the last two of twenty rising steps
     assert final.difference.mean == pytest.approx(-0.195, abs=0.03)
     assert final.difference.verdict == "lower" and final.improvement == 0
@@ -181,6 +182,21 @@ def test_json_has_only_numbers_of_json(grid):
     assert [point["name"] for point in points] == list(REWARDS)
     difference = points[2]["measures"]["final_reward"]["difference"]
     assert difference["low"] is None and difference["margin"] is None and difference["pairs"] == 1
+
+
+def test_one_seed_says_nothing(grid):
+    runs = [grid.path.resolve() / name for name in grid.manifest["runs"] if "-s0-" in name]
+    for folder in runs:
+        rows = (folder / "metrics.jsonl").read_text().splitlines()
+        (folder / "metrics.jsonl").write_text("\n".join(rows[:7]) + "\n")
+    note_runs(grid, runs)
+    results = read_results(read_grid(grid.path))
+    text = markdown(compare(results), grid.manifest)
+    assert "n = 1 seed a point" in text and "\n\n\n" not in text
+    assert re.search(r"\| maspo_without_gate \| 1 \|.* \| one seed: nothing can be said \|  \|", text)
+    # One measurement, at step 5; the 0.5 before training is not averaged in.
+    gateless = next(point for point in results if point.name == "maspo_without_gate")
+    assert gateless.values("final_greedy") == [pytest.approx(0.3, abs=0.03)]
 
 
 def test_only_seeds_that_both_have_are_paired(grid):

@@ -72,13 +72,12 @@ def _measured(points: Sequence[PointResult], metric: str) -> bool:
 
 def _panels(points: Sequence[PointResult], draw: Callable[[Axes, PointResult], None], label: str) -> str:
     """A panel for each point, on common axes."""
-    columns = min(_COLUMNS, len(points))
-    rows = math.ceil(len(points) / columns)
-    width = _LEFT + columns * _PANEL[0] + (columns - 1) * _GAPS[0] + _RIGHT
+    rows = math.ceil(len(points) / _COLUMNS)
+    width = _LEFT + _COLUMNS * _PANEL[0] + (_COLUMNS - 1) * _GAPS[0] + _RIGHT
     height = _ABOVE + rows * _PANEL[1] + (rows - 1) * _GAPS[1] + _BELOW
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height))
-        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        axes = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False)
         figure.subplots_adjust(
             left=_LEFT / width,
             right=1 - _RIGHT / width,
@@ -91,9 +90,11 @@ def _panels(points: Sequence[PointResult], draw: Callable[[Axes, PointResult], N
             draw(axis, point)
             axis.set_title(point.name)
         for place, axis in enumerate(axes.flat):
-            axis.tick_params(labelbottom=place + columns >= len(points))
+            axis.tick_params(labelbottom=place + _COLUMNS >= len(points))
             axis.set_visible(place < len(points))
-        figure.supxlabel("step", y=0.12 / height, va="bottom", fontsize=14)
+        used = min(_COLUMNS, len(points))
+        middle = (_LEFT + (used * _PANEL[0] + (used - 1) * _GAPS[0]) / 2) / width
+        figure.supxlabel("step", x=middle, y=0.12 / height, va="bottom", fontsize=14)
         figure.supylabel(label, x=0.12 / width, ha="left", fontsize=14)
         return _svg(figure)
 

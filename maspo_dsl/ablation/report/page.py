@@ -25,9 +25,15 @@ h2 { margin-top: 2.5rem; } .note { color: #555; max-width: 50rem; }
 def how_to_read(rows: Sequence[Comparison]) -> str:
     """What the numbers are, and what they cannot show."""
     seeds = sorted({row.seeds for row in rows})
-    n = f"n = {seeds[0]}" if len(seeds) == 1 else f"n = {seeds[0]} to {seeds[-1]}"
+    n = (
+        f"{seeds[0]} to {seeds[-1]} seeds"
+        if len(seeds) > 1
+        else "1 seed"
+        if seeds == [1]
+        else f"{seeds[0]} seeds"
+    )
     return (
-        f"{n} seeds a point. Final reward is the mean over the last tenth of the steps, mean reward over all of them "
+        f"n = {n} a point. Final reward is the mean over the last tenth of the steps, mean reward over all of them "
         f"(the area under the curve), held-out greedy the mean of the last {FINAL_EVALUATIONS} measurements. "
         f"Differences are from {rows[0].name}, paired by seed: every seed starts all points from the same weights "
         f"with the same prompts. Brackets are {LEVEL:.0%} bootstrap intervals over seeds, which are too narrow for a "
@@ -47,7 +53,7 @@ def markdown(rows: Sequence[Comparison], document: Mapping[str, Any]) -> str:
         lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
         for row in rows:
             lines.append(f"| {row.name} | {row.seeds} | {' | '.join(_cells(row.measures[measure]))} |")
-        lines += ["", of_all(rows, measure), ""]
+        lines += ["", *_paragraph(of_all(rows, measure))]
     lines += ["## Points", "", "| point | edits | CPU seconds a run | wall seconds a run |"]
     lines += ["| --- | --- | --- | --- |"]
     for row in rows:
@@ -70,6 +76,10 @@ def of_all(rows: Sequence[Comparison], measure: str) -> str:
     )
 
 
+def _paragraph(text: str) -> list[str]:
+    return [text, ""] if text else []
+
+
 def html(rows: Sequence[Comparison], pictures: Sequence[Picture], document: Mapping[str, Any]) -> str:
     """The page: figures are vector graphics inside it."""
     title = f"Ablation of {rows[0].name}"
@@ -77,7 +87,9 @@ def html(rows: Sequence[Comparison], pictures: Sequence[Picture], document: Mapp
     for measure, name in MEASURES.items():
         if not all(math.isnan(row.measures[measure].mean) for row in rows):
             body += [f"<h2>{_heading(name)}</h2>", _html_table(rows, measure)]
-            body += [f'<p class="note">{escape(of_all(rows, measure))}</p>']
+            body += [
+                f'<p class="note">{escape(line)}</p>' for line in _paragraph(of_all(rows, measure)) if line
+            ]
             body += [_figure(picture) for picture in pictures if picture.measure == measure]
     for picture in pictures:
         if picture.measure is None:
@@ -122,8 +134,8 @@ def _points(rows: Sequence[Comparison]) -> str:
 
 def _cells(measure: Measure) -> tuple[str, str, str, str, str]:
     """Mean, IQM, difference, verdict and P as text."""
-    chance = "" if measure.improvement is None else f"{measure.improvement:.2f}"
     found = measure.difference
+    chance = "" if found is None or found.low is None else f"{measure.improvement:.2f}"
     verdict = "" if found is None else found.verdict
     return f"{measure.mean:.3f}", f"{measure.iqm:.3f}", _difference(found), verdict, chance
 

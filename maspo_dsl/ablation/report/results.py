@@ -49,8 +49,8 @@ class Run:
 
     @cached_property
     def final_greedy(self) -> float:
-        """Mean of the last held-out greedy rewards; NaN where none was measured."""
-        measured = self.curve("eval/greedy")
+        """Mean of the last held-out greedy rewards, that before training left out; NaN where none was measured."""
+        measured = self.curve("eval/greedy")[1:]
         measured = measured[~np.isnan(measured)]
         return float(measured[-FINAL_EVALUATIONS:].mean()) if measured.size else float("nan")
 
