@@ -36,7 +36,9 @@ class Problem:
     def compiled(self, name: str, **params: float) -> Callable[[], Tensor]:
         """The compiled loss's gradient."""
         loss = maspo_dsl.compile(name, params=params)
-        read = {name: value for name, value in self.batch.items() if name in {*loss.objective.inputs, "advantage"}}
+        read = {
+            name: value for name, value in self.batch.items() if name in {*loss.objective.inputs, "advantage"}
+        }
         return self._gradient(lambda: loss({**read, "logp": self.logp}).loss)
 
     def eager(self, formula: Callable[[Tensor, dict[str, Tensor]], Tensor]) -> Callable[[], Tensor]:

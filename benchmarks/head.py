@@ -1,4 +1,4 @@
-"""Head and loss, forward and backward, from states before the head: against its matrix products, plain logits, Liger."""
+"""Head and loss, forward and backward: against the head's matrix products, logits of all tokens, and Liger."""
 
 from __future__ import annotations
 
@@ -95,7 +95,9 @@ class Problem:
             from liger_kernel.chunked_loss import LigerFusedLinearGRPOLoss
         except ImportError:
             return None
-        loss = LigerFusedLinearGRPOLoss(beta=0.0, epsilon_low=0.2, epsilon_high=0.28, loss_type="bnpo", use_ref_model=False)
+        loss = LigerFusedLinearGRPOLoss(
+            beta=0.0, epsilon_low=0.2, epsilon_high=0.28, loss_type="bnpo", use_ref_model=False
+        )
 
         def run() -> object:
             value: Tensor = loss(

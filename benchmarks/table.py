@@ -31,7 +31,9 @@ class Row:
         """The row of a Markdown table."""
         verdict = "met" if self.met else "**not met**"
         numbers = f"{self._shown(self.measured)} | {self._shown(self.compared)}"
-        return f"| {self.what} | {self.against} | {numbers} | {self.ratio:.3f} | {self.target:g} | {verdict} |"
+        return (
+            f"| {self.what} | {self.against} | {numbers} | {self.ratio:.3f} | {self.target:g} | {verdict} |"
+        )
 
     def _shown(self, value: float) -> str:
         if self.unit == "MB":
@@ -43,5 +45,5 @@ class Row:
 
 def markdown(rows: Sequence[Row]) -> str:
     """All rows as a Markdown table."""
-    header = "| measured | against | took | the other | ratio | at most | |\n| --- | --- | --- | --- | --- | --- | --- |"
-    return "\n".join([header, *(row.markdown() for row in rows)])
+    header = "| measured | against | took | the other | ratio | at most | |"
+    return "\n".join([header, "| --- " * 7 + "|", *(row.markdown() for row in rows)])
