@@ -50,6 +50,12 @@ weight some = 1 + (1 if pick(value > -0.5, 0.3, micro) else 0) + (0.5 if pick(ol
 weight best = 1 + (1 if top(value, 0.25, micro) else 0) + (0.5 if top(value, 1e-4, micro) else 0)
 weight tied = 1 + (1 if top(per_token(length), 0.4, micro) else 0)
 """,
+    "searches": """
+advantage = reward
+weight each = 1 + (least c in 0.05 .. 0.95 by 0.15 where c * (1 + abs(value)) >= old else 2)
+weight own  = 1 + (least c in 0.1 .. 1.9 by 0.3 where mean(min(abs(value), c), sequence) >= 0.43 else 3)
+weight all  = 1 + (least c in 0.1 .. 1.9 by 0.3 where mean(min(abs(value), c), group) >= 0.52 else 3)
+""",
     "lengths": """
 advantage = length - 4.5
 weight all = 1 + abs(A) / 3
