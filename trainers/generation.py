@@ -35,8 +35,8 @@ class Rollout:
 
     `tokens` [N, P+T] int64; `attention` [N, P+T] bool, the prompt and the completion up to its end; `mask`
     [N, T] bool, completion tokens up to and including the first end of sequence; `truncated` [N] bool, rows
-    that reached the limit without one; `texts`, N completions without special tokens; `logp` [N, T]
-    float32, nats, log-probs under the sampler at its temperature, 0 outside the mask.
+    that reached the limit without one; `texts`, N completions without special tokens; `logp` and `entropy`
+    [N, T] float32, nats, of the sampler at its temperature, 0 outside the mask.
     """
 
     tokens: Tensor
@@ -45,6 +45,7 @@ class Rollout:
     truncated: Tensor
     texts: list[str]
     logp: Tensor
+    entropy: Tensor
 
 
 @torch.no_grad()
@@ -76,12 +77,11 @@ def generate(
             sampler.sample(*chunk)
             for chunk in zip(torch.split(ids, rows), torch.split(attention, rows), strict=True)
         ]
-    length = max(drawn.shape[1] for drawn, _, _ in chunks)
-    completions, logp = (
-        torch.cat([_widened(chunk[i], length, fill) for chunk in chunks])
-        for i, fill in ((0, policy.tokenizer.pad_id), (1, 0.0))
-    )
-    ended = torch.cat([chunk[2] for chunk in chunks])
+    length = max(chunk.tokens.shape[1] for chunk in chunks)
+    completions = torch.cat([_widened(chunk.tokens, length, policy.tokenizer.pad_id) for chunk in chunks])
+    logp = torch.cat([_widened(chunk.logp, length, 0.0) for chunk in chunks])
+    entropy = torch.cat([_widened(chunk.entropy, length, 0.0) for chunk in chunks])
+    ended = torch.cat([chunk.ended for chunk in chunks])
     mask = _up_to_end(completions, policy.tokenizer)
     return Rollout(
         tokens=torch.cat([ids, completions], dim=1),
@@ -90,6 +90,7 @@ def generate(
         truncated=~ended,
         texts=_texts(completions, mask, policy.tokenizer),
         logp=logp * mask,
+        entropy=entropy * mask,
     )
 
 
@@ -136,6 +137,16 @@ def left_padded(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Ten
 
 
 @dataclass(frozen=True)
+class _Drawn:
+    """Completions [n, T] with their log-probs and entropies, and which rows ended, [n]."""
+
+    tokens: Tensor
+    logp: Tensor
+    entropy: Tensor
+    ended: Tensor
+
+
+@dataclass(frozen=True)
 class _Sampler:
     """How tokens are drawn: greedily without a generator."""
 
@@ -144,25 +155,24 @@ class _Sampler:
     generator: torch.Generator | None
     temperature: float
 
-    def sample(self, ids: Tensor, attention: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Completions and their log-probs, [n, T], and which rows ended, [n]; T is this chunk's longest."""
+    def sample(self, ids: Tensor, attention: Tensor) -> _Drawn:
+        """Completions of some prompts; T is the longest of them."""
         tokenizer = self.policy.tokenizer
         ends = torch.tensor(tokenizer.eos_ids, device=ids.device)
         ended = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
         logits, cache = self._read(ids, attention)
-        drawn: list[Tensor] = []
-        logps: list[Tensor] = []
+        drawn: list[tuple[Tensor, Tensor, Tensor]] = []
         while True:
-            token, logp = self._draw(logits)
+            token, logp, entropy = self._draw(logits)
             token = torch.where(ended, tokenizer.pad_id, token)
-            drawn.append(token)
-            logps.append(logp)
+            drawn.append((token, logp, entropy))
             attention = torch.cat([attention, ~ended[:, None]], dim=1)
             ended = ended | torch.isin(token, ends)
             if len(drawn) == self.limit or ended.all():
                 break
             logits = self._step(token[:, None], attention, cache)
-        return torch.stack(drawn, dim=1), torch.stack(logps, dim=1), ended
+        tokens, logps, entropies = (torch.stack(column, dim=1) for column in zip(*drawn, strict=True))
+        return _Drawn(tokens, logps, entropies, ended)
 
     def _read(self, ids: Tensor, attention: Tensor) -> tuple[Tensor, DynamicCache]:
         """Logits [n, V] after the prompts, and their cache; equal prompts are read once."""
@@ -178,15 +188,15 @@ class _Sampler:
             :, -1
         ]
 
-    def _draw(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """One token for each row of logits [n, V], and its log-prob."""
+    def _draw(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One token for each row of logits [n, V], its log-prob, and the entropy of what it was drawn from."""
         logp = torch.log_softmax(logits.float() / self.temperature, dim=-1)
         if self.generator is None:
             token = logp.argmax(dim=-1)
         else:  # drawn where the generator lives, so that a CPU generator serves a model on any device
             chances = logp.exp().to(self.generator.device)
             token = torch.multinomial(chances, 1, generator=self.generator)[:, 0].to(logits.device)
-        return token, logp.gather(1, token[:, None])[:, 0]
+        return token, logp.gather(1, token[:, None])[:, 0], _entropy(logp)
 
 
 def _by_logits(

@@ -1,8 +1,8 @@
 """Rollouts as training data: each step samples answers, scores them, and cuts them into optimizer windows.
 
-Whatever is fixed for a step is computed here, once, on the whole rollout: the log-probs of the old policy,
-those of the reference, the objective's `keep` rule and its advantages. An update sees only its share of the
-rollout.
+Whatever is fixed for a step is computed here, once, on the whole rollout: the log-probs of the old policy, which
+the sampler gives, those of the reference, the objective's `keep` rule and its advantages. An update sees only its
+share of the rollout.
 """
 
 from __future__ import annotations
@@ -196,9 +196,11 @@ class RolloutData(LightningDataModule):
             "group": (group + first_group) * self.config.trainer.devices + rank(),
         }
         length = rollout.mask.shape[1]
-        batch["logp_old"], batch["entropy"] = self._logp(
-            self.policy.model, rollout.tokens, rollout.attention, length, entropy=True
-        )
+        batch["logp_old"], batch["entropy"] = rollout.logp, rollout.entropy
+        if self.config.trainer.precision != "32-true":  # the sampler's cache rounds otherwise than an update
+            batch["logp_old"], batch["entropy"] = self._logp(
+                self.policy.model, rollout.tokens, rollout.attention, length, entropy=True
+            )
         if self.reference is not None:
             self.reference.to(device)
             batch["logp_ref"], _ = self._logp(

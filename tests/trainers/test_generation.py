@@ -53,9 +53,9 @@ def test_the_samplers_logp_is_that_of_whole_sequences(policy, temperature, greed
     length = rollout.mask.shape[1]
     with torch.no_grad():
         logp, entropy = token_logp(
-            policy.model, rollout.tokens, rollout.attention, length, temperature=temperature, entropy=False
+            policy.model, rollout.tokens, rollout.attention, length, temperature=temperature, entropy=True
         )
-    assert entropy is None
+    torch.testing.assert_close(entropy * rollout.mask, rollout.entropy, atol=1e-4, rtol=0)
     assert logp.dtype == torch.float32
     assert logp.shape == rollout.logp.shape == rollout.mask.shape
     torch.testing.assert_close(logp * rollout.mask, rollout.logp, atol=1e-4, rtol=0)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from maspo_dsl.trainers.config import ConfigError, read_config
+from maspo_dsl.trainers.generation import token_logp
 from maspo_dsl.trainers.rollout_data import RolloutData, columns_of, greedy_reward
 from maspo_dsl.trainers.tasks import Example
 
@@ -66,13 +67,34 @@ def test_no_reference_unless_the_objective_reads_one(build, parts):
     objective = parts.objective(inputs=parts.objective().inputs | {"logp_ref", "logp_rollout"})
     data, _, _ = build(objective=objective)
     part = next(iter(data))[0]
-    torch.testing.assert_close(part["logp_ref"], part["logp_old"])
+    torch.testing.assert_close(part["logp_ref"][part["mask"]], part["logp_old"][part["mask"]])
     torch.testing.assert_close(part["logp_rollout"][part["mask"]], part["logp_old"][part["mask"]])
     with torch.no_grad():
         data.policy.model.table += torch.randn_like(data.policy.model.table)
     data.finish_step()
     part = next(iter(data))[0]
-    assert not torch.allclose(part["logp_ref"], part["logp_old"])
+    assert not torch.allclose(part["logp_ref"][part["mask"]], part["logp_old"][part["mask"]])
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_the_old_log_probs_are_those_of_whole_sequences(build, precision):
+    """The sampler's in full precision; computed once more in any other."""
+    data, _, _ = build(f"trainer.precision={precision}")
+    window = next(iter(data))
+    for part in window:
+        logp, entropy = token_logp(
+            data.policy.model,
+            part["tokens"],
+            part["attention"],
+            part["mask"].shape[1],
+            temperature=data.config.rollout.temperature,
+            entropy=True,
+        )
+        for found, wanted in ((part["logp_old"], logp), (part["entropy"], entropy)):
+            assert found[part["mask"]].abs().max() > 0
+            torch.testing.assert_close(
+                found[part["mask"]], wanted.detach()[part["mask"]], rtol=1e-4, atol=1e-4
+            )
 
 
 def rarely(prompts, completions, **columns):
