@@ -70,11 +70,14 @@ class LocalProcesses:
 
 
 def _start(job: Job) -> subprocess.Popen[bytes]:
-    log = job.log.open("ab")
-    command = [*worker_command(job), "--with-parent"]
-    return subprocess.Popen(
-        command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
-    )
+    with job.log.open("ab") as log:
+        return subprocess.Popen(
+            worker_command(job),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
 
 def _stop(running: Mapping[Job, subprocess.Popen[bytes]], watch: Watch) -> None:

@@ -1,6 +1,7 @@
 """The process of one run: `python -m maspo_dsl.ablation.worker JOB.json`, on whatever machine.
 
-It goes on where an earlier process of the same run stopped, and does nothing if that one finished.
+It goes on where an earlier process of the same run stopped, and does nothing if that one finished. It ends when the
+process that started it does.
 """
 
 from __future__ import annotations
@@ -28,8 +29,7 @@ _WATCH_SECONDS = 1.0
 def main(arguments: list[str]) -> int:
     """Run the job of a file; the exit code."""
     job = read_job(Path(arguments[0]))
-    if "--with-parent" in arguments:
-        _end_with_parent()
+    _end_with_parent()
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     with _held(job.lock):
         if job.spec is None:
