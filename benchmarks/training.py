@@ -28,7 +28,7 @@ STEPS, WARM_UP = 12, 3
 
 def ours(folder: Path, say: Callable[[str], None]) -> tuple[float, dict[str, float]]:
     """Median seconds of a step of `bnpo`, and the medians of its phases."""
-    phases = {"rollout": "generate", "old log-probs": "token_logp"}
+    phases = {"rollout": "generate"}
     with (
         _timed(rollout_data, phases) as spent,
         _timed(module.PolicyTrainer, {"updates": "training_step"}) as updates,

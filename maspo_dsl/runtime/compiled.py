@@ -50,6 +50,7 @@ class CompiledLoss:
         self.live = [name for name in LIVE if name in module.reads["loss"]]
         # Nothing else goes into the graph: a tensor that is not read would only make another graph.
         self.rest = [*sorted(set(module.reads["loss"]) - set(self.live)), "mask", "present", "sequence"]
+        self.by_row = module.by_row
         self.backend = backend
         self.compilations = 0
         self._graph: Any = None
@@ -81,7 +82,7 @@ class CompiledLoss:
         if self._graph is None:
             self._graph = torch.compile(self._joint(), fullgraph=True, backend=self._counting_backend())
         mask = x["mask"]
-        live, x = at_least_two(live, mask), at_least_two(x, mask)
+        live, x = (at_least_two(part, mask, by_row=self.by_row) for part in (live, x))
         x["mask"] = x["mask"].view(torch.uint8)
         both = {**live, **x}
         form = tuple(
@@ -164,13 +165,15 @@ def can_compile(backend: str, device: torch.device) -> bool:
     return False
 
 
-def at_least_two(x: dict[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
+def at_least_two(x: dict[str, Tensor], mask: Tensor, *, by_row: bool) -> dict[str, Tensor]:
     """Tensors of a batch with rows, and tokens, of which there is one repeated; the second are not trained.
 
-    A length of 1 would be another graph, since torch.compile takes it for something to broadcast.
+    A length of 1 would be another graph, since torch.compile takes it for something to broadcast. `by_row`: the
+    estimator gives one advantage a sequence, so that [N, 1] stands for whole rows, of one token or of more.
     """
     if mask.dim() == 2 and mask.shape[1] == 1:
-        wide = {name for name in x if x[name].shape == mask.shape and not _is_column(name, x[name])}
+        columns = {"advantage"} if by_row else set[str]()
+        wide = {name for name in x if x[name].shape == mask.shape and name not in columns}
         x = {name: _twice(name, value, 1) if name in wide else value for name, value in x.items()}
     single = {name for name in x if x[name].dim() and len(x[name]) == 1}
     return {name: _twice(name, value, 0) if name in single else value for name, value in x.items()}
