@@ -25,7 +25,7 @@ test: $(VENV)/installed-dev
 slow: $(VENV)/installed-dev
 	$(bin)/python -m pytest -m slow $(ARGS)
 
-# Every mistake in every objective, on two processors in a quarter of an hour; docs/proof.md.
+# Every mistake in every objective, on two processors in about half an hour; docs/proof.md.
 proof: $(VENV)/installed-dev
 	$(bin)/python -m tests.proof $(ARGS)
 

@@ -43,6 +43,7 @@ def recorded(found: list[Outcome], seconds: float, processes: int) -> Record:
         "numpy": np.__version__,
         "minutes": round(seconds / 60),
         "processes": processes,
+        "runs": 1,
         "origins": dict(sorted(Counter(outcome.origin for outcome in found if outcome.end in ENDS).items())),
         "counts": counted(found),
         "reasons": {why: reasons[why] for why in dict.fromkeys(EQUIVALENT.values()) if reasons[why]},
@@ -87,7 +88,8 @@ def shown(record: Mapping[str, Any]) -> str:
     """The result in Markdown."""
     versions = ", ".join(f"{name} {record[name]}" for name in ("python", "torch", "numpy"))
     lines = [
-        f"`make proof` on {record['date']} ({versions}; {record['processes']} processes, {record['minutes']} minutes): "
+        f"`make proof` on {record['date']} ({versions}; {record['processes']} processes, {record['minutes']} minutes"
+        f"{'' if record['runs'] == 1 else ', one kind of mistake at a time'}): "
         f"{summary(record['counts'])}",
         "",
         *rows(record["counts"]),

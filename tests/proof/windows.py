@@ -32,7 +32,9 @@ def windows_of(name: str) -> dict[str, Arrays]:
     if name == "clip_cov":  # the covariances of two tokens are equal: `top` would have a tie, `pick` has none
         own["two tokens, close"] = complete(few_tokens([0.1, -0.05], [1.5, -0.7]), 0)
     if name == "bapo":  # good answers outweigh bad ones by the target, but not with 1e-8 more of the bad
-        own["hardly any advantage"] = complete(few_tokens([0.0, 0.0, 0.47, -0.36], [2.1e-8, -1e-8, 1e-9, -1e-9]), 0)
+        own["hardly any advantage"] = complete(
+            few_tokens([0.0, 0.0, 0.47, -0.36], [2.1e-8, -1e-8, 1e-9, -1e-9]), 0
+        )
     if name.startswith("dppo_kl"):
         own["divergences at the bound"] = divergences_at_the_bound()
     return {**windows(), **own}
