@@ -162,7 +162,7 @@ EQUIVALENT: dict[str, str] = {
     r"^opo: let behind = reward - ⟨max → min": SHIFT,
     r"empty = ⟨- → ⟩inf": EMPTY,
     # ---- in the template
-    r"^the template: (?!dense|discounted_sum: power).*⟨- → ⟩1\b": ONE_AXIS,
+    r"^the template: (?!dense|discounted_sum: power|least).*⟨- → ⟩1\b": ONE_AXIS,
     r"(index_add|scatter|scatter_reduce|cumsum|gather|\.squeeze|\.sum)\(⟨0 → -1⟩": ONE_AXIS,
     r"(?<!return mask\.)(?<!chosen\.)shape\[⟨0 → -1⟩\]": ONE_AXIS,
     r"(micro_batches|found|parts)\[⟨0 → -1⟩\]": ANY_PART,
