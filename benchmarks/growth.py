@@ -1,7 +1,6 @@
-"""How the time of head and loss grows with tokens, vocabulary and sequences: measured, and as its matrix products predict.
+"""How the time of head and loss grows with tokens, vocabulary and sequences, beside its matrix products alone.
 
-The model of the cost: 6 M H V multiplications and additions for M tokens, at the speed that the bare products reach
-at the first size.
+The model of the cost is 6 M H V multiplications and additions for M tokens, which the products do alone.
 """
 
 from __future__ import annotations
