@@ -15,11 +15,11 @@ SEQUENCES, LENGTH = 256, 8192
 
 
 class Problem:
-    """A batch [256, 8192] in float32 with off-policy ratios, every token trained."""
+    """A batch [N, T] in float32 with off-policy ratios, every token trained."""
 
-    def __init__(self) -> None:
+    def __init__(self, sequences: int = SEQUENCES, length: int = LENGTH) -> None:
         random = torch.Generator().manual_seed(0)
-        shape = (SEQUENCES, LENGTH)
+        shape = (sequences, length)
 
         def near(other: Tensor) -> Tensor:
             return (other + 0.2 * torch.randn(shape, generator=random)).clamp(max=-1e-3)
@@ -30,7 +30,7 @@ class Problem:
             "logp_old": old,
             "logp_ref": near(old),
             "mask": torch.ones(shape, dtype=torch.bool),
-            "advantage": torch.randn(SEQUENCES, generator=random),
+            "advantage": torch.randn(sequences, generator=random),
         }
 
     def compiled(self, name: str, **params: float) -> Callable[[], Tensor]:
@@ -47,7 +47,7 @@ class Problem:
 
     def one_pass(self) -> Callable[[], Tensor]:
         """Reading the log-probs and writing as much as a gradient."""
-        logp, old, out = self.logp.detach(), self.batch["logp_old"], torch.empty(SEQUENCES, LENGTH)
+        logp, old, out = self.logp.detach(), self.batch["logp_old"], torch.empty_like(self.batch["logp_old"])
         return lambda: torch.add(logp, old, out=out)
 
     def _gradient(self, loss: Callable[[], Tensor]) -> Callable[[], Tensor]:
@@ -84,14 +84,19 @@ def penalised(logp: Tensor, batch: dict[str, Tensor]) -> Tensor:
     return ((term * mask).sum(-1) / mask.sum(-1).clamp(min=1)).mean()
 
 
-def rows(*, turns: int = 15) -> list[Row]:
-    """The rows of the table; each compiled loss is first held against the formula it is timed against."""
-    problem = Problem()
-    pairs = {
+def pairs_of(problem: Problem) -> dict[str, tuple[Callable[[], Tensor], Callable[[], Tensor], float]]:
+    """Compiled loss and eager formula by objective, and how many passes over memory the first may take."""
+    return {
         "dapo": (problem.compiled("dapo"), problem.eager(clipped), 2.0),
         "maspo": (problem.compiled("maspo"), problem.eager(gated), 5.0),
         "grpo": (problem.compiled("grpo", kl=0.04), problem.eager(penalised), 4.5),
     }
+
+
+def rows(*, turns: int = 15) -> list[Row]:
+    """The rows of the table; each compiled loss is first held against the formula it is timed against."""
+    problem = Problem()
+    pairs = pairs_of(problem)
     for fast, slow, _ in pairs.values():
         torch.testing.assert_close(fast(), slow(), rtol=1e-3, atol=1e-10)
     candidates = {"one pass": problem.one_pass()}

@@ -11,6 +11,7 @@ from torch import Tensor
 import maspo_dsl
 from benchmarks.measure import peak_bytes, seconds
 from benchmarks.table import Row
+from maspo_dsl.runtime.log_probs import head_memory
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,6 @@ class Size:
     def shape(self) -> str:
         """The size in words."""
         return f"{self.tokens} tokens, H {self.hidden}, V {self.words}, float32"
-
-
-CHUNK = 512
-"""Tokens of a chunk in the bare products, as many as the head takes at this size."""
 
 
 class Problem:
@@ -74,16 +71,17 @@ class Problem:
         return run
 
     def by_products(self) -> Callable[[], object]:
-        """The three matrix products alone, in chunks: logits, gradient of states, gradient of the weight."""
+        """The three matrix products alone, in the head's chunks: logits, gradient of states, gradient of the weight."""
         states, weight = self.hidden.detach().reshape(-1, self.size.hidden), self.weight.detach()
-        logits = torch.empty(CHUNK, self.size.words)
+        rows = min(self.size.tokens, head_memory(states.device) // (4 * self.size.words))
+        buffer = torch.empty(rows, self.size.words)
 
         def run() -> object:
             gradient, total = torch.empty_like(states), torch.zeros_like(weight)
-            for start in range(0, self.size.tokens, CHUNK):
-                chunk = states[start : start + CHUNK]
-                torch.mm(chunk, weight.t(), out=logits)
-                torch.mm(logits, weight, out=gradient[start : start + CHUNK])
+            for start in range(0, self.size.tokens, rows):
+                chunk = states[start : start + rows]
+                logits = torch.mm(chunk, weight.t(), out=buffer[: len(chunk)])
+                torch.mm(logits, weight, out=gradient[start : start + rows])
                 total.addmm_(logits.t(), chunk)
             return gradient, total
 
@@ -113,9 +111,8 @@ class Problem:
         return run
 
 
-def rows(*, turns: int = 5) -> list[Row]:
+def rows(size: Size = Size(), *, turns: int = 5) -> list[Row]:
     """The head's rows of the table."""
-    size = Size()
     problem, half = Problem(size), Problem(size, clipped=0.5)
     dapo, maspo = (maspo_dsl.compile(name) for name in ("dapo", "maspo"))
     candidates = {
