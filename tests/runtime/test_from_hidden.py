@@ -87,7 +87,7 @@ def agree(found, wanted, *, tolerance: float = 1e-9) -> None:
         torch.testing.assert_close(metrics[name], expected_metrics[name], rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("tokens_at_once", [3, 1000])
+@pytest.mark.parametrize("tokens_at_once", [3, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", maspo_dsl.shipped())
 def test_the_head_changes_nothing(name: str, tokens_at_once: int) -> None:
     loss = maspo_dsl.compile(name, backend="eager")
@@ -136,6 +136,7 @@ def test_packed(name: str) -> None:
     agree((output, [hidden.grad, weight.grad, bias.grad]), (wanted, gradients))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["maspo", "gspo", "top_entropy"])
 def test_compiled_with_a_wide_vocabulary(name: str) -> None:
     """float32, fused passes over logits, chunks of several sizes: one of a single token among them."""

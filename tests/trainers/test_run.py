@@ -256,6 +256,7 @@ def test_steps_without_signal_are_rows_without_updates(stand_in, parts, tmp_path
     assert result.steps == 3
 
 
+@pytest.mark.slow
 def test_two_processes_are_forked_from_a_fresh_one():
     """A process that is forked after autograd has run in threads can wait for ever."""
     test = f"{__file__}::test_two_processes_train_one_policy"

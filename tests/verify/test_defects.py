@@ -105,13 +105,13 @@ def test_a_pass_that_is_wrong(name, wrong, monkeypatch):
 
 @pytest.mark.parametrize("line", ["compiled, float64", "compiled, float32"])
 def test_a_compiled_gradient_that_is_wrong(line, monkeypatch):
-    right = CompiledLoss._value_and_gradient
+    right = CompiledLoss.value_and_gradient
 
     def wrong(self, *arguments):
         value, gradients = right(self, *arguments)
         return value, {name: 1.001 * gradient for name, gradient in gradients.items()}
 
-    monkeypatch.setattr(CompiledLoss, "_value_and_gradient", wrong)
+    monkeypatch.setattr(CompiledLoss, "value_and_gradient", wrong)
     assert list(failing("group_ppo", line, "emitted, float64", backend="aot_eager")) == [line]
 
 
