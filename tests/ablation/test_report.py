@@ -52,9 +52,11 @@ def test_many_pairs_are_drawn_the_same_each_time():
 
 
 def test_no_winner_of_one_or_two_seeds():
-    assert paired_difference([0.9], [0.1]).verdict == "one seed: nothing can be said"
-    both_up = paired_difference([0.52, 0.61], [0.5, 0.55])
-    assert both_up.low > 0 and both_up.verdict == "no difference shown"
+    assert paired_difference([0.9], [0.1]).verdict == "one pair: nothing can be said"
+    # Two equal differences: any spread is 0, and both intervals would be the one point.
+    both_up = paired_difference([0.75, 0.625], [0.5, 0.375])
+    assert both_up.mean == 0.25 and both_up.verdict == "two pairs: nothing can be said"
+    assert (both_up.low, both_up.high, both_up.p_value) == (None, None, 1)
 
 
 def test_false_winners_are_rare():
@@ -193,7 +195,7 @@ def test_one_seed_says_nothing(grid):
     results = read_results(read_grid(grid.path))
     text = markdown(compare(results), grid.manifest)
     assert "n = 1 seed a point" in text and "\n\n\n" not in text
-    assert re.search(r"\| maspo_without_gate \| 1 \|.* \| one seed: nothing can be said \|  \|", text)
+    assert re.search(r"\| maspo_without_gate \| 1 \|.* \| one pair: nothing can be said \|  \|", text)
     # One measurement, at step 5; the 0.5 before training is not averaged in.
     gateless = next(point for point in results if point.name == "maspo_without_gate")
     assert gateless.values("final_greedy") == [pytest.approx(0.3, abs=0.03)]
@@ -202,9 +204,39 @@ def test_one_seed_says_nothing(grid):
 def test_only_seeds_that_both_have_are_paired(grid):
     runs = [name for name in grid.manifest["runs"] if not name.startswith("runs/maspo-s3")]
     note_runs(grid, [grid.path.resolve() / name for name in runs])
-    rows = {row.name: row for row in compare(read_results(read_grid(grid.path)))}
-    assert rows["maspo"].seeds == 3
-    assert rows["maspo_without_gate"].measures["final_reward"].difference.pairs == 3
+    document = read_grid(grid.path)
+    results = read_results(document)
+    rows = {row.name: row for row in compare(results)}
+    base, gateless = rows["maspo"], rows["maspo_without_gate"]
+    assert (base.seeds, base.pairs, gateless.seeds, gateless.pairs) == (3, 3, 4, 3)
+    assert gateless.measures["final_reward"].difference.pairs == 3
+    text = markdown([*rows.values()], document.manifest)
+    assert "n = 3 seeds a point: those that maspo has finished too" in text
+    assert "| maspo_without_gate | 3 | 0.2" in text and "\nmaspo: seed 3 not finished." in text
+
+
+def test_half_a_grid_states_its_pairs(grid):
+    """Of one point two runs have finished, of another a seed that the base has not."""
+    gone = {"maspo": {3}, "maspo_without_gate": {0, 1}, "maspo_without_mass": {0, 1, 2}}
+    for point, seeds in gone.items():
+        for seed in seeds:
+            (grid.path / "runs" / f"{point}-s{seed}-00000000" / "result.json").unlink()
+    write_run(grid.path / "runs" / "maspo_without_gate-s2-00000000", "maspo_without_gate", 2, 0.1)
+    write_run(grid.path / "runs" / "maspo_without_gate-s3-00000000", "maspo_without_gate", 3, 0.9)
+    text = markdown(compare(read_results(grid)), grid.manifest)
+    assert "n = 0 to 3 seeds a point" in text
+    assert re.search(r"\| maspo \| 3 \|", text)
+    assert re.search(r"\| maspo_without_gate \| 1 \| 0.48[78] \|.* one pair: nothing can be said", text)
+    assert re.search(r"\| maspo_without_mass \| 0 \| 0.4\d+ \| 0.4\d+ \|  \|  \|  \|", text)
+    assert "maspo_without_gate: seeds 0, 1 not finished." in text
+
+
+def test_chance_is_of_the_pairs(grid):
+    """A fourth run, far above, without a run of the base beside it."""
+    (grid.path / "runs" / "maspo-s3-00000000" / "result.json").unlink()
+    write_run(grid.path / "runs" / "maspo_without_gate-s3-00000000", "maspo_without_gate", 3, 9.0)
+    gateless = compare(read_results(grid))[2].measures["final_reward"]
+    assert gateless.mean > 2 and gateless.difference.mean < 0 and gateless.improvement == 0
 
 
 def test_nothing_to_report(tmp_path):

@@ -25,7 +25,7 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class Measure:
-    """One number of a point over its seeds; the last two are against the base, None for the base itself."""
+    """One number of a point over its seeds; the last two are against the base, None if there is no pair with it."""
 
     mean: float
     iqm: float
@@ -35,13 +35,19 @@ class Measure:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A point's row. `measures` has the keys of MEASURES; seconds are means of a run."""
+    """A point's row. `measures` has the keys of MEASURES; seconds are means of a run.
+
+    `seeds` is the number of its finished runs, which means and IQM are of; `pairs` the number of seeds that the base
+    has finished too, which differences and improvements are of. `missing` are seeds that have not finished.
+    """
 
     name: str
     doc: str
     edits: tuple[str, ...]
     hash: str
     seeds: int
+    pairs: int
+    missing: tuple[int, ...]
     measures: dict[str, Measure]
     cpu_seconds: float
     wall_seconds: float
@@ -49,8 +55,7 @@ class Comparison:
 
 def compare(results: Sequence[PointResult]) -> list[Comparison]:
     """Every point that has a finished run, the base first; pairs are of seeds that both have finished."""
-    base = results[0]
-    return [_row(point, None if point is base else base) for point in results if point.runs]
+    return [_row(point, results[0]) for point in results if point.runs]
 
 
 def remaining(rows: Sequence[Comparison], measure: str) -> tuple[list[str], list[str]]:
@@ -66,25 +71,29 @@ def remaining(rows: Sequence[Comparison], measure: str) -> tuple[list[str], list
     )
 
 
-def _row(point: PointResult, base: PointResult | None) -> Comparison:
+def _row(point: PointResult, base: PointResult) -> Comparison:
     record = point.record
+    shared = sorted(set(point.seeds) & set(base.seeds))
+    compared = [] if point is base else shared
     return Comparison(
         point.name,
         str(record["doc"]),
         tuple(record["edits"]),
         str(record["hash"]),
         len(point.runs),
-        {measure: _measure(point, base, measure) for measure in MEASURES},
+        len(shared),
+        point.missing,
+        {measure: _measure(point, base, compared, measure) for measure in MEASURES},
         float(np.mean([run.cpu_seconds for run in point.runs])),
         float(np.mean([run.wall_seconds for run in point.runs])),
     )
 
 
-def _measure(point: PointResult, base: PointResult | None, measure: str) -> Measure:
-    ours = point.values(measure)
-    mean, middle = float(np.mean(ours)), interquartile_mean(ours)
-    shared = sorted(set(point.seeds) & set(base.seeds)) if base is not None else []
-    if base is None or not shared:
+def _measure(point: PointResult, base: PointResult, seeds: Sequence[int], measure: str) -> Measure:
+    """A measure over all runs of a point, and against the base over the seeds of both; none, no comparison."""
+    every = point.values(measure)
+    mean, middle = float(np.mean(every)), interquartile_mean(every)
+    if not seeds:
         return Measure(mean, middle, None, None)
-    difference = paired_difference(point.values(measure, shared), base.values(measure, shared))
-    return Measure(mean, middle, difference, probability_of_improvement(ours, base.values(measure)))
+    ours, theirs = point.values(measure, seeds), base.values(measure, seeds)
+    return Measure(mean, middle, paired_difference(ours, theirs), probability_of_improvement(ours, theirs))

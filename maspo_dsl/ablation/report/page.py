@@ -10,7 +10,7 @@ from typing import Any
 from maspo_dsl.ablation.report.comparison import MEASURES, Comparison, Measure, remaining
 from maspo_dsl.ablation.report.pictures import Picture
 from maspo_dsl.ablation.report.results import FINAL_EVALUATIONS
-from maspo_dsl.ablation.report.statistics import LEVEL, Difference
+from maspo_dsl.ablation.report.statistics import FEWEST_PAIRS, LEVEL, Difference
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1a1a1a; }
@@ -24,22 +24,28 @@ h2 { margin-top: 2.5rem; } .note { color: #555; max-width: 50rem; }
 
 def how_to_read(rows: Sequence[Comparison]) -> str:
     """What the numbers are, and what they cannot show."""
-    seeds = sorted({row.seeds for row in rows})
-    n = (
-        f"{seeds[0]} to {seeds[-1]} seeds"
-        if len(seeds) > 1
-        else "1 seed"
-        if seeds == [1]
-        else f"{seeds[0]} seeds"
-    )
     return (
-        f"n = {n} a point. Final reward is the mean over the last tenth of the steps, mean reward over all of them "
+        f"{_what_n_is(rows)} Final reward is the mean over the last tenth of the steps, mean reward over all of them "
         f"(the area under the curve), held-out greedy the mean of the last {FINAL_EVALUATIONS} measurements. "
         f"Differences are from {rows[0].name}, paired by seed: every seed starts all points from the same weights "
         f"with the same prompts. Brackets are {LEVEL:.0%} bootstrap intervals over seeds, which are too narrow for a "
-        "few seeds: a point is called higher or lower only if Student's paired interval leaves out 0 as well. Each is "
-        "looked at as if it were the only one; below a table stands what remains of all together. IQM is the "
-        "interquartile mean; P the chance that a run of the point is above a run of the base."
+        "few seeds: a point is called higher or lower only if Student's paired interval leaves out 0 as well, and "
+        f"with fewer than {FEWEST_PAIRS} pairs nothing is called. Each is looked at as if it were the only one; below "
+        "a table stands what remains of all together. IQM is the interquartile mean; P the chance that a run of the "
+        "point is above a run of the base."
+    )
+
+
+def _what_n_is(rows: Sequence[Comparison]) -> str:
+    """The pairs of the rows; where some runs have no pair, also what is over all of them."""
+    fewest, most = min(row.pairs for row in rows), max(row.pairs for row in rows)
+    span = f"{fewest} to {most}" if fewest < most else str(most)
+    n = f"n = {span} seed{'' if span == '1' else 's'} a point"
+    if fewest == most and all(row.seeds == row.pairs for row in rows):
+        return f"{n}."
+    return (
+        f"{n}: those that {rows[0].name} has finished too, which difference, interval, verdict and P are of. "
+        "Mean and IQM are over all finished runs of a point."
     )
 
 
@@ -52,7 +58,7 @@ def markdown(rows: Sequence[Comparison], document: Mapping[str, Any]) -> str:
         lines += [f"## {title.capitalize()}", "", "| point | n | mean | IQM | difference | | P |"]
         lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
         for row in rows:
-            lines.append(f"| {row.name} | {row.seeds} | {' | '.join(_cells(row.measures[measure]))} |")
+            lines.append(f"| {row.name} | {row.pairs} | {' | '.join(_cells(row.measures[measure]))} |")
         lines += ["", *_paragraph(of_all(rows, measure))]
     lines += ["## Points", "", "| point | edits | CPU seconds a run | wall seconds a run |"]
     lines += ["| --- | --- | --- | --- |"]
@@ -115,7 +121,7 @@ def _html_table(rows: Sequence[Comparison], measure: str) -> str:
     heads = ("n", "mean", "IQM", "difference", "", "P")
     lines = ["<th>point</th>" + "".join(f'<th class="n">{head}</th>' for head in heads)]
     for row in rows:
-        cells = [str(row.seeds), *_cells(row.measures[measure])]
+        cells = [str(row.pairs), *_cells(row.measures[measure])]
         numbers = "".join(f'<td class="n">{escape(cell)}</td>' for cell in cells)
         lines.append(f"<td><code>{escape(row.name)}</code></td>{numbers}")
     return '<div class="wide"><table>' + "".join(f"<tr>{line}</tr>" for line in lines) + "</table></div>"
@@ -148,7 +154,11 @@ def _difference(found: Difference | None) -> str:
 
 
 def _left_out(rows: Sequence[Comparison], document: Mapping[str, Any]) -> Iterator[str]:
-    """Points without a finished run, and candidates that are no points."""
+    """Points with runs that have not finished, points without any, and candidates that are no points."""
+    for row in rows:
+        if row.missing:
+            seeds = f"seed{'s' if len(row.missing) > 1 else ''} {', '.join(map(str, row.missing))}"
+            yield f"{row.name}: {seeds} not finished."
     there = {row.name for row in rows}
     for point in document["points"]:
         if point["name"] not in there:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -57,10 +57,11 @@ class Run:
 
 @dataclass(frozen=True)
 class PointResult:
-    """A point with its finished runs, in the order of their seeds."""
+    """A point with its finished runs, in the order of their seeds; `missing` are seeds that have not finished."""
 
     record: Mapping[str, Any]
     runs: tuple[Run, ...]
+    missing: tuple[int, ...]
 
     @property
     def name(self) -> str:
@@ -92,15 +93,19 @@ def read_results(grid: GridFolder) -> list[PointResult]:
         result = result_of(folder)
         if result:
             found.setdefault(result["point"], []).append(_read_run(folder, result))
-    results = [
-        PointResult(record, tuple(sorted(found.get(record["name"], []), key=lambda run: run.seed)))
-        for record in grid.points
-    ]
+    seeds = range(int(grid.manifest["seeds"]))
+    results = [_point(record, found.get(record["name"], []), seeds) for record in grid.points]
     if not results[0].runs:
         raise GridError(
             f"no run of {results[0].name}, the base, has finished; there is nothing to compare with"
         )
     return results
+
+
+def _point(record: Mapping[str, Any], runs: Sequence[Run], seeds: Iterable[int]) -> PointResult:
+    finished = {run.seed: run for run in runs}
+    missing = tuple(seed for seed in seeds if seed not in finished)
+    return PointResult(record, tuple(finished[seed] for seed in sorted(finished)), missing)
 
 
 def _read_run(folder: Path, result: Mapping[str, Any]) -> Run:

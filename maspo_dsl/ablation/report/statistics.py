@@ -16,6 +16,8 @@ import numpy as np
 LEVEL = 0.95
 # Up to so many resamples are all made; beyond, so many are drawn.
 EXHAUSTIVE = 50_000
+# With fewer pairs there is no interval: the resamples of two differences say nothing that the two do not.
+FEWEST_PAIRS = 3
 _DRAWN = 10_000
 
 
@@ -60,11 +62,11 @@ _T: tuple[float, ...] = (
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of paired differences with its bootstrap interval; `low` and `high` are None for a single pair.
+    """Mean of paired differences with its bootstrap interval; without enough pairs `low` and `high` are None.
 
-    `margin` is half the width of Student's interval, `p_value` that of his two-sided test. The bootstrap of two or
-    three seeds knows no value outside of them and is far too narrow, so a difference is called one only if both
-    intervals leave out 0.
+    `margin` is half the width of Student's interval, `p_value` that of his two-sided test. The bootstrap of a few
+    seeds knows no value outside of them and is far too narrow, so a difference is called one only if both intervals
+    leave out 0.
     """
 
     mean: float
@@ -78,7 +80,7 @@ class Difference:
     def verdict(self) -> str:
         """What the intervals support."""
         if self.low is None or self.high is None:
-            return "one seed: nothing can be said"
+            return f"{'one pair' if self.pairs == 1 else 'two pairs'}: nothing can be said"
         if self.low > 0 and self.mean > self.margin:
             return "higher"
         return "lower" if self.high < 0 and self.mean < -self.margin else "no difference shown"
@@ -91,7 +93,7 @@ def paired_difference(ours: Sequence[float], base: Sequence[float]) -> Differenc
     """
     differences = np.asarray(ours, dtype=float) - np.asarray(base, dtype=float)
     mean, count = float(differences.mean()), len(differences)
-    if count < 2:
+    if count < FEWEST_PAIRS:
         return Difference(mean, None, None, float("inf"), count, 1.0)
     if count**count <= EXHAUSTIVE:
         index = np.array(list(product(range(count), repeat=count)))
