@@ -59,7 +59,15 @@ class Objective:
     @property
     def inputs(self) -> frozenset[str]:
         """Tensors that the batch must bring, given no advantage: only what the simplified objective reads."""
-        read = set(self.graph.inputs(["loss"]))
+        return self._read_by("loss")
+
+    @property
+    def training_inputs(self) -> frozenset[str]:
+        """What a training loop must bring: for the loss, and for `keep` and `step` if there are any."""
+        return self._read_by(*({"loss", "keep", "step"} & set(self.graph.outputs)))
+
+    def _read_by(self, *outputs: str) -> frozenset[str]:
+        read = set(self.graph.inputs(outputs))
         if read & {"advantage", "advantage_rows"}:
             read |= set(self.graph.inputs(["advantage"]))
         return frozenset(read - {"advantage", "advantage_rows", "present"}) | {"mask"}

@@ -154,3 +154,37 @@ def test_an_empty_batch_has_metrics_of_nothing(shape):
         "policy_loss": 0.0,
         "nonfinite": 0.0,
     }
+
+
+def test_what_only_a_step_reads_is_asked_for_by_name():
+    """By a loss without denominators, which counts the window, and by a training loop; the loss does without."""
+    objective = maspo_dsl.parse('objective mine extends vcpo\n"As it is"\ndrop correction\n')
+    assert "logp_rollout" not in objective.inputs
+    assert "logp_rollout" in objective.training_inputs
+    loss = maspo_dsl.compile(objective, backend="eager")
+    batch = as_torch(given_advantage(0, extreme=False))
+    denominators = loss.window([batch])
+    del batch["logp_rollout"]
+    with pytest.raises(maspo_dsl.BatchError, match="lacks `logp_rollout`"):
+        loss(batch)
+    assert loss(batch, denominators=denominators).loss.item() != 0
+
+
+def test_a_rule_that_keeps_answers_is_part_of_training():
+    text = 'objective mine extends grpo\n"Near"\nkeep near where mean(log(old / rollout), sequence) > 0-1\n'
+    objective = maspo_dsl.parse(text)
+    assert "logp_rollout" in objective.training_inputs - objective.inputs
+
+
+def test_metrics_of_a_ratio_without_gradient():
+    text = (
+        'objective mine extends group_ppo\n"A power"\nparam q = 0 in [0, 2]\nratio = (policy / old) ^ q\n'
+        "penalty far = 0.1 * log(policy) ^ 2\n"
+    )
+    loss = maspo_dsl.compile(maspo_dsl.parse(text), backend="eager")
+    batch = as_torch(given_advantage(0, extreme=False))
+    batch["logp"].requires_grad_()
+    output = loss(batch)
+    output.loss.backward()
+    assert batch["logp"].grad.abs().max() > 0
+    assert output.metrics["gated_pos"] == 1

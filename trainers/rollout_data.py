@@ -78,7 +78,7 @@ class RolloutData(LightningDataModule):
         super().__init__()
         self.policy, self.task, self.reward = policy, task, reward
         self.objective, self.loss, self.config, self.say = objective, loss, config, say
-        self.reference = _frozen_copy(policy.model) if "logp_ref" in objective.inputs else None
+        self.reference = _frozen_copy(policy.model) if "logp_ref" in objective.training_inputs else None
         self.steps_done = 0
         self.sampled: Sampled | None = None
         self._windows: list[Window] | None = None
@@ -206,7 +206,7 @@ class RolloutData(LightningDataModule):
             batch["logp_ref"], _ = self._logp(
                 self.reference, rollout.tokens, rollout.attention, length, entropy=False
             )
-        if "logp_rollout" in self.objective.inputs:
+        if "logp_rollout" in self.objective.training_inputs:
             batch["logp_rollout"] = rollout.logp
         return Rows(rollout.tokens, rollout.attention, batch, prompts, rollout.texts)
 

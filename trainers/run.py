@@ -161,7 +161,7 @@ def _load(config: RunConfig, source: str | None) -> Objective:
     run = {"generation_limit": config.rollout.max_new_tokens, "group_size": config.rollout.samples}
     objective = maspo_dsl.load(source, params=config.params, run=run)
     _refuse_rules(objective, config.trainer.devices)
-    missing = ", ".join(f"`{name}`" for name in sorted(objective.inputs - PROVIDED))
+    missing = ", ".join(f"`{name}`" for name in sorted(objective.training_inputs - PROVIDED))
     if missing:
         raise ConfigError(
             f"objective `{objective.name}` reads {missing}, which training does not provide; "

@@ -145,7 +145,16 @@ def eager_gradient(module: LossModule) -> Gradient:
     def gradient(
         x: dict[str, Tensor], p: dict[str, Tensor], d: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        return value_and_gradient(loss, {name: x[name] for name in live}, x, p, d)
+        # Not torch.func, which forbids hooks on saved tensors, and so activation checkpointing around the loss.
+        with torch.enable_grad():
+            leaves = {name: x[name].detach().requires_grad_() for name in live}
+            value = loss({**x, **leaves}, p, d)["loss"]
+            found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+        gradients = [
+            torch.zeros_like(leaf) if each is None else each
+            for leaf, each in zip(leaves.values(), found, strict=True)
+        ]
+        return value.detach(), dict(zip(live, gradients, strict=True))
 
     return gradient
 

@@ -30,8 +30,8 @@ from maspo_dsl.runtime.linear_head import HeadGradients, LinearHead, Visit
 Tensors: TypeAlias = dict[str, Tensor]
 Needs: TypeAlias = tuple[bool, bool, bool]
 
-# Stands for a log-prob that is not known yet: a number at which every term is finite.
-_UNKNOWN = -1.0
+# Stand for what is not known yet: numbers at which most terms are finite.
+_UNKNOWN = {"logp": -1.0, "entropy": 1.0}
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,10 @@ class Evaluated:
 def loss_from_hidden(compiled: Compiled, given: HiddenBatch, head: LinearHead) -> LossOutput:
     """The loss with gradient to states, weight and bias. Raises BatchError as the loss from log-probs does."""
     found: list[Evaluated] = []
-    loss = _FromHidden.apply(compiled, given, head, found, given.hidden, head.weight, head.bias)  # type: ignore[no-untyped-call]
+    live = [given.hidden, head.weight, head.bias]
+    if not torch.is_grad_enabled():
+        live = [None if each is None else each.detach() for each in live]
+    loss = _FromHidden.apply(compiled, given, head, found, *live)  # type: ignore[no-untyped-call]
     versions = _versions(given, head)
 
     def measure() -> Any:
@@ -84,8 +87,8 @@ def loss_from_hidden(compiled: Compiled, given: HiddenBatch, head: LinearHead) -
 
 
 def _versions(given: HiddenBatch, head: LinearHead) -> list[int]:
-    """What changes when states or weight are written to."""
-    return [tensor._version for tensor in (given.hidden, head.weight)]
+    """What changes when states, weight or bias are written to."""
+    return [tensor._version for tensor in (given.hidden, head.weight, head.bias) if tensor is not None]
 
 
 class _Visits:
@@ -119,7 +122,11 @@ class _Visits:
         for block in blocks(reach, rows[heard], self._sequences(x), self.chunk):
             known = self._visit_block(gradients, block, x, p, d)
         loss = self._slopes(x, p, d)[0] if known is None else known
-        return Evaluated(loss, x, p, d, rows[~heard])
+        silent = rows[~heard]
+        if len(silent) and not loss.isfinite():  # a term that is not defined at what stands for a log-prob
+            self.fill(x, silent)
+            loss, silent = self._slopes(x, p, d)[0], silent[:0]
+        return Evaluated(loss, x, p, d, silent)
 
     def fill(self, x: Tensors, rows: Tensor) -> None:
         """Put the log-probs (and entropies) of some tokens into the batch, and keep nothing else."""
@@ -174,8 +181,11 @@ class _Visits:
 
     def _prepared(self) -> Tensors:
         """The batch, with numbers of its own for what is to be computed."""
-        unknown = torch.full_like(self.given.batch["mask"], _UNKNOWN, dtype=self.head.dtype)
-        x = self.module.prepare({**self.given.batch, **dict.fromkeys(self.computed, unknown)}, "loss")
+        mask = self.given.batch["mask"]
+        unknown = {
+            name: torch.full_like(mask, _UNKNOWN[name], dtype=self.head.dtype) for name in self.computed
+        }
+        x = self.module.prepare({**self.given.batch, **unknown}, "loss")
         return {**x, **{name: x[name].clone() for name in self.computed}}
 
     def _prepared_late(self, x: Tensors) -> Tensors:
@@ -197,7 +207,7 @@ class _Visits:
         if self.given.denominators is not None:
             return self.given.denominators
         self.module.refuse_several_ranks()
-        return self.module.statistics([x])
+        return self.module.window([{**self.given.batch, **{name: x[name] for name in self.computed}}])
 
     def _heard(self, x: Tensors, rows: Tensor, reach: Reach) -> Tensor:
         """Which of some tokens have a part in the loss: all, unless those without advantage are known to have none."""

@@ -66,8 +66,8 @@ def _problems(hidden: Tensor, tokens: Tensor, batch: Mapping[str, Tensor]) -> li
         problems.append(f"`tokens` must have the shape of `mask`, {axes}")
     if hidden.shape[:-1] != mask.shape:
         problems.append(f"`hidden` must be {axes[:-1]}, H] with the axes of `mask`")
-    if tokens.is_floating_point() or tokens.dtype == torch.bool:
-        problems.append("`tokens` must be whole numbers")
+    if tokens.dtype not in (torch.int32, torch.int64):
+        problems.append(f"`tokens` must be whole numbers (int64), not {tokens.dtype}")
     return problems
 
 

@@ -182,6 +182,43 @@ def test_gradient_to_an_entropy_bonus() -> None:
         agree(by_head(loss, first), plainly(loss, second))
 
 
+@pytest.mark.parametrize(
+    "weight", ["sqrt(entropy(policy))", "1 / (1 + log(policy))", "log(entropy(policy) + 0.01)"]
+)
+@pytest.mark.parametrize("silent", [2, 1])
+def test_terms_that_are_not_defined_everywhere(weight: str, silent: int) -> None:
+    """What stands for the log-prob of a token without advantage does not show in the loss."""
+    text = (
+        f'objective mine extends group_ppo\n"A weight"\nweight w = {weight}\nreduce = loss |> mean(window)\n'
+    )
+    loss = maspo_dsl.compile(maspo_dsl.parse(text), backend="eager")
+    first, second = Problem(14), Problem(14)
+    for problem in (first, second):
+        problem.batch["advantage"] = torch.ones(16, dtype=torch.float64)
+        problem.batch["advantage"][::silent] = 0.0
+    found, wanted = by_head(loss, first), plainly(loss, second)
+    if silent == 1:
+        assert found[0].loss.item() == wanted[0].loss.item() == 0
+    else:
+        agree(found, wanted)
+
+
+def test_under_hooks_on_saved_tensors_and_without_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    loss = maspo_dsl.compile("maspo", backend="eager")
+    with torch.autograd.graph.save_on_cpu():
+        found = by_head(loss, Problem(15))
+    agree(found, plainly(loss, Problem(15)))
+    monkeypatch.setattr(HeadGradients, "add", lambda *_: pytest.fail("a gradient that nobody asked for"))
+    problem = Problem(15)
+    with torch.no_grad():
+        leaves = problem.leaves()
+        output = loss.from_hidden(
+            *leaves[:2], problem.tokens, problem.batch, bias=leaves[2], temperature=TEMPERATURE
+        )
+    assert not output.loss.requires_grad
+    torch.testing.assert_close(output.loss, found[0].loss)
+
+
 def test_what_needs_no_gradient_gets_none() -> None:
     loss, problem = maspo_dsl.compile("maspo", backend="eager"), Problem(7)
     wanted, (states, weight_gradient, _) = plainly(loss, Problem(7))
@@ -242,12 +279,13 @@ def test_tokens_without_a_part_are_not_visited(monkeypatch: pytest.MonkeyPatch) 
 def test_metrics_of_what_was_not_visited_need_the_same_weight() -> None:
     problem = Problem(9)
     loss = maspo_dsl.compile("dapo", backend="eager")
-    weight = problem.weight.clone().requires_grad_()
-    output = loss.from_hidden(problem.hidden, weight, problem.tokens, problem.batch)
-    with torch.no_grad():
-        weight.mul_(1.01)
-    with pytest.raises(BatchError, match=r"dapo: the metrics take in \d+ tokens without advantage"):
-        output.metrics  # noqa: B018
+    for stepped in ("weight", "bias"):
+        head = {name: getattr(problem, name).clone().requires_grad_() for name in ("weight", "bias")}
+        output = loss.from_hidden(problem.hidden, tokens=problem.tokens, batch=problem.batch, **head)
+        with torch.no_grad():
+            head[stepped].mul_(1.01)
+        with pytest.raises(BatchError, match=r"dapo: the metrics take in \d+ tokens without advantage"):
+            output.metrics  # noqa: B018
 
 
 def test_bfloat16_and_autocast() -> None:
@@ -294,7 +332,7 @@ def test_nothing_to_train() -> None:
             {"tokens": torch.zeros(16, 8, dtype=torch.long)},
             r"`tokens` must have the shape of `mask`, \[N, T\]",
         ),
-        ({"tokens": torch.zeros(16, 9)}, "`tokens` must be whole numbers"),
+        ({"tokens": torch.zeros(16, 9)}, r"`tokens` must be whole numbers \(int64\)"),
         ({"tokens": torch.full((16, 9), WORDS)}, "trained `tokens` must be 0 to 22"),
         ({"bias": torch.zeros(WORDS + 1)}, r"`bias` must be \[23\], and is \[24\]"),
         ({"temperature": 0.0}, "`temperature` must be above 0, not 0.0"),

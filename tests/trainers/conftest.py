@@ -26,6 +26,10 @@ class ClipObjective:
     sign: float = 1.0
 
     @property
+    def training_inputs(self):
+        return self.inputs
+
+    @property
     def resolved(self):
         return SimpleNamespace(parts=SimpleNamespace(prompt=None, step=None))
 

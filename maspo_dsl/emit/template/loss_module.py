@@ -64,7 +64,7 @@ class LossModule(torch.nn.Module):
         x = self.prepare(batch, "loss")
         if denominators is None:
             self.refuse_several_ranks()
-            d = self.statistics([x])
+            d = self.window([batch])
         else:
             d = dict(denominators)
         missing = sorted(self.window_keys() - set(d))
@@ -209,8 +209,9 @@ class LossModule(torch.nn.Module):
             logp = x["logp"].requires_grad_()
             terms = self.functions["terms"]({**x, "logp": logp}, p, d)
             policy = torch.where(terms["trained"], terms["policy"], 0.0)
-            (slope,) = torch.autograd.grad(policy.sum(), logp, allow_unused=True)
-        slope = torch.zeros_like(logp) if slope is None else slope
+            slope = torch.zeros_like(logp)
+            if policy.requires_grad:  # a ratio to the power of 0 carries none
+                (slope,) = torch.autograd.grad(policy.sum(), logp)
         x = {**x, "logp": logp.detach()}
         terms = {name: value.detach() for name, value in terms.items()}
         bad = nonfinite_tokens(x, terms)
