@@ -99,13 +99,25 @@ def test_what_cannot_be_reported(run, folder, message):
     assert sorted(Path().rglob("*")) == before
 
 
-def test_a_finished_run_that_lost_its_metrics(run):
+@pytest.mark.parametrize(
+    ("metrics", "why"),
+    [
+        (None, "No such file"),
+        ("", "it is empty"),
+        ('{"step": 0, "rew', "line 1"),
+        ("3\n", "a row has no step"),
+        ('{"reward": 0.5}\n', "a row has no step"),
+    ],
+)
+def test_a_finished_run_that_lost_its_metrics(run, metrics, why):
     manifest = json.loads(Path("other/manifest.json").read_text())
     Path("other/manifest.json").write_text(json.dumps(manifest | {"runs": ["runs/dapo-s0"]}))
     Path("other/runs/dapo-s0").mkdir(parents=True)
     Path("other/runs/dapo-s0/result.json").write_text('{"key": "x", "point": "dapo", "seed": 0}')
+    if metrics is not None:
+        Path("other/runs/dapo-s0/metrics.jsonl").write_text(metrics)
     result = run("report", "other")
-    assert result.exit_code == 2 and "metrics.jsonl cannot be read" in result.stderr
+    assert result.exit_code == 2 and "metrics.jsonl cannot be read" in result.stderr and why in result.stderr
 
 
 def test_dry_run_shows_the_table_and_writes_nothing(run):

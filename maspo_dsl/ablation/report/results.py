@@ -112,6 +112,8 @@ def _read_run(folder: Path, result: Mapping[str, Any]) -> Run:
     try:
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         rows = [json.loads(line) for line in lines]
+        if not rows or not all(isinstance(row, dict) and "step" in row for row in rows):
+            raise ValueError("a row has no step" if rows else "it is empty")
     except (OSError, ValueError) as error:
         raise GridError(
             f"{folder / 'metrics.jsonl'} cannot be read ({error}); remove the run's folder to make it again"
