@@ -6,16 +6,18 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from maspo_dsl.ablation.changes import GridError
 from maspo_dsl.ablation.grid import Grid, make_grid
 from maspo_dsl.ablation.request import Request
 
 MANIFEST = "manifest.json"
+# Raises for the file of a point that must not be in a grid.
+Refuse: TypeAlias = Callable[[Path], None]
 
 
 @dataclass(frozen=True)
@@ -55,29 +57,40 @@ def manifest(grid: Grid, spec: str, seeds: int) -> dict[str, Any]:
     }
 
 
-def plan(spec: str, request: Request, params: Mapping[str, float], seeds: int) -> dict[str, Any]:
-    """The manifest of a grid that is written nowhere. Raises SpecError and GridError."""
+def plan(
+    spec: str, request: Request, params: Mapping[str, float], seeds: int, refuse: Refuse | None = None
+) -> dict[str, Any]:
+    """The manifest of a grid that is written nowhere. Raises as `write_grid` does for a new folder."""
     with tempfile.TemporaryDirectory(prefix="maspo-grid-") as scratch:
-        return manifest(make_grid(spec, request, params, Path(scratch)), spec, seeds)
+        return _staged(spec, request, params, seeds, Path(scratch), refuse)
 
 
 def write_grid(
-    spec: str, request: Request, params: Mapping[str, float], seeds: int, folder: Path
+    spec: str,
+    request: Request,
+    params: Mapping[str, float],
+    seeds: int,
+    folder: Path,
+    refuse: Refuse | None = None,
 ) -> GridFolder:
     """Write a grid into a new or empty folder, or find the same one there, whose runs go on.
 
-    The folder appears whole or not at all. Raises SpecError and GridError, then nothing is written: the grid
-    cannot be, or the folder holds another one or something else.
+    The folder appears whole or not at all. `refuse` raises for the file of a point that must not be in it. Raises
+    that, SpecError and GridError, then nothing is written: the grid cannot be, or the folder holds another one, the
+    same one with more seeds, or something else.
     """
     with tempfile.TemporaryDirectory(prefix="maspo-grid-") as scratch:
         staged = Path(scratch)
-        grid = make_grid(spec, request, params, staged)
-        document = manifest(grid, spec, seeds)
+        document = _staged(spec, request, params, seeds, staged, refuse)
         known = _known(folder)
         if known is None:
-            _place(staged, {**grid.texts, MANIFEST: json.dumps(document, indent=2) + "\n"}, folder)
+            _place(staged, folder)
         elif _identity(known) != _identity(document):
             raise GridError(f"{folder} holds another grid, of `{known.get('spec')}`; name another folder")
+        elif seeds < known["seeds"]:
+            raise GridError(
+                f"{folder} holds this grid with --seeds {known['seeds']}; give as many or more, or name another folder"
+            )
         else:
             document = {**known, "seeds": seeds}
             _replace_manifest(folder, document)
@@ -96,6 +109,24 @@ def note_runs(grid: GridFolder, folders: Sequence[Path]) -> None:
     """Write into the manifest which runs belong to the grid as it was last run."""
     runs = [os.path.relpath(folder, grid.path.resolve()) for folder in folders]
     _replace_manifest(grid.path, {**grid.manifest, "runs": runs})
+
+
+def _staged(
+    spec: str,
+    request: Request,
+    params: Mapping[str, float],
+    seeds: int,
+    folder: Path,
+    refuse: Refuse | None,
+) -> dict[str, Any]:
+    """The manifest of a grid whose files, itself among them, are written into an empty folder."""
+    grid = make_grid(spec, request, params, folder)
+    document = manifest(grid, spec, seeds)
+    for name, text in {**grid.texts, MANIFEST: json.dumps(document, indent=2) + "\n"}.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    for point in grid.points if refuse is not None else ():
+        refuse(folder / point.file)
+    return document
 
 
 def _identity(document: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -125,16 +156,14 @@ def _manifest_in(folder: Path) -> dict[str, Any] | None:
     return dict(document) if whole else None
 
 
-def _place(staged: Path, texts: Mapping[str, str], folder: Path) -> None:
-    """Put the files of a folder and some more into a new one, which takes its name when all are there."""
+def _place(staged: Path, folder: Path) -> None:
+    """Put the files of a folder into a new one, which takes its name when all are there."""
     parent = folder.resolve().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=parent) as beside:
             whole = Path(beside) / "grid"
             shutil.copytree(staged, whole)
-            for name, text in texts.items():
-                (whole / name).write_text(text, encoding="utf-8")
             whole.chmod(0o755)
             whole.replace(folder)
     except OSError as error:

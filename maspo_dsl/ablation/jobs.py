@@ -86,11 +86,10 @@ def jobs_of(grid: GridFolder, overrides: Sequence[str]) -> list[Job]:
     Raises ConfigError: the configuration cannot be. Raises SpecError: a point does not check under it.
     """
     config = read_config(list(overrides))
-    seeds = range(config.seed, config.seed + int(grid.manifest["seeds"]))
     hashes = {point["name"]: _run_hash(grid.path / point["file"], config) for point in grid.points}
     return [
         _job(grid, point, seed, tuple(overrides), config, hashes[point["name"]])
-        for seed in seeds
+        for seed in range(int(grid.manifest["seeds"]))
         for point in grid.points
     ]
 

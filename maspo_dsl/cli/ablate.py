@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +24,7 @@ from maspo_dsl.cli.output import (
 from maspo_dsl.cli.overrides import OverridesArgument, SpecArgument
 
 if TYPE_CHECKING:
-    from maspo_dsl.ablation.folder import GridFolder
+    from maspo_dsl.ablation.folder import GridFolder, Refuse
     from maspo_dsl.ablation.request import Request
     from maspo_dsl.ablation.runner import Board
 
@@ -88,7 +89,8 @@ def ablate(
         settings = read_settings(typed)
         _refuse_unheard(typed, settings, run, dry_run, workers)
         folder = None if dry_run else output or default_folder(spec)
-        document, grid = _made(spec, request, params, seeds, folder)
+        refuse = _preflight(settings) if run else None
+        document, grid = _made(spec, request, params, seeds, folder, refuse)
     if as_json:
         say_json(document)
     else:
@@ -143,15 +145,28 @@ def _refuse_unheard(
         raise InputError(f"--workers is of this machine; launcher={settings.launcher} decides for itself")
 
 
+def _preflight(settings: RunSettings) -> Refuse:
+    """Refuse settings that no run can have; what refuses points that no run can train."""
+    from maspo_dsl.ablation.preflight import refuse_point, refuse_settings
+
+    refuse_settings(settings.config)
+    return partial(refuse_point, settings.config)
+
+
 def _made(
-    spec: str, request: Request, params: Mapping[str, float], seeds: int, folder: Path | None
+    spec: str,
+    request: Request,
+    params: Mapping[str, float],
+    seeds: int,
+    folder: Path | None,
+    refuse: Refuse | None,
 ) -> tuple[Mapping[str, Any], GridFolder | None]:
     """The manifest, and the grid if it is written."""
     from maspo_dsl.ablation.folder import plan, write_grid
 
     if folder is None:
-        return plan(spec, request, params, seeds), None
-    grid = write_grid(spec, request, params, seeds, folder)
+        return plan(spec, request, params, seeds, refuse), None
+    grid = write_grid(spec, request, params, seeds, folder, refuse)
     return grid.manifest, grid
 
 

@@ -60,6 +60,8 @@ def read_settings(settings: Sequence[str]) -> RunSettings:
         key, equals, value = text.partition("=")
         if key in ("run", "resume"):
             raise InputError(f"`{text}`: the grid knows the folders of its runs; -o names the grid's own")
+        if key == "seed":
+            raise InputError(f"`{text}`: the seeds of a grid are set by --seeds; `--seeds 3` is 0, 1 and 2")
         if equals and key == "launcher":
             launcher = value
         elif equals and key.startswith(("ray.", "slurm.")):

@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from maspo_dsl.cli.app import app
 
-STAYED = {"own.obj", "broken.obj", "other", "thesis"}
+STAYED = {"own.obj", "broken.obj", "picky.obj", "other", "two_seeds", "thesis"}
 
 
 @pytest.fixture
@@ -26,7 +26,9 @@ def run(tmp_path, monkeypatch):
     Path("broken.obj").write_text("objective broken extends grpo\nratio = policy / old |> clp(0.8, 1.2)\n")
     Path("thesis").mkdir()
     Path("thesis/chapter.tex").write_text("mine")
+    Path("picky.obj").write_text("objective picky extends grpo\nprompt = mean(reward, group) |> TODO\n")
     assert command("ablate", "dapo", "-o", "other").exit_code == 0
+    assert command("ablate", "dapo", "--against", "sapo", "--seeds", "2", "-o", "two_seeds").exit_code == 0
     return command
 
 
@@ -67,6 +69,14 @@ def run(tmp_path, monkeypatch):
         ("maspo --run launcher=slurm ray.address=auto", "means nothing with launcher=slurm"),
         ("maspo --run launcher=ray ray.adress=auto", "did you mean `ray.address`"),
         ("maspo --run launcher=ray --workers 2", "launcher=ray decides"),
+        ("maspo --run seed=5", "set by --seeds"),
+        ("maspo --run task=nosuch.jsonl", "nosuch.jsonl"),
+        ("maspo --run task=srot", "did you mean `sort`"),
+        ("maspo --run task_options.digitz=6", "has no option `digitz`"),
+        ("maspo --run reward=nosuch.score", "there is no module `nosuch`"),
+        ("picky.obj --against grpo --run", "`picky` has a `prompt` rule"),
+        ("grpo --against picky.obj --run", "`picky` has a `prompt` rule"),
+        ("dapo --against sapo -o two_seeds", "with --seeds 2"),
     ],
 )
 def test_bad_input_writes_nothing(run, arguments, message):
@@ -77,6 +87,7 @@ def test_bad_input_writes_nothing(run, arguments, message):
     assert {path.name for path in Path().iterdir()} == STAYED
     assert Path("own.obj").is_file() and [path.name for path in Path("thesis").iterdir()] == ["chapter.tex"]
     assert json.loads(Path("other/manifest.json").read_text())["spec"] == "dapo"
+    assert json.loads(Path("two_seeds/manifest.json").read_text())["seeds"] == 2
 
 
 @pytest.mark.parametrize(
