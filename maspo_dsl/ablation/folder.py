@@ -124,8 +124,9 @@ def _staged(
     document = manifest(grid, spec, seeds)
     for name, text in {**grid.texts, MANIFEST: json.dumps(document, indent=2) + "\n"}.items():
         (folder / name).write_text(text, encoding="utf-8")
-    for point in grid.points if refuse is not None else ():
-        refuse(folder / point.file)
+    if refuse is not None:
+        for point in grid.points:
+            refuse(folder / point.file)
     return document
 
 

@@ -26,7 +26,7 @@ def run(tmp_path, monkeypatch):
     Path("broken.obj").write_text("objective broken extends grpo\nratio = policy / old |> clp(0.8, 1.2)\n")
     Path("thesis").mkdir()
     Path("thesis/chapter.tex").write_text("mine")
-    Path("picky.obj").write_text("objective picky extends grpo\nprompt = mean(reward, group) |> TODO\n")
+    Path("picky.obj").write_text("objective picky extends grpo\nprompt = mean(reward, group)\n")
     assert command("ablate", "dapo", "-o", "other").exit_code == 0
     assert command("ablate", "dapo", "--against", "sapo", "--seeds", "2", "-o", "two_seeds").exit_code == 0
     return command

@@ -1,0 +1,24 @@
+"""What training would refuse of a grid's runs, found before anything of it is written or started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from maspo_dsl.trainers.config import RunConfig
+
+
+def refuse_settings(config: RunConfig) -> None:
+    """Build the task and find the reward function as a run does. Raises ConfigError: one of them cannot be."""
+    from maspo_dsl.trainers.rewards import load_reward
+    from maspo_dsl.trainers.tasks import build_task
+
+    build_task(config.task, **config.task_options)
+    if config.reward:
+        load_reward(config.reward)
+
+
+def refuse_point(config: RunConfig, spec: Path) -> None:
+    """Load a point's file as a run does. Raises ConfigError and SpecError: training does not take the objective."""
+    from maspo_dsl.trainers.run import _load
+
+    _load(config, str(spec))
