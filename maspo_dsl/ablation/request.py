@@ -83,7 +83,14 @@ def _factors(family: Family, request: Request) -> Iterator[list[Candidate]]:
 
 
 def _varied(family: Family, name: str, value: str) -> list[Candidate]:
-    """The base with another value; where only some variants have the parameter, those."""
+    """The base with another value; where only some variants have the parameter, those.
+
+    Raises GridError: no number, which might say more of the parameter than its value.
+    """
+    try:
+        float(value)
+    except ValueError:
+        raise GridError(f"{name} = {value}: expected one number") from None
     base = family.base
     owners = [variant for variant, flat in family.variants.items() if name in flat.params]
     if name in base.flat.params or not owners:

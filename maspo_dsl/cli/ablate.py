@@ -82,9 +82,7 @@ def ablate(
     launcher=slurm for more than this machine. What is finished is not run again, what was stopped goes on.
     """
     with invalid_input_exits(as_json=as_json), _grid_errors():
-        request = _request(
-            leave_one_out, ladder, pairs, product, zip_, own, vary or [], swap or [], against or ""
-        )
+        request = _request(leave_one_out, ladder, pairs, product, zip_, own, vary or [], swap or [], against)
         params, typed = split_params(overrides or [])
         settings = read_settings(typed)
         _refuse_unheard(typed, settings, run, dry_run, workers)
@@ -114,7 +112,7 @@ def _request(
     own: bool,
     vary: Sequence[str],
     swap: Sequence[str],
-    against: str,
+    against: str | None,
 ) -> Request:
     from maspo_dsl.ablation.request import Request
 
@@ -129,7 +127,7 @@ def _request(
         own=own,
         vary=factors(vary, "--vary"),
         swap=factors(swap, "--swap"),
-        against=tuple(split_outside_brackets(against)),
+        against=() if against is None else others(against),
     )
 
 
@@ -200,12 +198,12 @@ def default_folder(spec: str) -> Path:
 
 
 def factors(options: Sequence[str], option: str) -> dict[str, tuple[str, ...]]:
-    """`NAME=VALUE,VALUE` options as a mapping. Raises InputError: no `=`, no value, a name given twice."""
+    """`NAME=VALUE,VALUE` options as a mapping. Raises InputError: no `=`, an empty value, a name given twice."""
     found: dict[str, tuple[str, ...]] = {}
     for text in options:
         name, equals, rest = text.partition("=")
         values = tuple(split_outside_brackets(rest))
-        if not equals or not name.strip() or not values:
+        if not equals or not name.strip() or not all(values):
             raise InputError(f"{option} {text}: expected NAME=VALUE,VALUE")
         if name.strip() in found:
             raise InputError(f"{option} {name.strip()} is given twice; name all its values at once")
@@ -213,19 +211,25 @@ def factors(options: Sequence[str], option: str) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def others(text: str) -> tuple[str, ...]:
+    """The names of `--against`. Raises InputError: one is empty."""
+    names = tuple(split_outside_brackets(text))
+    if not all(names):
+        raise InputError(f"--against {text!r}: expected NAME,NAME")
+    return names
+
+
 def split_outside_brackets(text: str) -> Iterator[str]:
-    """The pieces between commas, leaving alone commas inside brackets; empty ones are left out."""
+    """The pieces between commas, leaving alone commas inside brackets."""
     depth, piece = 0, ""
     for letter in text:
         depth += (letter == "(") - (letter == ")")
         if letter == "," and depth <= 0:
-            if piece.strip():
-                yield piece.strip()
+            yield piece.strip()
             piece = ""
         else:
             piece += letter
-    if piece.strip():
-        yield piece.strip()
+    yield piece.strip()
 
 
 def split_params(overrides: Sequence[str]) -> tuple[dict[str, float], list[str]]:

@@ -41,6 +41,12 @@ def run(tmp_path, monkeypatch):
         ("maspo --swap gate=clip(0.8,1.2", "expected `)`"),
         ("maspo --vary alpha", "expected NAME=VALUE,VALUE"),
         ("maspo --vary alpha=", "expected NAME=VALUE,VALUE"),
+        ("maspo --vary alpha=,0.2,,", "expected NAME=VALUE,VALUE"),
+        ("maspo --swap gate=clip(0.8,1.2),", "expected NAME=VALUE,VALUE"),
+        ("maspo --against ,", "expected NAME,NAME"),
+        ("maspo --against dapo,,sapo", "expected NAME,NAME"),
+        ("maspo --against=", "expected NAME,NAME"),
+        ("maspo --vary=alpha=0.2~bind~group_size", "expected one number"),
         ("maspo --vary alpha=0.1 --vary alpha=0.2", "given twice"),
         ("maspo --vary alpha=0.1,1.5", "`alpha` = 1.5 is outside [0, 1]"),
         ("maspo params.alpha=1.5", "is outside [0, 1]"),
@@ -80,7 +86,7 @@ def run(tmp_path, monkeypatch):
     ],
 )
 def test_bad_input_writes_nothing(run, arguments, message):
-    result = run("ablate", *arguments.split())
+    result = run("ablate", *[word.replace("~", " ") for word in arguments.split()])
     assert result.exit_code == 2
     assert message in result.stderr and not result.stdout
     assert "Traceback" not in result.output
