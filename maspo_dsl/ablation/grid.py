@@ -17,7 +17,7 @@ from maspo_dsl.graph.passes import simplify
 from maspo_dsl.language.diagnostics import SpecError
 from maspo_dsl.language.source import Source
 from maspo_dsl.semantics.objective import ResolvedObjective
-from maspo_dsl.semantics.resolve import find_source, resolve
+from maspo_dsl.semantics.resolve import find_source, resolve, split_variant
 
 # A candidate that is no point, and why.
 Refusal: TypeAlias = tuple[str, str]
@@ -116,13 +116,13 @@ class _Builder:
             self._take(self._renamed(candidate))
 
     def compare(self, names: Iterable[str]) -> None:
-        """Add other objectives, as they are. Raises SpecError."""
+        """Add other objectives, NAME@VARIANT too, as they are. Raises SpecError."""
         for name in names:
-            source, folder = find_source(name)
-            objective = resolve(source, folder)
-            own = Candidate(objective.name, "against", objective.name, objective.doc, text=source.text)
-            if folder is not None:
-                own = replace(own, text=objective.text)
+            plain, variant = split_variant(name)
+            source, folder = find_source(plain)
+            objective = resolve(source, folder, variant=variant)
+            text = source.text if folder is None and variant is None else objective.text
+            own = Candidate(objective.name, "against", objective.name, objective.doc, text=text)
             self._add(self._renamed(own), objective)
 
     def _renamed(self, candidate: Candidate) -> Candidate:

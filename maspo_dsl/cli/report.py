@@ -15,6 +15,8 @@ from maspo_dsl.cli.output import InputError, invalid_input_exits, say, say_json,
 if TYPE_CHECKING:
     from maspo_dsl.ablation.report.pictures import Picture
 
+WRITTEN = ("report.html", "report.md")
+
 
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a grid that was run.")],
@@ -40,7 +42,7 @@ def report(
             grid = read_grid(folder)
             results = read_results(grid)
         except GridError as error:
-            raise InputError(str(error)) from None
+            raise InputError(f"{error}{_earlier(folder)}") from None
         rows = compare(results)
         if as_json:
             say_json({"base": rows[0].name, "points": [finite(asdict(row)) for row in rows]})
@@ -48,10 +50,16 @@ def report(
         text, drawn = markdown(rows, grid.manifest), pictures(rows, results)
         if figures is not None:
             write_figures(figures, drawn)
-        write_whole(folder / "report.html", html(rows, drawn, grid.manifest))
-        write_whole(folder / "report.md", text)
+        for name, content in zip(WRITTEN, (html(rows, drawn, grid.manifest), text), strict=True):
+            write_whole(folder / name, content)
     say(text)
-    say(f"written to {folder / 'report.html'} and {folder / 'report.md'}")
+    say(f"written to {' and '.join(str(folder / name) for name in WRITTEN)}")
+
+
+def _earlier(folder: Path) -> str:
+    """What is to be said of reports that are in a folder already."""
+    there = " and ".join(name for name in WRITTEN if (folder / name).is_file())
+    return f"\n       still there from an earlier report: {there}" if there else ""
 
 
 def write_figures(folder: Path, pictures: Sequence[Picture]) -> None:

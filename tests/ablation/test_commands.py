@@ -51,6 +51,7 @@ def run(tmp_path, monkeypatch):
         ("maspo --vary alpha=0.1,1.5", "`alpha` = 1.5 is outside [0, 1]"),
         ("maspo params.alpha=1.5", "is outside [0, 1]"),
         ("maspo params.alfa=0.5", "did you mean `alpha`"),
+        ("maspo --against maspo@hart", "did you mean `hard`"),
         ("maspo --against spao", "did you mean `sapo`"),
         ("maspoo", "did you mean `maspo`"),
         ("maspo@hart", "did you mean `hard`"),
@@ -135,6 +136,9 @@ def test_a_finished_run_that_lost_its_metrics(run, metrics, why):
         Path("other/runs/dapo-s0/metrics.jsonl").write_text(metrics)
     result = run("report", "other")
     assert result.exit_code == 2 and "metrics.jsonl cannot be read" in result.stderr and why in result.stderr
+    assert "earlier report" not in result.stderr
+    Path("other/report.md").write_text("dapo is best")
+    assert "still there from an earlier report: report.md" in run("report", "other").stderr
 
 
 def test_dry_run_shows_the_table_and_writes_nothing(run):

@@ -214,6 +214,17 @@ def test_others_are_compared_as_they_are():
     assert document["points"][1]["hash"] == maspo_dsl.load("dapo").hash
 
 
+def test_variants_of_others_are_compared_as_they_are(tmp_path):
+    (tmp_path / "own.obj").write_text(
+        "objective own extends grpo\nvariant wide { swap clip |> clip(0.5, 2) }\n"
+    )
+    against = ("maspo@hard", f"{tmp_path / 'own.obj'}@wide")
+    written = write_grid("maspo", Request(against=against), {}, 1, tmp_path / "grid")
+    assert names(written.manifest) == ["maspo", "maspo_hard", "own_wide"]
+    for point, spec in zip(written.points[1:], against, strict=True):
+        assert maspo_dsl.load(written.path / point["file"]).hash == point["hash"] == maspo_dsl.load(spec).hash
+
+
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
