@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from maspo_dsl.ablation.point import Candidate, identifier
 from maspo_dsl.language import tree
-from maspo_dsl.language.diagnostics import did_you_mean
+from maspo_dsl.language.diagnostics import did_you_mean, nearest
 from maspo_dsl.language.formatter import format_statement
 from maspo_dsl.semantics.edits import Target, statement_of, targets
 from maspo_dsl.semantics.flat import Flat
@@ -86,9 +86,8 @@ def varied(base: ResolvedObjective, flat: Flat, name: str, value: str, owner: st
     Raises GridError: no such parameter, with the nearest name.
     """
     if name not in flat.params:
-        raise GridError(
-            f"`{base.name}` has no parameter `{name}`; {did_you_mean(name, flat.params)}".rstrip("; ")
-        )
+        known = flat.params if nearest(name, flat.params) else base.params
+        raise GridError(f"`{base.name}` has no parameter `{name}`; {did_you_mean(name, known)}".rstrip("; "))
     line = f"param {name} = {value}"
     edits = (line,) if owner is None else (*variant_edits(base, owner, unset=frozenset({name})), line)
     return Candidate(

@@ -88,7 +88,8 @@ def make_grid(spec: str, request: Request, params: Mapping[str, float], folder: 
     builder.take(candidates(family, request))
     builder.compare(request.against)
     if len(builder.points) == 1:
-        refused = "".join(f"\n  {name}: {why}" for name, why in (*builder.impossible, *builder.idle))
+        merged = [(name, "the same objective") for name in builder.points[family.base.hash].same_as]
+        refused = "".join(f"\n  {name}: {why}" for name, why in (*merged, *builder.impossible, *builder.idle))
         raise GridError(f"this grid holds nothing but `{spec}` itself{refused}")
     return Grid(tuple(builder.points.values()), tuple(builder.impossible), tuple(builder.idle))
 
@@ -111,7 +112,9 @@ class _Builder:
         """Single changes first: what does nothing alone need not be combined with anything."""
         different: dict[tuple[str, tuple[str, ...]], Candidate] = {}
         for candidate in found:
-            different.setdefault((candidate.name, candidate.edits), candidate)
+            # Pairs and products name one combination in two ways; other points of the same edits are of two kinds.
+            name = "" if candidate.kind == "combined" else candidate.name
+            different.setdefault((name, candidate.edits), candidate)
         for candidate in sorted(different.values(), key=lambda one: len(one.axes)):
             self._take(self._renamed(candidate))
 
@@ -185,7 +188,9 @@ class _Builder:
         """What was asked for by value must be possible, if anything reads it; what was derived is listed."""
         why = "; ".join(found.message for found in error.diagnostics)
         if candidate.kind not in ("vary", "swap"):
-            self.impossible.append((candidate.name, why))
+            edits = f"{'; '.join(candidate.edits)}: " if candidate.kind == "combined" else ""
+            self.names.add(candidate.name)
+            self.impossible.append((candidate.name, edits + why))
         elif all(found.code == "unread-name" for found in error.diagnostics):
             self._rest(candidate, why)
         else:

@@ -272,7 +272,7 @@ def table(document: Mapping[str, Any]) -> Iterator[str]:
         change = "; ".join(point["edits"]).replace("\n", " ") or point["doc"]
         yield f"{point['name']:<{width}}  {point['hash']}  {change}"
         for name in point["same_as"]:
-            yield f"{'':<{width}}  {'':<16}  the same objective as {name}"
+            yield f"{'':<{width}}  {'':<16}  {name}: the same objective, no point of its own"
     for title, refused in (("No such objective:", document["impossible"]), ("Not run:", document["idle"])):
         if refused:
             yield ""

@@ -61,7 +61,8 @@ def run(tmp_path, monkeypatch):
         ("maspo -o thesis", "is not empty and holds no grid"),
         ("maspo -o own.obj", "is a file"),
         ("maspo -o own.obj/grid", "cannot be written"),
-        ("maspo --vary alpha=0.3", "nothing but `maspo` itself"),
+        ("maspo --vary alpha=0.3", "nothing but `maspo` itself\n  maspo_alpha_0_3: the same objective"),
+        ("maspo --vary lambda=0.3", "known: alpha, beta_neg, beta_pos, sigma_base\n"),
         ("group_ppo --ladder", "nothing but `group_ppo` itself"),
         ("maspo --zip", "--zip needs factors"),
         ("maspo --zip --product --vary alpha=0.1", "give one of them"),
@@ -146,7 +147,7 @@ def test_dry_run_shows_the_table_and_writes_nothing(run):
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[1].split() == ["maspo_without_mass", "e869cf21e0a681b5", "drop", "mass"]
-    assert "the same objective as maspo_ladder_3_mass" in result.stdout
+    assert "maspo_ladder_3_mass: the same objective, no point of its own" in result.stdout
     assert "`reduce` cannot be one value a token" in result.stdout
     # 9 points, 3 seeds, 60 steps, 64 prompts with 8 answers of at most 10 tokens.
     assert "27 runs of 60 steps with 512 answers, at most 8.29 million sampled tokens" in lines[-1]

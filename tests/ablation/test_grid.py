@@ -102,6 +102,13 @@ def test_pairs_are_every_two_parts():
     assert gateless["same_as"] == ["maspo_without_risk_gate"]
 
 
+def test_combinations_that_cannot_be_are_listed_once_with_their_edits():
+    listed = grid("maspo", pairs=True, product=True)["impossible"]
+    assert len({one["name"] for one in listed}) == len({one["reason"] for one in listed}) == len(listed) > 20
+    every = "drop mass; drop risk; drop center; drop scale; drop gate; drop mean: `reduce` cannot"
+    assert sum(one["reason"].startswith(every) for one in listed) == 1
+
+
 def test_factors_alone_together_and_side_by_side():
     vary = {"alpha": ("0", "0.5"), "beta_pos": ("0.01", "0.1")}
     alone = names(grid("maspo", vary=vary))
