@@ -71,7 +71,7 @@ def train(
         ConfigError: the run cannot start, or its reward function fails; in the first case nothing is written.
         maspo_dsl.SpecError: the objective cannot be used.
     """
-    objective = _load(config, objective_source)
+    objective = trainable_objective(config, objective_source)
     folder = run_folder(config, objective)
     checkpoint = resumed_checkpoint(config, objective)
     progress = Progress(config.trainer.max_steps, console)
@@ -150,8 +150,8 @@ def choose_backend(config: RunConfig, progress: Progress) -> Literal["inductor",
     return "inductor" if compiled else "eager"
 
 
-def _load(config: RunConfig, source: str | None) -> Objective:
-    """The objective, with the run's constants bound."""
+def trainable_objective(config: RunConfig, source: str | None) -> Objective:
+    """A run's objective with its constants bound. Raises ConfigError for what training would not do."""
     if source is None:
         if config.resume is None:
             raise ConfigError(

@@ -19,6 +19,6 @@ def refuse_settings(config: RunConfig) -> None:
 
 def refuse_point(config: RunConfig, spec: Path) -> None:
     """Load a point's file as a run does. Raises ConfigError and SpecError: training does not take the objective."""
-    from maspo_dsl.trainers.run import _load
+    from maspo_dsl.trainers.run import trainable_objective
 
-    _load(config, str(spec))
+    trainable_objective(config, str(spec))
