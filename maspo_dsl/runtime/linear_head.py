@@ -167,7 +167,7 @@ def moved_to_front(buffer: Tensor, used: Tensor) -> Tensor:
     movers = kept[kept >= count]
     order[holes] = movers
     for hole, mover in zip(_slices(holes), _slices(movers), strict=True):
-        buffer.index_copy_(0, hole, buffer[mover])
+        buffer.index_copy_(0, hole, torch.index_select(buffer, 0, mover))
     return order
 
 
