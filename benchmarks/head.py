@@ -11,6 +11,7 @@ from torch import Tensor
 import maspo_dsl
 from benchmarks.measure import peak_bytes, seconds
 from benchmarks.table import Row
+from maspo_dsl.runtime.linear_head import LinearHead
 from maspo_dsl.runtime.log_probs import head_memory
 
 
@@ -73,8 +74,9 @@ class Problem:
     def by_products(self) -> Callable[[], object]:
         """The three matrix products alone, in the head's chunks: logits, gradient of states, gradient of the weight."""
         states, weight = self.hidden.detach().reshape(-1, self.size.hidden), self.weight.detach()
-        rows = min(self.size.tokens, head_memory(states.device) // (4 * self.size.words))
-        buffer = torch.empty(rows, self.size.words)
+        head = LinearHead(weight, None, 1.0, fused=False)
+        buffer = head.buffer(head_memory(states.device), self.size.tokens)
+        rows = len(buffer)
 
         def run() -> object:
             gradient, total = torch.empty_like(states), torch.zeros_like(weight)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -116,12 +117,10 @@ def token_logp(
     if torch.is_grad_enabled():  # the graph keeps every chunk's logits, so that chunks would save nothing
         return _by_logits(model, tokens, attention, length, temperature, entropy)
     head = linear_head(model)
-    read = _by_logits if head is None else _by_head
-    rows = (
-        _LOGITS_AT_ONCE // (_vocabulary(model) * (length + 1))
-        if head is None
-        else _STATES_AT_ONCE // tokens.shape[1]
-    )
+    if head is None:
+        read, rows = _by_logits, _LOGITS_AT_ONCE // (_vocabulary(model) * (length + 1))
+    else:
+        read, rows = partial(_by_head, head), _STATES_AT_ONCE // tokens.shape[1]
     chunks = zip(torch.split(tokens, max(1, rows)), torch.split(attention, max(1, rows)), strict=True)
     parts = [read(model, *chunk, length, temperature, entropy) for chunk in chunks]
     logp = torch.cat([part[0] for part in parts])
@@ -210,7 +209,13 @@ def _by_logits(
 
 
 def _by_head(
-    model: nn.Module, tokens: Tensor, attention: Tensor, length: int, temperature: float, entropy: bool
+    head: nn.Linear,
+    model: nn.Module,
+    tokens: Tensor,
+    attention: Tensor,
+    length: int,
+    temperature: float,
+    entropy: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """`token_logp` without gradient, of a model with a linear head, in chunks of tokens."""
 
@@ -225,8 +230,6 @@ def _by_head(
             entropy=entropy,
         )
 
-    head = linear_head(model)
-    assert head is not None
     return at_head(model, head, tokens, attention, length, compute)
 
 

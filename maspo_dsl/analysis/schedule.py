@@ -29,7 +29,7 @@ def schedule(graph: Graph) -> Schedule:
     found, given = coupling(graph), coupling(graph, denominators=True)
     return Schedule(
         # The value of a statistic has no part in a gradient where it only scales, but it must be known.
-        reach=max(found.reach, Reach.BATCH) if found.statistics else found.reach,
+        reach=Reach.BATCH if found.statistics else found.reach,
         reach_given=given.reach,
         silent=silent_without_advantage(graph),
         entropy=any(

@@ -16,15 +16,12 @@ from torch._inductor.compile_fx import compile_fx
 from torch.fx.experimental import _config as shape_config
 
 from maspo_dsl.emit.template.loss_module import LossModule
-from maspo_dsl.emit.template.names import Function
+from maspo_dsl.emit.template.names import LIVE_TENSORS, Function
 
 # (batch, parameters, denominators) to the loss and its gradient by live tensor.
 Gradient: TypeAlias = Callable[
     [dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]
 ]
-
-# Tensors that carry gradient, in the order the autograd function takes them.
-LIVE = ("logp", "entropy")
 
 # Folding a constant of unknown size asks whether the size is 0, which an unbacked one cannot answer.
 INDUCTOR_OPTIONS = {"joint_graph_constant_folding": False}
@@ -46,8 +43,8 @@ class CompiledLoss:
     """
 
     def __init__(self, module: LossModule, backend: str) -> None:
-        self.loss = module.functions["loss"]
-        self.live = [name for name in LIVE if name in module.reads["loss"]]
+        self.loss, self.eagerly = module.functions["loss"], eager_gradient(module)
+        self.live = [name for name in LIVE_TENSORS if name in module.reads["loss"]]
         # Nothing else goes into the graph: a tensor that is not read would only make another graph.
         self.rest = [*sorted(set(module.reads["loss"]) - set(self.live)), "mask", "present", "sequence"]
         self.by_row = module.by_row
@@ -69,9 +66,9 @@ class CompiledLoss:
         self, x: dict[str, Tensor], p: dict[str, Tensor], d: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, 0-d, and its gradient by live tensor, both without history."""
-        live = {name: x[name].detach() for name in self.live}
         if not can_compile(self.backend, x["logp"].device):
-            return value_and_gradient(self.loss, live, x, p, d)
+            return self.eagerly(x, p, d)
+        live = {name: x[name].detach() for name in self.live}
         # In one dtype: a float64 number among float32 tensors makes torch.compile trace everything twice.
         d = {name: value.to(x["logp"].dtype) for name, value in d.items()}
         return self._from_graph(live, {name: x[name].detach() for name in self.rest if name in x}, p, d)
@@ -140,7 +137,7 @@ def value_and_gradient(
 
 def eager_gradient(module: LossModule) -> Gradient:
     """Value and gradient of a module's loss without compilation."""
-    loss, live = module.functions["loss"], [name for name in LIVE if name in module.reads["loss"]]
+    loss, live = module.functions["loss"], [name for name in LIVE_TENSORS if name in module.reads["loss"]]
 
     def gradient(
         x: dict[str, Tensor], p: dict[str, Tensor], d: dict[str, Tensor]

@@ -97,9 +97,8 @@ class _Visits:
     def __init__(self, compiled: Compiled, given: HiddenBatch, head: LinearHead) -> None:
         self.module, self.gradient, self.plan = compiled.module, compiled.gradient, compiled.schedule
         self.given, self.head = given, head
-        row = len(head.weight) * head.dtype.itemsize
-        self.chunk = max(1, min(compiled.memory // max(1, row), len(given.tokens)))
-        self.buffer = head.buffer(self.chunk)
+        self.buffer = head.buffer(compiled.memory, len(given.tokens))
+        self.chunk = len(self.buffer)
         self.computed = ("logp", "entropy") if self._computes_entropy() else ("logp",)
 
     def run(self, gradients: HeadGradients | None) -> Evaluated:

@@ -76,9 +76,10 @@ class LinearHead:
         """What logits and gradients are computed in."""
         return torch.promote_types(torch.float32, self.weight.dtype)
 
-    def buffer(self, rows: int) -> Tensor:
-        """Room for the logits of `rows` tokens."""
-        return self.weight.new_empty((rows, len(self.weight)), dtype=self.dtype)
+    def buffer(self, memory: int, tokens: int) -> Tensor:
+        """Room for the logits of as many of some tokens as fit into `memory` bytes, and of one at least."""
+        fitting = memory // max(1, len(self.weight) * self.dtype.itemsize)
+        return self.weight.new_empty((max(1, min(fitting, tokens)), len(self.weight)), dtype=self.dtype)
 
     def visit(self, hidden: Tensor, tokens: Tensor, buffer: Tensor, *, entropy: bool) -> Visit:
         """Log-probs (and entropies) of `tokens` [C] after the states `hidden` [C, H]; logits go to the buffer."""

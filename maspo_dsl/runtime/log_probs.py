@@ -44,11 +44,10 @@ def log_probs(
     rows = (
         torch.arange(len(chosen), device=tokens.device) if mask is None else mask.reshape(-1).nonzero()[:, 0]
     )
-    size = max(1, min(head_memory(hidden.device) // (len(weight) * head.dtype.itemsize), len(rows)))
-    buffer = head.buffer(size)
+    buffer = head.buffer(head_memory(hidden.device), len(rows))
     logp = torch.zeros(tokens.shape, dtype=head.dtype, device=tokens.device)
     entropies = torch.zeros_like(logp) if entropy else None
-    for chunk in torch.split(rows, size):
+    for chunk in torch.split(rows, len(buffer)):
         visit = head.visit(states[chunk], chosen[chunk], buffer, entropy=entropy)
         logp.view(-1)[chunk] = visit.logp
         if entropies is not None and visit.entropy is not None:

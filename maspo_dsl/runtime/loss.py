@@ -143,7 +143,10 @@ class ObjectiveLoss(nn.Module):
         gradient = (
             evaluate.value_and_gradient if isinstance(evaluate, CompiledLoss) else eager_gradient(self.module)
         )
-        return Compiled(self.module, gradient, self.schedule, self.head_memory or head_memory(device))
+        memory = head_memory(device) if self.head_memory is None else self.head_memory
+        if not isinstance(memory, int) or memory < 1:
+            raise ValueError(f"head_memory is bytes, a whole number above 0, or None; not {memory!r}")
+        return Compiled(self.module, gradient, self.schedule, memory)
 
     def extra_repr(self) -> str:
         """The objective and its hash."""

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from maspo_dsl.emit.template.names import LIVE_TENSORS
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph, Node
 from maspo_dsl.semantics.types import Axis
 from maspo_dsl.verification.batches import Array, Arrays, on_policy
 from maspo_dsl.verification.evaluation import (
-    LIVE,
     Evaluation,
     PropertyError,
     as_torch,
@@ -42,7 +42,7 @@ def finite_differences(subject: Subject) -> tuple[Verdict, str]:
             batch = subject.estimated(batch)
             gradients = [interpreted(subject.raw, batch), computed(subject.eager, batch)]
             refuse_trivial(gradients[0], name)
-            for tensor in LIVE:
+            for tensor in LIVE_TENSORS:
                 found = _Differences(subject, batch, tensor, gradients)
                 checked, skipped = checked + found.checked, skipped + found.skipped
     if checked < 3 * skipped:
@@ -163,7 +163,7 @@ def _refuse_leaks(subject: Subject, batch: Arrays) -> None:
     leaks = [
         name
         for name, tensor in tensors.items()
-        if name not in LIVE and tensor.grad is not None and bool((tensor.grad != 0).any())
+        if name not in LIVE_TENSORS and tensor.grad is not None and bool((tensor.grad != 0).any())
     ]
     if leaks:
         raise PropertyError(f"gradient flows to {', '.join(leaks)}")

@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maspo_dsl.emit.template.names import LIVE_TENSORS
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.runtime.loss import ObjectiveLoss
 from maspo_dsl.verification.batches import Array, Arrays, by_token
 
-# Tensors that carry gradient.
-LIVE = ("logp", "entropy")
 ADVANTAGE = "advantage"
 # A gradient that is no more than this is none.
 TRIVIAL = 1e-12
@@ -40,7 +39,7 @@ class Evaluation:
     @property
     def largest(self) -> float:
         """The largest gradient."""
-        return max(float(np.abs(self.gradients[name]).max(initial=0)) for name in LIVE)
+        return max(float(np.abs(self.gradients[name]).max(initial=0)) for name in LIVE_TENSORS)
 
 
 def interpreted(
@@ -53,7 +52,7 @@ def interpreted(
     """By the oracle, in float64."""
     interpretation = Interpretation(graph, batch, params=params, denominators=denominators)
     loss = float(interpretation.output("loss"))
-    return Evaluation(loss, {name: interpretation.gradient("loss", name) for name in LIVE})
+    return Evaluation(loss, {name: interpretation.gradient("loss", name) for name in LIVE_TENSORS})
 
 
 def computed(
@@ -72,7 +71,7 @@ def computed(
 def gradients_of(tensors: Mapping[str, Tensor]) -> dict[str, Array]:
     """The gradients that a backward pass left on the live tensors; 0 where it left none."""
     found = {}
-    for name in LIVE:
+    for name in LIVE_TENSORS:
         gradient = tensors[name].grad
         gradient = torch.zeros_like(tensors[name]) if gradient is None else gradient
         found[name] = gradient.double().numpy()
@@ -85,7 +84,7 @@ def as_torch(batch: Mapping[str, Array], dtype: torch.dtype = torch.float64) -> 
     for name, value in batch.items():
         tensor = torch.as_tensor(np.asarray(value))
         result[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor.clone()
-    for name in LIVE:
+    for name in LIVE_TENSORS:
         result[name] = result[name].clone().requires_grad_()
     return result
 
@@ -142,7 +141,7 @@ def refuse_difference(
     `slack` is what may be added to that, number for number.
     """
     _refuse_infinite(expected, what)
-    size = sum(float(np.abs(expected.gradients[name]).sum()) for name in LIVE)
+    size = sum(float(np.abs(expected.gradients[name]).sum()) for name in LIVE_TENSORS)
     allowed = rtol * max(abs(expected.loss), size) + (slack.loss if slack else 0.0) + _ROUNDING
     if not abs(got.loss - expected.loss) <= allowed:
         raise PropertyError(f"{what}: the loss is {got.loss:.9g}, not {expected.loss:.9g}")

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 from torch import Tensor
 
+from maspo_dsl.emit.template.names import LIVE_TENSORS
 from maspo_dsl.verification.batches import (
     Array,
     Arrays,
@@ -20,7 +21,6 @@ from maspo_dsl.verification.batches import (
 )
 from maspo_dsl.verification.evaluation import (
     ADVANTAGE,
-    LIVE,
     Evaluation,
     PropertyError,
     as_torch,
@@ -198,7 +198,7 @@ def _together(
     """The sum of the parts' losses, and their gradients put in place."""
     denominators = _denominators(subject, batches, ranks)
     loss = 0.0
-    gradients = {name: np.zeros(whole["mask"].shape) for name in LIVE}
+    gradients = {name: np.zeros(whole["mask"].shape) for name in LIVE_TENSORS}
     for batch, piece in zip(batches, [*pieces, []], strict=True):
         part = computed(subject.eager, batch, denominators=denominators)
         loss += part.loss

@@ -156,16 +156,11 @@ def test_library():
 
 def test_reading_and_formatting_need_neither_torch_nor_numpy():
     program = """
-        import sys, time
-        started = time.perf_counter()
+        import sys
         from maspo_dsl.language import formatter, parser, reading, rendering
         from maspo_dsl.language.source import Source
         tree = parser.parse_objective(Source("x", "objective x\\nratio = policy / old"))
         formatter.format_objective(tree)
         assert not {"torch", "numpy"} & set(sys.modules)
-        print(time.perf_counter() - started)
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True
-    )
-    assert float(done.stdout) < 1.0
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)

@@ -6,28 +6,19 @@ DAPO = {**CLIP, **LENGTHS}
 GATE = {"sigma_base": 0.3, "alpha": 0.45, "beta_pos": 0.55, "beta_neg": 0.4}
 BAND = {"low": 0.96, "high": 1.05}
 WIDE_BAND = {"low": 0.7, "high": 1.6}
+SEARCH = {
+    "low_start": 0.55,
+    "low_max": 0.88,
+    "low_step": 0.1,
+    "high_start": 1.15,
+    "high_max": 2.1,
+    "high_step": 0.3,
+}
 
 SETTINGS: dict[str, dict[str, float]] = {
     "aspo": {"eps_low_entropy": 0.15, "eps_high_entropy": 0.45, "q": 0.6, "cap": 1.7},
-    "bapo": {
-        "low_start": 0.55,
-        "low_max": 0.88,
-        "low_step": 0.1,
-        "high_start": 1.15,
-        "high_max": 2.1,
-        "high_step": 0.3,
-        "target": 1.3,
-        "cap": 2.5,
-    },
-    "bapo_paper": {
-        "low_start": 0.55,
-        "low_max": 0.88,
-        "low_step": 0.1,
-        "high_start": 1.15,
-        "high_max": 2.1,
-        "high_step": 0.3,
-        "share": 0.45,
-    },
+    "bapo": {**SEARCH, "target": 1.3, "cap": 2.5},
+    "bapo_paper": {**SEARCH, "share": 0.45},
     "bnpo": CLIP,
     "cispo": {"cap": 1.4},
     "cispo_two_sided": CLIP,

@@ -9,6 +9,8 @@ from torch import Tensor
 
 import maspo_dsl
 from maspo_dsl import BatchError, ObjectiveLoss
+from maspo_dsl.analysis.coupling import LIVE_INPUTS
+from maspo_dsl.emit.template.names import LIVE_TENSORS
 from maspo_dsl.runtime.linear_head import HeadGradients, LinearHead
 from tests import batches
 
@@ -343,6 +345,19 @@ def test_what_does_not_fit_is_named(change: dict[str, object], message: str) -> 
     given = {"hidden": problem.hidden, "weight": problem.weight, "tokens": problem.tokens, **change}
     with pytest.raises(BatchError, match=message):
         loss.from_hidden(batch=problem.batch, **given)
+
+
+@pytest.mark.parametrize("memory", [0, -5, 1e6, "1GB"])
+def test_memory_is_a_number_of_bytes(memory: object) -> None:
+    problem, loss = Problem(16), maspo_dsl.compile("grpo", backend="eager")
+    loss.head_memory = memory  # type: ignore[assignment]
+    with pytest.raises(ValueError, match="head_memory is bytes, a whole number above 0"):
+        loss.from_hidden(problem.hidden, problem.weight, problem.tokens, problem.batch)
+
+
+def test_what_carries_gradient_is_said_in_one_way() -> None:
+    """Generated files stand alone and the analysis knows no torch, so the names are in two places."""
+    assert set(LIVE_TENSORS) == LIVE_INPUTS
 
 
 def test_what_is_computed_must_not_be_given() -> None:

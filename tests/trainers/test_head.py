@@ -23,35 +23,24 @@ from transformers import (
 import maspo_dsl
 
 WORDS = 37
+SIZES = {
+    "vocab_size": WORDS,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+}
 
 
 def qwen(**options):
     torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=WORDS,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        **options,
-    )
-    return Qwen2ForCausalLM(config).eval()
+    return Qwen2ForCausalLM(Qwen2Config(**SIZES, **options)).eval()
 
 
 def gemma():
     torch.manual_seed(0)
-    config = Gemma2Config(
-        vocab_size=WORDS,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=8,
-        final_logit_softcapping=0.5,
-    )
-    return Gemma2ForCausalLM(config).eval()
+    return Gemma2ForCausalLM(Gemma2Config(**SIZES, head_dim=8, final_logit_softcapping=0.5)).eval()
 
 
 def part(dtype=torch.float32):
