@@ -48,4 +48,5 @@ def test_the_tables_are_made_of_ratios(tmp_path, monkeypatch):
 
 
 def test_memory_is_what_a_candidate_holds_at_its_peak():
-    assert 50e6 < peak_bytes(lambda: [torch.ones(8_000_000), torch.ones(8_000_000)][0]) < 80e6
+    # Above 32 MiB, malloc gives memory back at once.
+    assert 100e6 < peak_bytes(lambda: [torch.ones(16_000_000), torch.ones(16_000_000)][0]) < 160e6
