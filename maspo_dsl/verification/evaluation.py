@@ -28,9 +28,9 @@ class PropertyError(Exception):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A loss, and its gradient with respect to each live tensor, in the shape of that tensor.
+    """A loss, and its gradient with respect to each live tensor, or to what those come from, in that shape.
 
-    Under `ADVANTAGE` it may hold the advantage as well, in that shape too, to be compared like a gradient.
+    Under `ADVANTAGE` it may hold the advantage as well, in the shape of a live tensor, to be compared like a gradient.
     """
 
     loss: float
@@ -39,7 +39,12 @@ class Evaluation:
     @property
     def largest(self) -> float:
         """The largest gradient."""
-        return max(float(np.abs(self.gradients[name]).max(initial=0)) for name in LIVE_TENSORS)
+        return max(float(np.abs(value).max(initial=0)) for value in self.derived.values())
+
+    @property
+    def derived(self) -> dict[str, Array]:
+        """The gradients alone."""
+        return {name: value for name, value in self.gradients.items() if name != ADVANTAGE}
 
 
 def interpreted(
@@ -141,7 +146,7 @@ def refuse_difference(
     `slack` is what may be added to that, number for number.
     """
     _refuse_infinite(expected, what)
-    size = sum(float(np.abs(expected.gradients[name]).sum()) for name in LIVE_TENSORS)
+    size = sum(float(np.abs(value).sum()) for value in expected.derived.values())
     allowed = rtol * max(abs(expected.loss), size) + (slack.loss if slack else 0.0) + _ROUNDING
     if not abs(got.loss - expected.loss) <= allowed:
         raise PropertyError(f"{what}: the loss is {got.loss:.9g}, not {expected.loss:.9g}")
@@ -153,7 +158,7 @@ def refuse_difference(
             place = tuple(int(axis) for axis in np.argwhere(~within)[0])
             found, right = got.gradients[name][place], wanted[place]
             raise PropertyError(
-                f"{what}: {_label(name)} at {spot(place)} is {found:.9g}, not {right:.9g}"
+                f"{what}: {_label(name)} at {_spot_of(name, place)} is {found:.9g}, not {right:.9g}"
                 f"{others(int((~within).sum()) - 1)}"
             )
 
@@ -166,6 +171,15 @@ def _refuse_infinite(expected: Evaluation, what: str) -> None:
 
 def _label(name: str) -> str:
     return "the advantage" if name == ADVANTAGE else f"d loss / d {name}"
+
+
+def _spot_of(name: str, place: tuple[int, ...]) -> str:
+    """A place in a live tensor, or in the states, weight or bias of a head."""
+    if name == "hidden":
+        return f"{spot(place[:-1])}, component {place[-1]}"
+    if name in ("weight", "bias"):
+        return ", ".join(f"{axis} {at}" for axis, at in zip(("word", "component"), place, strict=False))
+    return spot(place)
 
 
 def spot(place: tuple[int, ...]) -> str:

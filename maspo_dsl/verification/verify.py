@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from maspo_dsl.objective import Objective, SpecLike, load
 from maspo_dsl.runtime.loss import Backend
-from maspo_dsl.verification import agreement, derivative, extremes, invariance, on_policy
+from maspo_dsl.verification import agreement, derivative, extremes, hidden, invariance, on_policy
 from maspo_dsl.verification.evaluation import PropertyError
 from maspo_dsl.verification.report import Line, Report, Verdict
 from maspo_dsl.verification.subject import Subject
@@ -49,6 +49,7 @@ CHECKS: tuple[Check, ...] = (
     Check("emitted, float32", agreement.emitted_float32),
     Check("compiled, float64", agreement.compiled_float64),
     Check("compiled, float32", agreement.compiled_float32),
+    Check("from hidden", hidden.from_hidden),
     Check("derivative", derivative.finite_differences),
     Check("detached", derivative.detached),
     Check("on policy", on_policy.identity),
