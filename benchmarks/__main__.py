@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import compiling, from_log_probs, growth, head, training
+from benchmarks import compiling, from_log_probs, growth, head, objectives, profiling, training
 from benchmarks.table import Row, markdown
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -26,6 +26,11 @@ PARTS: dict[str, Callable[[int], list[Row]]] = {
     "from_log_probs": lambda turns: from_log_probs.rows(turns=3 * turns),
     "compiling": lambda turns: compiling.rows(),
     "training": lambda turns: training.rows(),
+}
+TEXTS: dict[str, Callable[[argparse.Namespace], str]] = {
+    "growth": lambda wish: growth.report(wish.largest, turns=min(3, wish.turns), draws=wish.write),
+    "objectives": lambda wish: objectives.report(turns=wish.turns, draws=wish.write),
+    "profile": lambda wish: profiling.report(),
 }
 
 
@@ -61,33 +66,38 @@ def write(name: str, text: str) -> None:
 
 def main() -> None:
     """Run what is asked for."""
+    options = _options()
+    names = options.names or [*PARTS, *TEXTS]
+    found = [row for name in names if name in PARTS for row in PARTS[name](options.turns)]
+    texts = {}
+    if found:
+        measured = f"Measured {machine()}, medians of {options.turns} or more turns."
+        texts["table"] = f"{markdown(found)}\n\n{measured}\n"
+    texts |= {name: TEXTS[name](options) for name in names if name in TEXTS}
+    for name, text in texts.items():
+        print(text)
+        if options.write:
+            write(name, text)
+
+
+def _options() -> argparse.Namespace:
+    known = [*PARTS, *TEXTS]
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description="Benchmarks, as a table of ratios."
+        prog="python -m benchmarks", description="Benchmarks, as tables of ratios and pictures."
     )
-    parser.add_argument("names", nargs="*", help=f"which: {', '.join(PARTS)}, growth; all without one")
+    parser.add_argument("names", nargs="*", help=f"which: {', '.join(known)}; all without one")
     parser.add_argument("--turns", type=int, default=5, help="turns of each candidate")
-    parser.add_argument("--largest", type=int, default=12, help="tokens grow up to 2^P, words to 2^(P+3)")
+    parser.add_argument("--largest", type=int, default=15, help="tokens grow up to 2^P, words to 2^(P+3)")
     parser.add_argument("--write", action="store_true", help="write the tables into docs/benchmarks.md")
     options = parser.parse_args()
-    known = [*PARTS, "growth"]
     unknown = set(options.names) - set(known)
     if unknown:
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     if options.write and options.names:
         parser.error("--write takes no names: the page has them all")
-    names = options.names or known
-    found = [row for name in names if name in PARTS for row in PARTS[name](options.turns)]
-    texts = {}
-    if found:
-        texts["table"] = (
-            f"{markdown(found)}\n\nMeasured {machine()}, medians of {options.turns} or more turns.\n"
-        )
-    if "growth" in names:
-        texts["growth"] = growth.report(options.largest, turns=min(3, options.turns))
-    for name, text in texts.items():
-        print(text)
-        if options.write:
-            write(name, text)
+    if options.largest <= growth.SMALLEST:
+        parser.error(f"--largest {options.largest}: a law needs two sizes, so at least {growth.SMALLEST + 1}")
+    return options
 
 
 if __name__ == "__main__":

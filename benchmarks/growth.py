@@ -1,47 +1,49 @@
-"""How the time of head and loss grows with tokens, vocabulary and sequences, beside its matrix products alone.
-
-The model of the cost is 6 M H V multiplications and additions for M tokens, which the products do alone.
-"""
+"""How the time of head and loss grows with tokens, vocabulary and sequences, beside products and model of the cost."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import maspo_dsl
 from benchmarks.head import Problem, Size
+from benchmarks.law import Rates, exponent, largest_miss, measured_rates
 from benchmarks.measure import seconds
+from benchmarks.pictures import link, picture
+from benchmarks.table import milliseconds
 
-FOLDER = Path(__file__).parents[1] / "docs" / "images" / "benchmarks"
 BASE = Size(sequences=8, length=128, hidden=256, words=2**14)
+SMALLEST = 10
+"""Tokens begin at 2 to this power, words at 8 times as many."""
+RATED = replace(BASE, length=512)
+"""The size at which the rates of the model are measured."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """Seconds of head and loss, of plain logits, and of the three products, at a size."""
+    """Seconds of head and loss, of plain logits, of the three products, and of head and loss by the model."""
 
     at: int
     head: float
     logits: float
     products: float
+    predicted: float
 
 
 def axes(largest: int) -> dict[str, list[tuple[int, Size]]]:
     """Sizes by what grows: tokens, words, sequences of the same tokens; `largest` is a power of two."""
-    tokens = [2**power for power in range(10, largest + 1)]
-    words = [2**power for power in range(13, largest + 4)]
+    tokens = [2**power for power in range(SMALLEST, largest + 1)]
     sequences = [2**power for power in range(8)]
     return {
         "tokens": [(count, replace(BASE, length=count // BASE.sequences)) for count in tokens],
-        "words": [(count, replace(BASE, words=count)) for count in words],
+        "words": [(8 * count, replace(BASE, words=8 * count)) for count in tokens],
         "sequences": [
             (count, replace(BASE, sequences=count, length=BASE.tokens // count)) for count in sequences
         ],
     }
 
 
-def measured(size: Size, at: int, *, turns: int) -> Point:
+def measured(size: Size, at: int, rates: Rates, *, turns: int) -> Point:
     """One size."""
     problem, loss = Problem(size), maspo_dsl.compile("dapo")
     took = seconds(
@@ -53,49 +55,63 @@ def measured(size: Size, at: int, *, turns: int) -> Point:
         turns=turns,
         warm_up=1,
     )
-    return Point(at, took["head"], took["logits"], took["products"])
+    return Point(at, took["head"], took["logits"], took["products"], rates.head(size))
 
 
 def table(name: str, points: Sequence[Point]) -> str:
     """A Markdown table of one axis."""
-    header = f"| {name} | head and loss | the products alone | ratio | logits by plain torch | ratio |"
-    lines = [header, "| --- " * 6 + "|"]
+    header = (
+        f"| {name} | head and loss | by the model | measured / model | the products alone | ratio | "
+        "logits by plain torch | ratio |"
+    )
+    lines = [header, "| --- " * 8 + "|"]
     for point in points:
-        times = [f"{1e3 * value:.0f} ms" for value in (point.head, point.products, point.logits)]
-        ratios = [f"{point.head / other:.2f}" for other in (point.products, point.logits)]
-        lines.append(f"| {point.at:,} | {times[0]} | {times[1]} | {ratios[0]} | {times[2]} | {ratios[1]} |")
+        cells = [f"{point.at:,}", milliseconds(point.head)]
+        for other in (point.predicted, point.products, point.logits):
+            cells += [milliseconds(other), f"{point.head / other:.2f}"]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def draw(name: str, points: Sequence[Point]) -> Path:
-    """A picture of one axis, both scales logarithmic; lines differ in dash and marker too."""
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    FigureCanvasSVG(figure)
-    axis = figure.add_subplot()
-    at = [point.at for point in points]
-    axis.plot(at, [point.logits for point in points], "s:", color="0.5", label="logits formed by plain torch")
-    axis.plot(at, [point.head for point in points], "o-", color="0.0", label="head and loss")
-    axis.plot(
-        at, [point.products for point in points], "--", color="tab:blue", label="the three products alone"
+def law(name: str, points: Sequence[Point]) -> str:
+    """The law of one axis in words: the power that was found beside those of the products and of the model."""
+    at, head = [point.at for point in points], [point.head for point in points]
+    model, products = [point.predicted for point in points], [point.products for point in points]
+    miss = largest_miss(head, model)
+    return (
+        f"Over the larger half, time grows with {name} to the power {exponent(at, head):.2f}; the products alone "
+        f"to {exponent(at, products):.2f}, the model to {exponent(at, model):.2f}. The measured time is at most "
+        f"{100 * abs(miss):.0f} % {'above' if miss > 0 else 'below'} the model, as a share of what was measured."
     )
-    axis.set(xscale="log", yscale="log", xlabel=name, ylabel="seconds, forward and backward")
-    axis.grid(color="0.9")
-    axis.legend(frameon=False)
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    path = FOLDER / f"{name}.svg"
-    figure.savefig(path, metadata={"Date": None})
-    return path
 
 
-def report(largest: int, *, turns: int) -> str:
-    """All axes, measured, drawn, and as text for docs/benchmarks.md."""
+def draw(name: str, points: Sequence[Point]) -> None:
+    """A picture of one axis, both scales logarithmic."""
+    at = [point.at for point in points]
+    with picture(name) as axes:
+        axes.plot(
+            at, [each.logits for each in points], "s:", color="0.5", label="logits formed by plain torch"
+        )
+        axes.plot(at, [each.head for each in points], "o-", color="0.0", label="head and loss")
+        axes.plot(
+            at, [each.predicted for each in points], "x-.", color="tab:orange", label="model of the cost"
+        )
+        axes.plot(at, [each.products for each in points], "--", color="tab:blue", label="the three products")
+        axes.set(xscale="log", yscale="log", xlabel=name, ylabel="seconds, forward and backward")
+        axes.grid(color="0.9")
+
+
+def report(largest: int, *, turns: int, draws: bool) -> str:
+    """All axes of sizes, measured, drawn if wished, and as text for docs/benchmarks.md."""
+    rates = measured_rates(RATED, turns=3 * turns)
     fixed = f"{BASE.tokens:,} tokens in {BASE.sequences} answers, V {BASE.words:,}"
-    parts = [f"H {BASE.hidden}; where it does not grow: {fixed}.\n"]
+    parts = [
+        f"H {BASE.hidden}; where it does not grow: {fixed}. The model: {rates.text}, both measured at "
+        f"{RATED.tokens:,} tokens.\n"
+    ]
     for name, sizes in axes(largest).items():
-        points = [measured(size, at, turns=turns) for at, size in sizes]
-        path = draw(name, points)
-        parts += [table(name, points), f"\n![time by {name}](images/benchmarks/{path.name})\n"]
+        points = [measured(size, at, rates, turns=turns) for at, size in sizes]
+        if draws:
+            draw(name, points)
+        parts += [table(name, points), f"\n{law(name, points)}", f"\n{link(name)}\n"]
     return "\n".join(parts)

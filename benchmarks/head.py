@@ -50,12 +50,12 @@ class Problem:
         advantage = torch.where(torch.arange(size.sequences) % 2 == 0, 1.0, -1.0)
         # Above the upper bound where A > 0, below the lower one where A < 0: such a token has no gradient.
         away = torch.where(torch.rand(shape, generator=random) < clipped, 1.0, 0.0) * advantage[:, None]
-        self.batch = {"mask": mask, "advantage": advantage, "logp_old": logp - away}
+        self.batch = {"mask": mask, "advantage": advantage, "logp_old": logp - away, "logp_ref": logp}
 
-    def by_head(self, loss: maspo_dsl.ObjectiveLoss) -> Callable[[], object]:
-        """Value and gradients through `from_hidden`."""
+    def by_head(self, loss: maspo_dsl.ObjectiveLoss) -> Callable[[], tuple[Tensor, ...]]:
+        """Gradients of states and weight through `from_hidden`."""
 
-        def run() -> object:
+        def run() -> tuple[Tensor, ...]:
             output = loss.from_hidden(self.hidden, self.weight, self.tokens, self.batch)
             return torch.autograd.grad(output.loss, [self.hidden, self.weight])
 

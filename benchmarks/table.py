@@ -47,3 +47,8 @@ def markdown(rows: Sequence[Row]) -> str:
     """All rows as a Markdown table."""
     header = "| measured | against | took | the other | ratio | at most | |"
     return "\n".join([header, "| --- " * 7 + "|", *(row.markdown() for row in rows)])
+
+
+def milliseconds(value: float) -> str:
+    """Seconds as a cell of a table."""
+    return f"{1e3 * value:,.0f} ms"

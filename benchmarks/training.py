@@ -1,4 +1,4 @@
-"""Steps of training on the default model and task: beside TRL's GRPOTrainer, and where their time goes."""
+"""Steps of training on the default model and task beside TRL's GRPOTrainer."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from maspo_dsl.trainers import generation, module, rollout_data
+from maspo_dsl.trainers import generation
 from maspo_dsl.trainers.config import RunConfig, default_cache
 from maspo_dsl.trainers.policies import Policy, build_policy
 from maspo_dsl.trainers.policies.tiny import ALPHABET
 from maspo_dsl.trainers.run import train
 from maspo_dsl.trainers.tasks import Task, build_task
+from rich.console import Console
 
 from benchmarks.measure import seconds
 from benchmarks.table import Row
@@ -26,48 +25,11 @@ PROMPTS, SAMPLES, TOKENS, UPDATES = 64, 8, 10, 4
 STEPS, WARM_UP = 12, 3
 
 
-def ours(folder: Path, say: Callable[[str], None]) -> tuple[float, dict[str, float]]:
-    """Median seconds of a step of `bnpo`, and the medians of its phases."""
-    phases = {"rollout": "generate"}
-    with (
-        _timed(rollout_data, phases) as spent,
-        _timed(module.PolicyTrainer, {"updates": "training_step"}) as updates,
-    ):
-        config = RunConfig(
-            run=folder, trainer={"max_steps": STEPS, "eval_every": 0, "checkpoint_every": STEPS}
-        )
-        result = train(config, "bnpo", console=None)
-    took = [float(row["seconds"]) for row in result.rows if row["step"] > WARM_UP]
-    step = statistics.median(took)
-    medians = {name: statistics.median(values[WARM_UP:]) for name, values in spent.items()}
-    medians["updates"] = UPDATES * statistics.median(updates["updates"][WARM_UP * UPDATES :])
-    say(", ".join(f"{name} {100 * value / step:.0f} %" for name, value in medians.items()))
-    return step, medians
-
-
-@contextmanager
-def _timed(owner: Any, names: dict[str, str]) -> Iterator[dict[str, list[float]]]:
-    """Seconds of each call of some functions of a module or class, by what they are called here."""
-    spent: dict[str, list[float]] = {name: [] for name in names}
-    before = {attribute: getattr(owner, attribute) for attribute in names.values()}
-
-    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args: Any, **options: Any) -> Any:
-            start = time.perf_counter()
-            try:
-                return function(*args, **options)
-            finally:
-                spent[name].append(time.perf_counter() - start)
-
-        return run
-
-    for name, attribute in names.items():
-        setattr(owner, attribute, timed(name, before[attribute]))
-    try:
-        yield spent
-    finally:
-        for attribute, function in before.items():
-            setattr(owner, attribute, function)
+def ours(folder: Path) -> float:
+    """Median seconds of a step of `bnpo`."""
+    config = RunConfig(run=folder, trainer={"max_steps": STEPS, "eval_every": 0, "checkpoint_every": STEPS})
+    result = train(config, "bnpo", console=Console(quiet=True))
+    return statistics.median(float(row["seconds"]) for row in result.rows if row["step"] > WARM_UP)
 
 
 def theirs(policy: Policy, task: Task, folder: Path) -> float | None:
@@ -158,7 +120,7 @@ def sampling(policy: Policy, task: Task) -> dict[str, float]:
     return seconds({"own": own, "generate": plain}, turns=9)
 
 
-def rows(*, say: Callable[[str], None] = print) -> list[Row]:
+def rows() -> list[Row]:
     """The rows of the table; one thread, as runs of the default model have."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -167,7 +129,7 @@ def rows(*, say: Callable[[str], None] = print) -> list[Row]:
         policy = build_policy("tiny", task, seed=0, cache=default_cache())
         drawn = sampling(policy, task)
         with tempfile.TemporaryDirectory() as folder:
-            step, _ = ours(Path(folder) / "ours", say)
+            step = ours(Path(folder) / "ours")
             peer = theirs(policy, task, Path(folder) / "theirs")
     finally:
         torch.set_num_threads(threads)

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from maspo_dsl.trainers.config import RunConfig
 
 import maspo_dsl
 from benchmarks import __main__ as command
-from benchmarks import growth
+from benchmarks import growth, law, objectives, pictures, profiling
+from benchmarks.clock import REST, Clock
 from benchmarks.from_log_probs import Problem as LogProbs
 from benchmarks.from_log_probs import pairs_of
 from benchmarks.head import Problem, Size, rows
@@ -37,14 +39,129 @@ def test_the_tables_are_made_of_ratios(tmp_path, monkeypatch):
     assert len(found) >= 5 and all(row.ratio > 0 for row in found)
     text = markdown([*found, Row("a", "b", 3e6, 1e6, 2.0, unit="MB")])
     assert text.splitlines()[-1] == "| a | b | 3 MB | 1 MB | 3.000 | 2 | **not met** |"
-    monkeypatch.setattr(growth, "FOLDER", tmp_path / "images")
-    point = growth.measured(SMALL, 128, turns=1)
-    assert growth.draw("tokens", [point]).read_text().startswith("<?xml")
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- table -->\nold\n<!-- end of table -->\nafter\n")
     monkeypatch.setattr(command, "PAGE", page)
     command.write("table", text)
     assert page.read_text() == f"before\n<!-- table -->\n\n{text}\n<!-- end of table -->\nafter\n"
+
+
+def test_the_exponent_of_a_power_is_found_from_the_larger_half():
+    sizes = [2**power for power in range(6)]
+    assert law.exponent(sizes, [3 * size**1.5 for size in sizes]) == pytest.approx(1.5)
+    fixed = [100.0, 100.0, 100.0, *(7 * size for size in sizes[3:])]
+    assert law.exponent(sizes, fixed) == pytest.approx(1)
+    assert law.exponent(sizes[:2], [4.0, 1.0]) == pytest.approx(-2)
+
+
+def test_the_model_of_the_cost_is_its_products_and_two_passes():
+    size = Size(sequences=2, length=5, hidden=3, words=7)
+    assert law.operations(size) == 6 * 10 * 3 * 7
+    rates = law.Rates(operations=100.0, logits=10.0)
+    assert rates.products(size) == pytest.approx(12.6)
+    assert rates.head(size) == pytest.approx(12.6 + 2 * 10 * 7 / 10)
+    found = law.measured_rates(SMALL, turns=1)
+    assert found.operations > 0 and found.logits > 0
+    assert law.largest_miss([10.0, 10.0], [9.0, 12.0]) == pytest.approx(-0.2)
+    assert law.largest_miss([10.0, 10.0], [7.0, 12.0]) == pytest.approx(0.3)
+
+
+def test_the_axes_reach_what_is_asked_for():
+    axes = growth.axes(15)
+    for name, last, of in (("tokens", 15, "tokens"), ("words", 18, "words")):
+        assert [at for at, _ in axes[name]] == [2**power for power in range(last - 5, last + 1)]
+        assert all(getattr(size, of) == at for at, size in axes[name])
+    assert all(size.sequences == at and size.tokens == 1024 for at, size in axes["sequences"])
+
+
+def test_growth_is_written_with_its_law_and_drawn(tmp_path, monkeypatch):
+    points = [growth.Point(at, 0.002 * at, 0.003 * at, 0.001 * at**1.5, 0.0016 * at) for at in (4, 8)]
+    assert growth.table("tokens", points).splitlines()[2] == (
+        "| 4 | 8 ms | 6 ms | 1.25 | 8 ms | 1.00 | 12 ms | 0.67 |"
+    )
+    text = growth.law("tokens", points)
+    assert "with tokens to the power 1.00; the products alone to 1.50, the model to 1.00" in text
+    assert "at most 20 % above the model" in text
+    monkeypatch.setattr(pictures, "FOLDER", tmp_path / "images")
+    growth.draw("tokens", points)
+    assert (tmp_path / "images" / "tokens.svg").read_text().startswith("<?xml")
+
+
+def test_a_size_is_measured_with_what_the_model_says():
+    rates = law.Rates(operations=1e9, logits=1e9)
+    point = growth.measured(SMALL, 128, rates, turns=1)
+    assert point.at == 128 and min(point.head, point.logits, point.products) > 0
+    assert point.predicted == rates.head(SMALL)
+
+
+def test_objectives_are_measured_on_their_schedules(tmp_path, monkeypatch):
+    dapo, entropic = objectives.costs(SMALL, names=("dapo", "top_entropy"), turns=1)
+    assert dapo.schedule.startswith("one visit") and entropic.schedule.startswith("two visits")
+    assert (dapo.used, dapo.share) == (1.0, 1.0)
+    assert entropic.used == pytest.approx(0.2, abs=0.02)
+    assert entropic.share == pytest.approx((1 + 3 * entropic.used) / 3)
+    cost = objectives.Cost("dapo", "one visit", False, 0.25, 0.06, 0.03)
+    assert objectives.table([cost]).splitlines()[-1] == (
+        "| `dapo` | one visit | 25 % | 60 ms | 30 ms | 2.00 | 0.50 |"
+    )
+    monkeypatch.setattr(pictures, "FOLDER", tmp_path / "images")
+    objectives.draw([dapo, entropic])
+    assert (tmp_path / "images" / "objectives.svg").read_text().startswith("<?xml")
+
+
+def test_every_objective_of_the_benchmark_has_what_it_reads():
+    for name in objectives.NAMES:
+        gradient = Problem(SMALL).by_head(maspo_dsl.compile(name, backend="eager"))()[1]
+        assert gradient.isfinite().all() and gradient.any()
+
+
+def test_a_clock_charges_every_second_to_the_innermost_part():
+    ticks = iter([0.0, 1.0, 3.0, 6.0, 10.0, 15.0, 21.0])
+    clock = Clock(lambda: next(ticks))
+    clock.mark()  # at 1
+    with clock.part("outer"), clock.part("inner"):  # the one from 3 to 15, the other from 6 to 10
+        pass
+    clock.mark()  # at 21
+    assert clock.between(0, 1) == {REST: 2 + 6, "outer": 3 + 5, "inner": 4}
+
+
+def test_a_profile_is_of_the_run_and_adds_up_to_a_step(tmp_path, monkeypatch):
+    trainer = {"max_steps": 6, "updates_per_rollout": 2, "eval_every": 0, "checkpoint_every": 6}
+    config = RunConfig(rollout={"prompts": 4, "samples": 2, "max_new_tokens": 3}, trainer=trainer)
+    before = [getattr(*place) for place in profiling.PARTS.values()]
+    found = profiling.profile(config)
+    assert [getattr(*place) for place in profiling.PARTS.values()] == before
+    never = {"old and reference log-probs"}
+    assert {name for name, value in found.parts.items() if not value > 0} == never
+    assert found.share(*found.parts) == pytest.approx(1)
+    assert sum(found.parts.values()) == found.step
+    rows = profiling.table(found).splitlines()[2:]
+    shares = [float(row.split("|")[3].rstrip(" %")) for row in rows]
+    assert shares[-1] == 100.0 and sum(shares[:-1]) == pytest.approx(100, abs=1)
+    assert len(rows) == len(profiling.PARTS) + 2
+
+
+def test_a_summary_sets_the_model_beside_itself_alone():
+    own = {profiling.SAMPLING: 0.3, profiling.FORWARD: 0.2, profiling.BACKWARD: 0.4, REST: 0.1}
+    text = profiling.summary(profiling.Profile(own, updates_alone=0.5, sampling_alone=0.2))
+    assert "cover 90.0 % of a step, and the model's own passes 90 %" in text
+    assert "takes 500.0 ms for forward and backward of the updates (the step's: 1.20 times that)" in text
+    assert "200.0 ms for sampling (1.50 times)" in text
+
+
+def test_the_model_alone_computes_what_the_first_step_needs():
+    trainer = {"updates_per_rollout": 2}
+    config = RunConfig(rollout={"prompts": 4, "samples": 2, "max_new_tokens": 4}, trainer=trainer)
+    model, windows, rows = profiling.first_step(config)
+    mask = rows.batch["mask"]
+    logp = torch.stack(profiling.sampling_alone(model, rows), dim=1).log_softmax(-1)
+    chosen = logp.gather(2, rows.tokens[:, -mask.shape[1] :, None])[..., 0]
+    torch.testing.assert_close(chosen[mask], rows.batch["logp_old"][mask], rtol=1e-4, atol=1e-5)
+    read = []
+    model.base_model.register_forward_hook(lambda *call: read.append(call[2].last_hidden_state))
+    profiling.updates_alone(model, windows)
+    assert [len(states) for states in read] == [4, 4]
+    assert all(states.requires_grad and states.shape[1] == rows.tokens.shape[1] for states in read)
 
 
 def test_memory_is_what_a_candidate_holds_at_its_peak():
