@@ -42,10 +42,11 @@ class Clock:
         self._charge()
         self.marks.append(self._spent.copy())
 
-    def between(self, first: int, last: int) -> dict[str, float]:
-        """Seconds by part from one mark to another."""
-        start, end = self.marks[first], self.marks[last]
-        return {name: end[name] - start[name] for name in end}
+    def step(self, first: int) -> dict[str, float]:
+        """Seconds by part of a step: the mean from the mark `first` to the last mark."""
+        start, end = self.marks[first], self.marks[-1]
+        steps = len(self.marks) - 1 - first
+        return {name: (end[name] - start[name]) / steps for name in end}
 
     def _charge(self) -> None:
         now = self._now()

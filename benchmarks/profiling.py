@@ -81,9 +81,8 @@ def profile(config: RunConfig) -> Profile:
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder, charged(clock, PARTS, STEP):
         train(config.model_copy(update={"run": Path(folder) / "run"}), OBJECTIVE, console=Console(quiet=True))
-    steps = len(clock.marks) - 1 - WARM_UP
-    spent = clock.between(WARM_UP, -1)
-    parts = {name: spent.get(name, 0.0) / steps for name in (*PARTS, REST)}
+    spent = clock.step(WARM_UP)
+    parts = {name: spent.get(name, 0.0) for name in (*PARTS, REST)}
     return Profile(parts, **alone(config))
 
 

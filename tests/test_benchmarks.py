@@ -116,13 +116,16 @@ def test_every_objective_of_the_benchmark_has_what_it_reads():
 
 
 def test_a_clock_charges_every_second_to_the_innermost_part():
-    ticks = iter([0.0, 1.0, 3.0, 6.0, 10.0, 15.0, 21.0])
+    ticks = iter([0.0, 1.0, 3.0, 6.0, 10.0, 15.0, 21.0, 28.0])
     clock = Clock(lambda: next(ticks))
     clock.mark()  # at 1
     with clock.part("outer"), clock.part("inner"):  # the one from 3 to 15, the other from 6 to 10
         pass
     clock.mark()  # at 21
-    assert clock.between(0, 1) == {REST: 2 + 6, "outer": 3 + 5, "inner": 4}
+    assert clock.step(0) == {REST: 2 + 6, "outer": 3 + 5, "inner": 4}
+    clock.mark()  # at 28
+    assert clock.step(0) == {REST: (8 + 7) / 2, "outer": 8 / 2, "inner": 4 / 2}
+    assert clock.step(1) == {REST: 7, "outer": 0, "inner": 0}
 
 
 def test_a_profile_is_of_the_run_and_adds_up_to_a_step(tmp_path, monkeypatch):
