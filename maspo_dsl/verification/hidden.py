@@ -18,6 +18,8 @@ from maspo_dsl.verification.subject import Subject
 SEED = 11
 WORDS, WIDTH = 11, 13
 TEMPERATURE = 0.7
+# A quantile of the window may be the number of one token; a little apart, no rounding decides where that token stands.
+_APART = 1 + 1e-6
 # Stands for the token where there is none, as it does in labels.
 _NO_TOKEN = -100
 
@@ -156,7 +158,8 @@ def _cut(subject: Subject, head: Head, batch: Arrays, name: str) -> Window:
     nothing = {**rows_of(batch, [0]), "mask": np.zeros_like(batch["mask"][:1])}
     parts = [_part(head, one) for one in [*(rows_of(batch, piece) for piece in pieces), nothing]]
     whole = [_with_log_probs(part, part.hidden, head) for part in parts]
-    return Window(f"micro-batches, {name}", parts, subject.eager.window(whole), chunk=3)
+    denominators = {key: value * _APART for key, value in subject.eager.window(whole).items()}
+    return Window(f"micro-batches, {name}", parts, denominators, chunk=3)
 
 
 def _part(head: Head, batch: Arrays, *, entropy: bool = False) -> Part:
@@ -165,7 +168,9 @@ def _part(head: Head, batch: Arrays, *, entropy: bool = False) -> Part:
     tensors = {name: value.detach() for name, value in as_torch(batch).items()}
     shape = batch["mask"].shape
     tokens = torch.as_tensor(random.integers(0, WORDS, shape))
-    others = torch.as_tensor(random.standard_normal((*shape, WORDS)))
+    # Some tokens leave many words open, some few: entropies lie anywhere between 0 and log V.
+    spread = random.exponential(4.0, (*shape, 1))
+    others = torch.as_tensor(spread * random.standard_normal((*shape, WORDS)))
     hidden = head.states(tensors.pop("logp"), tokens, others)
     del tensors["entropy"]
     if entropy:
