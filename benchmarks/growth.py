@@ -80,8 +80,8 @@ def law(name: str, points: Sequence[Point]) -> str:
     miss = largest_miss(head, model)
     return (
         f"Over the larger half, time grows with {name} to the power {exponent(at, head):.2f}; the products alone "
-        f"to {exponent(at, products):.2f}, the model to {exponent(at, model):.2f}. The measured time is at most "
-        f"{100 * abs(miss):.0f} % {'above' if miss > 0 else 'below'} the model, as a share of what was measured."
+        f"to {exponent(at, products):.2f}, the model to {exponent(at, model):.2f}. Where the model misses most, it says "
+        f"{100 * abs(miss):.0f} % too {'little' if miss > 0 else 'much'}."
     )
 
 
@@ -106,7 +106,7 @@ def report(largest: int, *, turns: int, draws: bool) -> str:
     rates = measured_rates(RATED, turns=3 * turns)
     fixed = f"{BASE.tokens:,} tokens in {BASE.sequences} answers, V {BASE.words:,}"
     parts = [
-        f"H {BASE.hidden}; where it does not grow: {fixed}. The model: {rates.text}, both measured at "
+        f"H {BASE.hidden}; where it does not grow: {fixed}. The model: {rates.text}, measured at "
         f"{RATED.tokens:,} tokens.\n"
     ]
     for name, sizes in axes(largest).items():

@@ -1,7 +1,8 @@
 """The law of the cost of head and loss, and a model of it from two rates of the machine.
 
 For M tokens, states of H and a vocabulary of V, the three matrix products are 6 M H V multiplications and additions,
-and what else is of the size of the logits are two passes over them: the maximum; exponentials and their sum.
+and two passes go over the logits: the maximum; exponentials and their sum. Room for the logits of a chunk is made once
+a call: the system clears it page by page when it is first written to.
 """
 
 from __future__ import annotations
@@ -15,16 +16,21 @@ import torch
 
 from benchmarks.head import Problem, Size
 from benchmarks.measure import seconds
+from maspo_dsl.runtime.log_probs import HEAD_MEMORY
 
 PASSES = 2
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What a machine does in a second: operations of matrix products, and logits read and written in place."""
+    """What a machine does in a second.
+
+    `operations` of matrix products; `logits` read and written in place; logits written to `fresh` memory.
+    """
 
     operations: float
     logits: float
+    fresh: float
 
     def products(self, size: Size) -> float:
         """Seconds that the three products of a size take."""
@@ -32,14 +38,16 @@ class Rates:
 
     def head(self, size: Size) -> float:
         """Seconds that head and loss of a size take."""
-        return self.products(size) + PASSES * size.tokens * size.words / self.logits
+        passes = PASSES * size.tokens * size.words / self.logits
+        return self.products(size) + passes + room(size) / self.fresh
 
     @property
     def text(self) -> str:
         """The rates in words."""
         return (
-            f"the three products at {self.operations / 1e9:,.0f} billion operations a second, and "
-            f"{PASSES} passes at {self.logits / 1e9:.2f} billion logits a second"
+            f"the three products at {self.operations / 1e9:,.0f} billion operations a second, {PASSES} passes at "
+            f"{self.logits / 1e9:.2f} billion logits a second, room for those of a chunk at "
+            f"{self.fresh / 1e9:.2f} billion a second"
         )
 
 
@@ -48,13 +56,25 @@ def operations(size: Size) -> float:
     return 6.0 * size.tokens * size.hidden * size.words
 
 
+def room(size: Size) -> int:
+    """Logits of a chunk of a size."""
+    return min(size.tokens * size.words, HEAD_MEMORY // 4)
+
+
 def measured_rates(size: Size, *, turns: int) -> Rates:
-    """The rates of this machine: of the products of a size, and of one pass over as many logits."""
-    logits = torch.ones(size.tokens * size.words)
+    """The rates of this machine: of the products of a size, of a pass over a chunk of its logits, of room for them."""
+    count = room(size)
+    logits = torch.ones(count)
     took = seconds(
-        {"products": Problem(size).by_products(), "pass": lambda: logits.add_(1.0)}, turns=turns, warm_up=1
+        {
+            "products": Problem(size).by_products(),
+            "pass": lambda: logits.add_(1.0),
+            "fresh": lambda: torch.ones(count),
+        },
+        turns=turns,
+        warm_up=1,
     )
-    return Rates(operations(size) / took["products"], len(logits) / took["pass"])
+    return Rates(operations(size) / took["products"], count / took["pass"], count / took["fresh"])
 
 
 def exponent(sizes: Sequence[float], times: Sequence[float]) -> float:

@@ -54,14 +54,15 @@ def test_the_exponent_of_a_power_is_found_from_the_larger_half():
     assert law.exponent(sizes[:2], [4.0, 1.0]) == pytest.approx(-2)
 
 
-def test_the_model_of_the_cost_is_its_products_and_two_passes():
+def test_the_model_of_the_cost_is_its_products_two_passes_and_room_for_a_chunk():
     size = Size(sequences=2, length=5, hidden=3, words=7)
     assert law.operations(size) == 6 * 10 * 3 * 7
-    rates = law.Rates(operations=100.0, logits=10.0)
+    rates = law.Rates(operations=100.0, logits=10.0, fresh=5.0)
     assert rates.products(size) == pytest.approx(12.6)
-    assert rates.head(size) == pytest.approx(12.6 + 2 * 10 * 7 / 10)
+    assert rates.head(size) == pytest.approx(12.6 + 2 * 10 * 7 / 10 + 10 * 7 / 5)
+    assert law.room(Size(sequences=8, length=2**12, hidden=3, words=2**14)) == 96 * 2**20 / 4
     found = law.measured_rates(SMALL, turns=1)
-    assert found.operations > 0 and found.logits > 0
+    assert min(found.operations, found.logits, found.fresh) > 0
     assert law.largest_miss([10.0, 10.0], [9.0, 12.0]) == pytest.approx(-0.2)
     assert law.largest_miss([10.0, 10.0], [7.0, 12.0]) == pytest.approx(0.3)
 
@@ -81,14 +82,14 @@ def test_growth_is_written_with_its_law_and_drawn(tmp_path, monkeypatch):
     )
     text = growth.law("tokens", points)
     assert "with tokens to the power 1.00; the products alone to 1.50, the model to 1.00" in text
-    assert "at most 20 % above the model" in text
+    assert "Where the model misses most, it says 20 % too little." in text
     monkeypatch.setattr(pictures, "FOLDER", tmp_path / "images")
     growth.draw("tokens", points)
     assert (tmp_path / "images" / "tokens.svg").read_text().startswith("<?xml")
 
 
 def test_a_size_is_measured_with_what_the_model_says():
-    rates = law.Rates(operations=1e9, logits=1e9)
+    rates = law.Rates(operations=1e9, logits=1e9, fresh=1e9)
     point = growth.measured(SMALL, 128, rates, turns=1)
     assert point.at == 128 and min(point.head, point.logits, point.products) > 0
     assert point.predicted == rates.head(SMALL)
