@@ -170,13 +170,18 @@ Rule: TypeAlias = Callable[[GraphBuilder, Node], int | None]
 
 
 def rewrite(graph: Graph, rule: Rule, *, share: bool = False) -> Graph:
-    """The graph with a rule applied to every node, arguments first."""
+    """The graph with a rule applied to every node, arguments first.
+
+    Where a rule makes one number of what was one a sequence, there is nothing to expand any more.
+    """
     builder = GraphBuilder(share=share)
     places: list[int] = []
     for node in graph.nodes:
         moved = with_args(node, tuple(places[argument] for argument in node.args))
         place = rule(builder, moved)
-        if place is None:
+        if place is None and moved.op == "expand" and builder.nodes[moved.args[0]].axis is Axis.SCALAR:
+            place = moved.args[0]
+        elif place is None:
             place = builder.add(retyped(builder, moved))
         elif (
             node.name

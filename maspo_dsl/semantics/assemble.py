@@ -14,7 +14,7 @@ from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.poison import poison, poisoned
 from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.terms import Term
-from maspo_dsl.semantics.totals import is_total, refuse_total
+from maspo_dsl.semantics.totals import is_total, micro_total, refuse_total
 from maspo_dsl.semantics.training import report_nothing_trained
 from maspo_dsl.semantics.types import Axis, Kind
 from maspo_dsl.semantics.vocabulary import BEFORE_ADVANTAGE, PARTS, SLOTS
@@ -179,6 +179,10 @@ class _Assembler:
                 span,
                 hint,
             )
+            return None
+        if word == "step" and (found := micro_total(term)) is not None:
+            message = "`step` is computed once an optimizer window, not for each of its micro-batches"
+            self.report.error("no-such-scope", message, found.span, "write window")
             return None
         if word == "weight" and is_total(term):
             refuse_total(self.report, span)

@@ -1,4 +1,4 @@
-"""Totals over the optimizer window that carry gradient: a micro-batch knows its share of them and no more.
+"""Totals over the optimizer window: a micro-batch knows its share of those that carry gradient, and no more.
 
 Shares add up, so what is made of such a total must add up as well: sums of totals, and totals times or over
 numbers without gradient. Anything else would depend on how the window was cut.
@@ -39,6 +39,23 @@ def totals_stay_sums(op: str, args: Sequence[Term]) -> bool:
         case "div":
             return totals == [True, False] and others_constant
     return False
+
+
+def micro_total(term: Term) -> Term | None:
+    """A total of one micro-batch that a number of the whole window is made of, if there is one.
+
+    Within a total of the window there may be one: that is computed for each micro-batch.
+    """
+    stack, seen = [term], set[int]()
+    while stack:
+        current = stack.pop()
+        scope = dict(current.attributes).get("scope")
+        if scope is Scope.MICRO:
+            return current
+        if scope is not Scope.WINDOW and id(current) not in seen:
+            seen.add(id(current))
+            stack.extend(current.args)
+    return None
 
 
 def refuse_total(report: Report, span: Span) -> Term:

@@ -169,7 +169,7 @@ class _Rich:
             "",
             'param bound = 1.4, half = bound / 2 in (0, inf) "a bound"',
             "param limit = 6 in [1, inf) bind generation_limit",
-            "param kind  = 2 in {1, 2, 4}",
+            "param kind  = 4 in {1, 2, 4}",
             "param eps_high = 0.3",
             'input weighting : sequence "given"',
             "input noise : token",
@@ -340,7 +340,10 @@ class _Rich:
     def reduction_of(self, place: Place, depth: int, names: Names) -> str:
         """A reduction to the place's axis, or to one above it; or what goes along the tokens of an answer."""
         before = place.before_advantage
-        whole = "rollout_batch" if before else self.one("window", "micro")
+        known = (
+            ("rollout_batch",) if before else ("window",) if place.axis == "scalar" else ("window", "micro")
+        )
+        whole = self.one(*known)
         within = self.one(*((whole,) if place.axis == "scalar" else BEFORE if before else AFTER))
         token = f"({self.real(Place('token', before), depth, names)} * old)"
         row = f"({self.real(Place('sequence', before), depth, names)} + reward)"

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from maspo_dsl.graph.nodes import Graph, GraphBuilder, Node, rewrite
-from maspo_dsl.semantics.types import Axis
 
 
 def remove_neutral(graph: Graph) -> Graph:
     """Remove what changes nothing: x + 0, x * 1, x ^ 1, x / 1, 0 * x and 0 / x (a term of weight 0 is no term).
 
-    Also `detach` of what has no gradient, and `expand` of one number.
+    Also `detach` of what has no gradient.
     """
     return rewrite(graph, _neutral_rule)
 
 
 def _neutral_rule(b: GraphBuilder, node: Node) -> int | None:
     if node.op == "detach" and not b.nodes[node.args[0]].live:
-        return node.args[0]
-    if node.op == "expand" and b.nodes[node.args[0]].axis is Axis.SCALAR:
         return node.args[0]
     if node.op == "select":
         condition, then, otherwise = node.args
