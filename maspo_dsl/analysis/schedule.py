@@ -25,17 +25,27 @@ class Schedule:
 
 def schedule(graph: Graph) -> Schedule:
     """The schedule of a graph's loss."""
-    nodes = [graph.nodes[place] for place in graph.reachable(["loss"])]
     found, given = coupling(graph), coupling(graph, denominators=True)
     return Schedule(
         # The value of a statistic has no part in a gradient where it only scales, but it must be known.
         reach=Reach.BATCH if found.statistics else found.reach,
         reach_given=given.reach,
         silent=silent_without_advantage(graph),
-        entropy=any(
-            node.op == "input" and node.live and node.attribute("name") == "entropy" for node in nodes
-        ),
+        entropy=_has_gradient(graph, "entropy"),
     )
+
+
+def _has_gradient(graph: Graph, name: str) -> bool:
+    """Whether the loss has gradient to an input; a condition on it, or a detached value, has none."""
+    reached = {graph.outputs["loss"]}
+    for place in reversed(graph.reachable(["loss"])):
+        node = graph.nodes[place]
+        if place not in reached or not node.live:
+            continue
+        if node.op == "input" and node.attribute("name") == name:
+            return True
+        reached.update(node.args)
+    return False
 
 
 def visits(plan: Schedule) -> str:

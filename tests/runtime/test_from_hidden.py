@@ -360,6 +360,21 @@ def test_what_carries_gradient_is_said_in_one_way() -> None:
     assert set(LIVE_TENSORS) == LIVE_INPUTS
 
 
+@pytest.mark.parametrize("name", ["top_entropy", "stapo", "aspo", "entropy_advantage"])
+def test_an_entropy_without_gradient_may_be_given(name: str) -> None:
+    problem, loss = Problem(16), maspo_dsl.compile(name, backend="eager")
+    assert not loss.schedule.entropy
+    _, entropy = (part.detach() for part in problem.policy())
+    computed = {key: value for key, value in problem.batch.items() if key != "entropy"}
+
+    def value(batch: Mapping[str, Tensor]) -> Tensor:
+        states = (problem.hidden, problem.weight, problem.tokens, batch)
+        return loss.from_hidden(*states, bias=problem.bias, temperature=TEMPERATURE).loss
+
+    torch.testing.assert_close(value({**computed, "entropy": entropy}), value(computed))
+    assert value({**computed, "entropy": -entropy}) != value(computed)
+
+
 def test_what_is_computed_must_not_be_given() -> None:
     problem, loss = Problem(13), maspo_dsl.compile("top_entropy", backend="eager")
     given = (problem.hidden, problem.weight, problem.tokens)
@@ -367,3 +382,8 @@ def test_what_is_computed_must_not_be_given() -> None:
         loss.from_hidden(*given, {**problem.batch, "logp": problem.batch["logp_old"]})
     with pytest.raises(BatchError, match="lacks `mask`"):
         loss.from_hidden(*given, {})
+    text = 'objective mine extends grpo\n"With a bonus"\nbonus exploration = 0.1 * entropy(policy)\n'
+    with pytest.raises(
+        BatchError, match="`entropy` must not be in the batch: the objective has gradient to it"
+    ):
+        maspo_dsl.compile(maspo_dsl.parse(text), backend="eager").from_hidden(*given, problem.batch)
