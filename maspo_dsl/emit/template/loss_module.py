@@ -55,6 +55,7 @@ class LossModule(torch.nn.Module):
         self.reads = reads
         self.functions = functions
         self.phases = phases
+        self.window_reads_no_more = set(reads["window"]) <= set(reads["loss"])
         self.params = {key: torch.tensor(value, dtype=torch.float64) for key, value in params.items()}
 
     # ---- what a user calls
@@ -64,7 +65,7 @@ class LossModule(torch.nn.Module):
         x = self.prepare(batch, "loss")
         if denominators is None:
             self.refuse_several_ranks()
-            d = self.window([batch])
+            d = self.statistics([x if self.window_reads_no_more else self.prepare(batch, "window")])
         else:
             d = dict(denominators)
         missing = sorted(self.window_keys() - set(d))
