@@ -80,8 +80,8 @@ def law(name: str, points: Sequence[Point]) -> str:
     miss = largest_miss(head, model)
     return (
         f"Over the larger half, time grows with {name} to the power {exponent(at, head):.2f}; the products alone "
-        f"to {exponent(at, products):.2f}, the model to {exponent(at, model):.2f}. Where the model misses most, it says "
-        f"{100 * abs(miss):.0f} % too {'little' if miss > 0 else 'much'}."
+        f"to {exponent(at, products):.2f}, the model to {exponent(at, model):.2f}. "
+        f"Where the model misses most, it says {100 * abs(miss):.0f} % too {'little' if miss > 0 else 'much'}."
     )
 
 
