@@ -51,7 +51,7 @@ ONE_RANK = "no number of ranks is above 1"
 NEVER_ASKED = "`keep` and `prompt` are computed before the advantage and cannot read it"
 DETACHED = "whatever is not trained was detached when it came in"
 ONE_VALUE = "of one value both neighbours are itself"
-COUNTED_FASTER = "a sum of equal numbers is their number times one, only slower"
+COUNTED_FASTER = "a sum of equal numbers is their number times one, however it is counted, only slower"
 FINITE = "a number for every member is finite, and 0 times it is 0"
 SAME_ANY = "the same on a row with tokens, and of a row without there is no largest"
 EMPTY = "without a token that counts there is no loss, and no step"
@@ -185,6 +185,7 @@ EQUIVALENT: dict[str, str] = {
     r"prepare: if read⟨ and purpose in": NEVER_ASKED,
     r"add_advantage: advantage = .*⟨\.detach": DETACHED,
     r"window_total: if value\.dim\(\) == ⟨0 → -1⟩": COUNTED_FASTER,
+    r"counted: whole = .* // ⟨128 → 257⟩ \* 128": COUNTED_FASTER,
     r"window_total: return .*(⟨torch\.where\(count.* → value\.double|count >⟨ → =⟩ 0|count > ⟨0 → -1⟩)": FINITE,
     r"rows_present: present = mask\.(⟨view|.*⟨mask → torch\.ones_like\(mask\)⟩\.any)": SAME_ANY,
     r"evaluate: if .* ⟨0 → -1⟩|evaluate: return (⟨\(x\['logp'\] \* 0\.0\) → x|.*⟨\* → /⟩|.*⟨0 → -?1⟩)": EMPTY,

@@ -55,6 +55,7 @@ advantage = reward
 weight each = 1 + (least c in 0.05 .. 0.95 by 0.15 where c * (1 + abs(value)) >= old else 2)
 weight own  = 1 + (least c in 0.1 .. 1.9 by 0.3 where mean(min(abs(value), c), sequence) >= 0.43 else 3)
 weight all  = 1 + (least c in 0.1 .. 1.9 by 0.3 where mean(min(abs(value), c), group) >= 0.52 else 3)
+step        = 1 / (1 + mean(reference ^ 2, window))
 """,
     "lengths": """
 advantage = length - 4.5
@@ -115,6 +116,9 @@ def _checks(name: str) -> Iterator[Check]:
         yield from cuts(name)
     if name == "lengths":
         yield told_by_nothing()
+        yield from counts()
+    if name == "searches":
+        yield needed_by_the_step()
     if name == "neighbours":
         yield endless()
     if name == "choices":
@@ -208,6 +212,43 @@ def told_by_nothing() -> Check:
     unpacked = np.zeros(flat["mask"].shape)
     unpacked[flat["mask"]] = oracle.gradient("loss")[batch["mask"]]
     return evaluates("tokens alone, packed", flat, float(oracle.output("loss")), unpacked)
+
+
+def needed_by_the_step() -> Check:
+    """The loss of a whole window comes with all its statistics, so what only the step reads must be there.
+
+    The loss of a part does not ask for it.
+    """
+    whole = as_torch(with_inputs(windows()["plain"], 0))
+    lacking = {name: value for name, value in whole.items() if name != "logp_ref"}
+
+    def holds(module: torch.nn.Module) -> bool:
+        part = module(lacking, denominators=module.window([whole]))
+        try:
+            module(lacking)
+        except ValueError as error:
+            named = "the batch lacks `logp_ref` [N, T], needed by the window's statistics" in str(error)
+            return named and same(part.loss.item(), module(whole).loss.item())
+        return False
+
+    return Check("a tensor of the step's is missing", holds)
+
+
+def counts() -> Iterator[Check]:
+    """Members are counted in words of eight, whatever their number, and wherever in memory they begin."""
+    some = torch.rand(3, 119, generator=torch.Generator().manual_seed(0)) < 0.7
+    masks = {
+        "more than a byte holds": torch.ones(2, 20_000, dtype=torch.bool),
+        "a word less one": torch.ones(1, 127, dtype=torch.bool),
+        "not at a word's beginning": some[1:],
+    }
+    for words, mask in masks.items():
+        yield Check(f"count, {words}", _counts(mask))
+
+
+def _counts(mask: torch.Tensor):
+    batch = {"mask": mask, **dict.fromkeys(("logp", "logp_old"), torch.zeros(mask.shape))}
+    return lambda module: same(module.window([batch])["tokens"], float(mask.sum()))
 
 
 def hashed(keys: np.ndarray, seed: int) -> np.ndarray:

@@ -52,20 +52,19 @@ class LossModule(torch.nn.Module):
         self.name = name
         self.inputs = inputs
         self.by_row = by_row
-        self.reads = reads
+        self.reads = {**reads, "whole window": {**reads["window"], **reads["loss"]}}
         self.functions = functions
         self.phases = phases
-        self.window_reads_no_more = set(reads["window"]) <= set(reads["loss"])
         self.params = {key: torch.tensor(value, dtype=torch.float64) for key, value in params.items()}
 
     # ---- what a user calls
 
     def forward(self, batch: Batch, *, denominators: Batch | None = None) -> LossOutput:
         """The loss of a batch, or of a part of a window if `denominators` (from `window`) are given."""
-        x = self.prepare(batch, "loss")
+        x = self.prepare(batch, "whole window" if denominators is None else "loss")
         if denominators is None:
             self.refuse_several_ranks()
-            d = self.statistics([x if self.window_reads_no_more else self.prepare(batch, "window")])
+            d = self.statistics([x])
         else:
             d = dict(denominators)
         missing = sorted(self.window_keys() - set(d))
@@ -178,7 +177,7 @@ class LossModule(torch.nn.Module):
         if "reward" in x and "correct" not in x:
             x["correct"] = x["reward"] > 0
         read = {"advantage", "advantage_rows"} & set(self.reads[purpose])
-        if read and purpose in ("loss", "window"):
+        if read and purpose in ("loss", "window", "whole window"):
             self.add_advantage(x, given)
         return x
 

@@ -29,10 +29,10 @@ def window_total(value: torch.Tensor, member: torch.Tensor) -> torch.Tensor:
 
 
 def counted(member: torch.Tensor) -> torch.Tensor:
-    """How many members there are, 0-d; on a CPU their bytes are added eight at a time, as one word."""
-    if member.device.type != "cpu" or not member.is_contiguous() or member.storage_offset() % 8:
-        return member.count_nonzero()
+    """How many members there are, 0-d; their bytes are added eight at a time, as one word."""
     flags = member.flatten().view(torch.uint8)
+    if flags.storage_offset() % 8:
+        return member.count_nonzero()
     whole = flags.numel() // 128 * 128
     # Sixteen words a sum, so that no byte of it overflows.
     sums = flags[:whole].view(torch.int64).view(16, -1).sum(0).view(torch.uint8)
