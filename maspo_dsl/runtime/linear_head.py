@@ -19,8 +19,9 @@ from torch import Tensor
 
 # Below, a row of logits stays in the cache of a core, and fusing the passes over it saves nothing.
 FUSED_FROM = 8192
-# Rows that are moved or looked at together, so that what is held beside the buffer stays small.
-_ROWS_AT_ONCE = 32
+# Rows that are moved or looked at together: few, so that what is held beside the buffer stays small, but enough for
+# a call to pay.
+_ROWS_AT_ONCE, _NUMBERS_AT_ONCE = 32, 2**18
 # exp of the one is 0, and the log of the other finite: 0 times infinity never comes up.
 _NOTHING, _TINY = -1000.0, 1e-38
 
@@ -167,13 +168,14 @@ def moved_to_front(buffer: Tensor, used: Tensor) -> Tensor:
     holes = (~used[:count]).nonzero()[:, 0]
     movers = kept[kept >= count]
     order[holes] = movers
-    for hole, mover in zip(_slices(holes), _slices(movers), strict=True):
+    rows = _rows_at_once(buffer)
+    for hole, mover in zip(torch.split(holes, rows), torch.split(movers, rows), strict=True):
         buffer.index_copy_(0, hole, torch.index_select(buffer, 0, mover))
     return order
 
 
-def _slices(rows: Tensor) -> tuple[Tensor, ...]:
-    return torch.split(rows, _ROWS_AT_ONCE)
+def _rows_at_once(buffer: Tensor) -> int:
+    return max(_ROWS_AT_ONCE, _NUMBERS_AT_ONCE // max(1, buffer.shape[1]))
 
 
 # ---- matrix products
@@ -235,7 +237,8 @@ def _plain(function: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[T
     """A pass in a few rows at a time."""
 
     def run(*tensors: Tensor) -> tuple[Tensor, ...]:
-        parts = [function(*part) for part in zip(*map(_slices, tensors), strict=True)]
+        rows = _rows_at_once(tensors[0])
+        parts = [function(*part) for part in zip(*(torch.split(each, rows) for each in tensors), strict=True)]
         return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
     return run

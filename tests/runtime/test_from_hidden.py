@@ -11,6 +11,7 @@ import maspo_dsl
 from maspo_dsl import BatchError, ObjectiveLoss
 from maspo_dsl.analysis.coupling import LIVE_INPUTS
 from maspo_dsl.emit.template.names import LIVE_TENSORS
+from maspo_dsl.runtime import linear_head
 from maspo_dsl.runtime.linear_head import HeadGradients, LinearHead
 from tests import batches
 
@@ -97,6 +98,18 @@ def test_the_head_changes_nothing(name: str, tokens_at_once: int) -> None:
     agree(by_head(loss, Problem(3)), plainly(loss, Problem(3)))
 
 
+BONUS = 'objective mine extends grpo\n"With a bonus"\nbonus exploration = 0.1 * entropy(policy)\ndrop penalty.kl\n'
+
+
+@pytest.mark.parametrize("source", ["dapo", "top_entropy", BONUS])
+def test_rows_are_moved_and_looked_at_a_few_at_a_time(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear_head, "_ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(linear_head, "_NUMBERS_AT_ONCE", 0)
+    objective = maspo_dsl.parse(source) if source == BONUS else maspo_dsl.load(source)
+    loss = maspo_dsl.compile(objective, backend="eager")
+    agree(by_head(loss, Problem(17)), plainly(loss, Problem(17)))
+
+
 @pytest.mark.parametrize("name", ["grpo", "gspo", "stapo", "bapo", "entropy_advantage"])
 def test_a_part_of_a_window(name: str) -> None:
     """With the denominators of a window given, the parts' gradients are the parts of the window's."""
@@ -173,8 +186,7 @@ def test_compiled_with_a_wide_vocabulary(name: str) -> None:
 
 def test_gradient_to_an_entropy_bonus() -> None:
     """The entropy has a gradient of its own, alone too where the coefficient of the log-prob is 0."""
-    text = 'objective mine extends grpo\n"With a bonus"\nbonus exploration = 0.1 * entropy(policy)\ndrop penalty.kl\n'
-    loss = maspo_dsl.compile(maspo_dsl.parse(text), backend="eager")
+    loss = maspo_dsl.compile(maspo_dsl.parse(BONUS), backend="eager")
     assert loss.schedule.entropy
     for memory in (4 * WORDS * 8, 10**6):
         loss.head_memory = memory
@@ -382,8 +394,7 @@ def test_what_is_computed_must_not_be_given() -> None:
         loss.from_hidden(*given, {**problem.batch, "logp": problem.batch["logp_old"]})
     with pytest.raises(BatchError, match="lacks `mask`"):
         loss.from_hidden(*given, {})
-    text = 'objective mine extends grpo\n"With a bonus"\nbonus exploration = 0.1 * entropy(policy)\n'
     with pytest.raises(
         BatchError, match="`entropy` must not be in the batch: the objective has gradient to it"
     ):
-        maspo_dsl.compile(maspo_dsl.parse(text), backend="eager").from_hidden(*given, problem.batch)
+        maspo_dsl.compile(maspo_dsl.parse(BONUS), backend="eager").from_hidden(*given, problem.batch)
