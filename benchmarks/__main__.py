@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import compiling, from_log_probs, growth, head, objectives, profiling, training
+from benchmarks import compiling, from_log_probs, growth, head, limits, objectives, profiling, training
 from benchmarks.table import Row, markdown
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -28,6 +28,7 @@ PARTS: dict[str, Callable[[int], list[Row]]] = {
     "training": lambda turns: training.rows(),
 }
 TEXTS: dict[str, Callable[[argparse.Namespace], str]] = {
+    "limits": lambda wish: limits.report(turns=3 * wish.turns),
     "growth": lambda wish: growth.report(wish.largest, turns=min(3, wish.turns), draws=wish.write),
     "objectives": lambda wish: objectives.report(turns=wish.turns, draws=wish.write),
     "profile": lambda wish: profiling.report(),

@@ -6,7 +6,7 @@ from maspo_dsl.trainers.config import RunConfig
 
 import maspo_dsl
 from benchmarks import __main__ as command
-from benchmarks import growth, law, objectives, pictures, profiling
+from benchmarks import growth, law, limits, objectives, pictures, profiling
 from benchmarks.clock import REST, Clock
 from benchmarks.from_log_probs import Problem as LogProbs
 from benchmarks.from_log_probs import pairs_of
@@ -32,6 +32,18 @@ def test_the_compiled_loss_and_the_eager_formula_have_one_gradient(name):
     compiled, eager, _ = pairs_of(LogProbs(8, 64))[name]
     assert eager().abs().max() > 1e-5
     torch.testing.assert_close(compiled(), eager(), rtol=1e-3, atol=1e-8)
+
+
+def test_the_steps_to_the_whole_call_compute_what_they_say():
+    problem = LogProbs(4, 32)
+    steps = limits.candidates(problem)
+    old, new, exponential, graph, whole, eager = (step() for step in steps.values())
+    assert torch.equal(old, new) and not torch.equal(new, exponential)
+    value, gradients = graph
+    assert value.dim() == 0 and eager.abs().max() > 1e-5
+    for gradient in (gradients["logp"], whole):
+        torch.testing.assert_close(gradient, eager, rtol=1e-3, atol=1e-8)
+    assert limits.report(turns=1, problem=problem).count("ms |") == len(steps)
 
 
 def test_the_tables_are_made_of_ratios(tmp_path, monkeypatch):

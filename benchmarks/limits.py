@@ -1,0 +1,47 @@
+"""Where the time of the loss from log-probs goes: from one pass over memory to the whole call, a step at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+import maspo_dsl
+from benchmarks.from_log_probs import Problem, clipped
+from benchmarks.measure import seconds
+
+
+def candidates(problem: Problem) -> dict[str, Callable[[], object]]:
+    """What is measured, each doing more than the one before it."""
+    logp, old = problem.logp.detach(), problem.batch["logp_old"]
+    kept = torch.empty_like(logp)
+    exponential = torch.compile(lambda first, second: torch.exp(first - second))
+    return {
+        "reading two tensors, writing over a third": lambda: torch.add(logp, old, out=kept),
+        "the same, writing a new one, as a gradient is": lambda: logp + old,
+        "with one exponential a token, compiled": lambda: exponential(logp, old),
+        "the graph of `dapo`: value and gradient": _graph(problem),
+        "the whole call: checks, count of tokens, autograd": problem.compiled("dapo"),
+        "the formula in eager torch": problem.eager(clipped),
+    }
+
+
+def _graph(problem: Problem) -> Callable[[], tuple[Tensor, dict[str, Tensor]]]:
+    loss = maspo_dsl.compile("dapo")
+    batch = {name: problem.batch[name] for name in ("mask", "logp_old", "advantage")}
+    x = loss.module.prepare({**batch, "logp": problem.logp.detach()}, "loss")
+    p, d = loss.module.parameters_in(x), loss.window([batch])
+    evaluate = loss.module.evaluate
+    return lambda: evaluate.value_and_gradient(x, p, d)  # type: ignore[attr-defined]
+
+
+def report(*, turns: int, problem: Problem | None = None) -> str:
+    """A table for docs/benchmarks.md."""
+    problem = problem or Problem()
+    took = seconds(candidates(problem), turns=turns)
+    rows, columns = problem.logp.shape
+    unit = list(took.values())[1]
+    lines = [f"| [{rows:,}, {columns:,}] in float32 | took | new tensors |", "| --- | --- | --- |"]
+    lines += [f"| {name} | {1e3 * each:.2f} ms | {each / unit:.2f} |" for name, each in took.items()]
+    return "\n".join(lines) + "\n"
