@@ -59,7 +59,7 @@ UNLIKELY = "a token that is e^20 times as likely as before was too unlikely for 
 SMALL_EPSILON = "where it is not small beside what it is added to, that is all that it is multiplied by"
 
 COUNTED = (
-    r"^(?!rejection\w*: loss: product|(rloo|grpo_passk): advantage: (lea|quo)"
+    r"^(?!rejection\w*: loss: negative|(rloo|grpo_passk): advantage: (lea|quo)"
     r"|grpo_leave_one_out: advantage: bounded_2)"
 )
 """Not where a count of 0 is divided by: answers that are all rejected, and others of a group of one."""
@@ -162,8 +162,8 @@ EQUIVALENT: dict[str, str] = {
     r"^opo: let behind = reward - ⟨max → min": SHIFT,
     r"empty = ⟨- → ⟩inf": EMPTY,
     # ---- in the template
-    r"^the template: (?!dense|discounted_sum: power|least).*⟨- → ⟩1\b": ONE_AXIS,
-    r"(index_add|scatter|scatter_reduce|cumsum|gather|\.squeeze|\.sum)\(⟨0 → -1⟩": ONE_AXIS,
+    r"^the template: (?!dense|counted|discounted_sum: power|least).*⟨- → ⟩1\b": ONE_AXIS,
+    r"^(?!the template: counted).*(index_add|scatter|scatter_reduce|cumsum|gather|\.squeeze|\.sum)\(⟨0 → -1⟩": ONE_AXIS,
     r"(?<!return mask\.)(?<!chosen\.)shape\[⟨0 → -1⟩\]": ONE_AXIS,
     r"(micro_batches|found|parts)\[⟨0 → -1⟩\]": ANY_PART,
     r"(_like|expand_as|view|rows_of|len)\(⟨(\w+|x\['\w+'\]) → torch\.ones_like\(": SHAPE_ALONE,
