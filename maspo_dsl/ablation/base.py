@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from maspo_dsl.ablation.changes import variant_edits
-from maspo_dsl.ablation.point import Candidate, identifier
+from maspo_dsl.ablation.point import Candidate, free_name, identifier
 from maspo_dsl.language.source import Source
 from maspo_dsl.semantics.binding import number_text
 from maspo_dsl.semantics.flat import Flat
@@ -48,7 +48,9 @@ def read_base(spec: str, params: Mapping[str, float]) -> Base:
         )
     if folder is not None:
         beside[f"{plain.name}.obj"] = source.text
-    return Base(_derived(plain, variant, params), beside)
+    derived = _derived(plain, variant, params)
+    name = free_name(derived.name, lambda one: f"{one}.obj" in beside)
+    return Base(replace(derived, name=name), beside)
 
 
 def read_family(base: Base, folder: Path) -> Family:

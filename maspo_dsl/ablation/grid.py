@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from maspo_dsl.ablation.base import Family, read_base, read_family
+from maspo_dsl.ablation.base import Base, Family, read_base, read_family
 from maspo_dsl.ablation.changes import GridError, undroppable
-from maspo_dsl.ablation.point import Candidate
+from maspo_dsl.ablation.point import Candidate, free_name
 from maspo_dsl.ablation.request import Request, candidates
 from maspo_dsl.graph.build import build
 from maspo_dsl.graph.nodes import Node
@@ -18,6 +18,7 @@ from maspo_dsl.language.diagnostics import SpecError
 from maspo_dsl.language.source import Source
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.resolve import find_source, resolve, split_variant
+from maspo_dsl.semantics.shipped import shipped_names, shipped_source
 
 # A candidate that is no point, and why.
 Refusal: TypeAlias = tuple[str, str]
@@ -82,7 +83,7 @@ def make_grid(spec: str, request: Request, params: Mapping[str, float], folder: 
         (folder / name).write_text(text, encoding="utf-8")
     (folder / f"{base.candidate.name}.obj").write_text(base.candidate.spec, encoding="utf-8")
     family = read_family(base, folder)
-    builder = _Builder(family, base.candidate, folder)
+    builder = _Builder(family, base, folder)
     if request.leave_one_out or request.nothing_asked:
         builder.impossible += undroppable(family.base)
     builder.take(candidates(family, request))
@@ -97,10 +98,10 @@ def make_grid(spec: str, request: Request, params: Mapping[str, float], folder: 
 class _Builder:
     """Takes candidates one by one; the points so far, by hash."""
 
-    def __init__(self, family: Family, base: Candidate, folder: Path) -> None:
+    def __init__(self, family: Family, base: Base, folder: Path) -> None:
         self.folder = folder
-        self.points = {family.base.hash: Point(base, family.base.hash)}
-        self.names = {base.name}
+        self.points = {family.base.hash: Point(base.candidate, family.base.hash)}
+        self.names = {base.candidate.name, *(Path(file).stem for file in base.beside)}
         self.impossible: list[Refusal] = []
         self.idle: list[Refusal] = []
         self.idle_axes: set[tuple[str, str]] = set()
@@ -120,20 +121,32 @@ class _Builder:
 
     def compare(self, names: Iterable[str]) -> None:
         """Add other objectives, NAME@VARIANT too, as they are. Raises SpecError."""
-        for name in names:
-            plain, variant = split_variant(name)
+        for spec in names:
+            plain, variant = split_variant(spec)
             source, folder = find_source(plain)
             objective = resolve(source, folder, variant=variant)
-            text = source.text if folder is None and variant is None else objective.text
-            own = Candidate(objective.name, "against", objective.name, objective.doc, text=text)
-            self._add(self._renamed(own), objective)
+            as_written = (
+                folder is None and variant is None and all(map(self._means_shipped, objective.lineage))
+            )
+            if as_written and objective.name not in self.names:
+                name, text = objective.name, source.text
+            else:
+                name = free_name(objective.name, self._taken)
+                text = _flat_text(objective, name)
+            self._add(Candidate(name, "against", name, objective.doc, text=text), objective)
+
+    def _means_shipped(self, name: str) -> bool:
+        """Whether a file of this folder that extends a shipped name gets what is shipped."""
+        file = self.folder / f"{name}.obj"
+        return not file.is_file() or file.read_text(encoding="utf-8") == shipped_source(name).text
+
+    def _taken(self, name: str) -> bool:
+        """Whether a point cannot be called so: a file of that name is there, or what is shipped extends it."""
+        return name in self.names or name in shipped_names()
 
     def _renamed(self, candidate: Candidate) -> Candidate:
         """Two points of one name: the later one gets a number."""
-        if candidate.name not in self.names:
-            return candidate
-        number = next(n for n in range(2, 10_000) if f"{candidate.name}_{n}" not in self.names)
-        return replace(candidate, name=f"{candidate.name}_{number}")
+        return replace(candidate, name=free_name(candidate.name, self._taken))
 
     def _take(self, candidate: Candidate) -> None:
         try:
@@ -196,6 +209,13 @@ class _Builder:
         else:
             hinted = [f"{found.message}; {found.hint}".rstrip("; ") for found in error.diagnostics]
             raise GridError(f"{candidate.doc}: {'; '.join(hinted)}")
+
+
+def _flat_text(objective: ResolvedObjective, name: str) -> str:
+    """An objective as one file under a name, every value bound."""
+    header = objective.flat.header
+    named = replace(header, name=replace(header.name, text=name))
+    return replace(objective, flat=replace(objective.flat, header=named)).text
 
 
 def fingerprint(objective: ResolvedObjective) -> Fingerprint:

@@ -215,6 +215,54 @@ def test_files_of_a_users_own_family_come_along(tmp_path):
     assert "mine_ladder_0_group_ppo" in names(written.manifest)
 
 
+def every_file_is_its_point(written) -> bool:
+    hashes = {point["name"]: maspo_dsl.load(written.path / point["file"]).hash for point in written.points}
+    return hashes == {point["name"]: point["hash"] for point in written.points}
+
+
+def test_a_compared_objective_does_not_take_the_place_of_a_parent(tmp_path):
+    (tmp_path / "maspo.obj").write_text("objective maspo extends grpo\nparam eps_high = 0.3\n")
+    (tmp_path / "mine.obj").write_text("objective mine extends maspo\ndrop kl\n")
+    mine = str(tmp_path / "mine.obj")
+    written = write_grid(mine, Request(against=("maspo", "stapo_maspo")), {}, 1, tmp_path / "grid")
+    assert names(written.manifest) == ["mine", "maspo_2", "stapo_maspo_2"]
+    assert every_file_is_its_point(written)
+    assert written.points[0]["hash"] == maspo_dsl.load(mine).hash
+    assert written.points[1]["hash"] == maspo_dsl.load("maspo").hash
+    assert maspo_dsl.load(written.path / "maspo_2.obj").name == "maspo_2"
+
+
+def test_a_compared_objective_of_ones_own_does_not_take_the_name_of_a_shipped_one(tmp_path):
+    (tmp_path / "group_ppo.obj").write_text("objective group_ppo extends grpo\nparam eps_high = 0.3\n")
+    against = (str(tmp_path / "group_ppo.obj"), "dapo")
+    written = write_grid("maspo", Request(against=against), {}, 1, tmp_path / "grid")
+    assert names(written.manifest) == ["maspo", "group_ppo_2", "dapo"]
+    assert every_file_is_its_point(written)
+
+
+def test_a_point_does_not_take_the_place_of_a_parent(tmp_path):
+    (tmp_path / "mine_without_clip.obj").write_text(
+        "objective mine_without_clip extends grpo\nparam eps_high = 0.3\n"
+    )
+    (tmp_path / "mine.obj").write_text("objective mine extends mine_without_clip\ndrop kl\n")
+    written = write_grid(str(tmp_path / "mine.obj"), Request(leave_one_out=True), {}, 1, tmp_path / "grid")
+    assert "mine_without_clip_2" in names(written.manifest)
+    assert every_file_is_its_point(written)
+    assert "extends grpo" in (written.path / "mine_without_clip.obj").read_text()
+
+
+def test_a_variant_as_base_does_not_take_the_place_of_a_parent(tmp_path):
+    (tmp_path / "mine_wide.obj").write_text("objective mine_wide extends grpo\nparam eps_high = 0.3\n")
+    (tmp_path / "mine.obj").write_text(
+        "objective mine extends mine_wide\nvariant wide { swap clip |> clip(0.5, 2) }\n"
+    )
+    written = write_grid(
+        f"{tmp_path / 'mine.obj'}@wide", Request(against=("grpo",)), {}, 1, tmp_path / "grid"
+    )
+    assert names(written.manifest) == ["mine_wide_2", "grpo"]
+    assert every_file_is_its_point(written)
+
+
 def test_others_are_compared_as_they_are():
     document = grid("maspo", against=("dapo", "sapo"))
     assert names(document) == ["maspo", "dapo", "sapo"]
