@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from maspo_dsl.ablation.changes import GridError
 from maspo_dsl.ablation.grid import Grid, make_grid
+from maspo_dsl.ablation.manifest import read_manifest
 from maspo_dsl.ablation.request import Request
 
 MANIFEST = "manifest.json"
@@ -99,7 +100,7 @@ def write_grid(
 
 def read_grid(folder: Path) -> GridFolder:
     """The grid of a folder. Raises GridError: there is none."""
-    document = _manifest_in(folder)
+    document = read_manifest(folder / MANIFEST)
     if document is None:
         raise GridError(f"{folder} holds no grid; `maspo-dsl ablate SPEC -o DIR` makes one in a new folder")
     return GridFolder(folder, document)
@@ -141,20 +142,10 @@ def _known(folder: Path) -> dict[str, Any] | None:
         return None
     if not folder.is_dir():
         raise GridError(f"{folder} is a file; name a folder")
-    document = _manifest_in(folder)
+    document = read_manifest(folder / MANIFEST)
     if document is None:
         raise GridError(f"{folder} is not empty and holds no grid; name another folder")
     return document
-
-
-def _manifest_in(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a folder; None if there is none, or one that no grid has."""
-    try:
-        document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        whole = isinstance(document["seeds"], int) and len(_identity(document)) > 1
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return dict(document) if whole else None
 
 
 def _place(staged: Path, folder: Path) -> None:

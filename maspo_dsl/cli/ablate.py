@@ -64,7 +64,8 @@ def ablate(
         ),
     ] = None,
     against: Annotated[
-        str | None, typer.Option("--against", metavar="NAME,NAME", help="Other objectives, as they are.")
+        list[str] | None,
+        typer.Option("--against", metavar="NAME,NAME", help="Other objectives, as they are."),
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each point, with seeds 0, 1, ….")] = 1,
     run: Annotated[bool, typer.Option("--run", help="Train every point with every seed.")] = False,
@@ -82,7 +83,9 @@ def ablate(
     launcher=slurm for more than this machine. What is finished is not run again, what was stopped goes on.
     """
     with invalid_input_exits(as_json=as_json), _grid_errors():
-        request = _request(leave_one_out, ladder, pairs, product, zip_, own, vary or [], swap or [], against)
+        request = _request(
+            leave_one_out, ladder, pairs, product, zip_, own, vary or [], swap or [], against or []
+        )
         params, typed = split_params(overrides or [])
         settings = read_settings(typed)
         _refuse_unheard(typed, settings, run, dry_run, workers)
@@ -112,7 +115,7 @@ def _request(
     own: bool,
     vary: Sequence[str],
     swap: Sequence[str],
-    against: str | None,
+    against: Sequence[str],
 ) -> Request:
     from maspo_dsl.ablation.request import Request
 
@@ -127,7 +130,7 @@ def _request(
         own=own,
         vary=factors(vary, "--vary"),
         swap=factors(swap, "--swap"),
-        against=() if against is None else others(against),
+        against=others(against),
     )
 
 
@@ -211,12 +214,17 @@ def factors(options: Sequence[str], option: str) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def others(text: str) -> tuple[str, ...]:
-    """The names of `--against`. Raises InputError: one is empty."""
-    names = tuple(split_outside_brackets(text))
-    if not all(names):
-        raise InputError(f"--against {text!r}: expected NAME,NAME")
-    return names
+def others(options: Sequence[str]) -> tuple[str, ...]:
+    """The names of all `--against`. Raises InputError: one is empty, or given twice."""
+    names: list[str] = []
+    for text in options:
+        for name in split_outside_brackets(text):
+            if not name:
+                raise InputError(f"--against {text!r}: expected NAME,NAME")
+            if name in names:
+                raise InputError(f"--against {name} is given twice")
+            names.append(name)
+    return tuple(names)
 
 
 def split_outside_brackets(text: str) -> Iterator[str]:

@@ -46,6 +46,7 @@ def run(tmp_path, monkeypatch):
         ("maspo --against ,", "expected NAME,NAME"),
         ("maspo --against dapo,,sapo", "expected NAME,NAME"),
         ("maspo --against=", "expected NAME,NAME"),
+        ("maspo --against dapo --against sapo,dapo", "--against dapo is given twice"),
         ("maspo --vary=alpha=0.2~bind~group_size", "expected one number"),
         ("maspo --vary alpha=0.1 --vary alpha=0.2", "given twice"),
         ("maspo --vary alpha=0.1,1.5", "`alpha` = 1.5 is outside [0, 1]"),
@@ -118,6 +119,36 @@ def test_what_cannot_be_reported(run, folder, message):
     assert sorted(Path().rglob("*")) == before
 
 
+def changed(**keys) -> str:
+    return json.dumps(json.loads(Path("other/manifest.json").read_text()) | keys)
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        lambda: changed(runs=5),
+        lambda: changed(runs=[3]),
+        lambda: changed(runs=None),
+        lambda: changed(seeds=True),
+        lambda: changed(seeds=0),
+        lambda: changed(points={}),
+        lambda: changed(points=[{"name": "dapo", "hash": "x"}] * 2),
+        lambda: changed(impossible=[5]),
+        lambda: changed(spec=["dapo"]),
+        lambda: "[" * 100_000,
+        lambda: "[]",
+        lambda: '"points"',
+        lambda: "\udcff",
+    ],
+)
+def test_a_broken_manifest_is_no_grid(run, manifest):
+    Path("other/manifest.json").write_text(manifest(), errors="surrogateescape")
+    for arguments in (["report", "other"], ["ablate", "dapo", "-o", "other"]):
+        result = run(*arguments)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "holds no grid" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("metrics", "why"),
     [
@@ -158,6 +189,12 @@ def test_json_is_the_manifest(run):
     shown = json.loads(run("ablate", "own.obj", "--own", "--json").stdout)
     assert shown == json.loads(Path("grids/own/manifest.json").read_text())
     assert [point["name"] for point in shown["points"]] == ["own", "own_wide"]
+
+
+def test_options_given_again_add_up(run):
+    shown = run("ablate", "maspo", "--against", "dapo,grpo", "--against", "sapo", "--dry-run", "--json")
+    points = json.loads(shown.stdout)["points"]
+    assert [point["name"] for point in points] == ["maspo", "dapo", "grpo", "sapo"]
 
 
 def test_what_is_asked_for_twice_is_one_point(run):
