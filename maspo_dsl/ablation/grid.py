@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from maspo_dsl.ablation.base import Base, Family, read_base, read_family
-from maspo_dsl.ablation.changes import GridError, undroppable
+from maspo_dsl.ablation.changes import GridError
 from maspo_dsl.ablation.point import Candidate, free_name
-from maspo_dsl.ablation.request import Request, candidates
+from maspo_dsl.ablation.request import Request, absent, candidates
 from maspo_dsl.graph.build import build
 from maspo_dsl.graph.nodes import Node
 from maspo_dsl.graph.passes import simplify
@@ -84,8 +84,7 @@ def make_grid(spec: str, request: Request, params: Mapping[str, float], folder: 
     (folder / f"{base.candidate.name}.obj").write_text(base.candidate.spec, encoding="utf-8")
     family = read_family(base, folder)
     builder = _Builder(family, base, folder)
-    if request.leave_one_out or request.nothing_asked:
-        builder.impossible += undroppable(family.base)
+    builder.impossible += absent(family, request)
     builder.take(candidates(family, request))
     builder.compare(request.against)
     if len(builder.points) == 1:

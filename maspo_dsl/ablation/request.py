@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, product
@@ -14,6 +15,7 @@ from maspo_dsl.ablation.changes import (
     of_variant,
     short_names,
     swapped,
+    undroppable,
     varied,
     without,
 )
@@ -21,6 +23,9 @@ from maspo_dsl.ablation.ladder import ladder
 from maspo_dsl.ablation.point import Candidate, combined, identifier
 from maspo_dsl.language.expression_text import format_arithmetic
 from maspo_dsl.semantics.objective import ResolvedObjective
+
+# A number as a spec has it.
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,21 @@ def candidates(family: Family, request: Request) -> Iterator[Candidate]:
         yield from _own(family)
 
 
+def absent(family: Family, request: Request) -> Iterator[tuple[str, str]]:
+    """What the request asks for and this base does not have, each with the reason."""
+    base = family.base
+    drops = len(droppable(base))
+    of_parts = request.product and not request.vary and not request.swap
+    if request.leave_one_out or request.nothing_asked or request.pairs or of_parts:
+        yield from undroppable(base)
+    if request.pairs and drops < 2:
+        yield "pairs", f"`{base.name}` has {drops} parts that can be dropped, and a pair needs two"
+    if (request.ladder or request.nothing_asked) and family.ancestor is None:
+        yield "ladder", f"`{base.name}` extends nothing, so there is nothing to start from"
+    if request.own and not base.flat.variants and not base.flat.sweeps:
+        yield "own", f"`{base.name}` has no `variant` and no `sweep` lines"
+
+
 def _factors(family: Family, request: Request) -> Iterator[list[Candidate]]:
     for name, values in request.vary.items():
         yield [point for value in values for point in _varied(family, name, value)]
@@ -91,6 +111,8 @@ def _varied(family: Family, name: str, value: str) -> list[Candidate]:
         float(value)
     except ValueError:
         raise GridError(f"{name} = {value}: expected one number") from None
+    if not _NUMBER.fullmatch(value):
+        raise GridError(f"{name} = {value}: numbers are written as 0.5, -1 or 1e-3")
     base = family.base
     owners = [variant for variant, flat in family.variants.items() if name in flat.params]
     if name in base.flat.params or not owners:

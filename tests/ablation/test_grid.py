@@ -109,6 +109,13 @@ def test_combinations_that_cannot_be_are_listed_once_with_their_edits():
     assert sum(one["reason"].startswith(every) for one in listed) == 1
 
 
+def test_parts_that_cannot_be_dropped_are_listed_wherever_parts_are_dropped():
+    for asked in ("leave_one_out", "pairs", "product"):
+        listed = refused(grid("maspo", **{asked: True}), "impossible")
+        assert listed["reduce"] == "`reduce` has no neutral; it can be replaced, not dropped"
+    assert "reduce" not in refused(grid("maspo", vary={"alpha": ("0.1",)}, product=True), "impossible")
+
+
 def test_factors_alone_together_and_side_by_side():
     vary = {"alpha": ("0", "0.5"), "beta_pos": ("0.01", "0.1")}
     alone = names(grid("maspo", vary=vary))
