@@ -149,17 +149,39 @@ def _known(folder: Path) -> dict[str, Any] | None:
 
 
 def _place(staged: Path, folder: Path) -> None:
-    """Put the files of a folder into a new one, which takes its name when all are there."""
-    parent = folder.resolve().parent
+    """Put the files of a folder into a new or empty one.
+
+    A new one takes its name when all are there; in one that others may be using, as the present folder, the manifest
+    comes last, and without it there is no grid.
+    """
+    target = folder.resolve()
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=parent) as beside:
-            whole = Path(beside) / "grid"
-            shutil.copytree(staged, whole)
-            whole.chmod(0o755)
-            whole.replace(folder)
+        if target.exists():
+            _fill(staged, target)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as beside:
+                whole = Path(beside) / "grid"
+                shutil.copytree(staged, whole)
+                whole.chmod(0o755)
+                whole.replace(target)
     except OSError as error:
         raise GridError(f"{folder} cannot be written: {(error.strerror or str(error)).lower()}") from None
+
+
+def _fill(staged: Path, target: Path) -> None:
+    """Copy files into an empty folder, the manifest last; all of them, or none if one cannot be written."""
+    names = sorted((file.name for file in staged.iterdir()), key=lambda name: name == MANIFEST)
+    try:
+        for name in names:
+            shutil.copyfile(staged / name, target / f".{name}.partial")
+        for name in names:
+            (target / f".{name}.partial").replace(target / name)
+    except OSError:
+        for name in names:
+            (target / f".{name}.partial").unlink(missing_ok=True)
+            (target / name).unlink(missing_ok=True)
+        raise
 
 
 def _replace_manifest(folder: Path, document: Mapping[str, Any]) -> None:

@@ -33,7 +33,7 @@ def ablate(
     spec: SpecArgument,
     overrides: OverridesArgument = None,
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--output", "-o", metavar="DIR", help="Folder of the grid; grids/NAME if not given."),
     ] = None,
     leave_one_out: Annotated[
@@ -89,7 +89,9 @@ def ablate(
         params, typed = split_params(overrides or [])
         settings = read_settings(typed)
         _refuse_unheard(typed, settings, run, dry_run, workers)
-        folder = None if dry_run else output or default_folder(spec)
+        if output == "":
+            raise InputError("-o names no folder")
+        folder = None if dry_run else Path(output) if output else default_folder(spec)
         refuse = _preflight(settings) if run else None
         document, grid = _made(spec, request, params, seeds, folder, refuse)
     if as_json:
@@ -138,6 +140,8 @@ def _refuse_unheard(
     typed: Sequence[str], settings: RunSettings, run: bool, dry_run: bool, workers: int | None
 ) -> None:
     """Refuse what would do nothing: settings of runs that nobody asked for, processes that start elsewhere."""
+    if run and dry_run:
+        raise InputError("--run trains and --dry-run writes nothing; give one of them")
     if not run and not dry_run and typed:
         raise InputError(f"{typed[0]} is of the runs, and there are none without --run")
     if not run and workers is not None:
@@ -197,7 +201,11 @@ def _ending(grid: GridFolder, board: Board, tell: Callable[[str], None]) -> int:
 
 def default_folder(spec: str) -> Path:
     """Where the grid of a spec is written if nobody says."""
-    return Path("grids") / Path(spec).stem.replace("@", "_")
+    from maspo_dsl.semantics.resolve import split_variant
+
+    name, variant = split_variant(spec)
+    stem = Path(name).stem.replace("@", "_")
+    return Path("grids") / (f"{stem}_{variant}" if variant else stem)
 
 
 def factors(options: Sequence[str], option: str) -> dict[str, tuple[str, ...]]:

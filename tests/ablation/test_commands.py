@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from maspo_dsl.cli.ablate import default_folder
 from maspo_dsl.cli.app import app
 
 STAYED = {"own.obj", "broken.obj", "picky.obj", "other", "two_seeds", "thesis"}
@@ -64,10 +65,19 @@ def run(tmp_path, monkeypatch):
         ("maspo -o own.obj/grid", "cannot be written"),
         ("maspo --vary alpha=0.3", "nothing but `maspo` itself\n  maspo_alpha_0_3: the same objective"),
         ("maspo --vary lambda=0.3", "known: alpha, beta_neg, beta_pos, sigma_base\n"),
-        ("group_ppo --ladder", "nothing but `group_ppo` itself"),
+        ("group_ppo --ladder", "nothing but `group_ppo` itself\n  ladder: `group_ppo` extends nothing"),
+        ("opo --pairs", "parts that can be dropped, and a pair needs two"),
+        ("opo --pairs", "it can be replaced, not dropped"),
+        ("picky.obj --own", "own: `picky` has no `variant` and no `sweep` lines"),
         ("maspo --zip", "--zip needs factors"),
         ("maspo --zip --product --vary alpha=0.1", "give one of them"),
         ("maspo --seeds 0", "--seeds"),
+        ("maspo --vary alpha=+0.5", "numbers are written as 0.5"),
+        ("maspo --vary alpha=.5", "numbers are written as 0.5"),
+        ("maspo --output=", "-o names no folder"),
+        ("maspo --dry-run --run", "give one of them"),
+        ("maspo --dry-run slurm.foo=1", "means nothing with launcher=local"),
+        ("maspo --dry-run launcher=ray ray.adress=auto", "did you mean `ray.address`"),
         ("maspo --workers 2", "without --run"),
         ("maspo trainer.max_steps=3", "without --run"),
         ("maspo --run trainer.max_stepz=3", "did you mean `trainer.max_steps`"),
@@ -183,6 +193,40 @@ def test_dry_run_shows_the_table_and_writes_nothing(run):
     # 9 points, 3 seeds, 60 steps, 64 prompts with 8 answers of at most 10 tokens.
     assert "27 runs of 60 steps with 512 answers, at most 8.29 million sampled tokens" in lines[-1]
     assert {path.name for path in Path().iterdir()} == STAYED
+
+
+def test_the_default_folder_is_called_like_the_base(run):
+    for spec, name in {"own.obj@wide": "own_wide", "./own.obj": "own", "maspo@hard": "maspo_hard"}.items():
+        assert default_folder(spec) == Path("grids") / name
+
+
+def test_an_empty_folder_is_written_into(run, monkeypatch):
+    Path("real").mkdir()
+    Path("link").symlink_to("real")
+    before = Path("real").stat().st_ino
+    assert run("ablate", "dapo", "-o", "link").exit_code == 0
+    assert Path("link").is_symlink() and Path("real").stat().st_ino == before
+    assert {path.name for path in Path("real").iterdir()} == {path.name for path in Path("other").iterdir()}
+    Path("here").mkdir()
+    monkeypatch.chdir("here")
+    assert run("ablate", "dapo", "-o", ".").exit_code == 0
+    assert Path("manifest.json").is_file()
+    assert run("ablate", "dapo", "-o", ".", "--seeds", "2").exit_code == 0
+
+
+def test_an_empty_folder_stays_empty_if_one_file_cannot_be_written(run, monkeypatch):
+    Path("real").mkdir()
+    replace = Path.replace
+
+    def full(self, target):
+        if Path(target).name == "manifest.json" and Path(target).parent.name == "real":
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    result = run("ablate", "dapo", "-o", "real")
+    assert result.exit_code == 2 and "cannot be written: no space left" in result.stderr
+    assert not any(Path("real").iterdir())
 
 
 def test_json_is_the_manifest(run):
