@@ -30,7 +30,7 @@ class GridFolder:
 
     @property
     def points(self) -> list[Mapping[str, Any]]:
-        """Records of the points: name, file, hash, edits, kind, doc, axes, same_as."""
+        """Records of the points: name, file, hash, keeps, edits, kind, doc, axes, same_as."""
         return list(self.manifest["points"])
 
 
@@ -45,6 +45,7 @@ def manifest(grid: Grid, spec: str, seeds: int) -> dict[str, Any]:
                 "name": point.name,
                 "file": point.file,
                 "hash": point.hash,
+                "keeps": point.keeps,
                 "edits": list(point.candidate.edits),
                 "kind": point.candidate.kind,
                 "doc": point.candidate.doc,
@@ -93,7 +94,7 @@ def write_grid(
                 f"{folder} holds this grid with --seeds {known['seeds']}; give as many or more, or name another folder"
             )
         else:
-            document = {**known, "seeds": seeds}
+            document = {**known, **document}
             _replace_manifest(folder, document)
     return GridFolder(folder, document)
 

@@ -32,11 +32,13 @@ _DECISIVE = ("loss", "advantage", "keep", "step", "prompt")
 class Point:
     """A point that exists, and the hash of its objective.
 
-    `same_as` are names of other candidates that are the same objective.
+    `keeps` says whether it selects what a rollout trains on, `same_as` are names of other candidates that are the
+    same objective.
     """
 
     candidate: Candidate
     hash: str
+    keeps: bool
     same_as: tuple[str, ...] = ()
 
     @property
@@ -99,7 +101,9 @@ class _Builder:
 
     def __init__(self, family: Family, base: Base, folder: Path) -> None:
         self.folder = folder
-        self.points = {family.base.hash: Point(base.candidate, family.base.hash)}
+        self.points = {
+            family.base.hash: Point(base.candidate, family.base.hash, bool(family.base.parts.keeps))
+        }
         self.names = {base.candidate.name, *(Path(file).stem for file in base.beside)}
         self.impossible: list[Refusal] = []
         self.idle: list[Refusal] = []
@@ -194,7 +198,7 @@ class _Builder:
             self.points[objective.hash] = replace(known, same_as=(*known.same_as, candidate.name))
             return
         self.names.add(candidate.name)
-        self.points[objective.hash] = Point(candidate, objective.hash)
+        self.points[objective.hash] = Point(candidate, objective.hash, bool(objective.parts.keeps))
 
     def _refuse(self, candidate: Candidate, error: SpecError) -> None:
         """What was asked for by value must be possible, if anything reads it; what was derived is listed."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from maspo_dsl.cli.grid_table import table
 from maspo_dsl.cli.launching import RunSettings, read_settings
 from maspo_dsl.cli.output import (
     FAILED,
@@ -97,7 +98,7 @@ def ablate(
     if as_json:
         say_json(document)
     else:
-        for line in (*table(document), cost(document, settings)):
+        for line in table(document, settings.config):
             say(line)
         if folder is not None:
             say(f"written to {folder}")
@@ -256,19 +257,6 @@ def split_params(overrides: Sequence[str]) -> tuple[dict[str, float], list[str]]
     return read(params)[0], [text for text in overrides if not text.startswith("params.")]
 
 
-def cost(document: Mapping[str, Any], settings: RunSettings) -> str:
-    """How much the runs of a grid are, in answers and tokens."""
-    config = settings.config
-    runs = len(document["points"]) * document["seeds"]
-    answers = config.rollout.prompts * config.rollout.samples
-    tokens = runs * config.trainer.max_steps * answers * config.rollout.max_new_tokens
-    points, seeds = counted(len(document["points"]), "point"), counted(document["seeds"], "seed")
-    return (
-        f"{points}, {seeds} each: {counted(runs, 'run')} of {config.trainer.max_steps} steps with {answers} answers, "
-        f"at most {tokens / 1e6:.3g} million sampled tokens"
-    )
-
-
 @contextmanager
 def _grid_errors() -> Iterator[None]:
     from maspo_dsl.ablation.changes import GridError
@@ -278,20 +266,3 @@ def _grid_errors() -> Iterator[None]:
         yield
     except (GridError, ConfigError) as error:
         raise InputError(str(error)) from None
-
-
-def table(document: Mapping[str, Any]) -> Iterator[str]:
-    """The grid for readers: name, difference from the base, hash; then what is no point, and why."""
-    points: list[Mapping[str, Any]] = document["points"]
-    width = max(len(point["name"]) for point in points)
-    for point in points:
-        change = "; ".join(point["edits"]).replace("\n", " ") or point["doc"]
-        yield f"{point['name']:<{width}}  {point['hash']}  {change}"
-        for name in point["same_as"]:
-            yield f"{'':<{width}}  {'':<16}  {name}: the same objective, no point of its own"
-    for title, refused in (("No such objective:", document["impossible"]), ("Not run:", document["idle"])):
-        if refused:
-            yield ""
-            yield title
-            yield from (f"  {one['name']}: {one['reason']}" for one in refused)
-    yield ""

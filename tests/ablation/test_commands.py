@@ -187,12 +187,25 @@ def test_dry_run_shows_the_table_and_writes_nothing(run):
     result = run("ablate", "maspo", "--seeds", "3", "--dry-run", "trainer.max_steps=60")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert lines[1].split() == ["maspo_without_mass", "e869cf21e0a681b5", "drop", "mass"]
+    # 3 seeds, 60 steps, 64 prompts with 8 answers of at most 10 tokens.
+    row = ["maspo_without_mass", "e869cf21e0a681b5", "0.922", "million", "drop", "mass"]
+    assert lines[2].split() == row
     assert "maspo_ladder_3_mass: the same objective, no point of its own" in result.stdout
     assert "`reduce` cannot be one value a token" in result.stdout
     # 9 points, 3 seeds, 60 steps, 64 prompts with 8 answers of at most 10 tokens.
     assert "27 runs of 60 steps with 512 answers, at most 8.29 million sampled tokens" in lines[-1]
     assert {path.name for path in Path().iterdir()} == STAYED
+
+
+def test_a_keep_rule_may_sample_more(run):
+    """`keep` refills a rollout at most `rollout.max_resamples` times; without its rule a point samples once."""
+    shown = run(
+        "ablate", "dapo", "--leave-one-out", "--dry-run", "trainer.max_steps=60", "rollout.max_resamples=4"
+    )
+    rows = {line.split()[0]: line.split()[2:4] for line in shown.stdout.splitlines() if "million " in line}
+    assert rows["dapo"] == rows["dapo_without_overlong"] == ["1.54", "million"]
+    assert rows["dapo_without_mixed"] == ["0.307", "million"]
+    assert "refills of `keep` rules among them" in shown.stdout.splitlines()[-1]
 
 
 def test_the_default_folder_is_called_like_the_base(run):
