@@ -37,12 +37,32 @@ def _micro_scope(objective: ResolvedObjective) -> Iterator[Finding]:
 def _k1_in_loss(objective: ResolvedObjective) -> Iterator[Finding]:
     """A penalty that is a multiple of log(policy / other): its derivative does not depend on the other policy."""
     for name, term in [*objective.parts.penalties.items(), *objective.parts.bonuses.items()]:
-        core = term
-        while core.op in ("mul", "neg") and core.axis is Axis.TOKEN:
-            core = next(argument for argument in core.args if argument.live)
-        if core.kind is Kind.LOG_RATIO and core.live and core.op in ("bound", "sub", "neg"):
+        core: Term | None = term
+        while core is not None and not (core.kind is Kind.LOG_RATIO and core.op in ("bound", "sub")):
+            core = _multiplied(core)
+        if core is not None:
             hint = "use k2 or k3 in the loss, or put k1 of `old` into the reward"
             yield Finding("k1-in-loss", f"`{name}` is k1: its gradient is zero on average", term.span, hint)
+
+
+# Bounds on a log-ratio that hardly a token reaches.
+_FAR = 5.0
+_LINEAR = frozenset({"add", "sub", "neg", "mul", "div", "min", "max", "reduce"})
+
+
+def _multiplied(term: Term) -> Term | None:
+    """What a term is a multiple of, up to constants, bounds and means; None if it is more than that.
+
+    Factors of single tokens are more: of a ratio times k1 the average gradient is not 0.
+    """
+    live = [argument for argument in term.args if argument.live]
+    others = [argument for argument in term.args if not argument.live and argument.kind is not Kind.BOOL]
+    if term.op not in _LINEAR or len(live) != 1 or any(other.axis is Axis.TOKEN for other in others):
+        return None
+    if term.op in ("min", "max"):
+        bound = static_value(others[0])
+        return live[0] if bound is not None and abs(bound) >= _FAR else None
+    return None if term.op == "div" and term.args[1].live else live[0]
 
 
 def _caps(objective: ResolvedObjective) -> Iterator[Finding]:
@@ -66,9 +86,23 @@ def _caps(objective: ResolvedObjective) -> Iterator[Finding]:
 
 
 def _dead_parts(objective: ResolvedObjective) -> Iterator[Finding]:
+    for root in _loss_roots(objective):
+        found = {name: term for term in walk(root) if (name := _over_itself(term)) is not None}
+        for name, term in found.items():
+            # Within a function of the library, what is wrong is its call.
+            span = term.span if term.span.source == root.span.source else root.span
+            yield Finding("dead-part", f"`{name}` over `{name}` is 1, whatever it is", span)
     for word, name in dead_parts(objective):
         span = objective.flat.parts[word, name].span
         yield Finding("dead-part", f"`{word} {name}` has weight 0 and no effect", span)
+
+
+def _over_itself(term: Term) -> str | None:
+    """The probability that a ratio has above and below its line, if it is one and the same."""
+    if term.op != "sub" or term.kind is not Kind.LOG_RATIO or any(side.op != "input" for side in term.args):
+        return None
+    above, below = (str(side.attribute("name")) for side in term.args)
+    return above if above == below else None
 
 
 def dead_parts(objective: ResolvedObjective) -> Iterator[tuple[str, str]]:

@@ -32,6 +32,11 @@ MISTAKES = {
         ("penalty kl = 0.1 * log(policy / reference)", (2, 14), "`kl` is k1"),
         ("bonus kl = k1(policy, reference)", (2, 12), "`kl` is k1"),
         ("let spread = k1(policy, old)\npenalty kl = eps_low * spread", (3, 14), "`kl` is k1"),
+        ("penalty kl = k1(policy, reference) / 10", (2, 14), "`kl` is k1"),
+        ("penalty kl = 0.1 * mean(k1(policy, reference), sequence)", (2, 14), "`kl` is k1"),
+        ("penalty kl = 0.1 * mean(k1(policy, reference), window)", (2, 14), "`kl` is k1"),
+        ("penalty kl = 0.1 * clamp(k1(policy, reference), -10, 10)", (2, 14), "`kl` is k1"),
+        ("penalty kl = 0.1 * (k1(policy, reference) + 1) / 2", (2, 14), "`kl` is k1"),
     ],
     "cap-below-one": [
         ("ratio = policy / old |> min(0.2)", (2, 25), "capped at 0.2"),
@@ -41,6 +46,8 @@ MISTAKES = {
     "dead-part": [
         ("param kl = 0\npenalty kl = kl * k3(policy, reference)", (3, 1), "weight 0"),
         ("bonus entropy = 0 * entropy(policy)", (2, 1), "weight 0"),
+        ("penalty kl = 0.1 * k3(policy, policy)", (2, 14), "`policy` over `policy` is 1"),
+        ("weight w = old / old", (2, 12), "`old` over `old` is 1"),
         ("param kl = 0\nparam soft = 2\npenalty kl = kl * soft * k2(policy, old)", (4, 1), "weight 0"),
         ("reward shaped = 0 * length", (2, 1), "weight 0"),
     ],
@@ -165,6 +172,14 @@ def test_a_warning_stops_nothing(code, lines, place, words):
         # a KL term with a gradient, or none in the loss
         "penalty kl = 0.1 * k2(policy, reference)",
         "penalty kl = 0.1 * k1(policy, reference) ^ 2",
+        "penalty kl = 0.1 * k1(policy, reference) * k1(policy, reference)",
+        "penalty kl = 0.1 * k1(policy, reference) * (policy / old)",
+        "penalty kl = 0.1 * k1(policy, reference) * (1 - policy)",
+        "penalty kl = 0.1 * k1(policy, reference) * detach(policy)",
+        "penalty kl = 0.1 / (30 + k1(policy, reference))",
+        "penalty kl = 0.1 * max(k1(policy, reference), 0)",
+        "penalty kl = 0.1 * min(k1(policy, reference), 1 - old)",
+        "penalty kl = 0.1 * k3(policy, detach(policy))",
         "reward kl = -0.1 * mean(k1(old, reference), sequence)",
         # a scope that is whole
         "advantage = reward |> whiten(rollout_batch)",
