@@ -16,6 +16,7 @@ from maspo_dsl.graph.nodes import Node
 from maspo_dsl.graph.passes import simplify
 from maspo_dsl.language.diagnostics import SpecError
 from maspo_dsl.language.source import Source
+from maspo_dsl.objective import Objective
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.resolve import find_source, resolve, split_variant
 from maspo_dsl.semantics.shipped import shipped_names, shipped_source
@@ -132,11 +133,12 @@ class _Builder:
                 folder is None and variant is None and all(map(self._means_shipped, objective.lineage))
             )
             if as_written and objective.name not in self.names:
-                name, text = objective.name, source.text
+                name, doc, text = objective.name, objective.doc, source.text
             else:
                 name = free_name(objective.name, self._taken)
-                text = _flat_text(objective, name)
-            self._add(Candidate(name, "against", name, objective.doc, text=text), objective)
+                doc = f"{Path(plain).stem} with variant {variant}" if variant else objective.doc
+                text = _flat_text(objective, name, doc)
+            self._add(Candidate(name, "against", name, doc or f"{spec} as it is", text=text), objective)
 
     def _means_shipped(self, name: str) -> bool:
         """Whether a file of this folder that extends a shipped name gets what is shipped."""
@@ -214,11 +216,11 @@ class _Builder:
             raise GridError(f"{candidate.doc}: {'; '.join(hinted)}")
 
 
-def _flat_text(objective: ResolvedObjective, name: str) -> str:
-    """An objective as one file under a name, every value bound."""
+def _flat_text(objective: ResolvedObjective, name: str, doc: str) -> str:
+    """An objective as one file under a name, every value bound, with no `allow` of what is not given."""
     header = objective.flat.header
-    named = replace(header, name=replace(header.name, text=name))
-    return replace(objective, flat=replace(objective.flat, header=named)).text
+    named = replace(header, name=replace(header.name, text=name), doc=doc or None)
+    return Objective(replace(objective, flat=replace(objective.flat, header=named))).text
 
 
 def fingerprint(objective: ResolvedObjective) -> Fingerprint:

@@ -287,6 +287,23 @@ def test_variants_of_others_are_compared_as_they_are(tmp_path):
         assert maspo_dsl.load(written.path / point["file"]).hash == point["hash"] == maspo_dsl.load(spec).hash
 
 
+def test_what_is_compared_says_what_it_is_and_checks_clean(tmp_path):
+    (tmp_path / "house.obj").write_text(
+        "objective house extends grpo\nparam bonus = 0.1 in [0, 1]\n"
+        'penalty idle = 0 * bonus * k3(policy, reference)\nallow dead-part "to be found"\n'
+    )
+    (tmp_path / "own.obj").write_text("objective own extends house\ndrop idle\n")
+    against = ("maspo@hard", str(tmp_path / "own.obj"))
+    written = write_grid("maspo", Request(against=against), {}, 1, tmp_path / "grid")
+    docs = {point["name"]: point["doc"] for point in written.points}
+    assert docs["maspo_hard"] == "maspo with variant hard"
+    assert all(docs.values())
+    for point in written.points[1:]:
+        objective = maspo_dsl.load(written.path / point["file"])
+        assert objective.name == point["name"]
+        assert not [found for found in objective.warnings if found.code == "unused-allow"]
+
+
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
