@@ -80,7 +80,8 @@ def ablate(
 
     A short spec for each point, and manifest.json.
 
-    KEY=VALUE: params.NAME holds for every point; with --run, all keys of `maspo-dsl train`, and launcher=ray or
+    KEY=VALUE: params.NAME is of the base and the points made from it, unless a point sets it itself (--vary, --own, a
+    ladder's step before it), not of --against; with --run, all keys of `maspo-dsl train`, and launcher=ray or
     launcher=slurm for more than this machine. What is finished is not run again, what was stopped goes on.
     """
     with invalid_input_exits(as_json=as_json), _grid_errors():

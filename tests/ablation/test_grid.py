@@ -213,6 +213,20 @@ def test_bases_with_values_and_variants(tmp_path):
     assert hard["base"] == "maspo_hard" and hard["points"][0]["hash"] == maspo_dsl.load("maspo@hard").hash
 
 
+def test_values_hold_for_what_is_made_from_the_base_unless_it_sets_them():
+    request = {"vary": {"alpha": ("0.1",)}, "against": ("maspo",), "leave_one_out": True}
+    document = grid("maspo", params={"alpha": 0.5}, **request)
+    hashes = {point["name"]: point["hash"] for point in document["points"]}
+    assert hashes["maspo_alpha_0_5_alpha_0_1"] == maspo_dsl.load("maspo", params={"alpha": 0.1}).hash
+    assert hashes["maspo"] == maspo_dsl.load("maspo").hash
+    without_risk = grid("maspo", leave_one_out=True)["points"][2]
+    assert without_risk["name"] == "maspo_without_risk"
+    assert hashes["maspo_alpha_0_5_without_risk"] != without_risk["hash"]
+    steps = edits(grid("dapo", params={"eps_high": 0.4}, ladder=True))
+    held = {name: "param eps_high = 0.2" not in lines for name, lines in steps.items()}
+    assert [*held.values()] == [True, False, True, True, True]
+
+
 def test_files_of_a_users_own_family_come_along(tmp_path):
     (tmp_path / "house.obj").write_text("objective house extends grpo\nparam eps_high = 0.3\n")
     (tmp_path / "mine.obj").write_text("objective mine extends house\ndrop kl\n")
