@@ -53,7 +53,7 @@ def test_the_command_makes_the_grid(runs, monkeypatch):
         r"^\$ maspo-dsl (ablate examples/maspo_study.*?)$\n\$", PAGE, re.MULTILINE | re.DOTALL
     )
     assert command is not None
-    words = shlex.split(command[1].replace("\\\n", " "))
+    words = [word for word in shlex.split(command[1].replace("\\\n", " ")) if word != "--run"]
     result = CliRunner().invoke(app, [*words, "--dry-run", "--json"])
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
