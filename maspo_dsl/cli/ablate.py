@@ -42,7 +42,9 @@ def ablate(
     ] = False,
     ladder: Annotated[
         bool,
-        typer.Option("--ladder", help="From the plain ancestor up, a part at a time. On like the other."),
+        typer.Option(
+            "--ladder", help="From the plain ancestor up, a statement at a time. On like the other."
+        ),
     ] = False,
     pairs: Annotated[bool, typer.Option("--pairs", help="Every two droppable parts together.")] = False,
     product: Annotated[
