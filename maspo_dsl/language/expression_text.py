@@ -152,4 +152,4 @@ def format_domain(domain: Domain) -> str:
 
 def quoted(text: str) -> str:
     """A text in double quotes; the language has no escapes, so a double quote inside becomes a single one."""
-    return '"' + " ".join(text.replace('"', "'").splitlines()) + '"'
+    return '"' + text.replace('"', "'").replace("\n", " ") + '"'
