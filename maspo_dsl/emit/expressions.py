@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from maspo_dsl.graph.nodes import Graph, Node
 from maspo_dsl.graph.statistics import ADDITIVE, window_statistics
@@ -38,10 +38,10 @@ Text = tuple[str, int]
 class Expressions:
     """Writes the expression of a place from those of its arguments, which stand in `text`."""
 
-    def __init__(self, graph: Graph, statistics_here: Sequence[int]) -> None:
+    def __init__(self, graph: Graph, statistics_here: Sequence[int], once: Mapping[int, str]) -> None:
         self.graph = graph
         self.here = set(statistics_here)
-        self.keys = {place: key for key, place in window_statistics(graph).items()}
+        self.keys = {**{place: key for key, place in window_statistics(graph).items()}, **once}
         self.text: dict[int, Text] = {}
         self.reads_one = False
 

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import chain, count
+
 from maspo_dsl.graph.nodes import Graph, GraphBuilder, Node, rewrite
+from maspo_dsl.graph.statistics import window_statistics
+from maspo_dsl.semantics.types import Axis
+
+# What takes a processor many times as long as a product: worth computing once a batch, not once a token.
+_SLOW = frozenset({"div", "pow", "exp", "log", "sqrt", "sigmoid", "tanh", "erf", "atan"})
+_OTHERS = frozenset({"input", "candidate", "least", "expand"})
 
 
 def weights_first(graph: Graph) -> Graph:
@@ -30,3 +39,68 @@ def _weighted(b: GraphBuilder, place: int, weight: int) -> int | None:
         return None
     live, factor = node.args if b.nodes[node.args[0]].live else node.args[::-1]
     return b.op("mul", b.op("mul", factor, weight), live)
+
+
+def once_a_batch(graph: Graph, output: str) -> dict[int, str]:
+    """Places that an output reads, whose value is one number for the batch and takes long, each with a name for it.
+
+    They depend on parameters and on statistics of the window alone. A compiler that fuses everything into one loop
+    over tokens would compute them for each of these again.
+    """
+    names = {place: key for key, place in window_statistics(graph).items()}
+    depends = _numbers(graph, set(names))
+    taken, found = set(names.values()), dict[int, str]()
+    for place in _outermost(graph, graph.outputs[output], set(depends)):
+        if place not in names and any(graph.nodes[each].op in _SLOW for each in depends[place]):
+            found[place] = _unused(graph.nodes[place].name or _words(graph, place, names) or "number", taken)
+            taken.add(found[place])
+    return found
+
+
+def _numbers(graph: Graph, statistics: set[int]) -> dict[int, frozenset[int]]:
+    """Places that depend on parameters and on statistics of the window alone, each with those it depends on."""
+    found: dict[int, frozenset[int]] = {}
+    for place, node in graph:
+        elementwise = node.axis is Axis.SCALAR and node.scope is None and node.op not in _OTHERS
+        if place in statistics:
+            found[place] = frozenset({place})
+        elif elementwise and not node.is_bool and found.keys() >= set(node.args):
+            found[place] = frozenset({place}).union(*(found[each] for each in node.args))
+    return found
+
+
+def _outermost(graph: Graph, output: int, chosen: set[int]) -> list[int]:
+    """The chosen places that an output depends on through places that are not chosen."""
+    seen, stack = set[int](), [output]
+    while stack:
+        place = stack.pop()
+        if place not in seen:
+            seen.add(place)
+            stack += [] if place in chosen else graph.nodes[place].args
+    return sorted(seen & chosen)
+
+
+def _words(graph: Graph, place: int, names: Mapping[int, str]) -> str:
+    """A short expression as a word, `exp_minus_eps` or `inverse_tokens`; empty for any other."""
+    node = graph.nodes[place]
+    if place in names or node.op == "param":
+        return names.get(place) or str(node.attribute("name"))
+    known = [word for word in (_words(graph, each, names) for each in node.args) if word]
+    if len(known) != 1:
+        return ""
+    constants = [graph.nodes[each].value for each in node.args if graph.nodes[each].op == "const"]
+    match node.op, constants:
+        case ("neg", []):
+            return f"minus_{known[0]}"
+        case (("exp" | "log" | "sqrt"), []):
+            return f"{node.op}_{known[0]}"
+        case ("div", [1]) if graph.nodes[node.args[0]].op == "const":
+            return f"inverse_{known[0]}"
+        case ("max", [1]):
+            return known[0]
+    return ""
+
+
+def _unused(wanted: str, taken: set[str]) -> str:
+    numbered = (f"{wanted}_{number}" for number in count(2))
+    return next(key for key in chain([wanted], numbered) if key not in taken)

@@ -9,7 +9,7 @@ from functools import cache, lru_cache
 from itertools import pairwise
 from textwrap import indent
 
-from maspo_dsl.emit.lowering import weights_first
+from maspo_dsl.emit.lowering import once_a_batch, weights_first
 from maspo_dsl.emit.template_text import pieces, source
 from maspo_dsl.emit.torch_source import FunctionWriter
 from maspo_dsl.graph.nodes import Graph
@@ -32,6 +32,7 @@ Condition = object
 Parts = list
 """
 _DOCS = {
+    "once": "Numbers of the loss that are the same for every token, 0-d: they join the window's statistics.",
     "loss": "The loss of a batch, 0-d: minimised, with gradient to x['logp'].",
     "advantage": "The advantage of each sequence [N] or token [N, T].",
     "keep": "Which sequences [N] of a rollout are trained on.",
@@ -88,7 +89,7 @@ def _escaped(text: str) -> str:
 
 
 def _functions(graph: Graph) -> dict[str, str]:
-    written = {"loss": _function("loss", weights_first(graph), {"loss": "loss"})}
+    written = _loss(weights_first(graph))
     for name in ("advantage", "keep", "prompt", "step"):
         if name in graph.outputs:
             written[name] = _function(name, graph, {name: name})
@@ -103,8 +104,17 @@ def _functions(graph: Graph) -> dict[str, str]:
     return written
 
 
-def _function(name: str, graph: Graph, outputs: dict[str, str]) -> str:
-    writer = FunctionWriter(graph, list(outputs.values()))
+def _loss(graph: Graph) -> dict[str, str]:
+    once = once_a_batch(graph, "loss")
+    written = {"loss": _function("loss", graph, {"loss": "loss"}, once)}
+    if not once:
+        return written
+    with_once = Graph(graph.nodes, {**graph.outputs, **{f"once:{key}": place for place, key in once.items()}})
+    return {"once": _function("once", with_once, {key: f"once:{key}" for key in once.values()}), **written}
+
+
+def _function(name: str, graph: Graph, outputs: dict[str, str], once: Mapping[int, str] | None = None) -> str:
+    writer = FunctionWriter(graph, list(outputs.values()), once=once or {})
     lines = writer.body()
     return _definition(name, _DOCS[name], lines, dict(zip(outputs, writer.results(), strict=True)))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import builtins
 import keyword
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from textwrap import indent
+from types import MappingProxyType
 
 from maspo_dsl.emit.expressions import ATOM, Expressions, Text
 from maspo_dsl.emit.template_text import pieces
@@ -47,11 +48,18 @@ class FunctionWriter(Expressions):
     """Writes one function that returns some outputs of a graph.
 
     The function takes `x` (the batch), `p` (parameters, 0-d, and `1`, which has their dtype) and `d` (the
-    window's statistics). `statistics_here` are places to compute from this batch although they are the window's.
+    window's statistics, and what was computed once from them). `statistics_here` are places to compute from this
+    batch although they are the window's; `once` are those that `d` has besides, with their keys.
     """
 
-    def __init__(self, graph: Graph, outputs: Sequence[str], statistics_here: Sequence[int] = ()) -> None:
-        super().__init__(graph, statistics_here)
+    def __init__(
+        self,
+        graph: Graph,
+        outputs: Sequence[str],
+        statistics_here: Sequence[int] = (),
+        once: Mapping[int, str] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(graph, statistics_here, once)
         self.outputs = [name for name in outputs if name in graph.outputs]
         self.places = self._needed()
         self.uses = Counter(a for place in self.places for a in self._arguments(place))

@@ -43,7 +43,7 @@ class CompiledLoss:
     """
 
     def __init__(self, module: LossModule, backend: str) -> None:
-        self.loss, self.eagerly = module.functions["loss"], eager_gradient(module)
+        self.module, self.eagerly = module, eager_gradient(module)
         self.live = [name for name in LIVE_TENSORS if name in module.reads["loss"]]
         # Nothing else goes into the graph: a tensor that is not read would only make another graph.
         self.rest = [*sorted(set(module.reads["loss"]) - set(self.live)), "mask", "present", "sequence"]
@@ -58,7 +58,7 @@ class CompiledLoss:
         if x["mask"].numel() == 0:
             return (x["logp"] * 0.0).sum()
         if not can_compile(self.backend, x["logp"].device):
-            return self.loss(x, p, d)["loss"].to(x["logp"].dtype)
+            return type(self.module).evaluate(self.module, x, p, d)
         live = [x[name] for name in self.live]
         return _JointGraph.apply(self.value_and_gradient, x, p, d, self.live, *live)  # type: ignore[no-any-return, no-untyped-call]
 
@@ -71,6 +71,7 @@ class CompiledLoss:
         live = {name: x[name].detach() for name in self.live}
         # In one dtype: a float64 number among float32 tensors makes torch.compile trace everything twice.
         d = {name: value.to(x["logp"].dtype) for name, value in d.items()}
+        d = self.module.with_numbers(x, p, d)
         return self._from_graph(live, {name: x[name].detach() for name in self.rest if name in x}, p, d)
 
     def _from_graph(
@@ -100,7 +101,7 @@ class CompiledLoss:
             return self._graph(*arguments)  # type: ignore[no-any-return]
 
     def _joint(self) -> Any:
-        loss = self.loss
+        loss = self.module.functions["loss"]
 
         def joint(
             live: dict[str, Tensor], x: dict[str, Tensor], p: dict[str, Tensor], d: dict[str, Tensor]
@@ -145,7 +146,7 @@ def eager_gradient(module: LossModule) -> Gradient:
         # Not torch.func, which forbids hooks on saved tensors, and so activation checkpointing around the loss.
         with torch.enable_grad():
             leaves = {name: x[name].detach().requires_grad_() for name in live}
-            value = loss({**x, **leaves}, p, d)["loss"]
+            value = loss({**x, **leaves}, p, module.with_numbers(x, p, d))["loss"]
             found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
         gradients = [
             torch.zeros_like(leaf) if each is None else each

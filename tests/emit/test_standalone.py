@@ -278,6 +278,27 @@ def test_functions_read_like_the_spec():
     assert len(set(right)) == len(right)
 
 
+@pytest.mark.parametrize("name", NAMED)
+def test_no_token_computes_what_is_one_number_for_all(name):
+    """An inverse or an exponential of parameters and statistics would be computed for every token again."""
+    functions = {n.name: n for n in ast.parse(text(name)).body if isinstance(n, ast.FunctionDef)}
+    slow = [
+        node
+        for node in ast.walk(functions["loss"])
+        if (isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Div, ast.Pow)))
+        or (isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.exp", "torch.log", "torch.sqrt"))
+    ]
+    read = [{each.id for each in ast.walk(node) if isinstance(each, ast.Name)} for node in slow]
+    assert all(names - {"p", "d", "torch"} for names in read)
+
+
+def test_numbers_of_the_whole_batch_have_names():
+    """Those computed once are named after what they are of."""
+    functions = {n.name: n for n in ast.parse(text("gmpo")).body if isinstance(n, ast.FunctionDef)}
+    returned = [key.value for key in functions["once"].body[-1].value.keys]
+    assert returned == ["exp_eps_high", "exp_minus_eps_low", "inverse_sequences"]
+
+
 def test_longest_line():
     assert all(len(line) <= 120 for name in NAMED for line in text(name).split('"""', 4)[-1].splitlines())
     assert np.mean([len(line) for line in text("maspo").splitlines()]) < 60

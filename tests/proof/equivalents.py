@@ -59,7 +59,7 @@ UNLIKELY = "a token that is e^20 times as likely as before was too unlikely for 
 SMALL_EPSILON = "where it is not small beside what it is added to, that is all that it is multiplied by"
 
 COUNTED = (
-    r"^(?!rejection\w*: loss: negative|(rloo|grpo_passk): advantage: (lea|quo)"
+    r"^(?!rejection\w*: once|(rloo|grpo_passk): advantage: (lea|quo)"
     r"|grpo_leave_one_out: advantage: bounded_2)"
 )
 """Not where a count of 0 is divided by: answers that are all rejected, and others of a group of one."""

@@ -23,7 +23,7 @@ from .spec_mutants import def_mutants, spec_mutants
 Origin = Literal["source", "spec", "library", "template"]
 End = Literal["killed", "equivalent", "unchanged", "survived"]
 
-OBJECTIVE_FUNCTIONS = ("loss", "advantage", "keep", "prompt", "step", "statistics_")
+OBJECTIVE_FUNCTIONS = ("once", "loss", "advantage", "keep", "prompt", "step", "statistics_")
 """Functions of an emitted file that its objective is written into; the others are the same in every file."""
 TEMPLATE = "the template"
 JUDGES = ("grpo", "dapo", "vcpo", "stapo", "ppo", "gspo", "clip_cov", *PROBES)

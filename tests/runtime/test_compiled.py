@@ -177,6 +177,7 @@ def test_no_graph_breaks():
     x = loss.module.prepare(as_torch(given_advantage(0, extreme=False), torch.float32), "loss")
     d, p = loss.module.statistics([x]), loss.module.parameters_in(x)
     x = {key: value.detach() for key, value in x.items()}
+    d = loss.module.with_numbers(x, p, d)
     torch.compile(loss.module.functions["loss"], fullgraph=True, backend=backend)(x, p, d)
     (graph,) = graphs
     names = {str(node.target) for node in graph.graph.nodes}

@@ -121,7 +121,11 @@ class LossModule(torch.nn.Module):
         """The loss, 0-d, in the dtype of the computation."""
         if x["mask"].numel() == 0:
             return (x["logp"] * 0.0).sum()
-        return self.functions["loss"](x, p, d)["loss"].to(x["logp"].dtype)
+        return self.functions["loss"](x, p, self.with_numbers(x, p, d))["loss"].to(x["logp"].dtype)
+
+    def with_numbers(self, x: Tensors, p: Tensors, d: Tensors) -> Tensors:
+        """The window's statistics, and what the loss computes from them once a batch instead of once a token."""
+        return {**d, **self.functions["once"](x, p, d)} if "once" in self.functions else d
 
     def statistics(self, parts: list[Tensors]) -> Tensors:
         """The window's statistics from its prepared micro-batches."""
