@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 import maspo_dsl
 from maspo_dsl.ablation.folder import GridFolder
 from maspo_dsl.trainers.config import RunConfig, read_config
@@ -126,12 +128,22 @@ def _run_hash(spec: Path, config: RunConfig) -> str:
 
 
 def result_of(folder: Path) -> dict[str, Any]:
-    """What a finished run came to; empty before."""
+    """What a finished run came to; empty before, and where a result says something else than a run's does."""
     try:
-        document = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return _Result.model_validate_json((folder / RESULT).read_bytes()).model_dump()
+    except (OSError, ValidationError):
         return {}
-    return document if isinstance(document, dict) else {}
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    key: str
+    point: str
+    seed: int
+    steps: int
+    cpu_seconds: float
+    wall_seconds: float
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -134,12 +134,15 @@ class SlurmJobs:
 
     folder: Path
     options: Mapping[str, object] = field(default_factory=dict)
-    cluster: str | None = None
+    cluster: str = "slurm"
 
     def launch(self, jobs: Sequence[Job], watch: Watch) -> None:
         """Submit every job and wait for the last; Ctrl-C cancels those that are left."""
         submitit = _import("submitit")
-        executor = submitit.AutoExecutor(folder=self.folder, cluster=self.cluster)
+        try:
+            executor = submitit.AutoExecutor(folder=self.folder, cluster=self.cluster)
+        except RuntimeError as error:
+            raise GridError(f"launcher=slurm: there is no Slurm here ({error})") from None
         executor.update_parameters(**{"name": "maspo-dsl", "cpus_per_task": 1, **self.options})
         submitted = {job: executor.submit(run_worker, str(job.file)) for job in jobs}
         for job in jobs:

@@ -17,9 +17,21 @@ if TYPE_CHECKING:
 
 _LAUNCHERS = ("local", "ray", "slurm")
 _RAY_OPTIONS = ("ray.address",)
-# Parameters of submitit itself; all others are handed to Slurm.
-_SUBMITIT = frozenset(
-    {"cpus_per_task", "gpus_per_node", "mem_gb", "name", "nodes", "tasks_per_node", "timeout_min"}
+_CLUSTERS = ("slurm", "local")
+# Parameters of submitit itself, and those that it hands to Slurm under these names.
+SUBMITIT_OPTIONS = (
+    "cpus_per_task",
+    "gpus_per_node",
+    "mem_gb",
+    "name",
+    "nodes",
+    "tasks_per_node",
+    "timeout_min",
+)
+SLURM_OPTIONS = (
+    *("account", "array_parallelism", "comment", "constraint", "cpus_per_gpu", "dependency", "exclude"),
+    *("gpus_per_task", "gres", "mail_type", "mail_user", "mem", "mem_per_cpu", "mem_per_gpu", "nodelist"),
+    *("num_gpus", "partition", "qos", "signal_delay_s", "time", "wckey"),
 )
 
 
@@ -44,7 +56,7 @@ class RunSettings:
                 return RayCluster(self.options.get("ray.address", "auto"))
             case "slurm":
                 given = {key.removeprefix("slurm."): value for key, value in self.options.items()}
-                cluster = given.pop("cluster", None)
+                cluster = given.pop("cluster", "slurm")
                 named = {_slurm_name(name): _number(text) for name, text in given.items()}
                 return SlurmJobs(folder / "runs" / "slurm", named, cluster)
             case _:
@@ -75,18 +87,27 @@ def read_settings(settings: Sequence[str]) -> RunSettings:
 
 
 def _refuse_stray(launcher: str, options: Mapping[str, str]) -> None:
-    """Refuse an option that the launcher does not have; what Slurm has is Slurm's to say."""
-    for key in options:
-        if key.startswith("ray.") and launcher == "ray":
-            if key not in _RAY_OPTIONS:
-                raise InputError(f"there is no `{key}`; {did_you_mean(key, _RAY_OPTIONS)}")
-        elif not key.startswith(f"{launcher}."):
+    """Refuse an option that the launcher does not have, or a value that it cannot have."""
+    known = {
+        "ray": _RAY_OPTIONS,
+        "slurm": tuple(f"slurm.{name}" for name in ("cluster", *SUBMITIT_OPTIONS, *SLURM_OPTIONS)),
+    }
+    for key, value in options.items():
+        if not key.startswith(f"{launcher}."):
             raise InputError(f"`{key}` means nothing with launcher={launcher}")
+        if key not in known[launcher]:
+            raise InputError(f"there is no `{key}`; {did_you_mean(key, known[launcher])}")
+        if key == "slurm.cluster" and value not in _CLUSTERS:
+            raise InputError(f"`{key}={value}`: no such cluster; {did_you_mean(value, _CLUSTERS)}")
+        if key.removeprefix("slurm.") in {*SUBMITIT_OPTIONS} - {"name"} and not isinstance(
+            _number(value), int
+        ):
+            raise InputError(f"`{key}={value}`: a whole number was expected")
 
 
 def _slurm_name(name: str) -> str:
-    return name if name in _SUBMITIT else f"slurm_{name}"
+    return name if name in SUBMITIT_OPTIONS else f"slurm_{name}"
 
 
 def _number(text: str) -> int | str:
-    return int(text) if text.isdigit() else text
+    return int(text) if text.isascii() and text.isdigit() else text

@@ -1,6 +1,7 @@
 """What is shown while a grid runs: a table on a terminal, a line for each change elsewhere."""
 
 import io
+import json
 
 import pytest
 from rich.console import Console
@@ -19,7 +20,15 @@ def board(tmp_path) -> Board:
             folder = tmp_path / f"{name}-s{seed}"
             folder.mkdir()
             jobs.append(Job(name, f"{name}.obj", seed, (), folder, f"{name}{seed}", 60))
-    write_atomically(jobs[0].folder / "result.json", '{"key": "base0"}')
+    result = {
+        "key": "base0",
+        "point": "base",
+        "seed": 0,
+        "steps": 60,
+        "cpu_seconds": 9.0,
+        "wall_seconds": 9.0,
+    }
+    write_atomically(jobs[0].folder / "result.json", json.dumps(result))
     return Board(tuple(jobs))
 
 

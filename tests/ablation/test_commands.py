@@ -6,9 +6,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from maspo_dsl.ablation.changes import GridError
+from maspo_dsl.ablation.launchers import SlurmJobs
 from maspo_dsl.cli.ablate import default_folder
 from maspo_dsl.cli.app import app
+from maspo_dsl.cli.launching import SLURM_OPTIONS, SUBMITIT_OPTIONS
 
+RESULT = {"key": "x", "point": "dapo", "seed": 0, "steps": 4, "cpu_seconds": 1.5, "wall_seconds": 2.5}
 STAYED = {"own.obj", "broken.obj", "picky.obj", "other", "two_seeds", "thesis"}
 
 
@@ -78,6 +82,9 @@ def run(tmp_path, monkeypatch):
         ("maspo --dry-run --run", "give one of them"),
         ("maspo --dry-run slurm.foo=1", "means nothing with launcher=local"),
         ("maspo --dry-run launcher=ray ray.adress=auto", "did you mean `ray.address`"),
+        ("maspo --dry-run launcher=slurm slurm.partion=gpu", "did you mean `slurm.partition`"),
+        ("maspo --run launcher=slurm slurm.timeout_min=soon", "a whole number was expected"),
+        ("maspo --dry-run launcher=slurm slurm.cluster=locl", "did you mean `local`"),
         ("maspo --workers 2", "without --run"),
         ("maspo trainer.max_steps=3", "without --run"),
         ("maspo --run trainer.max_stepz=3", "did you mean `trainer.max_steps`"),
@@ -173,7 +180,7 @@ def test_a_finished_run_that_lost_its_metrics(run, metrics, why):
     manifest = json.loads(Path("other/manifest.json").read_text())
     Path("other/manifest.json").write_text(json.dumps(manifest | {"runs": ["runs/dapo-s0"]}))
     Path("other/runs/dapo-s0").mkdir(parents=True)
-    Path("other/runs/dapo-s0/result.json").write_text('{"key": "x", "point": "dapo", "seed": 0}')
+    Path("other/runs/dapo-s0/result.json").write_text(json.dumps(RESULT))
     if metrics is not None:
         Path("other/runs/dapo-s0/metrics.jsonl").write_text(metrics)
     result = run("report", "other")
@@ -181,6 +188,18 @@ def test_a_finished_run_that_lost_its_metrics(run, metrics, why):
     assert "earlier report" not in result.stderr
     Path("other/report.md").write_text("dapo is best")
     assert "still there from an earlier report: report.md" in run("report", "other").stderr
+
+
+@pytest.mark.parametrize("broken", [{"seed": "0"}, {"cpu_seconds": None}, {"point": 3}, {"more": 1}])
+def test_a_result_of_another_shape_is_none(run, broken):
+    """A file that someone has changed is that of a run that has not finished: it is made again."""
+    manifest = json.loads(Path("other/manifest.json").read_text())
+    Path("other/manifest.json").write_text(json.dumps(manifest | {"runs": ["runs/dapo-s0"]}))
+    Path("other/runs/dapo-s0").mkdir(parents=True)
+    for text in (json.dumps(RESULT | broken), json.dumps(RESULT)[:-9], "[]"):
+        Path("other/runs/dapo-s0/result.json").write_text(text)
+        result = run("report", "other")
+        assert result.exit_code == 2 and "no run of dapo, the base, has finished" in result.stderr
 
 
 def test_dry_run_shows_the_table_and_writes_nothing(run):
@@ -257,3 +276,16 @@ def test_options_given_again_add_up(run):
 def test_what_is_asked_for_twice_is_one_point(run):
     result = run("ablate", "maspo", "--own", "--leave-one-out", "--vary", "alpha=0.1,0.1", "--dry-run")
     assert result.stdout.count("maspo_without_mass") == result.stdout.count("maspo_alpha_0_1 ") == 1
+
+
+def test_slurm_options_are_those_of_submitit():
+    submitit = pytest.importorskip("submitit")
+    assert set(SUBMITIT_OPTIONS) <= set(submitit.AutoExecutor._typed_parameters())
+    assert set(SLURM_OPTIONS) <= submitit.SlurmExecutor._valid_parameters()
+
+
+def test_slurm_where_there_is_none(tmp_path):
+    """It must not run here instead, which submitit would do by itself."""
+    pytest.importorskip("submitit")
+    with pytest.raises(GridError, match="no Slurm here"):
+        SlurmJobs(tmp_path / "slurm").launch([], lambda job, code: None)
