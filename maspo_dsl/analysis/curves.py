@@ -24,6 +24,10 @@ _ADVANTAGES = (1.0, -1.0, 0.3, -0.3, 4.0, -4.0)
 _OLDS = (0.9, 0.5, 0.1, 0.01, 1e-4, 1e-9)
 _ENTROPIES = (0.1, 2.0)
 _MIDDLE, _FAR = _STEPS.index(16), _STEPS.index(19.5)
+_FINE: Numbers = np.concatenate([np.arange(0.0005, 3.0, 0.0005), np.arange(3.0, 19.5, 0.01)])
+"""Log-ratios at which narrow bands are looked for: no band near 1 is narrower than two steps and unseen."""
+_NOTHING = 1e-6
+"""A weight is nothing if it is less than this, against that at ratio 1."""
 _SHOWN = 1000.0
 """The ratio, or its inverse, at which a message shows how large a weight has become."""
 
@@ -109,15 +113,47 @@ class Curves:
         outward = self._outward(side)
         start = outward[:, :1]
         with np.errstate(invalid="ignore"):
-            turned = outward * np.sign(start) < -1e-6 * np.abs(start)
+            turned = outward * np.sign(start) < -_NOTHING * np.abs(start)
         turned[~self._curves(side)] = False
         if not turned.any():
-            return None
+            return self._narrow_turn(side)
         first = np.where(turned.any(axis=1), np.argmax(turned, axis=1), len(_STEPS) + 1)
         curve = int(np.argmin(first))
         place = ONE + int(first[curve]) * (1 if side.above else -1)
         found = self._example(curve, place, float(self.relative[curve, place]), first, self._curves(side))
-        return replace(found, ratio=self._turning_ratio(found, side, float(start[curve, 0])))
+        turns = replace(found, ratio=self._turning_ratio(found, side, float(start[curve, 0])))
+        narrow = self._narrow_turn(side)
+        nearer = narrow is not None and abs(np.log(narrow.ratio)) < abs(np.log(turns.ratio)) - 1e-6
+        return narrow if nearer else turns
+
+    def _narrow_turn(self, side: Side) -> Example | None:
+        """The same for bands between the ratios of the grid: where the gradient is looked at closely."""
+        curves = [int(np.argmax(self._columns()["A"] == advantage)) for advantage in _ADVANTAGES[:2]]
+        found: list[Example] = []
+        for curve in curves:
+            columns = {name: float(column[curve]) for name, column in self._columns().items()}
+            if np.sign(columns["A"]) != side.sign:
+                continue
+            old = 1e-9 if side.above else columns["old"]
+            like = Example(1.0, columns["A"], old, columns["entropy"], 0.0)
+            start = float(self._at(np.array([1.0]), like)[0])
+            logs = _FINE if side.above else -_FINE
+            turned = self._at(np.exp(logs), like) * np.sign(start) < -_NOTHING * abs(start)
+            if turned.any():
+                place = int(np.argmax(turned))
+                found.append(
+                    self._closer(like, float(logs[place - 1]) if place else 0.0, float(logs[place]), start)
+                )
+        return min(found, key=lambda example: abs(np.log(example.ratio)), default=None)
+
+    def _closer(self, like: Example, begin: float, end: float, start: float) -> Example:
+        """Between a log-ratio before a turn and one behind it, by bisection."""
+        for _ in range(40):
+            middle = (begin + end) / 2
+            behind = float(self._at(np.exp(np.array([middle])), like)[0]) * np.sign(start) < 0
+            begin, end = (begin, middle) if behind else (middle, end)
+        ratio = np.exp(np.array([end]))
+        return replace(like, ratio=float(ratio[0]), weight=float(self._at(ratio, like)[0]))
 
     def _turning_ratio(self, found: Example, side: Side, start: float) -> float:
         """Where between two ratios of the grid the sign changes, by bisection into 32 pieces at a time."""

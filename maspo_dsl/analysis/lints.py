@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from maspo_dsl.analysis.dead_parameters import dead_parameter_findings
+from maspo_dsl.analysis.baseline import Baseline
+from maspo_dsl.analysis.dead_parameters import dead_parameter_findings, dead_parameters
+from maspo_dsl.analysis.dead_parts import dead_part_findings
 from maspo_dsl.analysis.finding import Finding
 from maspo_dsl.analysis.neutrals import neutral_findings
 from maspo_dsl.analysis.policy_lints import policy_findings
@@ -16,7 +18,7 @@ from maspo_dsl.analysis.trial import graph_of
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import Diagnostic, SpecError
-from maspo_dsl.language.source import Source
+from maspo_dsl.language.source import Source, Span
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.report import in_source_order
 from maspo_dsl.semantics.resolve import resolve
@@ -47,8 +49,11 @@ def lint(objective: ResolvedObjective, graph: Graph) -> Verdict:
 
 def _findings(objective: ResolvedObjective, graph: Graph) -> Iterator[Finding]:
     given = set()
+    known: list[Span] = []
     for finding in spec_findings(objective):
         given.add(finding.code)
+        if finding.code in ("dead-part", "k1-in-loss") and isinstance(finding.place, Span):
+            known.append(finding.place)
         yield finding
     forestalled = frozenset().union(*(_FORESTALLED.get(code, frozenset()) for code in given))
     for finding in policy_findings(objective, graph):
@@ -56,7 +61,10 @@ def _findings(objective: ResolvedObjective, graph: Graph) -> Iterator[Finding]:
         if finding.code not in forestalled:
             yield finding
     yield from neutral_findings(objective, on_policy="on-policy-weight" not in given)
-    yield from dead_parameter_findings(objective, graph)
+    baseline = Baseline(objective)
+    dead = dict(dead_parameters(objective, graph, baseline))
+    yield from dead_parameter_findings(objective, dead)
+    yield from dead_part_findings(objective, baseline, known, dead)
 
 
 def _unused(objective: ResolvedObjective, given: set[str]) -> Iterator[Diagnostic]:

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maspo_dsl.analysis.alone import Numbers
+from maspo_dsl.analysis.trial import terms_of
 from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.terms import static_value, walk
 
 _PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71)
 
@@ -39,14 +41,14 @@ def batches(objective: ResolvedObjective) -> Iterator[Batch]:
     """Padded batches of 24 answers, with an advantage of their own, from near the old policy to far from it."""
     for number, (spread, size) in enumerate(_EXTENTS):
         start = 1000 * (number + 1)
-        lengths = 1 + np.floor(_uniform(9, _GROUPS.shape, start) * _COLUMNS)
+        lengths = 1 + np.floor(uniform(9, _GROUPS.shape, start) * _COLUMNS)
         yield _batch(objective, _GROUPS, lengths, spread, size, start)
 
 
 def long_answers(objective: ResolvedObjective) -> Iterator[Batch]:
-    """One batch of answers of 1 to 8192 tokens, and as long as the spec's large parameters, or a little less."""
-    values = sorted({value for value in objective.params.values() if _LONG[1] < value <= _LONGEST})
-    near = [length for value in values[-2:] for length in (value, value - 1, 0.9 * value)]
+    """One batch of answers of 1 to 8192 tokens, and as long as the spec's large numbers, or a little off."""
+    values = sorted(value for value in constants(objective) if _LONG[1] < value <= _LONGEST)
+    near = [length for value in values[-2:] for length in (value, value + 1, value - 1, 0.9 * value)]
     lengths = np.floor(np.array([*_LONG, *near], dtype=float))
     group = np.arange(len(lengths)) % 2
     yield _batch(objective, group, lengths, spread=1.0, size=0.7, start=10_000)
@@ -62,7 +64,7 @@ def _batch(
 ) -> Batch:
     rows = (len(group),)
     shape = (len(group), int(lengths.max()))
-    reward = np.round(_between(-2, 2, _uniform(8, rows, start)), 1)
+    reward = np.round(_between(-2, 2, uniform(8, rows, start)), 1)
     binary = group % 3 == 0
     reward[binary] = reward[binary] > 0
     reward[group == 4] = 1.0
@@ -78,20 +80,26 @@ def _batch(
 def _drawn(
     shape: tuple[int, ...], rows: tuple[int, ...], spread: float, size: float, start: int = 0
 ) -> Batch:
-    old = -np.exp(_between(-5, 3, _uniform(0, shape, start)))
-    magnitude = np.exp(_between(-size, size, _uniform(5, rows, start)))
+    old = -np.exp(_between(-5, 3, uniform(0, shape, start)))
+    magnitude = np.exp(_between(-size, size, uniform(5, rows, start)))
     return {
         "logp_old": old,
-        "logp": np.minimum(old + _centred(_uniform(1, shape, start), spread), -1e-7),
-        "logp_ref": np.minimum(old + _centred(_uniform(2, shape, start), 5.0), -1e-7),
-        "logp_rollout": np.minimum(old + _centred(_uniform(3, shape, start), 3.0), -1e-7),
-        "entropy": np.exp(_between(-7, 2.3, _uniform(4, shape, start))),
-        "value": _between(-2, 2, _uniform(12, shape, start)),
-        "advantage": np.where(_uniform(6, rows, start) < 0.5, -magnitude, magnitude),
-        "reward": _between(-2, 2, _uniform(8, rows, start)),
-        "reward_greedy": _between(-1, 1, _uniform(10, rows, start)),
-        "truncated": _uniform(11, rows, start) < 0.4,
+        "logp": np.minimum(old + _centred(uniform(1, shape, start), spread), -1e-7),
+        "logp_ref": np.minimum(old + _centred(uniform(2, shape, start), 5.0), -1e-7),
+        "logp_rollout": np.minimum(old + _centred(uniform(3, shape, start), 3.0), -1e-7),
+        "entropy": np.exp(_between(-7, 2.3, uniform(4, shape, start))),
+        "value": _between(-2, 2, uniform(12, shape, start)),
+        "advantage": np.where(uniform(6, rows, start) < 0.5, -magnitude, magnitude),
+        "reward": _between(-2, 2, uniform(8, rows, start)),
+        "reward_greedy": _between(-1, 1, uniform(10, rows, start)),
+        "truncated": uniform(11, rows, start) < 0.4,
     }
+
+
+def constants(objective: ResolvedObjective) -> Numbers:
+    """Sizes of the numbers that a spec says or that follow from its parameters, sorted, and 1."""
+    found = {static_value(term) for term in walk(*terms_of(objective.parts))}
+    return np.array(sorted({abs(value) for value in found if value} | {1.0}))
 
 
 def _declared(
@@ -99,12 +107,12 @@ def _declared(
 ) -> Batch:
     """What a spec declares with `input`: between 0 and 2."""
     return {
-        name: 2 * _uniform(13 + number % 7, shape if declared.axis.text == "token" else rows, start + number)
+        name: 2 * uniform(13 + number % 7, shape if declared.axis.text == "token" else rows, start + number)
         for number, (name, declared) in enumerate(objective.flat.inputs.items())
     }
 
 
-def _uniform(stream: int, shape: tuple[int, ...], start: int) -> Numbers:
+def uniform(stream: int, shape: tuple[int, ...], start: int) -> Numbers:
     """Numbers of [0, 1), evenly spread; streams are independent of each other."""
     places = start + 0.5 + np.arange(int(np.prod(shape)), dtype=float)
     return np.reshape(np.mod(places * np.sqrt(_PRIMES[stream]), 1.0), shape)

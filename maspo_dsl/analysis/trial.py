@@ -20,6 +20,17 @@ from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.shipped import library_definitions
 from maspo_dsl.semantics.terms import Term
 
+GROUPS = {
+    "reward": "rewards",
+    "keep": "keeps",
+    "weight": "weights",
+    "mute": "mutes",
+    "exclude": "excludes",
+    "penalty": "penalties",
+    "bonus": "bonuses",
+}
+"""Where the parts of a word are."""
+
 
 def graph_of(parts: Parts) -> Graph:
     """A graph of some parts to be evaluated a few times, which takes less to make than the simplified one.
@@ -87,3 +98,13 @@ def without_factors(objective: ResolvedObjective) -> Iterator[tuple[Span, Parts]
 
 def _less(group: Mapping[str, Term], name: str) -> dict[str, Term]:
     return {other: term for other, term in group.items() if other != name}
+
+
+def terms_of(parts: Parts) -> list[Term]:
+    """Every part as a term."""
+    slots = (parts.advantage, parts.ratio, parts.reduce, parts.prompt, parts.step)
+    groups = (getattr(parts, name) for name in GROUPS.values())
+    return [
+        *(slot for slot in slots if slot is not None),
+        *(term for group in groups for term in group.values()),
+    ]

@@ -179,7 +179,6 @@ def test_a_warning_stops_nothing(code, lines, place, words):
         "penalty kl = 0.1 / (30 + k1(policy, reference))",
         "penalty kl = 0.1 * max(k1(policy, reference), 0)",
         "penalty kl = 0.1 * min(k1(policy, reference), 1 - old)",
-        "penalty kl = 0.1 * k3(policy, detach(policy))",
         "reward kl = -0.1 * mean(k1(old, reference), sequence)",
         # a scope that is whole
         "advantage = reward |> whiten(rollout_batch)",
@@ -261,8 +260,9 @@ def test_a_turning_point_that_depends_on_the_token_says_on_what():
 
 def test_of_several_stages_the_one_at_fault_is_shown():
     text = f"{LIVE}\nratio = policy / old |> clip(0.8, 1.28) |> live(0.2) as soft |> min(3) as cap when A < 0"
-    (warning,) = found(text)
-    assert (warning.code, warning.span.text) == ("turning-gradient", "live(0.2) as soft")
+    turning, dead = found(text)
+    assert (turning.code, turning.span.text) == ("turning-gradient", "live(0.2) as soft")
+    assert (dead.code, dead.span.text) == ("dead-part", "min(3) as cap when A < 0")
 
 
 def test_a_spec_of_its_own_has_what_group_ppo_acknowledges():

@@ -1,0 +1,71 @@
+"""What could be left out of a spec is shown; what is needed rarely, for few tokens, or for other values is not."""
+
+import pytest
+
+from .test_lints import found
+
+IDLE = [
+    # lines, the place that is shown, a part of the message
+    ("ratio = policy / old |> clip(0.8, 1.2) |> clip(0.5, 2)", (2, 43), "`clip(0.5, 2)` has no effect"),
+    ("ratio = policy / old |> clip(0.8, 1.2) |> clip(0.8, 1.2)", (2, 43), "`clip(0.8, 1.2)`"),
+    ("after clip |> min(3) as dual when A > 0", (2, 15), "`min(3) as dual when A > 0`"),
+    ("after clip |> min(3) as dual when policy < 2", (2, 35), "`policy < 2` always holds"),
+    ("mute m where policy > 1.5", (2, 1), "`mute m` has no effect: its condition never holds"),
+    ("mute m where A > 0 and policy < 1.5 and entropy(policy) < 0.2", (2, 24), "always holds"),
+    ("keep k where length >= 1", (2, 14), "`length >= 1` always holds"),
+    ("keep k where mean(correct, group) > 1", (2, 14), "never holds"),
+    ("mute a where policy < 0.1\nmute b where policy < 0.01", (3, 1), "`mute b`"),
+    ("reward c = 3", (2, 1), "`reward c`"),
+    ("reward c = 1 + 0 * length", (2, 1), "`reward c`"),
+    ("weight w = 1 + 0 * old", (2, 1), "`weight w`"),
+    ("weight w = 1 if A > 0 else 1", (2, 1), "`weight w`"),
+    ('weight w = min(old / rollout, 1e9)\nallow on-policy-weight ""', (2, 12), "`min(old / rollout, 1e9)`"),
+    ("advantage = reward |> center(group) |> center(group)", (2, 40), "`center(group)`"),
+    ("advantage = reward |> center(group) |> scale(group) |> scale(group)", (2, 56), "`scale(group)`"),
+    ("advantage = reward + 0.5 |> center(group)", (2, 22), "`0.5`"),
+    ("advantage = 0.5 - reward |> center(group)", (2, 13), "`0.5`"),
+    ("penalty kl = 0.1 * k3(policy, reference) + 0.5", (2, 44), "`0.5`"),
+    ("penalty kl = 0.1 * k3(policy, detach(policy))", (2, 1), "`penalty kl`"),
+]
+
+NEEDED = [
+    "mute m where old / rollout > 50",
+    "mute m where length > 20480",
+    "mute m where length > 200000",
+    "mute m where A != 0 and policy < 1e-12",
+    "mute m where 5.1 < policy / old < 5.102",
+    "mute m where 0.31 < old < 0.3101",
+    "input staleness : sequence\nmute m where staleness > 300",
+    "keep k where count(reward, group) >= 32",
+    "keep k where reward != 0.25",
+    "reduce = loss / max(length, 1) |> sum(sequence) |> mean(window)",
+    "param loose = 0.5 in (0, 1)\nafter clip |> clip(1 - loose, 1 + loose)",
+    'param off = 0 in [0, inf)\nweight w = clamp(1 / old ^ off, 1, 10)\nallow on-policy-weight "when on"',
+]
+
+
+@pytest.mark.parametrize(("lines", "place", "words"), IDLE)
+def test_what_could_be_left_out_is_shown(lines, place, words):
+    (warning,) = [w for w in found(lines) if w.code == "dead-part"]
+    assert (warning.line, warning.column) == place
+    assert words in warning.message
+
+
+@pytest.mark.parametrize("lines", NEEDED)
+def test_what_is_needed_is_not(lines):
+    assert "dead-part" not in {warning.code for warning in found(lines)}
+
+
+def test_without_a_gradient_no_single_place_is_at_fault():
+    parts = [w.span.text for w in found("mute m where policy <= 1.5") if w.code == "dead-part"]
+    assert parts == ["policy <= 1.5"]
+
+
+@pytest.mark.parametrize("width", [0.01, 0.002])
+@pytest.mark.parametrize("at", [0.1, 0.41, 0.7, 0.93, 1.05, 1.137, 1.5, 2.6, 5.1])
+def test_a_narrow_band_in_which_the_gradient_turns_is_found(at, width):
+    line = f"ratio = (-(policy / old) if {at} < policy / old < {at + width:.4f} else policy / old) |> clip(0.01, 90)"
+    (warning,) = found(line)
+    edge = at if at > 1 else at + width
+    assert warning.code == "turning-gradient"
+    assert f"for A > 0 the gradient turns at ratio {float(f'{edge:.3g}'):g}:" in warning.message
