@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -58,17 +58,29 @@ def _outside(objective: ResolvedObjective, let: tree.Let, neutral: tree.Expressi
     graph = _graph(objective, let, neutral)
     if graph is None:
         return ""
-    runs: list[Interpretation] = [Alone(graph, tokens(objective))]
-    runs += [Interpretation(graph, batch) for batch in batches(objective)]
-    value, other = _values(runs, _VALUE), _values(runs, _NEUTRAL)
+    value, other = np.zeros(0), np.zeros(0)
+    for run in _runs(objective, graph):
+        value, other = _with_values(value, run, _VALUE), _with_values(other, run, _NEUTRAL)
+        if _meet(value, other):
+            return ""
     if not value.size or not other.size:
-        return ""
-    low, high = float(value.min()), float(value.max())
-    margin = 1e-3 * max(1.0, min(abs(low), abs(high)))
-    if other.max() >= low - margin and other.min() <= high + margin:
         return ""
     name = let.name.text
     return f"the neutral of `{name}` {_range(other)}, but `{name}` itself {_range(value)}"
+
+
+def _runs(objective: ResolvedObjective, graph: Graph) -> Iterator[Interpretation]:
+    yield Alone(graph, tokens(objective))
+    yield from (Interpretation(graph, batch) for batch in batches(objective))
+
+
+def _meet(value: Numbers, other: Numbers) -> bool:
+    """Whether the ranges of two sets of numbers have one in common, or nearly."""
+    if not value.size or not other.size:
+        return False
+    low, high = float(value.min()), float(value.max())
+    margin = 1e-3 * max(1.0, min(abs(low), abs(high)))
+    return bool(other.max() >= low - margin and other.min() <= high + margin)
 
 
 def _range(values: Numbers) -> str:
@@ -91,8 +103,7 @@ def _graph(objective: ResolvedObjective, let: tree.Let, neutral: tree.Expression
     return build(replace(objective.parts, penalties={_VALUE: value, _NEUTRAL: other}, bonuses={}))
 
 
-def _values(runs: Iterable[Interpretation], name: str) -> Numbers:
-    """Finite values of an output, over all runs."""
-    found = [np.ravel(np.asarray(run.output(f"term:{name}"), dtype=float)) for run in runs]
-    together: Numbers = np.concatenate(found)
-    return np.extract(np.isfinite(together), together)
+def _with_values(known: Numbers, run: Interpretation, name: str) -> Numbers:
+    """Numbers, and the finite values of an output."""
+    found = np.ravel(np.asarray(run.output(f"term:{name}"), dtype=float))
+    return np.concatenate([known, np.extract(np.isfinite(found), found)])

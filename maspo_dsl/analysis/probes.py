@@ -6,14 +6,14 @@ need no generator.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maspo_dsl.analysis.alone import Numbers
-from maspo_dsl.analysis.trial import terms_of
+from maspo_dsl.analysis.trial import graph_of, terms_of
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.terms import static_value, walk
 
@@ -29,12 +29,14 @@ _LONG = (1, 6, 36, 200, 1300, 8192)
 _LONGEST = 65536
 """No answer that is tried is longer, whatever a parameter says."""
 
+_OF_TOKENS = ("logp", "logp_ref", "logp_rollout", "entropy", "value")
+
 Batch = dict[str, NDArray[Any]]
 
 
 def tokens(objective: ResolvedObjective) -> Batch:
     """`ALONE` tokens, each tensor `[K]`: old probabilities down to e^-20, ratios beyond every bound, A up to 100."""
-    return {**_drawn((ALONE,), (ALONE,), spread=21.0, size=4.5), **_declared(objective, (ALONE,), (ALONE,))}
+    return _drawn(objective, (ALONE,), (ALONE,), spread=21.0, size=4.5)
 
 
 def batches(objective: ResolvedObjective) -> Iterator[Batch]:
@@ -51,7 +53,9 @@ def long_answers(objective: ResolvedObjective) -> Iterator[Batch]:
     near = [length for value in values[-2:] for length in (value, value + 1, value - 1, 0.9 * value)]
     lengths = np.floor(np.array([*_LONG, *near], dtype=float))
     group = np.arange(len(lengths)) % 2
-    yield _batch(objective, group, lengths, spread=1.0, size=0.7, start=10_000)
+    nodes = graph_of(objective.parts).nodes
+    read = {"logp", *(str(node.attribute("name")) for node in nodes if node.op == "input")}
+    yield _batch(objective, group, lengths, spread=1.0, size=0.7, start=10_000, read=read)
 
 
 def _batch(
@@ -61,6 +65,7 @@ def _batch(
     spread: float,
     size: float,
     start: int,
+    read: Collection[str] = _OF_TOKENS,
 ) -> Batch:
     rows = (len(group),)
     shape = (len(group), int(lengths.max()))
@@ -69,8 +74,7 @@ def _batch(
     reward[binary] = reward[binary] > 0
     reward[group == 4] = 1.0
     return {
-        **_drawn(shape, rows, spread, size, start),
-        **_declared(objective, shape, rows, start),
+        **_drawn(objective, shape, rows, spread, size, start, read),
         "reward": reward,
         "mask": np.arange(shape[1]) < lengths[:, None],
         "group": group,
@@ -78,21 +82,32 @@ def _batch(
 
 
 def _drawn(
-    shape: tuple[int, ...], rows: tuple[int, ...], spread: float, size: float, start: int = 0
+    objective: ResolvedObjective,
+    shape: tuple[int, ...],
+    rows: tuple[int, ...],
+    spread: float,
+    size: float,
+    start: int = 0,
+    read: Collection[str] = _OF_TOKENS,
 ) -> Batch:
+    """`read` are the tensors of tokens that are wanted: of a hundred thousand tokens, drawing them takes longest."""
     old = -np.exp(_between(-5, 3, uniform(0, shape, start)))
     magnitude = np.exp(_between(-size, size, uniform(5, rows, start)))
+    of_tokens: dict[str, Callable[[], Numbers]] = {
+        "logp": lambda: np.minimum(old + _centred(uniform(1, shape, start), spread), -1e-7),
+        "logp_ref": lambda: np.minimum(old + _centred(uniform(2, shape, start), 5.0), -1e-7),
+        "logp_rollout": lambda: np.minimum(old + _centred(uniform(3, shape, start), 3.0), -1e-7),
+        "entropy": lambda: np.exp(_between(-7, 2.3, uniform(4, shape, start))),
+        "value": lambda: _between(-2, 2, uniform(12, shape, start)),
+    }
     return {
         "logp_old": old,
-        "logp": np.minimum(old + _centred(uniform(1, shape, start), spread), -1e-7),
-        "logp_ref": np.minimum(old + _centred(uniform(2, shape, start), 5.0), -1e-7),
-        "logp_rollout": np.minimum(old + _centred(uniform(3, shape, start), 3.0), -1e-7),
-        "entropy": np.exp(_between(-7, 2.3, uniform(4, shape, start))),
-        "value": _between(-2, 2, uniform(12, shape, start)),
+        **{name: drawn() for name, drawn in of_tokens.items() if name in read},
         "advantage": np.where(uniform(6, rows, start) < 0.5, -magnitude, magnitude),
         "reward": _between(-2, 2, uniform(8, rows, start)),
         "reward_greedy": _between(-1, 1, uniform(10, rows, start)),
         "truncated": uniform(11, rows, start) < 0.4,
+        **_declared(objective, shape, rows, start),
     }
 
 
@@ -103,7 +118,7 @@ def constants(objective: ResolvedObjective) -> Numbers:
 
 
 def _declared(
-    objective: ResolvedObjective, shape: tuple[int, ...], rows: tuple[int, ...], start: int = 0
+    objective: ResolvedObjective, shape: tuple[int, ...], rows: tuple[int, ...], start: int
 ) -> Batch:
     """What a spec declares with `input`: between 0 and 2."""
     return {

@@ -162,7 +162,7 @@ WARNINGS: dict[str, str] = {
     "micro-scope": "a reduction within `micro` changes with the size of the micro-batch, so the objective does too",
     "k1-in-loss": "the gradient of log(policy / reference) is zero on average: as a loss it does nothing but add noise",
     "cap-below-one": "a cap below 1 also shrinks the update of on-policy tokens",
-    "dead-part": "a part of weight 0, or a probability over itself, which is 1",
+    "dead-part": "something written that could be left out: of weight 0, a probability over itself, or never felt",
     "dead-parameter": "a parameter of which no value changes a gradient, an advantage, or what is trained on",
     "turning-gradient": "far from the old policy a token would be pushed against its advantage",
     "unbounded-side": "one token far from the old policy can outweigh all others",
