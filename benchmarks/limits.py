@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import maspo_dsl
-from benchmarks.from_log_probs import Problem, clipped
+from benchmarks.from_log_probs import Problem, clipped, gated
 from benchmarks.measure import seconds
 
 
@@ -16,19 +16,24 @@ def candidates(problem: Problem) -> dict[str, Callable[[], object]]:
     """What is measured, each doing more than the one before it."""
     logp, old = problem.logp.detach(), problem.batch["logp_old"]
     kept = torch.empty_like(logp)
-    exponential = torch.compile(lambda first, second: torch.exp(first - second))
+    one = torch.compile(lambda first, second: torch.exp(first - second))
+    three = torch.compile(lambda first, second: torch.exp(torch.exp(first - second) - torch.exp(second)))
     return {
         "reading two tensors, writing over a third": lambda: torch.add(logp, old, out=kept),
         "the same, writing a new one, as a gradient is": lambda: logp + old,
-        "with one exponential a token, compiled": lambda: exponential(logp, old),
-        "the graph of `dapo`: value and gradient": _graph(problem),
-        "the whole call: checks, count of tokens, autograd": problem.compiled("dapo"),
-        "the formula in eager torch": problem.eager(clipped),
+        "with one exponential a token, compiled": lambda: one(logp, old),
+        "with three exponentials a token, compiled": lambda: three(logp, old),
+        "the graph of `dapo`: value and gradient": _graph(problem, "dapo"),
+        "the graph of `maspo`: value and gradient": _graph(problem, "maspo"),
+        "the whole call, `dapo`: checks, count of tokens, autograd": problem.compiled("dapo"),
+        "the whole call, `maspo`": problem.compiled("maspo"),
+        "the formula of `dapo` in eager torch": problem.eager(clipped),
+        "the formula of `maspo` in eager torch": problem.eager(gated),
     }
 
 
-def _graph(problem: Problem) -> Callable[[], tuple[Tensor, dict[str, Tensor]]]:
-    loss = maspo_dsl.compile("dapo")
+def _graph(problem: Problem, name: str) -> Callable[[], tuple[Tensor, dict[str, Tensor]]]:
+    loss = maspo_dsl.compile(name)
     batch = {name: problem.batch[name] for name in ("mask", "logp_old", "advantage")}
     x = loss.module.prepare({**batch, "logp": problem.logp.detach()}, "loss")
     p, d = loss.module.parameters_in(x), loss.window([batch])

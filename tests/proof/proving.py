@@ -26,7 +26,7 @@ End = Literal["killed", "equivalent", "unchanged", "survived"]
 OBJECTIVE_FUNCTIONS = ("once", "loss", "advantage", "keep", "prompt", "step", "statistics_")
 """Functions of an emitted file that its objective is written into; the others are the same in every file."""
 TEMPLATE = "the template"
-JUDGES = ("grpo", "dapo", "vcpo", "stapo", "ppo", "gspo", "clip_cov", *PROBES)
+JUDGES = ("grpo", "dapo", "bnpo", "vcpo", "stapo", "ppo", "gspo", "clip_cov", *PROBES)
 """Objectives that together use all of the template: a mutant of it must be noticed in one of them."""
 
 
