@@ -78,7 +78,8 @@ def prepared(name: str):
     """The emitted function of a loss and its three arguments."""
     module = loss_of(name).module
     x = module.prepare(as_torch(shaped(name, 4, 7)), "loss")
-    d, p = module.statistics([x]), module.parameters_in(x)
+    p = module.parameters_in(x)
+    d = module.with_numbers(x, p, module.statistics([x]))
     return module.functions["loss"], ({key: value.detach() for key, value in x.items()}, p, d)
 
 

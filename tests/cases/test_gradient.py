@@ -56,7 +56,8 @@ def test_t28_stop_gradient_by_finite_differences(name):
     batch = estimated(name, answers(31, [3, 6, 1, 4]))
     loss = loss_of(name)
     x = loss.module.prepare(as_torch(batch), "loss")
-    d, p = loss.module.statistics([x]), loss.module.parameters_in(x)
+    p = loss.module.parameters_in(x)
+    d = loss.module.with_numbers(x, p, loss.module.statistics([x]))
     evaluate = loss.module.functions["loss"]
     direction = torch.as_tensor(np.random.default_rng(32).standard_normal(batch["logp"].shape))
     with Detached() as first:

@@ -68,8 +68,8 @@ def masked_case(name: str) -> None:
 RETURNED = r'return \{"loss": loss\b'
 TOTAL = r"(def total\(.*\n.*\n    return) torch\.where\(member, value, 0\.0\)\.sum\(\)"
 LOG_RATIO = r"min=-20, max=20"
-TOKENS = r'torch\.clamp\(d\["tokens"\], min=1\)'
-SEQUENCES = r'torch\.clamp\(d\["sequences"\], min=1\)'
+TOKENS = r'd\["inverse_tokens"\]'
+SEQUENCES = r'd\["inverse_sequences"\]'
 LENGTHS = r"torch\.clamp\(sequence_sum\(one, mask, x\), min=1\)"
 MUTANTS = {
     "sign": Mutant(
@@ -87,17 +87,17 @@ MUTANTS = {
     "the micro-batch's own tokens": Mutant(
         "dapo",
         TOKENS,
-        "mask.sum()",
+        "1 / mask.sum()",
         (test_cut.test_t01_partition, test_cut.test_t01_partition_of_four_tokens_and_one),
     ),
     "the micro-batch's own sequences": Mutant(
         "grpo",
         SEQUENCES,
-        'x["present"].sum()',
+        '1 / x["present"].sum()',
         (test_cut.test_t01_partition, test_cut.test_t05_auxiliary_terms),
     ),
     "rows, trained or not": Mutant(
-        "grpo", SEQUENCES, "mask.shape[0]", (test_cut.test_t15_one_row_masked, test_cut.test_t01_partition)
+        "grpo", SEQUENCES, "1 / mask.shape[0]", (test_cut.test_t15_one_row_masked, test_cut.test_t01_partition)
     ),
     "the width of the tensor": Mutant(
         "grpo",
@@ -208,7 +208,7 @@ MUTANTS = {
     "rejected tokens excluded, not muted": Mutant(
         "dppo_tv",
         TOKENS,
-        "(mask & ~diverged).sum()",
+        "1 / (mask & ~diverged).sum()",
         (test_denominators.test_t35_rejection_denominator_of_shipped_rules,),
     ),
     "a look at the device": Mutant(
