@@ -37,7 +37,9 @@ def test_the_compiled_loss_and_the_eager_formula_have_one_gradient(name):
 def test_the_steps_to_the_whole_call_compute_what_they_say():
     problem = LogProbs(4, 32)
     steps = limits.candidates(problem)
-    old, new, one, three, graph, gate, whole, whole_gate, eager, eager_gate = (step() for step in steps.values())
+    old, new, one, three, graph, gate, whole, whole_gate, eager, eager_gate = (
+        step() for step in steps.values()
+    )
     assert torch.equal(old, new) and not torch.equal(new, one) and not torch.equal(one, three)
     for (value, gradients), called, formula in ((graph, whole, eager), (gate, whole_gate, eager_gate)):
         assert value.dim() == 0 and formula.abs().max() > 1e-5

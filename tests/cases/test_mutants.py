@@ -97,7 +97,10 @@ MUTANTS = {
         (test_cut.test_t01_partition, test_cut.test_t05_auxiliary_terms),
     ),
     "rows, trained or not": Mutant(
-        "grpo", SEQUENCES, "1 / mask.shape[0]", (test_cut.test_t15_one_row_masked, test_cut.test_t01_partition)
+        "grpo",
+        SEQUENCES,
+        "1 / mask.shape[0]",
+        (test_cut.test_t15_one_row_masked, test_cut.test_t01_partition),
     ),
     "the width of the tensor": Mutant(
         "grpo",
