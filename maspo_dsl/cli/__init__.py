@@ -6,7 +6,7 @@ import gc
 import sys
 
 # Most commands end before there is garbage: looking for some after every 700 objects takes a tenth of their time.
-_OBJECTS_BETWEEN_LOOKS = 50_000
+_OBJECTS_BETWEEN_LOOKS = 200_000
 
 
 def main() -> None:
