@@ -8,7 +8,6 @@ from dataclasses import replace
 from maspo_dsl.graph.build import build
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.graph.passes.selects import guard_hazards
-from maspo_dsl.graph.passes.sharing import share_common
 from maspo_dsl.language import tree
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics.assemble import Parts, assemble
@@ -37,7 +36,7 @@ def graph_of(parts: Parts) -> Graph:
 
     Every parameter is there, those of value 0 or 1 too.
     """
-    return guard_hazards(share_common(build(parts)))
+    return guard_hazards(build(parts))
 
 
 def copied(objective: ResolvedObjective) -> Flat:

@@ -18,3 +18,8 @@ def main() -> None:
         app(prog_name="maspo-dsl")
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        # Else the interpreter looks through every object again before it ends. Libraries that torch loads report
+        # what is not looked through as leaked.
+        if "torch" not in sys.modules:
+            gc.freeze()

@@ -126,6 +126,8 @@ class Expressions:
         """A call of an operation of the template: the value, what takes part, the batch, further arguments."""
         of_mask = node.op in ("count", "position")
         member = self._at(node.args[0 if of_mask else 1], 0)
+        if place in self.here and node.op == "count":
+            return f"window_count({member})"
         value = self._one() if of_mask else self._value(node.args[0])
         if place in self.here and node.op not in ADDITIVE:
             return self._pooled(node, value, member)

@@ -49,11 +49,13 @@ class Node:
         """How many `least` are around the condition that a `candidate` or a `least` is of."""
         return int(str(self.attribute("level")))
 
-    @cached_property
+    @property
     def scope(self) -> Scope | None:
         """The scope of a reduction."""
-        scope = dict(self.attributes).get("scope")
-        return scope if isinstance(scope, Scope) else None
+        for key, value in self.attributes:
+            if key == "scope":
+                return value if isinstance(value, Scope) else None
+        return None
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,8 @@ class Graph:
     @cached_property
     def candidates(self) -> tuple[frozenset[int], ...]:
         """For each place the levels of the candidates that its value depends on: it has one for each of them."""
+        if all(node.op != "candidate" for node in self.nodes):
+            return (frozenset(),) * len(self.nodes)
         found: list[frozenset[int]] = []
         for node in self.nodes:
             levels = frozenset[int]().union(*(found[argument] for argument in node.args))

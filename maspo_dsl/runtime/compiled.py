@@ -50,6 +50,7 @@ class CompiledLoss:
         self.by_row = module.by_row
         self.backend = backend
         self.compilations = 0
+        self._able: dict[str, bool] = {}
         self._graph: Any = None
         self._forms: set[tuple[tuple[str, torch.dtype, int, bool], ...]] = set()
 
@@ -57,7 +58,7 @@ class CompiledLoss:
         """The loss, 0-d, with gradient to the live tensors of `x`."""
         if x["mask"].numel() == 0:
             return (x["logp"] * 0.0).sum()
-        if not can_compile(self.backend, x["logp"].device):
+        if not self._compiles(x["logp"].device):
             return type(self.module).evaluate(self.module, x, p, d)
         live = [x[name] for name in self.live]
         return _JointGraph.apply(self.value_and_gradient, x, p, d, self.live, *live)  # type: ignore[no-any-return, no-untyped-call]
@@ -66,13 +67,18 @@ class CompiledLoss:
         self, x: dict[str, Tensor], p: dict[str, Tensor], d: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, 0-d, and its gradient by live tensor, both without history."""
-        if not can_compile(self.backend, x["logp"].device):
+        if not self._compiles(x["logp"].device):
             return self.eagerly(x, p, d)
         live = {name: x[name].detach() for name in self.live}
         # In one dtype: a float64 number among float32 tensors makes torch.compile trace everything twice.
         d = {name: value.to(x["logp"].dtype) for name, value in d.items()}
         d = self.module.with_numbers(x, p, d)
         return self._from_graph(live, {name: x[name].detach() for name in self.rest if name in x}, p, d)
+
+    def _compiles(self, device: torch.device) -> bool:
+        if device.type not in self._able:  # looking for a compiler takes longer than a small graph
+            self._able[device.type] = can_compile(self.backend, device)
+        return self._able[device.type]
 
     def _from_graph(
         self, live: dict[str, Tensor], x: dict[str, Tensor], p: dict[str, Tensor], d: dict[str, Tensor]
@@ -81,7 +87,7 @@ class CompiledLoss:
             self._graph = torch.compile(self._joint(), fullgraph=True, backend=self._counting_backend())
         mask = x["mask"]
         live, x = (at_least_two(part, mask, by_row=self.by_row) for part in (live, x))
-        x["mask"] = x["mask"].view(torch.uint8)
+        x["mask"] = x["mask"].view(torch.uint8).to(read_as(mask.device))
         both = {**live, **x}
         form = tuple(
             (name, value.dtype, value.dim(), _is_column(name, value)) for name, value in both.items()
@@ -92,6 +98,8 @@ class CompiledLoss:
             self._forms.add(form)
             _mark_lengths(both)
             loss, gradients = self._traced(live, x, p, d)
+        if x["mask"].shape == mask.shape:
+            return loss, gradients
         return loss, {name: value[tuple(map(slice, mask.shape))] for name, value in gradients.items()}
 
     def _traced(self, *arguments: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -106,7 +114,7 @@ class CompiledLoss:
         def joint(
             live: dict[str, Tensor], x: dict[str, Tensor], p: dict[str, Tensor], d: dict[str, Tensor]
         ) -> Any:
-            # Bytes that are compared as floats are read many times faster than truth values.
+            # Numbers that are compared as floats are read many times faster than truth values.
             return value_and_gradient(loss, live, {**x, "mask": x["mask"].to(torch.float32) > 0}, p, d)
 
         # torch.compile keeps its graphs by code object, eight at most: each objective gets its own.
@@ -134,6 +142,15 @@ def value_and_gradient(
 
     gradient, result = torch.func.grad_and_value(value)(live)
     return result, gradient
+
+
+def read_as(device: torch.device) -> torch.dtype:
+    """The dtype in which a graph reads a mask fastest, its conversion included.
+
+    Vectors of AVX-512 load as many bytes as they have floats in one instruction; others put them together in memory.
+    """
+    bytewise = device.type != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return torch.uint8 if bytewise else torch.float32
 
 
 def eager_gradient(module: LossModule) -> Gradient:

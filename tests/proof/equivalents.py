@@ -52,7 +52,6 @@ NEVER_ASKED = "`keep` and `prompt` are computed before the advantage and cannot 
 DETACHED = "whatever is not trained was detached when it came in"
 ONE_VALUE = "of one value both neighbours are itself"
 COUNTED_FASTER = "a sum of equal numbers is their number times one, however it is counted, only slower"
-FINITE = "a number for every member is finite, and 0 times it is 0"
 SAME_ANY = "the same on a row with tokens, and of a row without there is no largest"
 EMPTY = "without a token that counts there is no loss, and no step"
 UNLIKELY = "a token that is e^20 times as likely as before was too unlikely for any threshold"
@@ -98,7 +97,7 @@ EQUIVALENT: dict[str, str] = {
     r"^(?!sapo).*⟨(r - 1 → 1 - r⟩|r - clamp.* → clamp)|\(⟨x - mean_without": SYMMETRIC,
     r"statistics_\d: .*x\['logp'\]⟨ → \.detach\(\)⟩": DECIDES,
     r"(x\['entropy'\], mask\)|top\(cov|max\(logp|quantile\(entropy)⟨\.detach\(\) → ⟩": DECIDES,
-    r"statistics_\d: count = window_total\(one, sequence_sum\(one, without_": NOT_COUNTED,
+    r"statistics_\d: count = window_count\(sequence_sum\(one, without_": NOT_COUNTED,
     r"quantile\(.*, ⟨(- → ⟩torch\.inf|0 → -?1⟩\))": EMPTY,
     # ---- bounds of log-ratios
     rf"(geomean|^tis_geometric: loss: mismatch) = torch\.exp\(.*{WIDER}": BOUNDED_BEFORE,
@@ -165,7 +164,7 @@ EQUIVALENT: dict[str, str] = {
     r"^the template: (?!dense|counted|discounted_sum: power|least).*⟨- → ⟩1\b": ONE_AXIS,
     r"^(?!the template: counted).*(index_add|scatter|scatter_reduce|cumsum|gather|\.squeeze|\.sum)\(⟨0 → -1⟩": ONE_AXIS,
     r"(?<!return mask\.)(?<!chosen\.)shape\[⟨0 → -1⟩\]": ONE_AXIS,
-    r"(micro_batches|found|parts)\[⟨0 → -1⟩\]": ANY_PART,
+    r"(micro_batches|found|(?<!start=)parts)\[⟨0 → -1⟩\]": ANY_PART,
     r"(_like|expand_as|view|rows_of|len)\(⟨(\w+|x\['\w+'\]) → torch\.ones_like\(": SHAPE_ALONE,
     r"⟨(\w+|x\['\w+'\]) → torch\.ones_like\([^⟩]*⟩\)?\.(shape|device|new_\w+|numel)": SHAPE_ALONE,
     r"rows_told: mask = ⟨|new_(zeros|full)\(\(?⟨1 → 3⟩|shape\[0\], ⟨1 → 3⟩": SHAPE_ALONE,
@@ -184,9 +183,9 @@ EQUIVALENT: dict[str, str] = {
     r"number_of_ranks: return .*(⟨is_available\(\) and group|else ⟨1 → 0⟩)": ONE_RANK,
     r"prepare: if read⟨ and purpose in": NEVER_ASKED,
     r"add_advantage: advantage = .*⟨\.detach": DETACHED,
-    r"window_total: if value\.dim\(\) == ⟨0 → -1⟩": COUNTED_FASTER,
-    r"counted: whole = .* // ⟨128 → 257⟩ \* 128": COUNTED_FASTER,
-    r"window_total: return .*(⟨torch\.where\(count.* → value\.double|count >⟨ → =⟩ 0|count > ⟨0 → -1⟩)": FINITE,
+    r"counted: whole = .* // ⟨512 → 1025⟩ \* 512": COUNTED_FASTER,
+    r"counted: if (⟨whole == 0 or  → ⟩|whole (⟨= → !⟩= 0|== ⟨0 → -?1⟩) or)": COUNTED_FASTER,
+    r"counted: return count ⟨if whole == flags\.numel\(\) else count  → ⟩\+": COUNTED_FASTER,
     r"rows_present: present = mask\.(⟨view|.*⟨mask → torch\.ones_like\(mask\)⟩\.any)": SAME_ANY,
     r"evaluate: if .* ⟨0 → -1⟩|evaluate: return (⟨\(x\['logp'\] \* 0\.0\) → x|.*⟨\* → /⟩|.*⟨0 → -?1⟩)": EMPTY,
     r"discounted_sum: for reach .*(⟨8 → \d+⟩ \*\* 7|8 \*\* ⟨7 → 15⟩)": REACH,

@@ -236,10 +236,11 @@ def needed_by_the_step() -> Check:
 
 def counts() -> Iterator[Check]:
     """Members are counted in words of eight, whatever their number, and wherever in memory they begin."""
-    some = torch.rand(3, 119, generator=torch.Generator().manual_seed(0)) < 0.7
+    some = torch.rand(3, 1309, generator=torch.Generator().manual_seed(0)) < 0.7
     masks = {
-        "more than a byte holds": torch.ones(2, 20_000, dtype=torch.bool),
-        "a word less one": torch.ones(1, 127, dtype=torch.bool),
+        "more than a byte holds": torch.ones(2, 70_000, dtype=torch.bool),
+        "a sum less one": torch.ones(1, 511, dtype=torch.bool),
+        "a sum and one": torch.ones(1, 513, dtype=torch.bool),
         "not at a word's beginning": some[1:],
     }
     for words, mask in masks.items():

@@ -74,6 +74,22 @@ def test_one_graph_for_every_shape(name):
     assert loss.compilations == 1
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("form", ["padded", "packed"])
+def test_a_mask_is_read_as_bytes_or_as_floats(monkeypatch, dtype, form):
+    """Which of them is a matter of the processor, and so of speed alone."""
+    monkeypatch.setattr(runtime, "read_as", lambda device: dtype)
+    arrays = shaped(5, 9)
+    arrays["logp"][~arrays["mask"]] = np.nan
+    if form == "packed":
+        arrays = packed(arrays)
+    value, gradient = evaluated(traced("maspo"), arrays)
+    expected = evaluated(eager("maspo"), arrays)
+    assert abs(value) > 1e-3 and np.abs(gradient).max() > 1e-3
+    assert value == pytest.approx(expected[0], rel=1e-5)
+    np.testing.assert_allclose(gradient, expected[1], rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("first", [(1, 1), (5, 1)])
 def test_the_first_shape_does_not_bind_the_graph(first):
     """Sizes of 1 are what torch.compile likes to build in."""

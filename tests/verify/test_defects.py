@@ -39,8 +39,8 @@ PLANTED = {
         'chosen.new_zeros(x["present"].shape).index_add',
         'chosen.new_zeros(x["present"].shape).index_copy',
     ),
-    "micro-batches": ("dapo", "torch.stack(list(parts)).sum(0)", "torch.stack(list(parts)).amax(0)"),
-    "ranks": ("dapo", "torch.stack(list(parts)).sum(0)", "torch.stack(list(parts)).amax(0)"),
+    "micro-batches": ("dapo", "sum(parts[1:], start=parts[0])", "torch.stack(list(parts)).amax(0)"),
+    "ranks": ("dapo", "sum(parts[1:], start=parts[0])", "torch.stack(list(parts)).amax(0)"),
     "masked tokens": ("cispo", 'masked(x["logp"], mask)', 'x["logp"]'),
     "far ratios": ("group_ppo", "torch.clamp(difference, min=-20, max=20)", "difference"),
     "NaN": (

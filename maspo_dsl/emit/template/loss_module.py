@@ -233,7 +233,7 @@ def number_of_ranks() -> int:
 def pooled(parts: Parts) -> torch.Tensor:
     """A statistic of the window from what its micro-batches bring: terms of a sum, or values and how to end."""
     if isinstance(parts[0], torch.Tensor):
-        return torch.stack(list(parts)).sum(0)
+        return sum(parts[1:], start=parts[0])
     values = torch.cat([values for values, _ in parts])
     result: torch.Tensor = parts[0][1](values)
     return result

@@ -22,21 +22,23 @@ def total(value: torch.Tensor, member: torch.Tensor) -> torch.Tensor:
 
 def window_total(value: torch.Tensor, member: torch.Tensor) -> torch.Tensor:
     """Sum over all members in float64: what this micro-batch adds to a statistic of the window."""
-    if value.dim() == 0:  # one number for every member: they are counted, which passes over them faster
-        count = counted(member)
-        return torch.where(count > 0, value.double() * count, 0.0)
     return torch.where(member, value, 0.0).sum(dtype=torch.float64)
 
 
+def window_count(member: torch.Tensor) -> torch.Tensor:
+    """How many members there are in float64: what this micro-batch adds to a count of the window."""
+    return counted(member).double()
+
+
 def counted(member: torch.Tensor) -> torch.Tensor:
-    """How many members there are, 0-d; their bytes are added eight at a time, as one word."""
+    """How many members there are, 0-d; the bytes of many are added eight at a time, as one word."""
     flags = member.flatten().view(torch.uint8)
-    if flags.storage_offset() % 8:
-        return member.count_nonzero()
-    whole = flags.numel() // 128 * 128
-    # Sixteen words a sum, so that no byte of it overflows.
-    sums = flags[:whole].view(torch.int64).view(16, -1).sum(0).view(torch.uint8)
-    return sums.sum() + flags[whole:].sum()
+    whole = flags.numel() // 512 * 512
+    if whole == 0 or flags.storage_offset() % 8:
+        return member.sum()
+    # Sixty-four words a sum, so that no byte of it overflows.
+    count = flags[:whole].view(torch.int64).view(-1, 64).sum(1).view(torch.uint8).sum()
+    return count if whole == flags.numel() else count + flags[whole:].sum()
 
 
 def candidates(low: float, step: float, count: int, one: torch.Tensor) -> torch.Tensor:
