@@ -24,13 +24,20 @@ class Problem:
         def near(other: Tensor) -> Tensor:
             return (other + 0.2 * torch.randn(shape, generator=random)).clamp(max=-1e-3)
 
+        mask = torch.ones(shape, dtype=torch.bool)
         old = -3 * torch.rand(shape, generator=random) - 0.01
         self.logp = near(old).requires_grad_()
         self.batch = {
             "logp_old": old,
             "logp_ref": near(old),
-            "mask": torch.ones(shape, dtype=torch.bool),
+            "mask": mask,
             "advantage": torch.randn(sequences, generator=random),
+        }
+        self.peers_batch = {
+            **self.batch,
+            "completion_mask": mask.long(),
+            "completion_tokens": mask.sum(),
+            "advantage_of_token": self.batch["advantage"].unsqueeze(1) * mask,
         }
 
     def compiled(self, name: str, **params: float) -> Callable[[], Tensor]:
@@ -43,7 +50,7 @@ class Problem:
 
     def eager(self, formula: Callable[[Tensor, dict[str, Tensor]], Tensor]) -> Callable[[], Tensor]:
         """The gradient of a formula in plain torch."""
-        return self._gradient(lambda: formula(self.logp, self.batch))
+        return self._gradient(lambda: formula(self.logp, self.peers_batch))
 
     def one_pass(self, *, reference: bool) -> Callable[[], Tensor]:
         """Reading the log-probs once and writing a new tensor of a gradient's size, which a gradient is."""
@@ -54,34 +61,39 @@ class Problem:
         return lambda: torch.autograd.grad(loss(), self.logp)[0]
 
 
+# As the peers' code evaluates them: eagerly, with masks of whole numbers as factors, without their metrics. Only
+# MASPO-RL, being verl's, has an advantage for each token.
+
+
 def clipped(logp: Tensor, batch: dict[str, Tensor]) -> Tensor:
-    """DAPO's policy loss as TRL 1.16 evaluates it: masks as factors, a token mean."""
-    mask, advantage = batch["mask"].float(), batch["advantage"][:, None]
+    """TRL 1.16's loss of type `dapo` with eps_high = 0.28; the number of tokens is known before."""
+    advantage = batch["advantage"].unsqueeze(1)
     ratio = torch.exp(logp - batch["logp_old"])
     term = -torch.min(ratio * advantage, torch.clamp(ratio, 1 - 0.2, 1 + 0.28) * advantage)
-    return (term * mask).sum() / mask.sum().clamp(min=1)
+    return (term * batch["completion_mask"]).sum() / batch["completion_tokens"].clamp(min=1.0)
 
 
 def gated(logp: Tensor, batch: dict[str, Tensor]) -> Tensor:
-    """MASPO as its authors' code evaluates it (arXiv:2602.17550): alpha 0.3, beta 0.03, sigma 1."""
-    mask, advantage = batch["mask"].float(), batch["advantage"][:, None]
+    """MASPO-RL 22b4681 (arXiv:2602.17550), both widths and both gates at each token: alpha 0.3, beta 0.03, sigma 1."""
+    advantage, old = batch["advantage_of_token"], torch.exp(batch["logp_old"])
     ratio = torch.exp(torch.clamp(logp - batch["logp_old"], -20, 20))
-    mass = torch.clamp(torch.exp(batch["logp_old"]) ** -0.3, 1.0, 10.0)
-    risk = torch.where(advantage > 0, 1 + 0.03 * advantage, 1 / (1 - 0.03 * advantage)).clamp(0.1, 10.0)
-    away = ((advantage > 0) & (ratio > 1)) | ((advantage < 0) & (ratio < 1))
-    gate = torch.exp(-((ratio - 1) ** 2) / (2 * (mass * risk) ** 2))
-    term = -advantage * ratio * torch.where(away, gate, torch.ones_like(gate)).detach()
-    return (term * mask).sum() / mask.sum().clamp(min=1)
+    away = ratio.detach() - 1
+    wide = torch.clamp(1 / old**0.3, 1, 10) * torch.clamp(1 + 0.03 * advantage, 0.1, 10)
+    narrow = torch.clamp(1 / old**0.3, 1, 10) * torch.clamp(1 / (1 - 0.03 * advantage), 0.1, 10)
+    below, above = (torch.exp(-(away**2) / 2 / width**2) * ratio for width in (narrow, wide))
+    gate = torch.where((advantage < 0) & (ratio < 1), below, ratio)
+    gate = torch.where((advantage > 0) & (ratio > 1), above, gate)
+    return (-advantage * gate * batch["completion_mask"]).sum() / (batch["completion_mask"].sum() + 1e-8)
 
 
 def penalised(logp: Tensor, batch: dict[str, Tensor]) -> Tensor:
-    """GRPO with its k3 penalty and a mean over each answer, as TRL 1.16 evaluates it."""
-    mask, advantage = batch["mask"].float(), batch["advantage"][:, None]
+    """TRL 1.16's loss of type `grpo` with beta = 0.04: a mean over each answer, then over answers."""
+    mask, advantage = batch["completion_mask"], batch["advantage"].unsqueeze(1)
     ratio = torch.exp(logp - batch["logp_old"])
     term = -torch.min(ratio * advantage, torch.clamp(ratio, 1 - 0.2, 1 + 0.2) * advantage)
     apart = batch["logp_ref"] - logp
     term = term + 0.04 * (torch.exp(apart) - apart - 1)
-    return ((term * mask).sum(-1) / mask.sum(-1).clamp(min=1)).mean()
+    return ((term * mask).sum(-1) / mask.sum(-1).clamp(min=1.0)).mean()
 
 
 def pairs_of(problem: Problem) -> dict[str, tuple[Callable[[], Tensor], Callable[[], Tensor], float]]:
@@ -105,9 +117,9 @@ def rows(*, turns: int = 15) -> list[Row]:
         candidates[f"{name} once"] = problem.one_pass(reference=name == "grpo")
     took = seconds(candidates, turns=turns)
     what = f"from log-probs [{SEQUENCES}, {LENGTH}], forward and backward"
+    peers = {"dapo": "TRL's formula, eager", "maspo": "MASPO-RL's formula, eager"}
     eager = [
-        Row(f"`{name}` {what}", "the formula in eager torch", took[name], took[f"{name} eager"], 0.08)
-        for name in ("dapo", "maspo")
+        Row(f"`{name}` {what}", peer, took[name], took[f"{name} eager"], 0.08) for name, peer in peers.items()
     ]
     passes = [
         Row(f"`{name}` {what}", "reading and writing once", took[name], took[f"{name} once"], bound)

@@ -36,9 +36,12 @@ class Size:
 
 
 class Problem:
-    """States, weight and a batch on which nothing is clipped, or `clipped` of the tokens are."""
+    """States, weight and a batch on which nothing is clipped, or `clipped` of the tokens are.
 
-    def __init__(self, size: Size, *, clipped: float = 0.0) -> None:
+    `silent` of the answers have no advantage.
+    """
+
+    def __init__(self, size: Size, *, clipped: float = 0.0, silent: float = 0.0) -> None:
         random = torch.Generator().manual_seed(0)
         self.size = size
         shape = (size.sequences, size.length)
@@ -48,6 +51,7 @@ class Problem:
         mask = torch.ones(shape, dtype=torch.bool)
         logp, _ = maspo_dsl.log_probs(self.hidden.detach(), self.weight.detach(), self.tokens)
         advantage = torch.where(torch.arange(size.sequences) % 2 == 0, 1.0, -1.0)
+        advantage[: round(silent * size.sequences)] = 0.0
         # Above the upper bound where A > 0, below the lower one where A < 0: such a token has no gradient.
         away = torch.where(torch.rand(shape, generator=random) < clipped, 1.0, 0.0) * advantage[:, None]
         self.batch = {"mask": mask, "advantage": advantage, "logp_old": logp - away, "logp_ref": logp}
@@ -115,13 +119,14 @@ class Problem:
 
 def rows(size: Size = Size(), *, turns: int = 5) -> list[Row]:
     """The head's rows of the table."""
-    problem, half = Problem(size), Problem(size, clipped=0.5)
+    problem, half, silent = Problem(size), Problem(size, clipped=0.5), Problem(size, silent=0.5)
     dapo, maspo = (maspo_dsl.compile(name) for name in ("dapo", "maspo"))
     candidates = {
         "head": problem.by_head(dapo),
         "products": problem.by_products(),
         "logits": problem.by_logits(dapo),
         "half": half.by_head(dapo),
+        "silent": silent.by_head(dapo),
     }
     # Two that differ by a hundredth need more turns, and nothing between them.
     pair = {"dapo": candidates["head"], "maspo": problem.by_head(maspo)}
@@ -137,6 +142,7 @@ def rows(size: Size = Size(), *, turns: int = 5) -> list[Row]:
         Row(f"{what}: time", "logits formed by plain torch", took["head"], took["logits"], 0.85),
         Row(f"{what}: memory beside gradients", "logits formed by plain torch", head, plain, 0.08, unit="MB"),
         Row("the same, half of the tokens clipped: time", "none clipped", took["half"], took["head"], 0.75),
+        Row("the same, half of the answers without signal: time", "all", took["silent"], took["head"], 0.75),
         Row("the same with `maspo`: time", "`dapo`", took["maspo"], took["dapo"], 1.02),
     ]
     if liger is not None:

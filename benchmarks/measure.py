@@ -15,8 +15,7 @@ Candidate = Callable[[], object]
 def seconds(candidates: Mapping[str, Candidate], *, turns: int, warm_up: int = 2) -> dict[str, float]:
     """Median seconds of each candidate. They take turns, so that what slows the machine down slows all.
 
-    Before each turn the process gives back the memory it does not use: no candidate writes to pages that another
-    one has fetched already.
+    Memory is as the turns before leave it, as in the loop of a training run.
     """
     for _ in range(warm_up):
         for candidate in candidates.values():
@@ -24,7 +23,6 @@ def seconds(candidates: Mapping[str, Candidate], *, turns: int, warm_up: int = 2
     taken: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(turns):
         for name, candidate in candidates.items():
-            _give_memory_back()
             start = time.perf_counter()
             candidate()
             taken[name].append(time.perf_counter() - start)

@@ -17,14 +17,14 @@ from benchmarks.table import Row, markdown
 SMALL = Size(sequences=4, length=32, hidden=8, words=64)
 
 
-@pytest.mark.parametrize("clipped", [0.0, 0.5])
-def test_the_head_and_plain_logits_give_the_same_gradients(clipped):
-    problem, loss = Problem(SMALL, clipped=clipped), maspo_dsl.compile("dapo", backend="eager")
+@pytest.mark.parametrize(("clipped", "silent"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5)])
+def test_the_head_and_plain_logits_give_the_same_gradients(clipped, silent):
+    problem, loss = Problem(SMALL, clipped=clipped, silent=silent), maspo_dsl.compile("dapo", backend="eager")
     for found, wanted in zip(problem.by_head(loss)(), problem.by_logits(loss)(), strict=True):
         assert wanted.abs().max() > 1e-4
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
     used = (problem.by_head(loss)()[0].abs().sum(-1) > 0).float().mean()
-    assert used == pytest.approx(1 - clipped, abs=0.1)
+    assert used == pytest.approx((1 - clipped) * (1 - silent), abs=0.1)
 
 
 @pytest.mark.parametrize("name", ["dapo", "maspo", "grpo"])
@@ -37,10 +37,13 @@ def test_the_compiled_loss_and_the_eager_formula_have_one_gradient(name):
 def test_the_steps_to_the_whole_call_compute_what_they_say():
     problem = LogProbs(4, 32)
     steps = limits.candidates(problem)
-    old, new, one, three, graph, gate, whole, whole_gate, eager, eager_gate = (
+    old, new, one, three, hand, mask, graph, gate, whole, whole_gate, eager, eager_gate = (
         step() for step in steps.values()
     )
     assert torch.equal(old, new) and not torch.equal(new, one) and not torch.equal(one, three)
+    assert torch.equal(mask, problem.batch["mask"].float())
+    torch.testing.assert_close(hand[0], graph[0])
+    torch.testing.assert_close(hand[1], graph[1]["logp"])
     for (value, gradients), called, formula in ((graph, whole, eager), (gate, whole_gate, eager_gate)):
         assert value.dim() == 0 and formula.abs().max() > 1e-5
         for gradient in (gradients["logp"], called):

@@ -55,7 +55,14 @@ class LossModule(torch.nn.Module):
         self.reads = {**reads, "whole window": {**reads["window"], **reads["loss"]}}
         self.functions = functions
         self.phases = phases
-        self.params = {key: torch.tensor(value, dtype=torch.float64) for key, value in params.items()}
+        self.names = tuple(params)
+        # In one tensor, so that changing their dtype is one operation and not one for each.
+        self.values = torch.tensor(list(params.values()), dtype=torch.float64)
+
+    @property
+    def params(self) -> Tensors:
+        """The parameters, 0-d; they may be changed in place."""
+        return dict(zip(self.names, self.values.unbind(), strict=True))
 
     # ---- what a user calls
 
@@ -143,7 +150,7 @@ class LossModule(torch.nn.Module):
     def parameters_in(self, x: Tensors) -> Tensors:
         """The parameters as 0-d tensors in the dtype of the computation, and 1 under the name `1`."""
         dtype = computed_dtype(x)
-        p = {name: value.to(dtype) for name, value in self.params.items()}
+        p = dict(zip(self.names, self.values.to(dtype).unbind(), strict=True))
         device = x["mask"].device
         p["1"] = torch.ones((), dtype=dtype, device=device)
         return p
