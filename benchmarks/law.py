@@ -2,7 +2,7 @@
 
 For M tokens, states of H and a vocabulary of V, the three matrix products are 6 M H V multiplications and additions,
 and two passes go over the logits: the maximum; exponentials and their sum. Room for the logits of a chunk is made once
-a call: the system clears it page by page when it is first written to.
+a call: the system clears it page by page when it is first written to, unless an earlier call left it.
 """
 
 from __future__ import annotations
