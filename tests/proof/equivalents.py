@@ -51,6 +51,7 @@ ONE_RANK = "no number of ranks is above 1"
 NEVER_ASKED = "`keep` and `prompt` are computed before the advantage and cannot read it"
 DETACHED = "whatever is not trained was detached when it came in"
 ONE_VALUE = "of one value both neighbours are itself"
+AS_MANY = "there are as many names as values"
 COUNTED_FASTER = "a sum of equal numbers is their number times one, however it is counted, only slower"
 SAME_ANY = "the same on a row with tokens, and of a row without there is no largest"
 EMPTY = "without a token that counts there is no loss, and no step"
@@ -98,6 +99,7 @@ EQUIVALENT: dict[str, str] = {
     r"statistics_\d: .*x\['logp'\]⟨ → \.detach\(\)⟩": DECIDES,
     r"(x\['entropy'\], mask\)|top\(cov|max\(logp|quantile\(entropy)⟨\.detach\(\) → ⟩": DECIDES,
     r"statistics_\d: count = window_count\(sequence_sum\(one, without_": NOT_COUNTED,
+    r"statistics_\d: return .*sequence_sum\(one, without_\w+, x\) (⟨|>⟨|> ⟨)": NOT_COUNTED,
     r"quantile\(.*, ⟨(- → ⟩torch\.inf|0 → -?1⟩\))": EMPTY,
     # ---- bounds of log-ratios
     rf"(geomean|^tis_geometric: loss: mismatch) = torch\.exp\(.*{WIDER}": BOUNDED_BEFORE,
@@ -183,6 +185,7 @@ EQUIVALENT: dict[str, str] = {
     r"number_of_ranks: return .*(⟨is_available\(\) and group|else ⟨1 → 0⟩)": ONE_RANK,
     r"prepare: if read⟨ and purpose in": NEVER_ASKED,
     r"add_advantage: advantage = .*⟨\.detach": DETACHED,
+    r"(params|parameters_in): .*strict=⟨True → False⟩": AS_MANY,
     r"counted: whole = .* // ⟨512 → 1025⟩ \* 512": COUNTED_FASTER,
     r"counted: if (⟨whole == 0 or  → ⟩|whole (⟨= → !⟩= 0|== ⟨0 → -?1⟩) or)": COUNTED_FASTER,
     r"counted: return count ⟨if whole == flags\.numel\(\) else count  → ⟩\+": COUNTED_FASTER,
