@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from maspo_dsl.graph.elementwise import SLOPES, VALUES, Array
 from maspo_dsl.graph.nodes import Graph, Node
-from maspo_dsl.graph.reductions import statistic
+from maspo_dsl.graph.reductions import of_sequences, statistic
 from maspo_dsl.graph.statistics import window_statistics
 from maspo_dsl.semantics.types import Axis, Scope
 
@@ -134,33 +134,36 @@ class Interpretation:
         member = args[0] if of_mask else args[1]
         values = np.ones(member.shape) if of_mask else np.broadcast_to(args[0], member.shape)
         parts = [np.asarray(part, dtype=float) for part in args[2:]]
-        cells = self._cells(node, member)
+        if node.scope is Scope.SEQUENCE:
+            found = of_sequences(node, values, member.astype(bool), parts)
+            if found is not None:
+                return found
         out = np.zeros(
             member.shape if node.op in _ELEMENTS else _result_shape(node, self.batch["mask"].shape[0])
         )
-        for target, chosen in cells:
-            inside = chosen & member.astype(bool)
-            here = [*parts[:2], np.broadcast_to(parts[2], out.shape)[target]] if len(parts) == 3 else parts
-            found = statistic(node, values, inside, here)
+        for cell in self._cells(node):
+            inside = member[cell].astype(bool)
+            here = [
+                part if part.ndim == 0 else np.broadcast_to(part, member.shape)[cell] for part in parts[:2]
+            ]
+            here += [np.broadcast_to(part, out.shape)[cell] for part in parts[2:]]
+            result = statistic(node, values[cell], inside, here)
             if node.op in _ELEMENTS:
-                out[inside] = found
+                there = out[cell]
+                there[inside] = result
+                out[cell] = there
             else:
-                out[target] = found
+                out[cell] = result
         return out
 
-    def _cells(self, node: Node, member: Array) -> list[tuple[Any, NDArray[np.bool_]]]:
-        """What is reduced together: where the result goes, and which values it is made of."""
-        rows = self.batch["mask"].shape[0]
+    def _cells(self, node: Node) -> list[Any]:
+        """What is reduced together, as indices of rows: values are taken from there, and the result goes there."""
         if node.scope is Scope.SEQUENCE:
-            index = np.arange(rows)
-            return [(i, np.broadcast_to((index == i)[:, None], member.shape)) for i in range(rows)]
+            return list(range(self.batch["mask"].shape[0]))
         if node.scope is Scope.GROUP:
             group = self.batch["group"]
-            column = (slice(None),) + (None,) * (member.ndim - 1)
-            return [
-                (group == g, np.broadcast_to((group == g)[column], member.shape)) for g in np.unique(group)
-            ]
-        return [((), np.ones(member.shape, dtype=bool))]
+            return [group == each for each in np.unique(group)]
+        return [()]
 
     # ---- backward
 

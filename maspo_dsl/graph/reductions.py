@@ -1,4 +1,4 @@
-"""Reductions of the oracle: one cell of values at a time, in float64."""
+"""Reductions of the oracle, in float64: one cell of values at a time, or all sequences at once."""
 
 from __future__ import annotations
 
@@ -40,6 +40,33 @@ def statistic(node: Node, values: Array, inside: NDArray[np.bool_], parts: list[
             kept = values[inside & np.broadcast_to(of, inside.shape).astype(bool)]
             return float(np.quantile(kept, float(q))) if kept.size else empty
     raise AssertionError(node.op)
+
+
+def of_sequences(node: Node, values: Array, inside: NDArray[np.bool_], parts: list[Array]) -> Array | None:
+    """What a reduction gives for each row of values `[N, T]` that are inside; None where each is a cell of its own."""
+    match node.op:
+        case "sum" | "count":
+            return np.asarray(np.where(inside, values, 0.0).sum(axis=1))
+        case "reduce_max" | "reduce_min":
+            sign = 1.0 if node.op == "reduce_max" else -1.0
+            largest = np.where(inside, sign * values, -np.inf).max(axis=1, initial=-np.inf)
+            return np.where(inside.any(axis=1), sign * largest, 0.0)
+        case "position":
+            return np.where(inside, np.cumsum(inside, axis=1), 0.0)
+        case "next" | "discounted_sum" if inside.shape[0] >= inside.shape[1]:
+            return _backwards(node, values, inside, parts)
+    return None
+
+
+def _backwards(node: Node, values: Array, inside: NDArray[np.bool_], parts: list[Array]) -> Array:
+    """`next` or `discounted_sum` of all rows, column by column from the last."""
+    result, rest = np.zeros(inside.shape), np.zeros(len(inside))
+    factor = np.broadcast_to(parts[0] if parts else 0.0, inside.shape)
+    for t in reversed(range(inside.shape[1])):
+        summed = values[:, t] + np.where(factor[:, t] != 0, factor[:, t] * rest, 0.0)
+        result[:, t] = np.where(inside[:, t], rest if node.op == "next" else summed, 0.0)
+        rest = np.where(inside[:, t], summed, rest)
+    return result
 
 
 def _at(inside: NDArray[np.bool_], parts: list[Array]) -> list[Array]:

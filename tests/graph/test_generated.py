@@ -75,5 +75,6 @@ def test_a_spec_and_its_flat_text_print_as_themselves(text):
     assert format_objective(parse_objective(Source("again.obj", canonical))) == canonical
     objective = loaded(text)
     assert loaded(canonical).hash == objective.hash
-    again = maspo_dsl.parse(objective.text)
-    assert (again.hash, again.text) == (objective.hash, objective.text)
+    flat = objective.resolved.text
+    again = maspo_dsl.parse(flat)
+    assert (again.hash, again.resolved.text) == (objective.hash, flat)
