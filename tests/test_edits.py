@@ -90,8 +90,8 @@ def test_what_is_printed_is_what_is_computed():
     """The flat file of an edited objective has its hash, its loss and none of its ancestors."""
     for edit, _, _ in EDITS:
         objective = maspo_dsl.load(io.StringIO(f"objective edited {edit}\n"))
-        flat = maspo_dsl.load(io.StringIO(objective.text))
-        assert "extends" not in objective.text
+        flat = maspo_dsl.load(io.StringIO(objective.resolved.text))
+        assert "extends" not in objective.resolved.text
         assert flat.hash == objective.hash
         batch = given_advantage(3)
         assert evaluated(flat, batch)[0] == evaluated(objective, batch)[0]

@@ -1,8 +1,8 @@
 """Whether the tests would notice a mistake: a part of the proof (docs/proof.md) in every run, another one each day.
 
 `make proof` makes every mistake everywhere. Here it is every mistake in the objectives of the name and in those that
-are not what was proven, and mistakes in the emitted source and the texts of a fifth of the others. MASPO_PROOF_PART=2
-chooses the fifth; without it the date does.
+are not what was proven, and mistakes in the emitted source and the texts of an eighth of the others.
+MASPO_PROOF_PART=2 chooses the eighth; without it the date does.
 """
 
 import os
@@ -21,7 +21,7 @@ from .reference.balanced import code_bounds, paper_bounds, sides
 from .reference.catalogue import REFERENCES
 from .reference.tokens import tokens
 
-PARTS = 5
+PARTS = 8
 PART = int(os.environ.get("MASPO_PROOF_PART", date.today().toordinal())) % PARTS
 ALWAYS = ("dapo", "grpo", "maspo")
 CHANGED = record.changed()

@@ -1,6 +1,8 @@
 """`ablate` and `report` on the command line: what is printed, what is refused, and that nothing is written then."""
 
+import contextlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,24 +18,37 @@ RESULT = {"key": "x", "point": "dapo", "seed": 0, "steps": 4, "cpu_seconds": 1.5
 STAYED = {"own.obj", "broken.obj", "picky.obj", "other", "two_seeds", "thesis"}
 
 
+def command(*arguments: str) -> Result:
+    result = CliRunner().invoke(app, list(arguments), prog_name="maspo-dsl")
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder with specs of one's own, two grids, and a folder that is something else."""
+    folder = tmp_path_factory.mktemp("workplace")
+    with contextlib.chdir(folder):
+        Path("own.obj").write_text("objective own extends grpo\nvariant wide { swap clip |> clip(0.5, 2) }\n")
+        Path("broken.obj").write_text(
+            "objective broken extends grpo\nratio = policy / old |> clp(0.8, 1.2)\n"
+        )
+        Path("thesis").mkdir()
+        Path("thesis/chapter.tex").write_text("mine")
+        Path("picky.obj").write_text("objective picky extends grpo\nprompt = mean(reward, group)\n")
+        assert command("ablate", "dapo", "-o", "other").exit_code == 0
+        assert (
+            command("ablate", "dapo", "--against", "sapo", "--seeds", "2", "-o", "two_seeds").exit_code == 0
+        )
+    return folder
+
+
 @pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Runs a command in a folder with two specs of one's own, a grid, and a folder that is something else."""
+def run(tmp_path, monkeypatch, workplace):
+    """Runs a command in a copy of that folder."""
+    shutil.copytree(workplace, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-
-    def command(*arguments: str) -> Result:
-        result = CliRunner().invoke(app, list(arguments), prog_name="maspo-dsl")
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result
-
-    Path("own.obj").write_text("objective own extends grpo\nvariant wide { swap clip |> clip(0.5, 2) }\n")
-    Path("broken.obj").write_text("objective broken extends grpo\nratio = policy / old |> clp(0.8, 1.2)\n")
-    Path("thesis").mkdir()
-    Path("thesis/chapter.tex").write_text("mine")
-    Path("picky.obj").write_text("objective picky extends grpo\nprompt = mean(reward, group)\n")
-    assert command("ablate", "dapo", "-o", "other").exit_code == 0
-    assert command("ablate", "dapo", "--against", "sapo", "--seeds", "2", "-o", "two_seeds").exit_code == 0
     return command
 
 

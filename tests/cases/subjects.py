@@ -35,13 +35,15 @@ def objective(name: str) -> maspo_dsl.Objective:
 @cache
 def reads_micro(name: str) -> bool:
     """Whether it computes something within a micro-batch: the one exception to every rule about cuts."""
-    statements = [line for line in objective(name).text.splitlines() if not line.startswith("allow ")]
+    statements = [
+        line for line in objective(name).resolved.text.splitlines() if not line.startswith("allow ")
+    ]
     return any(re.search(r"\bmicro\b", re.sub(r'"[^"]*"', "", line)) for line in statements)
 
 
 def slot(name: str, word: str) -> str:
     """What the flat objective says in a slot, without layout."""
-    found = re.search(rf"^{word} += (.*(?:\n  .*)*)", objective(name).text, re.MULTILINE)
+    found = re.search(rf"^{word} += (.*(?:\n  .*)*)", objective(name).resolved.text, re.MULTILINE)
     assert found, f"{name} has no {word}"
     return re.sub(r"\s+", " ", found[1])
 

@@ -95,8 +95,9 @@ def test_a_closed_pipe_is_no_error():
 # ---- check
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", ["bapo", "grpo", "maspo"])
 def test_what_ships_checks_clean(cli, name):
+    """Every one of them does by tests/analysis/test_lints.py; here it is the command."""
     result = cli("check", name, "--strict")
     assert (result.exit_code, result.stdout) == (0, f"{name}: fine\n")
 

@@ -32,7 +32,7 @@ class _Checks:
         self.params = params
         self.name = name
         self.by_parts = name in MEAN_OF_MICRO | SEARCHED_IN_MICRO
-        text = shipped()[name].text
+        text = shipped()[name].resolved.text
         self.excludes = "\nexclude " in text
         self.pooled = name in POOLED
 

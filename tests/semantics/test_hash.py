@@ -132,9 +132,9 @@ def test_flat_text_is_the_objective(name):
     except maspo_dsl.SpecError:  # outside an interval, or no whole number of steps
         changed = plain
     for objective in (plain, bound, changed):
-        again = maspo_dsl.parse(objective.text)
+        again = maspo_dsl.parse(objective.resolved.text)
         assert again.hash == objective.hash
-        assert again.text == objective.text
+        assert again.resolved.text == objective.resolved.text
         assert again.params == {key: objective.params[key] for key in again.params}
         assert again.inputs == objective.inputs
 
