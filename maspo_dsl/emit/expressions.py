@@ -52,6 +52,9 @@ class Expressions:
     def _expression(self, place: int, node: Node) -> Text:
         if place in self.keys and place not in self.here:
             return f'd["{self.keys[place]}"]', ATOM
+        if self._is_masked_difference(node):
+            left, right = (self.graph.nodes[argument].attribute("name") for argument in node.args)
+            return f'masked(x["{left}"] - x["{right}"], mask)', ATOM
         match node.op:
             case "input":
                 return self._input(node), ATOM
@@ -91,9 +94,11 @@ class Expressions:
 
     def _input(self, node: Node) -> str:
         name = node.attribute("name")
-        if node.axis is Axis.TOKEN and name not in ("mask", "advantage"):
-            return f'masked(x["{name}"], mask)'
-        return f'x["{name}"]'
+        return f'masked(x["{name}"], mask)' if _is_masked(node) else f'x["{name}"]'
+
+    def _is_masked_difference(self, node: Node) -> bool:
+        """Whether it is one tensor of the batch less another: masked once, it is what two masked ones give."""
+        return node.op == "sub" and all(_is_masked(self.graph.nodes[argument]) for argument in node.args)
 
     def _bound(self, node: Node) -> str:
         low, high = float(node.attribute("low")), float(node.attribute("high"))  # type: ignore[arg-type]
@@ -183,6 +188,12 @@ class Expressions:
         else:
             value, finish = f"-{self._value(node.args[0], _UNARY)}", "-pooled_max(values)"
         return f"(\n    members({value}, {member}),\n    lambda values: {finish},\n)"
+
+
+def _is_masked(node: Node) -> bool:
+    """Whether it is a tensor of the batch in which anything may stand where no token is trained."""
+    of_tokens = node.op == "input" and node.axis is Axis.TOKEN
+    return of_tokens and node.attribute("name") not in ("mask", "advantage")
 
 
 def _literal(value: float) -> Text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import chain, count
 
@@ -14,20 +15,37 @@ _SLOW = frozenset({"div", "pow", "exp", "log", "sqrt", "sigmoid", "tanh", "erf",
 _OTHERS = frozenset({"input", "candidate", "least", "expand"})
 
 
-def weights_first(graph: Graph) -> Graph:
-    """Products with factors without gradient first: (a * x) * w is (a * w) * x, where x alone has one.
+def cheapest(graph: Graph) -> Graph:
+    """Products with factors without gradient first, and bounds where there is a condition: numbers of many tokens.
 
-    Advantages and denominators are numbers of a sequence or of all, as a rule: a product of them is one number for
-    many tokens, which a product with a token's ratio is not.
+    (a * x) * w is (a * w) * x, where x alone has a gradient: advantages and denominators are numbers of a sequence or
+    of all, as a rule, and so is their product, which a product with a token's ratio is not. In the same way
+    `min(x, c) if condition else x` is min(x, c if condition else inf): the bound is chosen, not each token's value, and
+    x has one gradient and not a sum of two.
     """
     return rewrite(graph, _rule)
 
 
 def _rule(b: GraphBuilder, node: Node) -> int | None:
+    if node.op == "select" and node.live:
+        return _bounded(b, node)
     if node.op != "mul" or not node.live:
         return None
     live, weight = node.args if b.nodes[node.args[0]].live else node.args[::-1]
     return None if b.nodes[weight].live else _weighted(b, live, weight)
+
+
+def _bounded(b: GraphBuilder, node: Node) -> int | None:
+    condition, bounded, value = node.args
+    inside = b.nodes[bounded]
+    if inside.op not in ("min", "max") or value not in inside.args:
+        return None
+    limit = inside.args[1 - inside.args.index(value)]
+    if b.nodes[limit].live:
+        return None
+    name, unbounded = ("highest", math.inf) if inside.op == "min" else ("lowest", -math.inf)
+    chosen = b.op("select", condition, limit, b.const(unbounded), name=name)
+    return b.op(inside.op, value, chosen, name=inside.name)
 
 
 def _weighted(b: GraphBuilder, place: int, weight: int) -> int | None:

@@ -9,7 +9,7 @@ from functools import cache, lru_cache
 from itertools import pairwise
 from textwrap import indent
 
-from maspo_dsl.emit.lowering import once_a_batch, weights_first
+from maspo_dsl.emit.lowering import cheapest, once_a_batch
 from maspo_dsl.emit.template_text import pieces, source
 from maspo_dsl.emit.torch_source import FunctionWriter
 from maspo_dsl.graph.nodes import Graph
@@ -89,7 +89,7 @@ def _escaped(text: str) -> str:
 
 
 def _functions(graph: Graph) -> dict[str, str]:
-    written = _loss(weights_first(graph))
+    written = _loss(cheapest(graph))
     for name in ("advantage", "keep", "prompt", "step"):
         if name in graph.outputs:
             written[name] = _function(name, graph, {name: name})

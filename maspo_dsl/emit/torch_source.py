@@ -82,7 +82,8 @@ class FunctionWriter(Expressions):
 
     def _arguments(self, place: int) -> tuple[int, ...]:
         from_window = place in self.keys and place not in self.here
-        return () if from_window else self.graph.nodes[place].args
+        node = self.graph.nodes[place]
+        return () if from_window or self._is_masked_difference(node) else node.args
 
     def _needed(self) -> list[int]:
         wanted = {self.graph.outputs[name] for name in self.outputs}
@@ -90,9 +91,12 @@ class FunctionWriter(Expressions):
             if place in wanted:
                 wanted.update(self._arguments(place))
         nodes = self.graph.nodes
-        if any(nodes[place].op == "input" and nodes[place].axis is Axis.TOKEN for place in wanted):
+        if any(self._is_of_tokens(nodes[place]) for place in wanted):
             wanted.add(self._mask())
         return sorted(wanted)
+
+    def _is_of_tokens(self, node: Node) -> bool:
+        return (node.op == "input" and node.axis is Axis.TOKEN) or self._is_masked_difference(node)
 
     def _mask(self) -> int:
         return next(

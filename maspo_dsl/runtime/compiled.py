@@ -17,14 +17,19 @@ from torch.fx.experimental import _config as shape_config
 
 from maspo_dsl.emit.template.loss_module import LossModule
 from maspo_dsl.emit.template.names import LIVE_TENSORS, Function
+from maspo_dsl.runtime.exponential import decompositions
 
 # (batch, parameters, denominators) to the loss and its gradient by live tensor.
 Gradient: TypeAlias = Callable[
     [dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]
 ]
 
-# Folding a constant of unknown size asks whether the size is 0, which an unbacked one cannot answer.
-INDUCTOR_OPTIONS = {"joint_graph_constant_folding": False}
+INDUCTOR_OPTIONS = {
+    # Folding a constant of unknown size asks whether the size is 0, which an unbacked one cannot answer.
+    "joint_graph_constant_folding": False,
+    # A product and a sum in one instruction, rounded once and not twice.
+    "cpp.enable_floating_point_contract_flag": "fast",
+}
 
 _said: set[str] = set()
 
@@ -127,7 +132,7 @@ class CompiledLoss:
             self.compilations += 1
             if self.backend == "aot_eager":
                 return aot_eager(graph, inputs)
-            return compile_fx(graph, inputs, config_patches=INDUCTOR_OPTIONS)
+            return compile_fx(graph, inputs, config_patches=INDUCTOR_OPTIONS, decompositions=decompositions())
 
         return backend
 
