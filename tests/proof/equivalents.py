@@ -49,6 +49,7 @@ HASH = "it only has to be larger than any hash"
 REACH = "an answer of more than two million tokens, or a finite number times 0"
 ONE_RANK = "no number of ranks is above 1"
 NEVER_ASKED = "`keep` and `prompt` are computed before the advantage and cannot read it"
+DETACHED_LATER = "what is detached before it counts has no gradient to lose"
 DETACHED = "whatever is not trained was detached when it came in"
 ONE_VALUE = "of one value both neighbours are itself"
 AS_MANY = "there are as many names as values"
@@ -67,8 +68,8 @@ NO_SIGN = r"^(?!clip_cov: (let|loss)|stapo\w*: statistics|stapo(_maspo)?: let).*
 """Not where tokens are counted by the sign of their advantage."""
 NO_TIE = r"^(?!aspo: loss: condition_2|gpg_paper|the template|(maspo_)?dapo: keep).*(?<!mask\) )(?<!entropy\(policy\) )"
 """Not where values are compared with one of them, or counts."""
-NO_LOGP = r"^(?!(cispo\w*|dppo_\w+): loss: logp = )"
-"""Not where `logp` is what is summed."""
+OF_BATCH = r"x\['\w+'\]( - x\['\w+'\])?"
+"""A tensor of the batch, or one less another."""
 INEXACT = (
     r"^(?!(dro|gpg\w*|dr_grpo|grpo_leave_one_out|reinforce_plus_plus_baseline|rloo): advantage: difference ="
     r"|kl_cov: loss: difference_2)"
@@ -80,8 +81,8 @@ EQUIVALENT: dict[str, str] = {
     rf"{COUNTED}.*clamp\(.*, min=⟨1 → 0⟩\)": SMALL_COUNT,
     rf"{COUNTED}.*⟨torch\.clamp\(.*, min=(1\)?)? → ": SMALL_COUNT,
     rf"{NO_SIGN}(advantage('\])?|\bA) [<>]⟨(= → | → =)⟩ 0": NO_ADVANTAGE,
-    rf"{NO_LOGP}.*⟨masked\(x\['\w+'\], mask\) → x\['\w+'\]⟩": MASKED_AGAIN,
-    rf"{NO_LOGP}.*masked\(x\['\w+'\], {MASK_ALL}\)": MASKED_AGAIN,
+    rf"⟨masked\({OF_BATCH}, mask\) → x": MASKED_AGAIN,
+    rf"masked\({OF_BATCH}, {MASK_ALL}\)": MASKED_AGAIN,
     rf"^(cispo\w*|dppo_\w+|dro|gpg\w*|topr|vespo): loss: loss = total\(.*, {MASK_ALL}": MASKED_AGAIN,
     rf"sequence_sum\((?!one,).*, {MASK_ALL}": MASKED_AGAIN,
     r"^stapo(_maspo)?: statistics_1: tau_h = \(members\(constant, ⟨mask( &  → |.*ones_like\(mask\)⟩ &)": MASKED_AGAIN,
@@ -97,6 +98,8 @@ EQUIVALENT: dict[str, str] = {
     r"max=⟨80 → |⟨torch\.clamp\(.*, max=80": NEVER_POSITIVE,
     r"^(?!sapo).*⟨(r - 1 → 1 - r⟩|r - clamp.* → clamp)|\(⟨x - mean_without": SYMMETRIC,
     r"statistics_\d: .*x\['logp'\]⟨ → \.detach\(\)⟩": DECIDES,
+    r"^(grpo_opsm: loss: k1|(clip|kl)_cov: loss: logp|stapo\w*: loss: policy) = .*⟨ → \.detach\(\)⟩": DECIDES,
+    r"^(cispo\w*|dppo_\w+|gspo_token|topr|vespo): loss: log_ratio\w* = .*⟨ → \.detach\(\)⟩": DETACHED_LATER,
     r"(x\['entropy'\], mask\)|top\(cov|max\(logp|quantile\(entropy)⟨\.detach\(\) → ⟩": DECIDES,
     r"statistics_\d: count = window_count\(sequence_sum\(one, without_": NOT_COUNTED,
     r"statistics_\d: return .*sequence_sum\(one, without_\w+, x\) (⟨|>⟨|> ⟨)": NOT_COUNTED,
@@ -106,29 +109,29 @@ EQUIVALENT: dict[str, str] = {
     rf"^gspo_token: loss: r = torch\.exp\(.*{BOUND}": BOUNDED_BEFORE,
     rf"^(aspo|cispo_two_sided): loss: log_ratio = .*{BOUND}": BEYOND_THE_CAP,
     rf"^(cispo|dcpo): loss: log_ratio = .*{UPPER}": BEYOND_THE_CAP,
-    rf"^(bapo|dppo_\w+|ppo_dual_clip|soft_exponential): loss: r = .*{UPPER}": BEYOND_THE_CAP,
-    rf"^(sapo: loss: product|two_sided_clip: loss: upper|topr: loss: log_ratio_2) = .*{UPPER}": BEYOND_THE_CAP,
+    rf"^(bapo|dppo_\w+|ppo_dual_clip|soft_exponential): loss: log_ratio = .*{UPPER}": BEYOND_THE_CAP,
+    rf"^(sapo: loss: log_ratio|two_sided_clip: loss: log_ratio|topr: loss: log_ratio_2) = .*{UPPER}": BEYOND_THE_CAP,
     rf"^(tis: loss: log_ratio_2|(tis_product|vcpo): loss: log_ratio_3) = .*{UPPER}": BEYOND_THE_CAP,
     r"^tis_geometric: loss: mismatch = .*max=⟨20 → 19": BEYOND_THE_CAP,
     rf"^(mis: loss: log_ratio_2|mis_product: loss: log_ratio_3) = .*{BOUND}": BEYOND_THE_CAP,
     rf"^mis_geometric: loss: correction = .*{BOUND}": BEYOND_THE_CAP,
-    rf"^(rejection: loss: log_ratio|(rejection_product|vespo): loss: log_ratio_2) = .*{BOUND}": BEYOND_THE_CAP,
+    rf"^(rejection: \w+: log_ratio|(rejection_product|vespo): \w+: log_ratio_2) = .*{BOUND}": BEYOND_THE_CAP,
     rf"^rejection\w*: (loss|statistics_1): mismatch = .*{BOUND}": BEYOND_THE_CAP,
-    r"^dppo_kl\w*: loss: (binary_kl|product) = .*(⟨min=-20,  → |min=-⟨20 → )": UNLIKELY,
+    r"^dppo_kl\w*: loss: log_ratio_2 = .*(⟨min=-20,  → |min=-⟨20 → )": UNLIKELY,
     # ---- of single objectives
     r"mass = torch\.clamp\(⟨torch\.clamp\(product, min=p\['sigma_base'\]\) → product": SURE,
     r"^bapo\w*: loss: first\w* = .*candidates\(0\.55, (⟨0\.1 → 1\.2⟩|0\.1, ⟨4 → )": SEARCH,
     r"^dgpo: loss: .*(⟨torch\.where\(.* → (\(chosen|(r|added) / )|chosen\w* = .*, ⟨1 → [03]⟩)": NOT_READ,
-    r"^dgpo: loss: .* / ⟨torch\.where\(.* → \w+_2⟩": NOT_READ,
+    r"^dgpo: loss: .* / ⟨torch\.where\(.* → [a-z]\w+⟩": NOT_READ,
     r"^aspo: loss: (chosen|flip_\d) = .*(⟨torch\.where\(.* → (clip\.detach|flip|chosen)|, ⟨1 → 3⟩)": NOT_READ,
     r"^entropy_advantage: loss: chosen = ⟨torch\.where\(.* → 1 \+": NOT_READ,
     r"^entropy_advantage: loss: chosen = .*(⟨torch\.where\(.* → advantage⟩|(advantage|\)), ⟨1 → [03]⟩)": NOT_READ,
     r"^vespo: loss: product = .*keep_good, (⟨1 → [03]⟩|1\) → keep_good⟩)": NOT_READ,
     r"^gpg_paper: advantage: chosen = .*share, ⟨1 → 3⟩": NOT_READ,
     r"^grpo_passk: advantage: return .*⟨torch\.where\(present, chosen .* → chosen": MASKED_AGAIN,
-    r"^(bapo|dcpo|ppo_dual_clip): loss: clip = torch\.⟨where\(condition, torch\.clamp": COMMUTES,
+    r"^(bapo: loss: lowest_2|(dcpo|ppo_dual_clip): loss: lowest) = .*( → (low|1 - p\['eps_low'\])⟩|⟨- → ⟩)": NOT_READ,
     r"^(bapo|ppo_dual_clip): loss: dual = torch\.⟨where\(condition, torch\.clamp": COMMUTES,
-    r"^dro: loss: log_ratio = torch\.clamp\(⟨logp - ": SYMMETRIC,
+    r"^dro: loss: log_ratio = .*⟨logp'\] - ": SYMMETRIC,
     r"^maspo_paper: loss: quotient = 1 / \(⟨1 - ": SYMMETRIC,
     r"^vcpo: step: bounded = .*(⟨1e-30 → -|⟨torch\.clamp)": EMPTY,
     r"^vespo: loss: bounds = .*( → prod, min=|max=⟨485165195)": PROD_BOUNDED,

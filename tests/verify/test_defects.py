@@ -41,7 +41,7 @@ PLANTED = {
     ),
     "micro-batches": ("dapo", "sum(parts[1:], start=parts[0])", "torch.stack(list(parts)).amax(0)"),
     "ranks": ("dapo", "sum(parts[1:], start=parts[0])", "torch.stack(list(parts)).amax(0)"),
-    "masked tokens": ("cispo", 'masked(x["logp"] - x["logp_old"], mask)', '(x["logp"] - x["logp_old"])'),
+    "masked tokens": ("cispo", "return torch.where(mask, value, 0.0)", "return value * mask"),
     "far ratios": ("group_ppo", "torch.clamp(difference, min=-20, max=20)", "difference"),
     "NaN": (
         "group_ppo",
