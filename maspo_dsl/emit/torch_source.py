@@ -20,6 +20,7 @@ _INLINE_LENGTH = 56
 # Lines stay below 110 with their indent and their name.
 _LINE_LENGTH = 80
 _SHORT = 16
+_BUILTINS = frozenset(dir(builtins))
 _TAKEN = frozenset({"x", "p", "d", "one", "torch", *pieces("operations")})
 
 _NAMES = {
@@ -165,7 +166,7 @@ class FunctionWriter(Expressions):
 
     def _unique(self, wanted: str) -> str:
         name = wanted if wanted.isidentifier() and not keyword.iskeyword(wanted) else "value"
-        name = f"{name}_" if name in dir(builtins) else name
+        name = f"{name}_" if name in _BUILTINS else name
         if name in self.names:
             number = 2
             while f"{name}_{number}" in self.names:

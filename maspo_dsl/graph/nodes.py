@@ -208,8 +208,13 @@ def retyped(builder: GraphBuilder, node: Node) -> Node:
     """A node whose gradient flag and axis follow from its arguments: a rule may have made one of them a constant."""
     if not node.args:
         return node
-    arguments = [builder.nodes[argument] for argument in node.args]
-    live = node.live and any(argument.live for argument in arguments)
-    reaxed = node.scope is None and node.op != "expand"
-    axis = max(argument.axis for argument in arguments) if reaxed else node.axis
+    # A loop, since a great many nodes come through here: `any` and `max` of generators take twice as long.
+    live, axis = False, Axis.SCALAR
+    for place in node.args:
+        argument = builder.nodes[place]
+        live = live or argument.live
+        axis = max(axis, argument.axis)
+    live = live and node.live
+    if axis is not node.axis and (node.scope is not None or node.op == "expand"):
+        axis = node.axis
     return node if (live, axis) == (node.live, node.axis) else replace(node, live=live, axis=axis)
