@@ -135,7 +135,7 @@ class Interpretation:
         values = np.ones(member.shape) if of_mask else np.broadcast_to(args[0], member.shape)
         parts = [np.asarray(part, dtype=float) for part in args[2:]]
         if node.scope is Scope.SEQUENCE:
-            found = of_sequences(node, values, member.astype(bool), parts)
+            found = of_sequences(node, values, member.astype(bool))
             if found is not None:
                 return found
         out = np.zeros(

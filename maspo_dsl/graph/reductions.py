@@ -29,8 +29,6 @@ def statistic(node: Node, values: Array, inside: NDArray[np.bool_], parts: list[
         case "top":
             count = max(int(float(parts[0]) * chosen.size), 1)
             return np.argsort(np.argsort(-chosen, kind="stable"), kind="stable") < count
-        case "position":
-            return np.arange(1.0, chosen.size + 1)
         case "next":
             return np.append(chosen[1:], 0.0)[: chosen.size]
         case "discounted_sum":
@@ -42,7 +40,7 @@ def statistic(node: Node, values: Array, inside: NDArray[np.bool_], parts: list[
     raise AssertionError(node.op)
 
 
-def of_sequences(node: Node, values: Array, inside: NDArray[np.bool_], parts: list[Array]) -> Array | None:
+def of_sequences(node: Node, values: Array, inside: NDArray[np.bool_]) -> Array | None:
     """What a reduction gives for each row of values `[N, T]` that are inside; None where each is a cell of its own."""
     match node.op:
         case "sum" | "count":
@@ -53,20 +51,7 @@ def of_sequences(node: Node, values: Array, inside: NDArray[np.bool_], parts: li
             return np.where(inside.any(axis=1), sign * largest, 0.0)
         case "position":
             return np.where(inside, np.cumsum(inside, axis=1), 0.0)
-        case "next" | "discounted_sum" if inside.shape[0] >= inside.shape[1]:
-            return _backwards(node, values, inside, parts)
     return None
-
-
-def _backwards(node: Node, values: Array, inside: NDArray[np.bool_], parts: list[Array]) -> Array:
-    """`next` or `discounted_sum` of all rows, column by column from the last."""
-    result, rest = np.zeros(inside.shape), np.zeros(len(inside))
-    factor = np.broadcast_to(parts[0] if parts else 0.0, inside.shape)
-    for t in reversed(range(inside.shape[1])):
-        summed = values[:, t] + np.where(factor[:, t] != 0, factor[:, t] * rest, 0.0)
-        result[:, t] = np.where(inside[:, t], rest if node.op == "next" else summed, 0.0)
-        rest = np.where(inside[:, t], summed, rest)
-    return result
 
 
 def _at(inside: NDArray[np.bool_], parts: list[Array]) -> list[Array]:

@@ -48,5 +48,8 @@ def _decomposed(x: Tensor) -> Tensor:
 
 
 def decompositions() -> dict[Any, Callable[..., Any]]:
-    """What torch.compile writes in simpler operations, exp among it."""
+    """What torch.compile writes in simpler operations, exp among it.
+
+    Graphs that torch keeps on disk are not told apart by this table: who changes it clears them.
+    """
     return {**select_decomp_table(), torch.ops.aten.exp.default: _decomposed}
