@@ -17,7 +17,7 @@ from benchmarks.measure import seconds
 from benchmarks.table import Row
 
 SHAPES = tuple(itertools.product((1, 2, 4, 8, 16, 32), (1, 7, 16, 33, 64, 100, 128, 256)))
-"""48 shapes [N, T] of a run whose batches and answers vary in length."""
+"""48 shapes [N, T] of a run whose batches and completions vary in length."""
 SPECS = 100
 
 

@@ -87,7 +87,7 @@ def gated(logp: Tensor, batch: dict[str, Tensor]) -> Tensor:
 
 
 def penalised(logp: Tensor, batch: dict[str, Tensor]) -> Tensor:
-    """TRL 1.16's loss of type `grpo` with beta = 0.04: a mean over each answer, then over answers."""
+    """TRL 1.16's loss of type `grpo` with beta = 0.04: a mean over each completion, then over completions."""
     mask, advantage = batch["completion_mask"], batch["advantage"].unsqueeze(1)
     ratio = torch.exp(logp - batch["logp_old"])
     term = -torch.min(ratio * advantage, torch.clamp(ratio, 1 - 0.2, 1 + 0.2) * advantage)

@@ -104,7 +104,7 @@ def draw(name: str, points: Sequence[Point]) -> None:
 def report(largest: int, *, turns: int, draws: bool) -> str:
     """All axes of sizes, measured, drawn if wished, and as text for docs/benchmarks.md."""
     rates = measured_rates(RATED, turns=3 * turns)
-    fixed = f"{BASE.tokens:,} tokens in {BASE.sequences} answers, V {BASE.words:,}"
+    fixed = f"{BASE.tokens:,} tokens in {BASE.sequences} completions, V {BASE.words:,}"
     parts = [
         f"H {BASE.hidden}; where it does not grow: {fixed}. The model: {rates.text}, measured at "
         f"{RATED.tokens:,} tokens.\n"

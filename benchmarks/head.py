@@ -17,7 +17,7 @@ from maspo_dsl.runtime.log_probs import head_memory
 
 @dataclass(frozen=True)
 class Size:
-    """`sequences` answers of `length` tokens, states of `hidden`, a vocabulary of `words`."""
+    """`sequences` completions of `length` tokens, states of `hidden`, a vocabulary of `words`."""
 
     sequences: int = 8
     length: int = 512
@@ -38,7 +38,7 @@ class Size:
 class Problem:
     """States, weight and a batch on which nothing is clipped, or `clipped` of the tokens are.
 
-    `silent` of the answers have no advantage.
+    `silent` of the completions have no advantage.
     """
 
     def __init__(self, size: Size, *, clipped: float = 0.0, silent: float = 0.0) -> None:
@@ -142,7 +142,13 @@ def rows(size: Size = Size(), *, turns: int = 5) -> list[Row]:
         Row(f"{what}: time", "logits formed by plain torch", took["head"], took["logits"], 0.85),
         Row(f"{what}: memory beside gradients", "logits formed by plain torch", head, plain, 0.08, unit="MB"),
         Row("the same, half of the tokens clipped: time", "none clipped", took["half"], took["head"], 0.75),
-        Row("the same, half of the answers without signal: time", "all", took["silent"], took["head"], 0.75),
+        Row(
+            "the same, half of the completions without signal: time",
+            "all",
+            took["silent"],
+            took["head"],
+            0.75,
+        ),
         Row("the same with `maspo`: time", "`dapo`", took["maspo"], took["dapo"], 1.02),
     ]
     if liger is not None:

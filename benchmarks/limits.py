@@ -42,7 +42,7 @@ def candidates(problem: Problem) -> dict[str, Callable[[], object]]:
 
 
 def bounds(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
-    """For each answer its advantage over the number of tokens, and the bounds of its ratio, [N, 1] each."""
+    """For each completion its advantage over the number of tokens, and the bounds of its ratio, [N, 1] each."""
     advantage = problem.batch["advantage"].unsqueeze(1)
     low = torch.where(advantage < 0, 1 - 0.2, -torch.inf)
     high = torch.where(advantage > 0, 1 + 0.28, torch.inf)

@@ -171,7 +171,8 @@ def report() -> str:
     """The default run, measured, as text for docs/benchmarks.md."""
     config = default_config()
     found = profile(config)
-    what = f"{config.rollout.prompts} x {config.rollout.samples} answers, {config.trainer.updates_per_rollout} updates"
+    sampled = f"{config.rollout.prompts} x {config.rollout.samples} completions"
+    what = f"{sampled}, {config.trainer.updates_per_rollout} updates"
     return (
         f"`{OBJECTIVE}` on the default model and task, {what}, {config.trainer.threads} thread; the mean of "
         f"{STEPS} steps after {WARM_UP}.\n\n{table(found)}\n\n{summary(found)}\n"

@@ -133,7 +133,7 @@ def rows() -> list[Row]:
             peer = theirs(policy, task, Path(folder) / "theirs")
     finally:
         torch.set_num_threads(threads)
-    what = f"{PROMPTS} x {SAMPLES} answers of {TOKENS} tokens, default model"
+    what = f"{PROMPTS} x {SAMPLES} completions of {TOKENS} tokens, default model"
     found = [Row(f"rollout of {what}", "`generate` of transformers", drawn["own"], drawn["generate"], 1.0)]
     if peer is not None:
         found.append(Row(f"step of {UPDATES} updates, {what}", "TRL's GRPOTrainer", step, peer, 1 / 1.5))

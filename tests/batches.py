@@ -1,4 +1,4 @@
-"""Seeded batches with every awkward thing that a batch of answers can have, as float64 numpy arrays.
+"""Seeded batches with every awkward thing that a batch of completions can have, as float64 numpy arrays.
 
 `ragged` is the standard one: unequal group sizes with ids in any order, a group of one, a group without
 variance, a row without a trained token, a row of one token, ratios far from 1 on both sides, log-ratios
@@ -19,7 +19,7 @@ GROUP = np.array([7, 3, 7, 3, 3, 11, 5, 5, 7, -2, -2, 5, 3, 2, 2, 2])
 """Sizes 3, 4, 3, 2, 3 and a singleton (11); ids neither sorted nor contiguous."""
 
 MISMATCH = np.array([0.05, 0.0005, 0.4])
-"""Spread of log(old / rollout) in one row after the other: whole answers inside and outside of narrow bands."""
+"""Spread of log(old / rollout) in one row after the other: whole completions inside and outside of narrow bands."""
 
 
 def ragged(

@@ -47,7 +47,7 @@ def tiny(log_ratio, advantage, **more) -> Arrays:
 
 
 def estimated(name: str, reward, group, mask=None) -> list[float]:
-    """Advantages of answers that all have two trained tokens, unless `mask` says otherwise."""
+    """Advantages of completions that all have two trained tokens, unless `mask` says otherwise."""
     mask = np.ones((len(reward), 2), dtype=bool) if mask is None else mask
     batch = {"reward": np.asarray(reward, dtype=float), "group": np.asarray(group), "mask": mask}
     return compiled(name).advantage(as_torch(batch)).tolist()

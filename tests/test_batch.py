@@ -99,7 +99,7 @@ def test_a_reward_for_each_token_is_their_sum():
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("given", [False, True])
 def test_as_many_packed_tokens_as_rows(name, given):
-    """Answer 0 has two tokens, answer 2 none, and one comes first that is not the first answer's."""
+    """Completion 0 has two tokens, completion 2 none, and one comes first that is not the first completion's."""
     old = np.array([-1.0, -0.5, -2.0, -0.7])
     batch = {
         "logp": old + np.array([0.1, -0.3, 0.4, -0.1]),
@@ -170,7 +170,7 @@ def test_what_only_a_step_reads_is_asked_for_by_name():
     assert loss(batch, denominators=denominators).loss.item() != 0
 
 
-def test_a_rule_that_keeps_answers_is_part_of_training():
+def test_a_rule_that_keeps_completions_is_part_of_training():
     text = 'objective mine extends grpo\n"Near"\nkeep near where mean(log(old / rollout), sequence) > 0-1\n'
     objective = maspo_dsl.parse(text)
     assert "logp_rollout" in objective.training_inputs - objective.inputs

@@ -138,7 +138,7 @@ FORMS = [
     ),
     Form("maspo_paper", RISK, 0.2, 0.199, -400, 0.995 * math.exp(-((0.005 * 401) ** 2) / 2)),
     Form("maspo_paper", {"alpha": 0.5}, 1e-8, 1e-6, 1, 100 * math.exp(-(99**2) / (2 * (1e4 * 1.03) ** 2))),
-    # answers of one token: the answer's ratio is the token's
+    # completions of one token: the completion's ratio is the token's
     Form("gspo", {}, 0.2, 0.2001, 1, 0, 1.0004),
     Form("gspo", {}, 0.2, 0.20006, 1, 1.0003),
     Form("gspo_token", {}, 0.2, 0.1999, -1, 0, 0.9997),
@@ -174,7 +174,7 @@ def test_one_token_of_a_reference(form):
     ("name", "first", "second"),
     [("gspo", 0.5, 0), ("gspo_token", 0.5, 0.5), ("luspo", 1, 0), ("gmpo", 0.5, 0)],
 )
-def test_answer_with_a_token_beyond_the_bound(name, first, second):
+def test_completion_with_a_token_beyond_the_bound(name, first, second):
     """Log-ratios 0.2 and 30, held at 20: the geometric mean is exp(10.1), and the second token cannot move it.
 
     GSPO-token's gradient is not of the mean: it reaches both.
@@ -229,7 +229,7 @@ PENALIZED = {"grpo", "dro", "kl_cov"}
 
 @pytest.mark.parametrize("name", sorted(set(SHIPPED) - PENALIZED))
 def test_no_advantage_counts_but_does_not_push(name):
-    """Such a token stays in the denominator: an answer at A = 0 halves the gradient of the one beside it."""
+    """Such a token stays in the denominator: a completion at A = 0 halves the gradient of the one beside it."""
     more = {"group": np.zeros(2, dtype=int), "entropy": np.ones((2, 1))}
     both = tiny([-0.01, 0.7], [1.0, 0.0], **more)
     both["logp_rollout"] = both["logp_old"]
@@ -278,7 +278,7 @@ def test_clip_branches(name, high):
 
 @pytest.mark.parametrize(("name", "capped"), [("grpo", -1.2), ("dapo", -1.28)])
 def test_no_dual_clip(name, capped):
-    """A ratio of 100: a good answer is capped, a bad one is not in these three."""
+    """A ratio of 100: a good completion is capped, a bad one is not in these three."""
     params = {"kl": 0.0} if name == "grpo" else {}
     loss, gradient = run(name, tiny(np.log(100), -1.0), params)
     assert (loss, gradient[0, 0]) == (pytest.approx(100), pytest.approx(100))

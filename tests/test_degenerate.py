@@ -166,7 +166,7 @@ def test_missing_reward(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_rejected_answer_leaves_the_baseline(name):
+def test_rejected_completion_leaves_the_baseline(name):
     """A row without a trained token is in no statistics of its group."""
     mask = np.array([[False, False], [True, True], [True, False]])
     assert estimated(name, [100.0, 1.0, 0.0], [0, 0, 0], mask) == [0, *estimated(name, [1.0, 0.0], [0, 0])]

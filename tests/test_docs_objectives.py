@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import maspo_dsl
-from maspo_dsl.analysis.coupling import Reach, coupling
+from maspo_dsl.analysis.coupling import coupling
 from maspo_dsl.cli.degenerate import degenerate_advantages
 from maspo_dsl.cli.latex_formula import latex_formula, latex_lines
 from maspo_dsl.language.expression_text import format_domain, format_expression
@@ -28,7 +28,7 @@ FAMILIES = {
         "ppo_dual_clip two_sided_clip cispo cispo_two_sided dcpo dcpo_paper bapo bapo_paper aspo"
     ),
     "Soft gates": "maspo maspo_paper maspo_dapo sapo dgpo soft_exponential",
-    "The ratio of whole answers": "gspo gspo_token gmpo luspo vespo topr",
+    "The ratio of whole completions": "gspo gspo_token gmpo luspo vespo topr",
     "Divergence instead of a bound": "dppo_tv dppo_tv_paper dppo_kl dppo_kl_paper grpo_opsm dro",
     "Which tokens push": "stapo stapo_v1 stapo_maspo top_entropy clip_cov kl_cov entropy_advantage",
     "Advantages": (
@@ -90,7 +90,7 @@ def contents() -> str:
 
 def reads(name: str) -> str:
     reach = coupling(objective(name).graph).reach
-    return "answer" if reach is Reach.SEQUENCE else reach.word
+    return reach.word
 
 
 def section(name: str) -> str:

@@ -13,7 +13,7 @@ from maspo_dsl.semantics.calls import signature
 from maspo_dsl.semantics.shipped import library_trees
 from maspo_dsl.semantics.types import Axis
 from maspo_dsl.semantics.vocabulary import (
-    ALONG_ANSWERS,
+    ALONG_COMPLETIONS,
     ELEMENTWISE,
     PARTS,
     QUANTITIES,
@@ -87,7 +87,7 @@ TABLES = {
     "elementwise": meanings({name: doc for name, (_, doc) in ELEMENTWISE.items()}),
     "scopes of reductions": scopes(),
     "reductions": meanings(REDUCTIONS),
-    "along answers": meanings({name: doc for name, (_, doc) in ALONG_ANSWERS.items()}),
+    "along completions": meanings({name: doc for name, (_, doc) in ALONG_COMPLETIONS.items()}),
     "special": meanings(SPECIAL),
     "library": library(),
 }

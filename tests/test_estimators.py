@@ -17,8 +17,10 @@ WHITENED = ("reinforce_plus_plus_baseline", "reinforce_plus_plus", "ppo")
 NAN = np.nan
 
 
-def answers(reward: Sequence[float], group: Sequence[int] | None = None, mask=None, **more: object) -> Arrays:
-    """Answers of one group unless said otherwise, of two trained tokens unless there is a mask."""
+def completions(
+    reward: Sequence[float], group: Sequence[int] | None = None, mask=None, **more: object
+) -> Arrays:
+    """Completions of one group unless said otherwise, of two trained tokens unless there is a mask."""
     mask = np.ones((len(reward), 2), dtype=bool) if mask is None else np.array(mask, dtype=bool)
     group = np.zeros(len(reward), dtype=int) if group is None else np.array(group)
     tensors = {name: np.array(value, dtype=float) for name, value in more.items()}
@@ -53,16 +55,16 @@ def near(values: Sequence[float], within: float = 1e-6) -> object:
 )
 def test_one_of_eight_is_right(estimate, name, alone, others):
     """Spread of 1 among seven 0 is 1 / sqrt(8)."""
-    assert estimate(name, answers([1] + [0] * 7)) == near([alone] + [others] * 7, within=1e-3)
+    assert estimate(name, completions([1] + [0] * 7)) == near([alone] + [others] * 7, within=1e-3)
 
 
 def test_leave_one_out_spread(estimate):
     """Where the others are all equal there is nothing to divide by, not even a rounding error."""
     name, root = "grpo_leave_one_out", 1 / 7**0.5
-    assert estimate(name, answers([1] + [0] * 7)) == near([1] + [-root] * 7)
-    assert estimate(name, answers([0] + [0.95] * 7)) == near([-0.95] + [root] * 7)
-    assert estimate(name, answers([1, 0])) == [1, -1]
-    assert estimate(name, answers([1, 0, 0.5, 4], [3, 3, 3, 1])) == near(
+    assert estimate(name, completions([1] + [0] * 7)) == near([1] + [-root] * 7)
+    assert estimate(name, completions([0] + [0.95] * 7)) == near([-0.95] + [root] * 7)
+    assert estimate(name, completions([1, 0])) == [1, -1]
+    assert estimate(name, completions([1, 0, 0.5, 4], [3, 3, 3, 1])) == near(
         [0.75 / 0.125**0.5, -0.75 / 0.125**0.5, 0, 0]
     )
 
@@ -71,29 +73,29 @@ def test_rloo_is_the_centred_reward_of_larger_groups_shrunk(estimate):
     for size in (2, 3, 8):
         rewards = np.random.default_rng(size).normal(size=size)
         expected = size / (size - 1) * (rewards - rewards.mean())
-        assert estimate("rloo", answers(rewards)) == near(expected)
+        assert estimate("rloo", completions(rewards)) == near(expected)
 
 
 def test_opo_weighs_rewards_by_trained_tokens(estimate):
-    """A baseline of 3/4 from lengths 3 and 1; the hole in the first answer does not count."""
+    """A baseline of 3/4 from lengths 3 and 1; the hole in the first completion does not count."""
     mask = [[1, 0, 1, 1], [1, 0, 0, 0], [1, 1, 1, 1]]
-    assert estimate("opo", answers([1, 0, 7], [2, 2, 5], mask)) == near([0.25, -0.75, 0])
+    assert estimate("opo", completions([1, 0, 7], [2, 2, 5], mask)) == near([0.25, -0.75, 0])
 
 
 def test_remax_is_what_sampling_gained(estimate):
-    """Against the greedy answer's reward, whatever the group does."""
-    batch = answers([1, 0, 0.5, NAN], reward_greedy=[0.25, 0.25, 0.5, 0.5])
+    """Against the greedy completion's reward, whatever the group does."""
+    batch = completions([1, 0, 0.5, NAN], reward_greedy=[0.25, 0.25, 0.5, 0.5])
     assert estimate("remax", batch)[:3] == [0.75, -0.25, 0]
 
 
 def test_pass_at_k_rewards_the_lead_of_the_best(estimate):
-    """The spread of 3, 1, 0 is sqrt(7/3); a shared first place leads by nothing; one answer leads nobody."""
-    assert estimate("grpo_passk", answers([1, 3, 0])) == near([0, 2 / (7 / 3) ** 0.5, 0], within=1e-3)
-    assert estimate("grpo_passk", answers([1, 0, 1, 5], [0, 0, 0, 1])) == [0, 0, 0, 0]
+    """The spread of 3, 1, 0 is sqrt(7/3); a shared first place leads by nothing; one completion leads nobody."""
+    assert estimate("grpo_passk", completions([1, 3, 0])) == near([0, 2 / (7 / 3) ** 0.5, 0], within=1e-3)
+    assert estimate("grpo_passk", completions([1, 0, 1, 5], [0, 0, 0, 1])) == [0, 0, 0, 0]
 
 
 HOLE = [[1, 1, 0, 1], [0, 1, 0, 0]]
-"""An answer of three tokens with a tool's output between them, and one of a single token."""
+"""A completion of three tokens with a tool's output between them, and one of a single token."""
 
 
 def white(raw: Sequence[float]) -> list[float]:
@@ -105,7 +107,7 @@ def test_gae(estimate):
 
     0.6 = 1 - 0.4;  0.43 = (0.9 0.4 - 0.2) + 0.45 0.6;  -0.1265 = (0.9 0.2 - 0.5) + 0.45 0.43;  -0.3 = 0 - 0.3.
     """
-    batch = answers([1, 0], mask=HOLE, value=[[0.5, 0.2, NAN, 0.4], [NAN, 0.3, NAN, NAN]])
+    batch = completions([1, 0], mask=HOLE, value=[[0.5, 0.2, NAN, 0.4], [NAN, 0.3, NAN, NAN]])
     assert estimate("ppo", batch, **{"gamma": 0.9, "lambda": 0.5}) == near(white([-0.1265, 0.43, 0.6, -0.3]))
     assert estimate("ppo", batch) == near(white([0.5, 0.8, 0.6, -0.3]))  # reward minus value
     assert estimate("ppo", batch, **{"gamma": 0.5, "lambda": 0}) == near(white([-0.4, 0, 0.6, -0.3]))
@@ -114,7 +116,7 @@ def test_gae(estimate):
 def test_reinforce_plus_plus_discounts_the_kl_to_come(estimate):
     """Token rewards -0.5 log(old / reference) = -0.1, 0.2, -0.05 + 1 and 0.4, summed from the last back."""
     reference = [[-1.2, -0.6, NAN, -1.1], [NAN, -0.2, NAN, NAN]]
-    batch = answers(
+    batch = completions(
         [1, 0], mask=HOLE, logp_old=[[-1, -1, NAN, -1], [NAN] + [-1] + [NAN] * 2], logp_ref=reference
     )
     estimated = estimate("reinforce_plus_plus", batch, kl=0.5, gamma=0.5)
@@ -124,24 +126,24 @@ def test_reinforce_plus_plus_discounts_the_kl_to_come(estimate):
 
 @pytest.mark.parametrize("name", ["reinforce_plus_plus_baseline", "reinforce_plus_plus"])
 def test_whitening_counts_tokens_and_is_unbiased(estimate, name):
-    """Three tokens of a right answer, one of a wrong one: mean 1/4 above the middle, variance 3/4 / 3."""
+    """Three tokens of a right completion, one of a wrong one: mean 1/4 above the middle, variance 3/4 / 3."""
     params = {"kl": 0.0} if name == "reinforce_plus_plus" else {}
-    assert estimate(name, answers([1, 0], mask=HOLE), **params) == near([0.5, 0.5, 0.5, -1.5])
+    assert estimate(name, completions([1, 0], mask=HOLE), **params) == near([0.5, 0.5, 0.5, -1.5])
 
 
 @pytest.mark.parametrize("reward", [0.1, 0.95, 1 / 3, -7.3, 1e8 + 0.1])
-def test_equal_rewards_of_answers_of_any_length(estimate, reward):
+def test_equal_rewards_of_completions_of_any_length(estimate, reward):
     """In groups of 1 to 9: exactly no signal, since no epsilon turns rounding into an advantage."""
     group = np.repeat(np.arange(9), np.arange(1, 10))
     mask = np.arange(4) < 1 + np.arange(len(group))[:, None] % 4
-    batch = answers([reward] * len(group), group, mask)
+    batch = completions([reward] * len(group), group, mask)
     assert not any(estimate("opo", batch))
     assert not any(estimate("reinforce_plus_plus_baseline", batch))
     assert not any(estimate("reinforce_plus_plus", batch, kl=0.0))
 
 
 def test_a_single_token_is_no_spread(estimate):
-    alone = answers([1], mask=[[0, 1]], value=[[NAN, 0.4]])
+    alone = completions([1], mask=[[0, 1]], value=[[NAN, 0.4]])
     assert estimate("ppo", alone) == estimate("reinforce_plus_plus", alone, kl=0.0) == [0]
 
 
@@ -155,6 +157,6 @@ def test_packed_tokens(name):
 
 
 def test_gpg_makes_up_for_groups_without_signal(estimate):
-    """Six answers, two of them in a group without spread: alpha 6/4; all without: 1, and nothing to scale."""
-    batch = answers([1, 0, 0, 1, 0.3, 0.3], [0, 0, 1, 1, 2, 2])
+    """Six completions, two of them in a group without spread: alpha 6/4; all without: 1, and nothing to scale."""
+    batch = completions([1, 0, 0, 1, 0.3, 0.3], [0, 0, 1, 1, 2, 2])
     assert estimate("gpg_paper", batch) == near([0.75, -0.75, -0.75, 0.75, 0, 0])

@@ -201,7 +201,7 @@ def test_leave_one_out_divides_by_no_rounding():
 
 
 def test_advantages_of_tokens():
-    """Rewards 10 and 20, a hole in the first answer; lambda 0.5, gamma 1: 6, 2 + 0.5 * 6, 1 + 0.5 * 5; 15, 2 + 7.5."""
+    """Rewards 10 and 20, a hole in the first; lambda 0.5, gamma 1: 6, 2 + 0.5 * 6, 1 + 0.5 * 5; 15, 2 + 7.5."""
     batch = {
         "reward": np.array([10.0, 20.0]),
         "mask": np.array([[True, False, True, True], [True, True, False, False]]),

@@ -10,7 +10,7 @@ from .running import compiled, run
 
 
 def tokens(policy, **more) -> Arrays:
-    """One answer a token, all on policy with A = 1 unless said otherwise: the gradient is then -1 / counted."""
+    """One completion a token, all on policy with A = 1 unless said otherwise: the gradient is then -1 / counted."""
     policy = np.array(policy, dtype=float)[:, None]
     batch = {
         "logp": np.log(policy),
@@ -39,7 +39,7 @@ def near(*values: float) -> object:
 RARE = tokens(
     [0.1, 0.1, 0.1, 0.1, 0.1, 0.9, 0.9], entropy=[1, 2, 3, 4, 0.1, 0.2, 9], advantage=[1, 1, 1, 1, -1, 1, 1]
 )
-"""Five improbable tokens, one of them of a bad answer, and two probable ones."""
+"""Five improbable tokens, one of them of a bad completion, and two probable ones."""
 
 
 def test_stapo_excludes_certain_tokens_among_improbable_good_ones():
@@ -67,7 +67,7 @@ def test_top_entropy_tokens_alone_are_trained_and_all_count():
     assert pushes("top_entropy", batch, share=0.4) == near(1 / 6, 1 / 6, 0, 1 / 6, 0, 0)
 
 
-def test_opsm_mutes_bad_answers_that_have_drifted_away():
+def test_opsm_mutes_bad_completions_that_have_drifted_away():
     """By half a nat a token: the first by more, the second by less, the third is good."""
     batch = tokens([0.1, 0.1, 0.1], advantage=[-1, -1, 1])
     batch["logp_old"] = batch["logp"] + np.array([[0.6], [0.4], [0.1]])
@@ -129,8 +129,8 @@ def test_truncated_masked_and_rejected():
     assert pushes("mis_product", OFF) == near(quarter, 2.5 * quarter, 0, quarter**2)
 
 
-def in_one_answer(weights: list[float]) -> Arrays:
-    """Two answers: one whose tokens have these weights, one of a single token of weight 1."""
+def in_one_completion(weights: list[float]) -> Arrays:
+    """Two completions: one whose tokens have these weights, one of a single token of weight 1."""
     wide = {name: np.log(np.full((2, len(weights)), 0.5)) for name in ("logp", "logp_old", "logp_rollout")}
     wide["logp_rollout"][0] -= np.log(weights)
     mask = np.ones((2, len(weights)), dtype=bool)
@@ -138,9 +138,9 @@ def in_one_answer(weights: list[float]) -> Arrays:
     return {**wide, "mask": mask, "advantage": np.ones(2)}
 
 
-def test_weights_of_whole_answers():
+def test_weights_of_whole_completions():
     """Of 8, 2 and 1/2 the product is 8 and the geometric mean 2."""
-    batch, quarter = in_one_answer([8, 2, 0.5]), 1 / 4
+    batch, quarter = in_one_completion([8, 2, 0.5]), 1 / 4
     assert pushes("tis_product", batch, cap=100) == near(2, 2, 2, quarter)
     assert pushes("tis_geometric", batch, cap=100) == near(0.5, 0.5, 0.5, quarter)
     assert pushes("mis_geometric", batch, low=0.5, high=3) == near(0.5, 0.5, 0.5, quarter)
@@ -170,7 +170,7 @@ def test_step_of_vcpo():
 
 
 def test_step_of_vcpo_is_of_the_whole_window():
-    """However it is cut; answers without a trained token have no weight."""
+    """However it is cut; completions without a trained token have no weight."""
     reference = REFERENCES["vcpo"]
     for seed in range(3):
         batch = given_advantage(seed)

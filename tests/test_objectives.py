@@ -1,4 +1,4 @@
-"""Every shipped objective against its reference: loss, gradient, advantage, and which answers are kept."""
+"""Every shipped objective against its reference: loss, gradient, advantage, and which completions are kept."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ CASES = [(name, params) for name in SHIPPED for params in ({}, *REFERENCES[name]
 
 
 def edges(seed: int) -> Arrays:
-    """Answers of one token and of none: log-ratios inside of the bound, beyond it and 0, and A of each sign and 0."""
+    """Completions of one token and of none: log-ratios inside the bound, beyond it and 0, A of each sign and 0."""
     random = np.random.default_rng(seed)
     log_ratio, advantage = np.meshgrid([0, 0.1, -0.1, 1.3, -1.7, 19.5, -19.5, 25, -25], [0, 1.3, -0.7, 0.02])
     rows = log_ratio.size
@@ -92,7 +92,7 @@ def test_advantage(name, params):
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_kept_answers(name):
+def test_kept_completions(name):
     random = np.random.default_rng(3)
     group = random.permutation(np.repeat(np.arange(12), 4))
     correct = random.random(48) < np.linspace(0, 1, 12)[group]

@@ -22,7 +22,7 @@ SAMPLES_A_STEP = 4
 
 
 class Recorder(Callback):
-    """Writes a row of metrics and some answers for each logged step, and shows the row.
+    """Writes a row of metrics and some completions for each logged step, and shows the row.
 
     Row 0 holds the state before training: the reward of the first rollout and the held-out reward. Row k
     holds the held-out reward after step k, the reward of the rollout that step k trained on, and the
@@ -89,7 +89,7 @@ class Recorder(Callback):
             self.progress.show(row)
 
     def _record_samples(self, step: int) -> None:
-        """Write a few answers, spread over the rollout."""
+        """Write a few completions, spread over the rollout."""
         assert self.data.sampled is not None
         rows = self.data.sampled.rows
         for index in range(0, len(rows), max(1, -(-len(rows) // SAMPLES_A_STEP))):

@@ -42,14 +42,14 @@ class _Block(BaseModel):
 
 
 class RolloutConfig(_Block):
-    """How answers are sampled."""
+    """How completions are sampled."""
 
     prompts: Count = 64
     """prompts of a rollout, over all devices"""
     samples: Count = 8
-    """answers sampled for each prompt: the size of a group"""
+    """completions sampled for each prompt: the size of a group"""
     max_new_tokens: Count = 10
-    """longest answer, in tokens; the objective knows it as `generation_limit`"""
+    """longest completion, in tokens; the objective knows it as `generation_limit`"""
     temperature: Positive = 1.0
     """of sampling, and of every log-prob that the objective sees"""
     max_resamples: Natural = 4
@@ -140,7 +140,7 @@ class RunConfig(_Block):
         parts = self.trainer.updates_per_rollout * self.trainer.micro_batches * self.trainer.devices
         if rows < parts:
             raise ValueError(
-                f"a rollout has rollout.prompts × rollout.samples = {rows} answers, too few for its "
+                f"a rollout has rollout.prompts × rollout.samples = {rows} completions, too few for its "
                 f"trainer.updates_per_rollout × micro_batches × devices = {parts} parts"
             )
         if self.rollout.prompts < self.trainer.devices:
@@ -233,7 +233,7 @@ def _defaults(model: object, task: object) -> Tree:
     return {
         "task": "addition",
         "rollout.prompts": 8,
-        # A model that echoes the question before it answers is cut off at 8 tokens, and never paid.
+        # A model that echoes the question before it completions is cut off at 8 tokens, and never paid.
         "rollout.max_new_tokens": 12 if task in (None, "addition", "sort") else 128,
         "trainer.max_steps": 12,
         "trainer.updates_per_rollout": 2,

@@ -30,7 +30,7 @@ def draw_curves(rows: Sequence[Row], path: Path, title: str) -> None:
             marker="o",
             markersize=4,
             markerfacecolor="white",
-            label="held-out, greedy answers",
+            label="held-out, greedy completions",
         )
     axes.set(xlabel="step (one rollout and its updates)", ylabel="mean reward", title=title)
     low, high = min([0.0, *reward, *greedy]), max([1.0, *reward, *greedy])

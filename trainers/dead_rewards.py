@@ -1,4 +1,4 @@
-"""Reward terms that no answer of this run can ever get."""
+"""Reward terms that no completion of this run can ever get."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def dead_rewards(objective: Objective, generation_limit: int) -> bool:
-    """Whether an objective's reward terms are 0 for every length of answer that a run can sample.
+    """Whether an objective's reward terms are 0 for every length of completion that a run can sample.
 
-    Only terms of the length alone can be known before there is an answer; for others the result is False.
+    Only terms of the length alone can be known before there is a completion; for others the result is False.
     """
     graph = objective.graph
     if "shaped_reward" not in graph.outputs:

@@ -114,7 +114,7 @@ class Records:
         _append_line(self._jsonl, row)
 
     def add_sample(self, sample: Mapping[str, object]) -> None:
-        """Append a sampled answer."""
+        """Append a sampled completion."""
         _append_line(self._samples, sample)
 
 

@@ -1,4 +1,4 @@
-"""Rollouts as training data: each step samples answers, scores them, and cuts them into optimizer windows.
+"""Rollouts as training data: each step samples completions, scores them, and cuts them into optimizer windows.
 
 Whatever is fixed for a step is computed here, once, on the whole rollout: the log-probs of the old policy, which
 the sampler gives, those of the reference, the objective's `keep` rule and its advantages. An update sees only its
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 class Sampled:
     """What sampling gave for a step on this rank.
 
-    `rows` are those of the first prompts, before any was dropped or refilled; `answers` and `tokens` count
+    `rows` are those of the first prompts, before any was dropped or refilled; `completions` and `tokens` count
     all that were sampled, `kept` those that are trained on; `started` is the clock at the beginning of the
     step.
     """
 
     rows: Rows
-    answers: int
+    completions: int
     tokens: int
     kept: int
     resamples: int
@@ -53,7 +53,7 @@ class Sampled:
         sums.add_sum("reward", batch["reward"].sum(), len(self.rows))
         sums.add_sum("length", batch["mask"].sum(), len(self.rows))
         sums.add_sum("truncated", batch["truncated"].sum(), len(self.rows))
-        sums.add_sum("kept", self.kept, self.answers)
+        sums.add_sum("kept", self.kept, self.completions)
         sums.add_sum("resamples", self.resamples, 1)
 
 
@@ -128,7 +128,9 @@ class RolloutData(LightningDataModule):
         groups = int(torch.unique(rows.batch["group"]).numel()) if bool(rows.batch["mask"].any()) else 0
         if not groups:
             reason = (
-                "no answer has a trained token" if len(rows) else "the objective's `keep` rule kept no answer"
+                "no completion has a trained token"
+                if len(rows)
+                else "the objective's `keep` rule kept no completion"
             )
             self.say(f"step {self.steps_done + 1}: {reason}; no update is made from this rollout")
         # Every rank must make as many updates as the others, or they wait for each other for ever.
@@ -152,12 +154,12 @@ class RolloutData(LightningDataModule):
         rollout = self.config.rollout
         wanted = max(1, rollout.prompts // self.config.trainer.devices)
         first = rows = self._sample(wanted)
-        answers, tokens, resamples = len(rows), int(rows.batch["mask"].sum()), 0
+        completions, tokens, resamples = len(rows), int(rows.batch["mask"].sum()), 0
         if self.objective.keeps:
             rows = choose(rows, self.loss.keep(rows.batch))
             while (missing := wanted - _group_count(rows)) > 0 and resamples < rollout.max_resamples:
                 more = self._sample(missing)
-                answers, tokens = answers + len(more), tokens + int(more.batch["mask"].sum())
+                completions, tokens = completions + len(more), tokens + int(more.batch["mask"].sum())
                 resamples += 1
                 rows = join([rows, choose(more, self.loss.keep(more.batch))])
             if missing > 0 and len(rows):
@@ -167,12 +169,12 @@ class RolloutData(LightningDataModule):
                     f"{wanted} prompts after {resamples} refills (rollout.max_resamples); training goes on "
                     "with those. Said once.",
                 )
-        self.sampled = Sampled(first, answers, tokens, len(rows), resamples, started)
+        self.sampled = Sampled(first, completions, tokens, len(rows), resamples, started)
         self._warn_without_signal(first.batch["reward"])
         return rows
 
     def _sample(self, count: int) -> Rows:
-        """Answers to the next `count` prompts, scored, with the log-probs that the objective reads."""
+        """Completions to the next `count` prompts, scored, with the log-probs that the objective reads."""
         first_group, examples = self.streams.draw(count)
         samples = self.config.rollout.samples
         each = [example for example in examples for _ in range(samples)]
@@ -237,7 +239,7 @@ class RolloutData(LightningDataModule):
         self._say_once(
             "zero",
             f"step {self.steps_done + 1}: every advantage is 0, so nothing is learned from this rollout; an "
-            f"advantage relative to a group needs answers to one prompt (rollout.samples="
+            f"advantage relative to a group needs completions to one prompt (rollout.samples="
             f"{self.config.rollout.samples}) whose rewards differ. Said once.",
         )
 
@@ -250,7 +252,7 @@ class RolloutData(LightningDataModule):
 def greedy_reward(
     policy: Policy, examples: Sequence[Example], reward: RewardFunction, config: RunConfig
 ) -> float | None:
-    """Mean reward of the likeliest answers; with rewards 0 and 1, the share of right ones.
+    """Mean reward of the likeliest completions; with rewards 0 and 1, the share of right ones.
 
     None without examples.
     """

@@ -111,7 +111,7 @@ def _fit(
         progress.say(f"model {config.model} is made ready once and kept in {config.cache}")
     if dead_rewards(objective, config.rollout.max_new_tokens):
         progress.say(
-            f"the reward terms of {objective.name} are 0 for every answer of at most "
+            f"the reward terms of {objective.name} are 0 for every completion of at most "
             f"{config.rollout.max_new_tokens} tokens: set its lengths, or `bind generation_limit` to them"
         )
     policy = build_policy(config.model, task, seed=config.seed, cache=config.cache)

@@ -1,4 +1,4 @@
-"""The random streams of a run, whose states a checkpoint keeps: prompts, answers, the order of windows."""
+"""The random streams of a run, whose states a checkpoint keeps: prompts, completions, the order of windows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The oracle on many tokens at once, each alone: in an answer, a group and a window of its own.
+"""The oracle on many tokens at once, each alone: in a completion, a group and a window of its own.
 
 Every reduction is then over one value, so a grid of thousands of tokens is one pass over the graph, whatever the
 objective couples. What a token's neighbours would change (a quantile, a search for bounds) is what the token alone

@@ -9,7 +9,7 @@ import numpy as np
 
 from maspo_dsl.analysis.alone import Alone
 from maspo_dsl.analysis.extremes import far_batches, far_tokens
-from maspo_dsl.analysis.probes import Batch, batches, long_answers, tokens
+from maspo_dsl.analysis.probes import Batch, batches, long_completions, tokens
 from maspo_dsl.graph.elementwise import Array
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
@@ -26,7 +26,7 @@ EVERYWHERE = ("alone", "far alone", "batches", "long", "far")
 _SOURCES: dict[str, Callable[[ResolvedObjective], Iterable[Batch]]] = {
     "alone": lambda objective: [tokens(objective)],
     "batches": batches,
-    "long": long_answers,
+    "long": long_completions,
     "far alone": lambda objective: [far_tokens(objective)],
     "far": far_batches,
 }
@@ -38,7 +38,7 @@ def of_tokens(stage: str) -> bool:
 
 
 def asked(stage: str, outputs: Sequence[str]) -> list[str]:
-    """The outputs that mean something at a stage: what comes before the advantage compares answers."""
+    """The outputs that mean something at a stage: what comes before the advantage compares completions."""
     return [output for output in outputs if not of_tokens(stage) or output not in OUTPUTS[1:]]
 
 

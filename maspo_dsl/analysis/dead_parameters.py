@@ -126,7 +126,7 @@ class _Trials:
         return graph is not None and self._moves_graph(graph, name, values, SOON)
 
     def moves(self, name: str, values: Sequence[float]) -> bool:
-        """Whether any of the values gives another gradient, advantage, choice of answers or of prompts, or step."""
+        """Whether any of the values gives another gradient, advantage, choice of completions or of prompts, or step."""
         graph = self._graph(name)
         in_range = name in self.ranges
         if graph is None and not in_range:

@@ -27,7 +27,7 @@ _VALUES = 6
 _TINY = 1e-3
 """A smaller number that is added, or a bound nearer to 0, is a precaution."""
 _FARTHEST = 65536
-"""No answer, nor group, that is tried has more tokens; of a part that compares with more nothing is said."""
+"""No completion, nor group, that is tried has more tokens; of a part that compares with more nothing is said."""
 _COUNTED = frozenset({"length", "position"})
 _HINT = "take it out, or look at its numbers: it may be meant for something else"
 
@@ -223,7 +223,7 @@ class _Search:
 
 
 def _truths(run: Interpretation, output: str, place: Place) -> set[bool]:
-    """What a condition is; a rule is not asked about answers without tokens, a precaution is."""
+    """What a condition is; a rule is not asked about completions without tokens, a precaution is."""
     values = run.output(output)
     if place.owner[0] in ("keep", "mute", "exclude") and values.ndim:
         known = run.batch["mask" if values.ndim == 2 else "present"].astype(bool)

@@ -13,7 +13,7 @@ from maspo_dsl.semantics.objective import ResolvedObjective
 _ALONE = 1500
 _FACTORS = np.array([1.0, 0.99, 1.01, 0.5, 2.0, -1.0])
 _SIZES = (64, 64, 1, 2, 3, 4, 5, 8, 16)
-"""How many answers the groups have; of the first two one answer is unlike all others."""
+"""How many completions the groups have; of the first two one completion is unlike all others."""
 _MOST = 256
 """No group is larger, whatever a spec compares its size with."""
 _COLUMNS = 6

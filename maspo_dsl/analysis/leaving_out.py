@@ -26,7 +26,7 @@ def without(parts: Parts, place: Place) -> Parts | None:
     moved = {}
     for term in numbered(parts).get(place.whole, []):
         rest = _below(term, place.rest)
-        # A value for each token where there was one for each answer is another kind of objective.
+        # A value for each token where there was one for each completion is another kind of objective.
         if rest is None or rest.axis > term.axis:
             return None
         moved[id(term)] = _negated(rest) if place.negated else rest

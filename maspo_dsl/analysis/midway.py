@@ -13,7 +13,7 @@ from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.types import Axis
 
 _SCALES = (1.0, 30.0, 1 / 30)
-"""How much good answers weigh, against bad ones, in batches that a search may end on anyhow."""
+"""How much good completions weigh, against bad ones, in batches that a search may end on anyhow."""
 _HALVINGS = 20
 """On the way from a batch where the first candidate is taken to one where none is."""
 

@@ -27,7 +27,7 @@ _COLUMNS = 10
 _EXTENTS = ((1.0, 0.7), (21.0, 4.5), (0.5, 0.1), (1.0, 0.3), (0.7, 0.0), (3.0, 0.2), (8.0, 1.0))
 _LONG = (1, 6, 36, 200, 1300, 8192)
 _LONGEST = 65536
-"""No answer that is tried is longer, whatever a parameter says."""
+"""No completion that is tried is longer, whatever a parameter says."""
 
 _OF_TOKENS = ("logp", "logp_ref", "logp_rollout", "entropy", "value")
 
@@ -40,15 +40,15 @@ def tokens(objective: ResolvedObjective) -> Batch:
 
 
 def batches(objective: ResolvedObjective) -> Iterator[Batch]:
-    """Padded batches of 24 answers, with an advantage of their own, from near the old policy to far from it."""
+    """Padded batches of 24 completions, with an advantage of their own, from near the old policy to far from it."""
     for number, (spread, size) in enumerate(_EXTENTS):
         start = 1000 * (number + 1)
         lengths = 1 + np.floor(uniform(9, _GROUPS.shape, start) * _COLUMNS)
         yield _batch(objective, _GROUPS, lengths, spread, size, start)
 
 
-def long_answers(objective: ResolvedObjective) -> Iterator[Batch]:
-    """One batch of answers of 1 to 8192 tokens, and as long as the spec's large numbers, or a little off."""
+def long_completions(objective: ResolvedObjective) -> Iterator[Batch]:
+    """One batch of completions of 1 to 8192 tokens, and as long as the spec's large numbers, or a little off."""
     values = sorted(value for value in constants(objective) if _LONG[1] < value <= _LONGEST)
     near = [length for value in values[-2:] for length in (value, value + 1, value - 1, 0.9 * value)]
     lengths = np.floor(np.array([*_LONG, *near], dtype=float))

@@ -62,7 +62,7 @@ _ONE, _TWO = "one visit to each token", "two visits to each token, the second to
 _VISITS = {
     Reach.NONE: _ONE,
     Reach.TOKEN: _ONE,
-    Reach.SEQUENCE: "one visit to each answer",
+    Reach.SEQUENCE: "one visit to each completion",
     Reach.GROUP: _TWO,
     Reach.BATCH: _TWO,
 }

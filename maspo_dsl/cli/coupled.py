@@ -11,7 +11,7 @@ from maspo_dsl.objective import Objective
 
 _WHERE = {
     Reach.TOKEN: "that token alone",
-    Reach.SEQUENCE: "every token of its answer",
+    Reach.SEQUENCE: "every token of its completion",
     Reach.GROUP: "every token of its group",
     Reach.BATCH: "every token of the batch",
 }

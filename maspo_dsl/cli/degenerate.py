@@ -16,10 +16,10 @@ _KNOWN = frozenset({"reward", "group", "mask", "present"})
 
 
 def degenerate_advantages(objective: Objective) -> Iterator[tuple[str, str]]:
-    """What a group of equal rewards and a lone answer get, each in a sentence.
+    """What a group of equal rewards and a lone completion get, each in a sentence.
 
     Nothing where it depends on more than their own rewards: on lengths, other groups, other tensors. What the spec
-    adds to the task's reward is part of an answer's reward here, and named: it may differ where the task's does not.
+    adds to the task's reward is part of a completion's reward here, and named: it may differ where the task's does not.
     """
     graph = _of_rewards(objective)
     if not set(graph.inputs(["advantage"])) <= _KNOWN:
@@ -28,10 +28,13 @@ def degenerate_advantages(objective: Objective) -> Iterator[tuple[str, str]]:
     included = f", {added} included" if added else ""
     equal = [_advantages(graph, [1, 1, 1, *rest], [0, 0, 0, 1, 1], cut)[:3] for rest, cut in _SURROUNDINGS]
     if _agree(equal):
-        yield "equal rewards", f"a group whose answers all got the same reward{included}: {_worth(equal[0])}"
+        yield (
+            "equal rewards",
+            f"a group whose completions all got the same reward{included}: {_worth(equal[0])}",
+        )
     alone = [_advantages(graph, [1, *rest], [0, 1, 1], cut)[:1] for rest, cut in _SURROUNDINGS]
     if _agree(alone):
-        yield "lone answers", f"an answer alone in its group: {_worth(alone[0], included)}"
+        yield "lone completions", f"a completion alone in its group: {_worth(alone[0], included)}"
 
 
 def _of_rewards(objective: Objective) -> Graph:
@@ -44,7 +47,7 @@ def _of_rewards(objective: Objective) -> Graph:
     return simplify(build(replace(objective.resolved.parts, rewards={})))
 
 
-# The rewards of another group, and whether the last tokens of every other answer are masked.
+# The rewards of another group, and whether the last tokens of every other completion are masked.
 _SURROUNDINGS = (((0, 1), False), ((0, 1), True), ((3, 8), False))
 
 

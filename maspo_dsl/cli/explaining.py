@@ -218,7 +218,7 @@ def _effect(target: Target, resolved: ResolvedObjective) -> str:
     word = target.key[0]
     return {
         "reward": "the term is not added to the reward",
-        "keep": "the rule keeps every answer",
+        "keep": "the rule keeps every completion",
         "weight": "its factor is 1",
         "mute": "no token is muted by it",
         "exclude": "no token is excluded by it",

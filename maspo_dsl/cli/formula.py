@@ -208,7 +208,7 @@ class _Writer:
 
 
 _RULES = {
-    "keep": "keep: answers that are trained on",
+    "keep": "keep: completions that are trained on",
     "mute": "mute: tokens without a policy term, counted all the same",
     "exclude": "exclude: tokens left out, of denominators too",
 }

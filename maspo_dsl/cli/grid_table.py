@@ -32,24 +32,25 @@ def table(document: Mapping[str, Any], config: RunConfig) -> Iterator[str]:
 
 
 def most_tokens(point: Mapping[str, Any], config: RunConfig) -> int:
-    """Tokens that training samples in one run if every answer is as long as it may be.
+    """Tokens that training samples in one run if every completion is as long as it may be.
 
     A `keep` rule that drops all it is given has every rollout sampled again, as often as the configuration allows.
     """
     rollouts = 1 + config.rollout.max_resamples * point["keeps"]
-    answers = config.rollout.prompts * config.rollout.samples
-    return int(config.trainer.max_steps * rollouts * answers * config.rollout.max_new_tokens)
+    completions = config.rollout.prompts * config.rollout.samples
+    return int(config.trainer.max_steps * rollouts * completions * config.rollout.max_new_tokens)
 
 
 def _cost(document: Mapping[str, Any], config: RunConfig, millions: float) -> str:
-    """How much the runs of a grid are, in answers and tokens."""
+    """How much the runs of a grid are, in completions and tokens."""
     runs = len(document["points"]) * document["seeds"]
     points, seeds = counted(len(document["points"]), "point"), counted(document["seeds"], "seed")
     refilled = any(point["keeps"] for point in document["points"]) and config.rollout.max_resamples > 0
     more = ", refills of `keep` rules among them" if refilled else ""
-    answers = config.rollout.prompts * config.rollout.samples
+    completions = config.rollout.prompts * config.rollout.samples
     return (
-        f"{points}, {seeds} each: {counted(runs, 'run')} of {config.trainer.max_steps} steps with {answers} answers, "
+        f"{points}, {seeds} each: {counted(runs, 'run')} of {config.trainer.max_steps} steps "
+        f"with {completions} completions, "
         f"at most {millions:.3g} million sampled tokens{more}; "
         "warm starts and greedy measurements are not counted"
     )

@@ -32,9 +32,9 @@ LEGEND = {
     "sg[": "the value inside, without gradient",
     TOKEN_LOSS: "loss of one token",
     "H(": "entropy of the policy's distribution",
-    "position": "1 for the first trained token of an answer, up to length",
-    "next(": "the value at the answer's next trained token, 0 after its last",
-    "discounted_sum(": "y = x + factor · (y at the answer's next trained token)",
+    "position": "1 for the first trained token of a completion, up to length",
+    "next(": "the value at the completion's next trained token, 0 after its last",
+    "discounted_sum(": "y = x + factor · (y at the completion's next trained token)",
     "top_": "the share of the tokens that have the largest values",
 }
 _COMPARISONS = {"<=": "≤", ">=": "≥", "!=": "≠", "==": "="}

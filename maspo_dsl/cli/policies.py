@@ -73,7 +73,7 @@ def _bounds(resolved: ResolvedObjective) -> Iterator[Policy]:
 def _counting(resolved: ResolvedObjective) -> Iterator[Policy]:
     yield Policy(
         "trained tokens",
-        "those where `mask` is true, in answers that have a reward; whatever a masked token holds, NaN included, "
+        "those where `mask` is true, in completions that have a reward; whatever a masked token holds, NaN included, "
         "touches neither loss nor gradient",
     )
     excluded = [name for word, name in resolved.flat.parts if word == "exclude"]
@@ -87,10 +87,11 @@ def _counting(resolved: ResolvedObjective) -> Iterator[Policy]:
             "muted tokens", f"{' and '.join(muted)}: no policy term, but counted, penalties untouched"
         )
     yield Policy(
-        "missing rewards", "an answer whose reward is NaN is not trained, and is no part of its group"
+        "missing rewards", "a completion whose reward is NaN is not trained, and is no part of its group"
     )
     yield Policy(
-        "empty answers", "a sequence without a trained token is no part of its group, and in no denominator"
+        "empty completions",
+        "a sequence without a trained token is no part of its group, and in no denominator",
     )
 
 

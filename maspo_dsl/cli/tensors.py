@@ -16,7 +16,7 @@ _MEANINGS = {
     "logp_ref": "log-prob under the frozen reference policy",
     "logp_rollout": "the sampler's own log-prob",
     "entropy": "of the policy's distribution, in nats",
-    "group": "whole numbers: which answers share a prompt",
+    "group": "whole numbers: which completions share a prompt",
 }
 
 

@@ -2,7 +2,7 @@
 
 Tokens are visited in chunks: logits, log-prob, coefficient c = dL/dlogp, and the gradients of states and weight while
 the logits are hot. That takes one visit if c of a token depends on the policy at the tokens of its chunk alone: any
-chunk will do for token-local objectives, whole answers for those that gather over an answer. Otherwise all log-probs
+chunk will do for token-local objectives, whole completions for those that gather over one. Otherwise all log-probs
 are computed first, and only tokens with a coefficient are visited again.
 
 A coefficient comes from the very graph of the loss from log-probs, evaluated on the whole batch with the log-probs

@@ -11,11 +11,11 @@ from maspo_dsl.language.source import Span
 from maspo_dsl.semantics import typing_rules as rules
 from maspo_dsl.semantics.context import Context, Value
 from maspo_dsl.semantics.poison import fail, poison, poisoned
-from maspo_dsl.semantics.reduction_rules import along_answers, reduction, scope_is_known
+from maspo_dsl.semantics.reduction_rules import along_completions, reduction, scope_is_known
 from maspo_dsl.semantics.terms import Term, constant
 from maspo_dsl.semantics.types import Scope
 from maspo_dsl.semantics.vocabulary import (
-    ALONG_ANSWERS,
+    ALONG_COMPLETIONS,
     ELEMENTWISE,
     PRIMITIVES,
     QUANTITIES,
@@ -197,10 +197,10 @@ class Calls:
                 return self._wrong_count(name, wanted, len(terms), span)
             result = rules.arithmetic(self.report, name, terms, span)
             return result if context.site is None else replace(result, span=context.site)
-        if name in ALONG_ANSWERS:
-            if len(terms) != (wanted := ALONG_ANSWERS[name][0]):
+        if name in ALONG_COMPLETIONS:
+            if len(terms) != (wanted := ALONG_COMPLETIONS[name][0]):
                 return self._wrong_count(name, wanted, len(terms), span)
-            return along_answers(self.report, name, terms, context.site or span)
+            return along_completions(self.report, name, terms, context.site or span)
         if len(terms) != 1:
             return self._wrong_count(name, 1, len(terms), span)
         return rules.special(self.report, name, terms[0], span)

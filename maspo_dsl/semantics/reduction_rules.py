@@ -1,4 +1,4 @@
-"""The typing rules of reductions, and of what goes along an answer: of what, within what, and where in an objective."""
+"""The typing rules of reductions, and of what goes along a completion: of what, within what, and where."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def reduction(
         return _pick(report, x, values[1], scope, keywords.get("seed", constant(0.0, span)), span)
     if name in ("kth", "rank") and x.axis is Axis.TOKEN:
         hint = f"reduce tokens first: {name}(mean(…, sequence), …)"
-        return fail(report, "axis", f"`{name}` orders answers; this is one value a token", x.span, hint)
+        return fail(report, "axis", f"`{name}` orders completions; this is one value a token", x.span, hint)
     if x.kind is Kind.BOOL:
         if name != "sum":
             return fail(
@@ -171,8 +171,8 @@ def _quantile(report: Report, x: Term, q: Term, scope: Scope, keywords: dict[str
     return Term("quantile", args, scope.axis, x.kind, False, span, (("scope", scope), ("over", x.axis)))
 
 
-def along_answers(report: Report, name: str, values: Sequence[Term], span: Span) -> Term:
-    """`next(x)` and `discounted_sum(x, factor)`: from token to token of one answer, without gradient."""
+def along_completions(report: Report, name: str, values: Sequence[Term], span: Span) -> Term:
+    """`next(x)` and `discounted_sum(x, factor)`: from token to token of one completion, without gradient."""
     x = values[0]
     for value in values:
         if value.kind is Kind.BOOL:

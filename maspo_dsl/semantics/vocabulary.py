@@ -32,7 +32,9 @@ _TOKENS = frozenset({Axis.SCALAR, Axis.GROUP, Axis.SEQUENCE, Axis.TOKEN})
 _SCALAR = frozenset({Axis.SCALAR})
 
 SLOTS: dict[str, SlotKind] = {
-    "advantage": SlotKind("slot", _TOKENS, None, "how much better an answer, or a token, was than expected"),
+    "advantage": SlotKind(
+        "slot", _TOKENS, None, "how much better a completion, or a token, was than expected"
+    ),
     "ratio": SlotKind("slot", frozenset({Axis.SEQUENCE, Axis.TOKEN}), None, "what multiplies the advantage"),
     "reduce": SlotKind("slot", _SCALAR, None, "from the loss of every token to one number"),
     "prompt": SlotKind("slot", _ROWS, "every prompt alike", "score of a prompt, for its selection"),
@@ -44,7 +46,7 @@ PARTS: dict[str, SlotKind] = {
     "weight": SlotKind("part", _TOKENS, "1", "multiplies the policy term, without gradient"),
     "penalty": SlotKind("part", _TOKENS, "0", "added to the loss"),
     "bonus": SlotKind("part", _TOKENS, "0", "subtracted from the loss"),
-    "keep": SlotKind("rule", _ROWS, "keep all", "which answers of a rollout are trained on"),
+    "keep": SlotKind("rule", _ROWS, "keep all", "which completions of a rollout are trained on"),
     "mute": SlotKind("rule", _TOKENS, "none", "removes the policy term; the token still counts"),
     "exclude": SlotKind("rule", _TOKENS, "none", "removes the token, from denominators too"),
 }
@@ -68,17 +70,17 @@ QUANTITIES: dict[str, Quantity] = {
     "old": Quantity(Axis.TOKEN, Kind.PROB, "logp_old", False, "the policy at rollout time, recomputed"),
     "rollout": Quantity(Axis.TOKEN, Kind.PROB, "logp_rollout", False, "the sampler's own probability"),
     "reference": Quantity(Axis.TOKEN, Kind.PROB, "logp_ref", False, "the frozen reference policy"),
-    "reward": Quantity(Axis.SEQUENCE, Kind.REAL, "reward", False, "the task's reward of an answer"),
+    "reward": Quantity(Axis.SEQUENCE, Kind.REAL, "reward", False, "the task's reward of a completion"),
     "correct": Quantity(Axis.SEQUENCE, Kind.BOOL, "correct", False, "reward > 0, unless the batch says"),
     "truncated": Quantity(
-        Axis.SEQUENCE, Kind.BOOL, "truncated", False, "the answer hit the generation limit"
+        Axis.SEQUENCE, Kind.BOOL, "truncated", False, "the completion hit the generation limit"
     ),
     "reward_greedy": Quantity(
-        Axis.SEQUENCE, Kind.REAL, "reward_greedy", False, "reward of the greedy answer"
+        Axis.SEQUENCE, Kind.REAL, "reward_greedy", False, "reward of the greedy completion"
     ),
-    "length": Quantity(Axis.SEQUENCE, Kind.REAL, None, False, "trained tokens of an answer"),
+    "length": Quantity(Axis.SEQUENCE, Kind.REAL, None, False, "trained tokens of a completion"),
     "position": Quantity(
-        Axis.TOKEN, Kind.REAL, None, False, "1 for the first trained token of an answer, up to `length`"
+        Axis.TOKEN, Kind.REAL, None, False, "1 for the first trained token of a completion, up to `length`"
     ),
     "value": Quantity(Axis.TOKEN, Kind.REAL, "value", False, "a critic's value, for GAE"),
     "A": Quantity(Axis.SEQUENCE, Kind.REAL, None, False, "the advantage"),
@@ -93,8 +95,8 @@ BATCH_TENSORS = frozenset(
 
 # What a run can bind a parameter to (`param … bind NAME`), with its meaning.
 RUN_CONSTANTS: dict[str, str] = {
-    "generation_limit": "the most new tokens a run samples for an answer",
-    "group_size": "answers a run samples for a prompt",
+    "generation_limit": "the most new tokens a run samples for a completion",
+    "group_size": "completions a run samples for a prompt",
 }
 
 SCOPES: dict[str, Scope] = {scope.value: scope for scope in Scope}
@@ -124,12 +126,12 @@ REDUCTIONS: dict[str, str] = {
     "top": "a share of a scope's tokens, those with the largest x",
 }
 
-# Word -> (number of arguments, meaning). From token to token of one answer; tokens that are not trained are skipped.
-ALONG_ANSWERS: dict[str, tuple[int, str]] = {
-    "next": (1, "x at the next trained token of the answer, 0 after the last"),
+# Word -> (number of arguments, meaning). From token to token of one completion; untrained tokens are skipped.
+ALONG_COMPLETIONS: dict[str, tuple[int, str]] = {
+    "next": (1, "x at the next trained token of the completion, 0 after the last"),
     "discounted_sum": (
         2,
-        "y = x + factor * (y at the next trained token), from the answer's last token back",
+        "y = x + factor * (y at the next trained token), from the completion's last token back",
     ),
 }
 
@@ -153,7 +155,7 @@ SPECIAL: dict[str, str] = {
 PRIMITIVES: dict[str, str] = {
     **{name: doc for name, (_, doc) in ELEMENTWISE.items()},
     **REDUCTIONS,
-    **{name: doc for name, (_, doc) in ALONG_ANSWERS.items()},
+    **{name: doc for name, (_, doc) in ALONG_COMPLETIONS.items()},
     **SPECIAL,
 }
 

@@ -118,7 +118,7 @@ def _refuse_other_outputs(subject: Subject) -> None:
     """Advantage, keep, prompt and step, which are asked for one by one."""
     loss = subject.eager
     for seed in SEEDS:
-        batch = subject.answers(seed)
+        batch = subject.completions(seed)
         interpretation = Interpretation(subject.raw, batch)
         got = {name: getattr(loss, name)(as_torch(batch)) for name in ("advantage", "keep", "prompt")}
         got["step"] = loss.step([as_torch(batch)])
@@ -134,7 +134,7 @@ def _refuse_parameters(subject: Subject, loss: ObjectiveLoss) -> None:
     """Parameters that are changed in place count as if the spec had said so."""
     kept = {name: float(value) for name, value in loss.params.items()}
     changed = {name: 0.9 * value for name, value in kept.items()}
-    batch = subject.answers(SEEDS[0])
+    batch = subject.completions(SEEDS[0])
     try:
         for name, value in changed.items():
             loss.params[name].fill_(value)
@@ -147,10 +147,10 @@ def _refuse_parameters(subject: Subject, loss: ObjectiveLoss) -> None:
 
 
 def _refuse_shortened(subject: Subject) -> None:
-    """Where a parameter is bound to the run, also with answers that come near the limit."""
+    """Where a parameter is bound to the run, also with completions that come near the limit."""
     loss = ObjectiveLoss(subject.shortened, "eager")
     for seed in SEEDS:
-        batch = subject.answers(seed)
+        batch = subject.completions(seed)
         got = computed(loss, batch)
         batch["advantage"] = loss.advantage(as_torch(batch)).numpy()
         refuse_difference(got, interpreted(subject.shortened.graph, batch), "with lengths of the run")
@@ -198,14 +198,14 @@ def _one_graph(graphs: list[int]) -> str:
 
 
 def _shapes(subject: Subject) -> Iterator[tuple[str, Arrays]]:
-    """Batches of other sizes: one answer, one token an answer, no token; and on policy."""
+    """Batches of other sizes: one completion, one token a completion, no token; and on policy."""
     for seed in SEEDS[:2]:
-        batch = subject.estimated(subject.answers(seed))
+        batch = subject.estimated(subject.completions(seed))
         yield f"batch with rewards, seed {seed}", batch
     yield "batch on policy", on_policy(batch)
-    yield "batch of one answer", rows_of(batch, [2])
+    yield "batch of one completion", rows_of(batch, [2])
     first = {name: np.ascontiguousarray(value[:, :1]) for name, value in batch.items() if value.ndim == 2}
-    yield "batch of one token an answer", {**batch, **first}
+    yield "batch of one token a completion", {**batch, **first}
     yield "batch without a trained token", {**batch, "mask": np.zeros_like(batch["mask"])}
 
 

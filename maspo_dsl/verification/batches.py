@@ -1,6 +1,6 @@
-"""Seeded batches with what a batch of answers can hold, as float64 arrays: every tensor that any spec may read.
+"""Seeded batches with what a batch of completions can hold, as float64 arrays: every tensor that any spec may read.
 
-`answers` is the whole of it; the others are the same batch in another form or with something changed.
+`completions` is the whole of it; the others are the same batch in another form or with something changed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[Any]
 Arrays: TypeAlias = dict[str, Array]
 
-# Six groups of 5, 4, 4, 3, 3 and 1 answers, with ids that are neither sorted nor contiguous.
+# Six groups of 5, 4, 4, 3, 3 and 1 completions, with ids that are neither sorted nor contiguous.
 GROUP = np.array([7, 3, 7, -2, 5, 3, 7, 11, 2, -2, 5, 3, 7, 2, -2, 5, 3, 7, 2, -2])
 EQUAL, BINARY = 2, (7, 3)
 COLUMNS = 7
@@ -24,8 +24,8 @@ CEILING = -1e-3
 GARBAGE = (np.nan, -np.inf, np.inf, 1e30)
 
 
-def answers(seed: int, inputs: Mapping[str, str], *, ties: bool = True, columns: int = COLUMNS) -> Arrays:
-    """A batch of 20 answers with `reward` and `group`, and no `advantage`.
+def completions(seed: int, inputs: Mapping[str, str], *, ties: bool = True, columns: int = COLUMNS) -> Arrays:
+    """A batch of 20 completions with `reward` and `group`, and no `advantage`.
 
     Rows drift from the old policy by amounts between 1e-4 and 1, single tokens by more than a factor of 4, and some
     are rare; lengths are ragged, with holes, a row of one token and one of none. `inputs` are the spec's own, by
@@ -82,7 +82,7 @@ def _below_0(random: np.random.Generator, logp: Array) -> Array:
 
 
 def _far_tokens(random: np.random.Generator, apart: Array, mask: Array) -> Array:
-    """Log-ratios with one far token on each side of 0 in every answer that has drifted by more than a little."""
+    """Log-ratios with one far token on each side of 0 in every completion that has drifted by more than a little."""
     result = apart.copy()
     for row in np.flatnonzero(np.abs(apart).max(axis=1) > 0.1):
         tokens = random.permutation(np.flatnonzero(mask[row]))[:2]
@@ -132,7 +132,7 @@ def by_token(batch: Mapping[str, Array]) -> list[str]:
 
 
 def spoiled(batch: Mapping[str, Array], seed: int) -> Arrays:
-    """The batch with NaN, infinities and 1e30 wherever the mask is false, and at answers without a trained token."""
+    """The batch with NaN, infinities and 1e30 wherever the mask is false, and at completions without trained tokens."""
     random = np.random.default_rng([seed, 2])
     present = {1: batch["mask"].any(axis=1), 2: batch["mask"]}
     return {

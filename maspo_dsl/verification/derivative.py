@@ -127,7 +127,7 @@ class _Differences:
 def detached(subject: Subject) -> tuple[Verdict, str]:
     """No gradient flows to old, rollout, reference, reward or value, even where they are `logp` itself."""
     for seed in SEEDS:
-        batch = on_policy(subject.answers(seed))
+        batch = on_policy(subject.completions(seed))
         batch["value"] = batch["logp"]
         _refuse_aliases(subject, batch, "one tensor in all places")
         _refuse_aliases(subject, {**batch, "reward": batch["logp"]}, "also as the rewards of tokens")
@@ -171,7 +171,7 @@ def _refuse_leaks(subject: Subject, batch: Arrays) -> None:
 
 def _refuse_second_derivative(subject: Subject) -> None:
     """The gradient is handed out as a constant; compiled, deriving it again is refused or 0."""
-    batch = subject.answers(SEEDS[0])
+    batch = subject.completions(SEEDS[0])
     loss = subject.eager if subject.backend == "eager" else subject.fused
     tensors = as_torch(batch)
     (gradient,) = torch.autograd.grad(loss(tensors).loss, tensors["logp"])

@@ -64,7 +64,7 @@ def masked_tokens(subject: Subject) -> tuple[Verdict, str]:
 
 
 def far_ratios(subject: Subject) -> tuple[Verdict, str]:
-    """Log-ratios of ±200, of single tokens and whole answers: loss and gradient are finite."""
+    """Log-ratios of ±200, of single tokens and whole completions: loss and gradient are finite."""
     losses = [(subject.eager, torch.float64, "float64"), (subject.eager, torch.float32, "float32")]
     if subject.backend != "eager":
         losses.append((subject.fused, torch.float32, "float32, compiled"))
@@ -76,12 +76,12 @@ def far_ratios(subject: Subject) -> tuple[Verdict, str]:
 
 
 def _far(subject: Subject) -> Iterator[tuple[str, Arrays]]:
-    """Batches with log-ratios of ±200 to each of the other policies, at tokens and for whole answers."""
-    plain = with_advantage(subject.answers(SEEDS[0]), SEEDS[0])
+    """Batches with log-ratios of ±200 to each of the other policies, at tokens and for whole completions."""
+    plain = with_advantage(subject.completions(SEEDS[0]), SEEDS[0])
     shape = plain["mask"].shape
     tokens = np.random.default_rng(SEEDS[0]).random(shape) < 0.25
-    answers = np.broadcast_to((np.arange(shape[0]) % 3 == 1)[:, None], shape)
-    for where, chosen in (("at tokens", tokens), ("of answers", answers)):
+    completions = np.broadcast_to((np.arange(shape[0]) % 3 == 1)[:, None], shape)
+    for where, chosen in (("at tokens", tokens), ("of completions", completions)):
         for sign in (1.0, -1.0):
             for other in _POLICIES:
                 batch = {key: value.copy() for key, value in plain.items()}
@@ -131,18 +131,18 @@ def no_signal(subject: Subject) -> tuple[Verdict, str]:
     """Where A is 0 the policy term is exactly 0; equal rewards give 0 or something else, never a rounding error."""
     _refuse_signal_of_zero(subject)
     centred = [_has_no_advantage(subject, batch) for batch in _equal_rewards(subject)]
-    alone = subject.answers(SEEDS[0])
+    alone = subject.completions(SEEDS[0])
     alone["group"] = np.arange(len(alone["group"]))
     _refuse_infinite(computed(subject.eager, alone), "groups of one")
     if not all(centred):
         return "pass", "A = 0 trains nothing; the estimator is not centred: equal rewards do have advantages"
     if subject.eager.advantage(as_torch(alone)).any():
-        raise PropertyError("equal rewards give no advantage, but the answer of a group of one has one")
+        raise PropertyError("equal rewards give no advantage, but the completion of a group of one has one")
     return "pass", "A = 0 trains nothing; equal rewards and groups of one give exactly that"
 
 
 def _refuse_signal_of_zero(subject: Subject) -> None:
-    batch = subject.answers(SEEDS[0])
+    batch = subject.completions(SEEDS[0])
     shapes = [batch["mask"].shape[:1], batch["mask"].shape][: 1 + subject.takes_token_advantages]
     for shape in shapes:
         slope = subject.policy_gradient({**batch, "advantage": np.zeros(shape)})
@@ -156,11 +156,11 @@ def _refuse_signal_of_zero(subject: Subject) -> None:
 
 
 def _equal_rewards(subject: Subject) -> Iterator[Arrays]:
-    """Groups of many sizes, each of one reward; answers of one length, and of several if lengths are not rewarded."""
+    """Groups of many sizes, each of one reward; completions of one length, of several if lengths are not rewarded."""
     sizes = np.array([3, 5, 6, 7, 10, 11, 13, 16])
     reward = np.repeat([0.1, 0.2, 0.3, 0.35, 0.7, 1 / 3, 0.95, 1e3 / 7], sizes)
     group = np.repeat(np.arange(len(sizes)), sizes)
-    batch = subject.answers(SEEDS[0])
+    batch = subject.completions(SEEDS[0])
     rows = [[2], [0, 1, 2, 3, 4, 5, 6, 7, 8]][: 1 if subject.objective.resolved.parts.rewards else 2]
     for some in rows:
         yield {**rows_of(batch, np.resize(some, len(reward))), "reward": reward, "group": group}
@@ -187,25 +187,25 @@ def _has_no_advantage(subject: Subject, batch: Arrays) -> bool:
     return not found[1].any()
 
 
-def missing_answers(subject: Subject) -> tuple[Verdict, str]:
-    """Answers without a reward, or without a trained token, are as if they were not there."""
+def missing_completions(subject: Subject) -> tuple[Verdict, str]:
+    """Completions without a reward, or without a trained token, are as if they were not there."""
     for name, batch in subject.batches(SEEDS[1]):
         gone = [0, 3, 4, 10, 15]
         left = [row for row in range(len(batch["mask"])) if row not in gone]
         reward, mask = batch["reward"].copy(), batch["mask"].copy()
         reward[gone], mask[gone] = np.nan, False
         for what, missing in (("a reward", {"reward": reward}), ("a trained token", {"mask": mask})):
-            _refuse_missed(subject, batch, missing, left, f"answers without {what}, {name}")
+            _refuse_missed(subject, batch, missing, left, f"completions without {what}, {name}")
         single = {**batch, "mask": batch["mask"] & (np.cumsum(batch["mask"], axis=1) == 1)}
         single = subject.estimated(single)
         got = computed(subject.eager, single)
-        _refuse_infinite(got, f"answers of one token, {name}")
-        refuse_difference(got, interpreted(subject.graph, single), f"answers of one token, {name}")
-    return "pass", "a quarter of the answers missing, a whole group among them; answers of one token"
+        _refuse_infinite(got, f"completions of one token, {name}")
+        refuse_difference(got, interpreted(subject.graph, single), f"completions of one token, {name}")
+    return "pass", "a quarter of the completions missing, a whole group among them; completions of one token"
 
 
 def _refuse_missed(subject: Subject, batch: Arrays, missing: Arrays, left: list[int], what: str) -> None:
-    """Raise PropertyError where the answers that are left differ from the same ones alone, or others have an effect."""
+    """Raise PropertyError where the completions left differ from the same ones alone, or others have an effect."""
     alone = subject.estimated(rows_of(batch, left))
     expected = computed(subject.eager, alone)
     refuse_trivial(expected, what)
@@ -236,7 +236,7 @@ def nothing(subject: Subject) -> tuple[Verdict, str]:
 
 def _empty(subject: Subject) -> Iterator[tuple[str, Arrays]]:
     for advantage in ("", ", advantages given"):
-        batch = subject.answers(SEEDS[0])
+        batch = subject.completions(SEEDS[0])
         batch = with_advantage(batch, SEEDS[0]) if advantage else batch
         masked = {**batch, "mask": np.zeros_like(batch["mask"])}
         yield f"everything masked{advantage}", masked
@@ -263,7 +263,7 @@ def _refuse_something(loss: ObjectiveLoss, batch: Arrays, name: str) -> None:
 def dtypes(subject: Subject) -> tuple[Verdict, str]:
     """bfloat16 is computed in float32 and its gradient comes back in bfloat16; float64 stays float64."""
     losses = [subject.eager] if subject.backend == "eager" else [subject.eager, subject.fused]
-    batch = subject.estimated(subject.answers(SEEDS[1]))
+    batch = subject.estimated(subject.completions(SEEDS[1]))
     for loss in losses:
         for dtype, wide in ((torch.bfloat16, torch.float32), (torch.float64, torch.float64)):
             tensors = as_torch(batch, dtype)

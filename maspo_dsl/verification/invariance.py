@@ -62,7 +62,7 @@ def _ties(subject: Subject) -> str:
 
 
 def rows(subject: Subject) -> tuple[Verdict, str]:
-    """The order of answers does not matter, for loss, gradient, advantage and what `keep` and `prompt` say."""
+    """The order of completions does not matter, for loss, gradient, advantage and what `keep` and `prompt` say."""
     for name, batch, expected in _cases(subject):
         order = np.random.default_rng(len(name)).permutation(len(batch["mask"]))
         moved = rows_of(batch, order)
@@ -80,7 +80,7 @@ def _taken(evaluation: Evaluation, order: Array) -> Evaluation:
 
 
 def groups(subject: Subject) -> tuple[Verdict, str]:
-    """Names of groups are only names, and their answers need not stand together."""
+    """Names of groups are only names, and their completions need not stand together."""
     for name, batch, expected in _cases(subject):
         ids, index = np.unique(batch["group"], return_inverse=True)
         renamed = np.random.default_rng(1).permutation(len(ids)) * 2**33 - 5
@@ -121,7 +121,7 @@ def packing(subject: Subject) -> tuple[Verdict, str]:
                 spread[order] = value
                 gradients[key] = spread.reshape(batch["mask"].shape)
             refuse_difference(Evaluation(got.loss, gradients), expected, f"packed, {name}")
-    order_of = "answers interleaved" if subject.ordered else "tokens in any order"
+    order_of = "completions interleaved" if subject.ordered else "tokens in any order"
     return "pass", f"{order_of}, masked ones among them"
 
 
@@ -145,7 +145,7 @@ def ranks(subject: Subject) -> tuple[Verdict, str]:
 
 def _refuse_guesses(subject: Subject) -> None:
     """Raise PropertyError where one rank of two is taken for all: a loss without denominators, values of one rank."""
-    batch = as_torch(subject.answers(SEEDS[0]))
+    batch = as_torch(subject.completions(SEEDS[0]))
     attempts: dict[str, Callable[[], object]] = {"a call without denominators": lambda: subject.eager(batch)}
     if subject.unpooled():
         attempts["a statistic of all values"] = lambda: subject.eager.window([batch])

@@ -28,7 +28,7 @@ def identity(subject: Subject) -> tuple[Verdict, str]:
     try:
         for seed in SEEDS:
             for name, batch in subject.batches(seed):
-                # One ratio for a whole answer cannot tell its tokens' advantages apart.
+                # One ratio for a whole completion cannot tell its tokens' advantages apart.
                 if subject.tells_tokens_apart or batch.get("advantage", batch["reward"]).ndim == 1:
                     tokens += _refuse_other_weights(subject, subject.estimated(on_policy(batch)), name)
     except PropertyError as failed:

@@ -19,7 +19,7 @@ from maspo_dsl.objective import Objective, load
 from maspo_dsl.runtime.loss import Backend, ObjectiveLoss
 from maspo_dsl.semantics.terms import Term
 from maspo_dsl.semantics.types import Axis, Scope
-from maspo_dsl.verification.batches import COLUMNS, Arrays, answers, with_advantage
+from maspo_dsl.verification.batches import COLUMNS, Arrays, completions, with_advantage
 from maspo_dsl.verification.evaluation import TRIVIAL, as_torch, interpreted
 
 # Reductions that look at the order in which tokens stand, be it to settle a tie.
@@ -77,9 +77,9 @@ class Subject:
 
     # ---- batches
 
-    def answers(self, seed: int, *, ties: bool = True) -> Arrays:
+    def completions(self, seed: int, *, ties: bool = True) -> Arrays:
         """A batch whose advantage is to be estimated."""
-        return answers(seed, self.own_inputs, ties=ties)
+        return completions(seed, self.own_inputs, ties=ties)
 
     def batches(self, seed: int, *, ties: bool = True) -> list[tuple[str, Arrays]]:
         """Batches with estimated advantages and with given ones, by a name for messages."""
@@ -95,7 +95,7 @@ class Subject:
     def _telling(self, seed: int, ties: bool, options: Mapping[str, Any] | None) -> Arrays:
         """A batch on which there is a gradient; where an objective leaves few tokens one, not every seed has it."""
         for attempt in range(5):
-            batch = self.answers(seed + 100 * attempt, ties=ties)
+            batch = self.completions(seed + 100 * attempt, ties=ties)
             if options is not None:
                 batch = with_advantage(batch, seed, **options)
             if interpreted(self.raw, batch).largest > TRIVIAL:
@@ -126,7 +126,7 @@ class Subject:
 
     @property
     def tells_tokens_apart(self) -> bool:
-        """Whether ratio or advantage are of single tokens, not of whole answers alone."""
+        """Whether ratio or advantage are of single tokens, not of whole completions alone."""
         parts = self.objective.resolved.parts
         return Axis.TOKEN in (parts.ratio.axis, parts.advantage.axis)
 
@@ -138,7 +138,7 @@ class Subject:
 
     @property
     def ordered(self) -> bool:
-        """Whether the order of an answer's tokens matters."""
+        """Whether the order of a completion's tokens matters."""
         return bool(self.operations & _ORDERED)
 
     @property

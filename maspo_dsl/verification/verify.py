@@ -63,7 +63,7 @@ CHECKS: tuple[Check, ...] = (
     Check("far ratios", extremes.far_ratios),
     Check("NaN", extremes.shown_nan),
     Check("no signal", extremes.no_signal),
-    Check("missing answers", extremes.missing_answers),
+    Check("missing completions", extremes.missing_completions),
     Check("nothing to train", extremes.nothing),
     Check("dtypes", extremes.dtypes),
 )

@@ -221,13 +221,13 @@ def test_dry_run_shows_the_table_and_writes_nothing(run):
     result = run("ablate", "maspo", "--seeds", "3", "--dry-run", "trainer.max_steps=60")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    # 3 seeds, 60 steps, 64 prompts with 8 answers of at most 10 tokens.
+    # 3 seeds, 60 steps, 64 prompts with 8 completions of at most 10 tokens.
     row = ["maspo_without_mass", "e869cf21e0a681b5", "0.922", "million", "drop", "mass"]
     assert lines[2].split() == row
     assert "maspo_ladder_3_mass: the same objective, no point of its own" in result.stdout
     assert "`reduce` cannot be one value a token" in result.stdout
-    # 9 points, 3 seeds, 60 steps, 64 prompts with 8 answers of at most 10 tokens.
-    assert "27 runs of 60 steps with 512 answers, at most 8.29 million sampled tokens" in lines[-1]
+    # 9 points, 3 seeds, 60 steps, 64 prompts with 8 completions of at most 10 tokens.
+    assert "27 runs of 60 steps with 512 completions, at most 8.29 million sampled tokens" in lines[-1]
     assert {path.name for path in Path().iterdir()} == STAYED
 
 

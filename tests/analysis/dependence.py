@@ -12,11 +12,11 @@ from ..batches import Arrays
 
 GROUP = np.array([4, 9, 4, 9, 1])
 LENGTHS = np.array([3, 2, 1, 3, 2])
-"""Two groups of two answers and one of one, with ids in no order; thirteen places, eleven of them trained."""
+"""Two groups of two completions and one of one, with ids in no order; thirteen places, eleven of them trained."""
 
 
 def small(seed: int) -> Arrays:
-    """A batch of five answers far enough off policy that bounds, masks and covariances are all in play."""
+    """A batch of five completions far enough off policy that bounds, masks and covariances are all in play."""
     random = np.random.default_rng(seed)
     shape = (5, 3)
     old = -random.exponential(3.0, size=shape) - 1e-2

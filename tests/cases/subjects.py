@@ -99,13 +99,13 @@ def mutated(change: Callable[[str], str]) -> Iterator[None]:
 # ---- batches
 
 
-def answers(
+def completions(
     seed: int, lengths: Sequence[int], *, group: Sequence[int] | None = None, spread: float = 0.4
 ) -> Arrays:
-    """Answers of these lengths, all tensors there are; NaN wherever nothing is trained.
+    """Completions of these lengths, all tensors there are; NaN wherever nothing is trained.
 
     `spread` is the standard deviation of the log-ratios to the old and to the reference policy. The sampler is
-    near the old policy, in every second answer very near.
+    near the old policy, in every second completion very near.
     """
     random = np.random.default_rng(seed)
     rows, columns = len(lengths), max(lengths)
@@ -166,9 +166,9 @@ def estimated(name: str, batch: Mapping[str, np.ndarray]) -> Arrays:
 
 
 def advantages(name: str, reward, group, mask=None, dtype: torch.dtype = torch.float64) -> np.ndarray:
-    """Advantages of answers of two tokens each, unless `mask` says otherwise.
+    """Advantages of completions of two tokens each, unless `mask` says otherwise.
 
-    All policies are one, the greedy answer's reward is 0 and so is a critic's value.
+    All policies are one, the greedy completion's reward is 0 and so is a critic's value.
     """
     mask = np.ones((len(reward), 2), dtype=bool) if mask is None else np.asarray(mask)
     rows = {"reward": np.asarray(reward, dtype=float), "reward_greedy": np.zeros(len(reward))}

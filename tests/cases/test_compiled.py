@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 import maspo_dsl
 
 from ..batches import Arrays, as_torch
-from .subjects import SHIPPED, answers, estimated, loss_of, run
+from .subjects import SHIPPED, completions, estimated, loss_of, run
 
 SHAPES = [(rows, columns) for rows in (8, 4, 2, 1) for columns in (100, 101, 1, 57, 0, 33)]
 
@@ -21,7 +21,7 @@ def shaped(name: str, rows: int, columns: int) -> Arrays:
         return {key: value[:, :0] if value.ndim == 2 else value for key, value in full.items()}
     lengths = np.random.default_rng(rows * columns).integers(1, columns + 1, size=rows)
     lengths[0] = columns
-    return estimated(name, answers(columns, lengths.tolist(), group=[0] * rows, spread=0.3))
+    return estimated(name, completions(columns, lengths.tolist(), group=[0] * rows, spread=0.3))
 
 
 def trained_and_evaluated(name: str, loss, shapes) -> None:

@@ -9,7 +9,7 @@ import maspo_dsl
 from ..batches import Arrays, as_torch, packed, padded
 from .subjects import (
     SHIPPED,
-    answers,
+    completions,
     estimated,
     extended,
     loss_of,
@@ -27,9 +27,9 @@ LENGTHS = [1, 2, 4, 7, 11, 18, 25, 32]
 
 
 def window(name: str, seed: int = 0) -> Arrays:
-    """Eight answers of 1 to 32 tokens in two groups, with the advantages that their rollout gave them."""
+    """Eight completions of 1 to 32 tokens in two groups, with the advantages that their rollout gave them."""
     order = np.random.default_rng(seed).permutation(len(LENGTHS))
-    return estimated(name, answers(seed, [LENGTHS[i] for i in order]))
+    return estimated(name, completions(seed, [LENGTHS[i] for i in order]))
 
 
 def cuts(seed: int) -> list[list[list[int]]]:
@@ -46,7 +46,7 @@ def cuts(seed: int) -> list[list[list[int]]]:
 def test_t01_partition(name):
     """Means of micro-batches that were averaged again weighed tokens by their company (verl #5625 and #906).
 
-    Eight answers of 1 to 32 tokens in 1 to 8 micro-batches give the gradient of the whole window. An objective
+    Eight completions of 1 to 32 tokens in 1 to 8 micro-batches give the gradient of the whole window. An objective
     that computes within `micro` declares it, and is not let off for nothing: some cut does change it.
     """
     batch = window(name)
@@ -116,7 +116,7 @@ def test_t05_auxiliary_terms_of_a_users_objective(parts):
     text = "ratio = 1 |> score\nreduce = loss |> mean(window)\n"
     text += "penalty near = 0.3 * mean(mean(k2(policy, reference), sequence), window)"
     loss = maspo_dsl.compile(maspo_dsl.parse(f"objective mine extends group_ppo\n{text}\n"), backend="eager")
-    batch = answers(4, LENGTHS) | {"advantage": np.linspace(-1, 2, 8)}
+    batch = completions(4, LENGTHS) | {"advantage": np.linspace(-1, 2, 8)}
     mask = batch["mask"]
     apart = np.where(mask, batch["logp"] - batch["logp_ref"], 0)
     policy = np.where(mask, -batch["advantage"][:, None], 0) / mask.sum()
@@ -163,7 +163,7 @@ def test_t06_the_constant_of_a_divisor_is_written():
 def test_t08_packing(name):
     """Reductions over rows of a packed tensor are not those over sequences (tunix #1662).
 
-    The same answers in columns, and one after the other with the number of their sequence: equal loss and gradient.
+    The same completions in columns, and one after the other with the number of their sequence: equal loss and gradient.
     """
     batch = window(name, seed=3)
     flat = packed(batch)

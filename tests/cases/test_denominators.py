@@ -35,7 +35,7 @@ def test_t07_reduction_identity(name):
 def test_t35_rejection_denominator(name):
     """Some divide by all tokens after rejecting some, some by what is left (slime #657, mlcommons training #905).
 
-    Three of five tokens rejected, each an answer of its own: `mute` divides by 5, `exclude` by 2, `A` of -1 all over.
+    Three of five tokens rejected, each a completion of its own: `mute` divides by 5, `exclude` by 2, `A` is -1.
     """
     lines = "input rejected : token\n{} rejected where rejected > 0"
     mute = extended(name, lines.format("mute"), **undivided(name))
@@ -59,8 +59,8 @@ def shipped_rules() -> dict[str, set[str]]:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """An answer of one token."""
+class Completion:
+    """A completion of one token."""
 
     advantage: float = -1.0
     ratio: float = 1.0  # of the policy to the old one
@@ -69,32 +69,32 @@ class Answer:
     entropy: float = 1.0
 
 
-SURE, UNSURE = Answer(1.0, policy=0.001, entropy=0.1), Answer(1.0, policy=0.001, entropy=5.0)
-# An answer that is rejected, one that is not, and parameters.
+SURE, UNSURE = Completion(1.0, policy=0.001, entropy=0.1), Completion(1.0, policy=0.001, entropy=5.0)
+# A completion that is rejected, one that is not, and parameters.
 REJECTED = {
-    "dppo_tv": (Answer(1.0, ratio=2.5, policy=0.5), Answer(), {}),  # it rose by 0.3
-    "dppo_kl": (Answer(1.0, ratio=2.5, policy=0.5), Answer(), {}),
-    "dppo_tv_paper": (Answer(1.0, mismatch=2.5, policy=0.5), Answer(), {}),
-    "dppo_kl_paper": (Answer(1.0, mismatch=2.5, policy=0.5), Answer(), {}),
-    "grpo_opsm": (Answer(ratio=0.5), Answer(), {}),  # it fell by log 2, which is more than 0.5
-    "mis": (Answer(mismatch=6.0), Answer(), {}),
-    "mis_geometric": (Answer(mismatch=1.01), Answer(), {}),
-    "mis_product": (Answer(mismatch=3.5), Answer(), {}),
-    "rejection": (Answer(mismatch=3.0), Answer(), {}),
-    "rejection_geometric": (Answer(mismatch=1.01), Answer(), {}),
-    "rejection_product": (Answer(mismatch=3.0), Answer(), {}),
+    "dppo_tv": (Completion(1.0, ratio=2.5, policy=0.5), Completion(), {}),  # it rose by 0.3
+    "dppo_kl": (Completion(1.0, ratio=2.5, policy=0.5), Completion(), {}),
+    "dppo_tv_paper": (Completion(1.0, mismatch=2.5, policy=0.5), Completion(), {}),
+    "dppo_kl_paper": (Completion(1.0, mismatch=2.5, policy=0.5), Completion(), {}),
+    "grpo_opsm": (Completion(ratio=0.5), Completion(), {}),  # it fell by log 2, which is more than 0.5
+    "mis": (Completion(mismatch=6.0), Completion(), {}),
+    "mis_geometric": (Completion(mismatch=1.01), Completion(), {}),
+    "mis_product": (Completion(mismatch=3.5), Completion(), {}),
+    "rejection": (Completion(mismatch=3.0), Completion(), {}),
+    "rejection_geometric": (Completion(mismatch=1.01), Completion(), {}),
+    "rejection_product": (Completion(mismatch=3.0), Completion(), {}),
     "stapo": (SURE, UNSURE, {}),  # the 0.75-quantile of entropies 0.1, 0.1, 0.1, 5, 5 is 5
     "stapo_v1": (SURE, UNSURE, {}),
     "stapo_maspo": (SURE, UNSURE, {}),
     "top_entropy": (SURE, UNSURE, {}),  # and so is the 0.8-quantile
     # Means of 0.2 and -4: covariances of 0.8 * 3, within 1 and 5, and of 1.2 * 4.5
-    "clip_cov": (Answer(1.0, policy=np.exp(-1)), Answer(policy=np.exp(-8.5)), {"share": 0.6}),
+    "clip_cov": (Completion(1.0, policy=np.exp(-1)), Completion(policy=np.exp(-8.5)), {"share": 0.6}),
 }
 
 
 @pytest.mark.parametrize("name", REJECTED)
 def test_t35_rejection_denominator_of_shipped_rules(name):
-    """The same of their own rules: two answers are left of five, and count 1/5 or 1/2 each."""
+    """The same of their own rules: two completions are left of five, and count 1/5 or 1/2 each."""
     bad, good, params = REJECTED[name]
     rows = [bad, good, bad, good, bad]
     column = {key: np.array([[getattr(row, key)] for row in rows]) for key in asdict(bad)}

@@ -1,14 +1,14 @@
-"""What an answer is worth beside its siblings: equal, alone, missing, rejected, in any order."""
+"""What a completion is worth beside its siblings: equal, alone, missing, rejected, in any order."""
 
 import numpy as np
 import pytest
 import torch
 
 from ..batches import as_torch
-from .subjects import SHIPPED, advantages, answers, loss_of, objective, run, same, slot
+from .subjects import SHIPPED, advantages, completions, loss_of, objective, run, same, slot
 
 UNCENTRED = {"topr", "remax"}
-"""Whose baseline is not made of the answers: 0, and the greedy answer's reward."""
+"""Whose baseline is not made of the completions: 0, and the greedy completion's reward."""
 
 OVER_THE_ROLLOUT = {"ppo", "reinforce_plus_plus"}
 """Whose only baseline is the mean over all tokens of the rollout: a group among others has no mean of 0."""
@@ -39,7 +39,7 @@ def test_t16_equal_rewards(name):
 
 
 LEAVE_ONE_OUT = {
-    # the other seven of a wrong answer are 0.95 each; of a right one, 0 and six times 0.95, of mean 0.814285714
+    # the other seven of a wrong completion are 0.95 each; of a right one, 0 and six times 0.95, of mean 0.814285714
     "rloo": (-0.95, 0.1357142857),
     # and of spread sqrt((0.814285714^2 + 6 * 0.135714286^2) / 6); the wrong one's others have none, so it is undivided
     "grpo_leave_one_out": (-0.95, 0.377964473),
@@ -57,7 +57,7 @@ def test_t17_leave_one_out_residue(name):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_t17_no_estimator_blows_up(name):
-    """One failure among seven equal answers is at most the (n - 1) / sqrt(n) spreads that n numbers allow."""
+    """One failure among seven equal completions is at most the (n - 1) / sqrt(n) spreads that n numbers allow."""
     for dtype in (torch.float32, torch.float64):
         values = np.abs(advantages(name, [0.0] + [0.95] * 7, [0] * 8, dtype=dtype))
         assert values.max() < 15 / 4
@@ -65,9 +65,9 @@ def test_t17_no_estimator_blows_up(name):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_t18_singleton(name):
-    """Alone in its group, an answer kept its raw reward, or got 0 / 0 (verl #7793, DeepAnalyze #116).
+    """Alone in its group, a completion kept its raw reward, or got 0 / 0 (verl #7793, DeepAnalyze #116).
 
-    It leads by nothing: 0. Estimators without the group's baseline give what they give any answer. A group gets
+    It leads by nothing: 0. Estimators without the group's baseline give what they give any completion. A group gets
     the same by itself and among others; that all groups are singletons is a metric.
     """
     reward, group = np.array([3.0, 1.0, 0.0, -2.0]), np.array([0, 1, 1, 2])
@@ -77,7 +77,7 @@ def test_t18_singleton(name):
         assert np.array_equal(values, reward)
     elif name not in OVER_THE_ROLLOUT:
         assert not values[[0, 3]].any() and not advantages(name, [3.0], [0]).any()
-        batch = answers(3, [2, 3, 1], group=[4, 9, 2])
+        batch = completions(3, [2, 3, 1], group=[4, 9, 2])
         metrics = loss_of(name)(as_torch(batch)).metrics
         if "zero_signal_groups" in metrics:
             assert metrics["zero_signal_groups"].item() == 1
@@ -92,7 +92,7 @@ def test_t19_missing_reward(name, missing):
 
     The others are as if the row were not there; the row's advantage is 0 and nothing of it is trained.
     """
-    batch = answers(21, [3, 6, 1, 4, 5, 2, 6, 3], group=[0, 0, 1, 1, 1, 0, 0, 1])
+    batch = completions(21, [3, 6, 1, 4, 5, 2, 6, 3], group=[0, 0, 1, 1, 1, 0, 0, 1])
     batch["reward"][missing] = np.nan
     left = np.setdiff1d(np.arange(8), missing)
     rest = {key: value[left] for key, value in batch.items()}
@@ -112,7 +112,7 @@ def test_t19_missing_reward(name, missing):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_t20_rejected_sibling(name):
-    """A rejected answer of reward 100 stayed in its sibling's baseline: -49.5 (verl #6375, OpenRLHF #1239)."""
+    """A rejected completion of reward 100 stayed in its sibling's baseline: -49.5 (verl #6375, OpenRLHF #1239)."""
     mask = np.array([[False, False], [True, True], [True, True]])
     pair = advantages(name, [100.0, 1.0], [0, 0], mask[:2])
     assert not pair[0].any()
@@ -126,10 +126,10 @@ def test_t20_rejected_sibling(name):
 def test_t21_group_ids(name):
     """Groups are told by their ids, never by their place or a fixed size (NeMo #3882, rLLM #776).
 
-    Groups of 1, 2, 4 and 5 in order; shuffled; and with ids that are negative and far apart: the same answers get
+    Groups of 1, 2, 4 and 5 in order; shuffled; and with ids that are negative and far apart: the same completions get
     the same advantages. Told otherwise they get others.
     """
-    batch = answers(22, [3, 6, 1, 4, 5, 2, 6, 3, 2, 2, 4, 5], group=np.repeat([0, 1, 2, 3], [1, 2, 4, 5]))
+    batch = completions(22, [3, 6, 1, 4, 5, 2, 6, 3, 2, 2, 4, 5], group=np.repeat([0, 1, 2, 3], [1, 2, 4, 5]))
     values = loss_of(name).advantage(as_torch(batch)).numpy()
     order = np.random.default_rng(5).permutation(12)
     moved = {key: value[order] for key, value in batch.items()}
@@ -140,7 +140,7 @@ def test_t21_group_ids(name):
         assert np.abs(loss_of(name).advantage(as_torch(other)).numpy() - values).max() > 0.01
 
 
-# Three right answers of eight: a mean of 3/8, variance 15/64 (ddof 0) or 15/56 (ddof 1).
+# Three right completions of eight: a mean of 3/8, variance 15/64 (ddof 0) or 15/56 (ddof 1).
 THREE_OF_EIGHT = {
     "dr_grpo": (0.625, -0.375),
     "gpg": (0.625, -0.375),
@@ -155,7 +155,7 @@ THREE_OF_EIGHT = {
     "reinforce_plus_plus_baseline": (1.25, -0.75),
     "reinforce_plus_plus": (1.25, -0.75),
     "ppo": (1.25, -0.75),
-    "remax": (1.0, 0.0),  # the greedy answer has none
+    "remax": (1.0, 0.0),  # the greedy completion has none
     "topr": (1.0, 0.0),
     "grpo_passk": (0.0, 0.0),  # the best leads the second by nothing
 }

@@ -12,7 +12,7 @@ import maspo_dsl
 from ..batches import as_torch
 from .subjects import (
     SHIPPED,
-    answers,
+    completions,
     estimated,
     extended,
     known,
@@ -53,7 +53,7 @@ def test_t28_stop_gradient_by_finite_differences(name):
 
     Central differences of the loss along a random direction, with every detached value held, against autograd.
     """
-    batch = estimated(name, answers(31, [3, 6, 1, 4]))
+    batch = estimated(name, completions(31, [3, 6, 1, 4]))
     loss = loss_of(name)
     x = loss.module.prepare(as_torch(batch), "loss")
     p = loss.module.parameters_in(x)
@@ -108,11 +108,11 @@ def test_t28_stop_gradient_of_a_live_gate():
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_t28_stop_gradient_of_declared_weights(name):
-    """Importance weights that were not detached trained the weight and not the answer (verl #4105).
+    """Importance weights that were not detached trained the weight and not the completion (verl #4105).
 
-    A weight made of the policy itself, one an answer, scales the gradient of that answer's tokens and adds nothing.
+    A weight made of the policy itself, one a completion, scales the gradient of its tokens and adds nothing.
     """
-    batch = estimated(name, answers(33, [3, 6, 1, 4]))
+    batch = estimated(name, completions(33, [3, 6, 1, 4]))
     params = known(name, **UNREGULARISED)
     alone = run(loss_of(name, **params), batch).gradient
     weighed = run(extended(name, "weight mine = exp(mean(log(policy), sequence))", **params), batch).gradient
@@ -124,7 +124,7 @@ def test_t28_stop_gradient_of_declared_weights(name):
 
 
 def on_policy(name: str, theta: torch.Tensor, old: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Two answers of three tokens, 0 0 0 and 1 1 1, with advantages 1 and -1, under softmax(theta)."""
+    """Two completions of three tokens, 0 0 0 and 1 1 1, with advantages 1 and -1, under softmax(theta)."""
     tokens = torch.tensor([[0, 0, 0], [1, 1, 1]])
     now, then = (torch.log_softmax(logits, -1)[tokens] for logits in (theta, old))
     return {
@@ -142,7 +142,7 @@ def on_policy(name: str, theta: torch.Tensor, old: torch.Tensor) -> dict[str, to
 def test_t29_on_policy(name):
     """ "Why is my loss 0?" It is, and learns all the same (TRL #3452); a loss of 0 that learned nothing was the other.
 
-    Centred advantages at a ratio of 1: loss 0, but the gradient is not, and a step of SGD makes the good answer
+    Centred advantages at a ratio of 1: loss 0, but the gradient is not, and a step of SGD makes the good completion
     likelier and the bad one less so. (mlx-lm-lora #55: the loss was plausible and the weights never moved.)
     """
     theta = torch.zeros(4, dtype=torch.float64, requires_grad=True)
@@ -236,7 +236,7 @@ LOGITS = np.array([0.3, -0.5, 1.1, 0.0, -1.2])
 def enumerated(penalty: str, sampler: np.ndarray) -> np.ndarray:
     """The expected gradient by the logits of a policy over five tokens, of a penalty, under what samples them.
 
-    Each token is an answer that counts as often as the sampler draws it, so a mean is the expectation.
+    Each token is a completion that counts as often as the sampler draws it, so a mean is the expectation.
     """
     text = "input chance : token\nreduce = loss |> mean(window)\n"
     text += f"penalty kl = 5 * chance * ({penalty})\n"

@@ -151,7 +151,7 @@ MUTANTS = {
         "torch.where(count > 1, difference - mean, reward)",
         (test_estimators.test_t18_singleton,),
     ),
-    "all answers for the others": Mutant(
+    "all completions for the others": Mutant(
         "rloo",
         r"count - 1\b",
         "count",

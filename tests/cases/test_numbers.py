@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from ..batches import Arrays, as_torch
-from .subjects import SHIPPED, TOKEN_TENSORS, answers, extended, loss_of, objective, plain, run, same
+from .subjects import SHIPPED, TOKEN_TENSORS, completions, extended, loss_of, objective, plain, run, same
 
 FAR = 200.0
 
 
 def far_apart(nearer: str, farther: str, sign: float) -> Arrays:
-    """Three answers of four tokens; at one of the second and all of the third `nearer` is 200 nats above `farther`."""
+    """Three completions of four tokens; at one of the second, all of the third `nearer` is 200 nats above `farther`."""
     far = np.array([[0, 0, 0, 0], [0, 0, FAR, 0], [FAR] * 4])
     batch = plain(np.zeros((3, 4)), sign * np.array([1.0, 1.0, 0.5]), old=-1.0)
     others = {"logp", "logp_old", "logp_ref", "logp_rollout"} - {nearer}
@@ -35,7 +35,7 @@ PAIRS = [
 def test_t09_overflow_unmasked(name, pair):
     """Finite loss, NaN gradient: 0 times infinity in the branch not taken ended runs (Soup #1084, OpenRLHF #1293).
 
-    Log-ratios of ±200 at one token of an answer, and at four so that they add up to 800; good and bad answers.
+    Log-ratios of ±200 at one token of a completion, and at four so that they add up to 800; good and bad completions.
     """
     for sign in (1.0, -1.0):
         for dtype in (torch.float32, torch.float64):
@@ -44,14 +44,14 @@ def test_t09_overflow_unmasked(name, pair):
             out.loss.backward()
             gradient = tensors["logp"].grad
             assert torch.isfinite(out.loss) and torch.isfinite(gradient).all()
-            assert gradient[0].all(), "the answer that is on policy still learns"
+            assert gradient[0].all(), "the completion that is on policy still learns"
         if set(pair) == {"logp", "logp_old"}:
             assert out.metrics["clamped"].item() == pytest.approx(5 / 12)
         assert all(torch.isfinite(value) for value in out.metrics.values()), out.metrics
 
 
 def with_gap(batch: Arrays, junk: float) -> Arrays:
-    """The batch with a column of untrained junk after the first token of every answer."""
+    """The batch with a column of untrained junk after the first token of every completion."""
     result = dict(batch)
     for name, value in batch.items():
         if value.ndim == 2:
@@ -67,7 +67,7 @@ def test_t10_overflow_masked(name):
     A column that is not trained, of NaN, infinities or 1e30 in every tensor: loss, gradient, advantage and metrics
     are those of the batch without it, and its own gradient is exactly 0.
     """
-    batch = answers(11, [3, 6, 1, 4, 5, 2, 6, 3])
+    batch = completions(11, [3, 6, 1, 4, 5, 2, 6, 3])
     loss, gradient = run(loss_of(name), batch)
     metrics = loss_of(name)(as_torch(batch)).metrics
     for junk in (np.nan, np.inf, -np.inf, FAR, -1e30):
@@ -87,7 +87,7 @@ def test_t11_nan_inside_the_mask(name):
     NaN at one trained token of a tensor that is read makes the loss NaN, or where the tensor only chooses tokens,
     leaves it; in both cases a warning names the tensor.
     """
-    clean = answers(12, [3, 6, 1, 4])
+    clean = completions(12, [3, 6, 1, 4])
     clean["advantage"] = loss_of(name).advantage(as_torch(clean)).numpy()
     clean["entropy"][0, 2] = 9.0  # not among the tokens that are too sure to be trained
     for tensor in sorted(set(TOKEN_TENSORS) & objective(name).inputs):
@@ -103,7 +103,7 @@ def test_t11_nan_inside_the_mask(name):
 def test_t11_without_nan_nothing_is_said():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert loss_of("maspo")(as_torch(answers(12, [3, 6, 1, 4]))).metrics["nonfinite"].item() == 0
+        assert loss_of("maspo")(as_torch(completions(12, [3, 6, 1, 4]))).metrics["nonfinite"].item() == 0
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -141,7 +141,7 @@ def test_t36_dtype(name):
 
     The loss is that of float64 on the same inputs, to 1e-6 of its largest token; the gradient comes back in bfloat16.
     """
-    tensors = as_torch(answers(13, [3, 6, 1, 4, 5, 2, 6, 3], spread=0.3), torch.bfloat16)
+    tensors = as_torch(completions(13, [3, 6, 1, 4, 5, 2, 6, 3], spread=0.3), torch.bfloat16)
     batch = {
         key: (value.detach().double() if value.is_floating_point() else value).numpy()
         for key, value in tensors.items()

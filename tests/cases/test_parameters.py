@@ -13,7 +13,7 @@ import torch
 import maspo_dsl
 
 from ..batches import Arrays, as_torch
-from .subjects import SHIPPED, answers, known, likely, loss_of, objective, plain
+from .subjects import SHIPPED, completions, known, likely, loss_of, objective, plain
 
 
 def cases() -> Iterator[object]:
@@ -43,10 +43,10 @@ def other_values(name: str, key: str, base: dict[str, float]) -> Iterator[dict[s
 
 @cache
 def rich(seed: int) -> Arrays:
-    """Answers short and long, on policy and far off it, likely tokens and rare ones, sure ones and unsure ones."""
+    """Completions short and long, on policy and far off it, likely tokens and rare ones, sure ones and unsure ones."""
     random = np.random.default_rng(seed)
     lengths = [1, 2, 3, 5, 8, 12, 18, 24, 2, 7, 4, 30]
-    batch = answers(seed, lengths, group=[0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 1], spread=0.5)
+    batch = completions(seed, lengths, group=[0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 1], spread=0.5)
     rare = batch["mask"] & (random.random(batch["mask"].shape) < 0.3)
     for name in ("logp", "logp_old", "logp_ref", "logp_rollout"):
         batch[name] = np.where(rare, batch[name] - 7, batch[name])
@@ -60,7 +60,7 @@ def rich(seed: int) -> Arrays:
 
 
 def balanced(bad: float) -> Arrays:
-    """Good answers of ratios from 1 to 3 beside bad ones mostly on policy: a search for bounds ends between its own."""
+    """Good completions of ratios from 1 to 3 beside bad ones mostly on policy: a search for bounds ends between."""
     ratio = np.stack([np.linspace(1, 3, 40), np.ones(40)])
     ratio[1, :4] = 0.4, 0.5, 0.7, 0.8
     return plain(np.log(ratio), [1.0, -bad])
@@ -69,7 +69,7 @@ def balanced(bad: float) -> Arrays:
 @cache
 def batches() -> list[Arrays]:
     """Two rollouts, and some batches that bring their advantages."""
-    near = answers(43, [5, 6, 7, 8, 6, 6], spread=0.4)
+    near = completions(43, [5, 6, 7, 8, 6, 6], spread=0.4)
     given = [{**near, "advantage": np.tile([good, -1.0], 3)} for good in (1.0, 1.17, 0.58)]
     return [rich(41), rich(42), *given, balanced(1.55), balanced(2.35)]
 

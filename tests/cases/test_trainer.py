@@ -41,12 +41,12 @@ class Windows:
 
 
 def part(tokens: list[list[int]], lengths: list[int], advantage: list[float], group: list[int]) -> Part:
-    """Answers after a prompt of one token; the old policy, sampler and reference are the policy of w = 0."""
-    answers = torch.tensor(tokens)
-    rows, columns = answers.shape
+    """Completions after a prompt of one token; the old policy, sampler and reference are the policy of w = 0."""
+    completions = torch.tensor(tokens)
+    rows, columns = completions.shape
     flat = torch.full((rows, columns), -0.6931472)
     return {
-        "tokens": torch.cat([torch.zeros(rows, 1, dtype=torch.long), answers], dim=1),
+        "tokens": torch.cat([torch.zeros(rows, 1, dtype=torch.long), completions], dim=1),
         "attention": torch.ones(rows, columns + 1, dtype=torch.bool),
         "mask": torch.arange(columns) < torch.tensor(lengths)[:, None],
         "advantage": torch.tensor(advantage),
@@ -78,7 +78,7 @@ def gradients(name: str, windows: list[Window]) -> list[float]:
 
 
 def rollout() -> Part:
-    """Eight groups that are alike, of a good answer of three tokens and a bad one of one."""
+    """Eight groups that are alike, of a good completion of three tokens and a bad one of one."""
     groups = range(8)
     tokens, lengths = [[0, 0, 1], [1, 0, 0]] * 8, [3, 1] * 8
     return part(tokens, lengths, [1.0, -0.5] * 8, [group for group in groups for _ in range(2)])
@@ -114,8 +114,8 @@ def test_t02_tail_window(name):
         assert seen(name)[:2] == pytest.approx([1.0, 1.0], rel=1e-5)
 
 
-# A good answer 0, 0, 1 of A = 1 has derivative -1 and a bad 1 of A = -0.5 has -0.5: over four tokens, -1.5 / 4;
-# over three and one, and two answers, (-1 / 3 - 0.5) / 2; not over tokens, -1.5 / 2.
+# A good completion 0, 0, 1 of A = 1 has derivative -1 and a bad 1 of A = -0.5 has -0.5: over four tokens, -1.5 / 4;
+# over three and one, and two completions, (-1 / 3 - 0.5) / 2; not over tokens, -1.5 / 2.
 ALIKE = {
     "loss |> mean(window)": -0.375,
     "loss |> mean(sequence) |> mean(window)": -0.4166667,

@@ -107,7 +107,7 @@ def test_what_others_do_otherwise_is_told_and_not_inherited(cli, tmp_path):
 
 
 def test_words_of_the_language_in_a_formula_are_explained():
-    """What goes along an answer is no `def` that the formula could write out."""
+    """What goes along a completion is no `def` that the formula could write out."""
     legends = {
         name: dict(explanation(maspo_dsl.load(name)).formula.legend) for name in ("ppo", "kl_cov", "grpo")
     }
@@ -166,22 +166,22 @@ def test_bounds_and_gradients():
 
 def test_degenerate_groups_are_computed_not_claimed(tmp_path):
     assert "A is exactly 0" in said("grpo", "equal rewards") and "A is exactly 0" in said(
-        "grpo", "lone answers"
+        "grpo", "lone completions"
     )
     plain = own("advantage = reward\n", tmp_path)
     assert "A = 1 for rewards of 1" in said(plain, "equal rewards")
     per_token = own("advantage = reward / max(length, 1)\n", tmp_path)
     assert "equal rewards" not in {p.about for p in explanation(maspo_dsl.load(per_token)).policies}
-    # Two answers of one reward and different lengths do differ where length is rewarded.
+    # Two completions of one reward and different lengths do differ where length is rewarded.
     equal = said("dapo", "equal rewards")
-    assert equal == "a group whose answers all got the same reward, `overlong` included: A is exactly 0"
-    assert said("dapo", "lone answers") == "an answer alone in its group: A is exactly 0"
+    assert equal == "a group whose completions all got the same reward, `overlong` included: A is exactly 0"
+    assert said("dapo", "lone completions") == "a completion alone in its group: A is exactly 0"
     shaped = own(
         "advantage = reward\nreward brief = -0.1 * length\nreward odd = 0.5 if truncated else 0\n",
         tmp_path,
     )
     assert said(shaped, "equal rewards").endswith("`brief` and `odd` included: A = 1 for rewards of 1")
-    assert said(shaped, "lone answers").endswith("A = 1 for rewards of 1, `brief` and `odd` included")
+    assert said(shaped, "lone completions").endswith("A = 1 for rewards of 1, `brief` and `odd` included")
     reads_more = own("advantage = reward - reward_greedy\n", tmp_path)
     assert "equal rewards" not in {p.about for p in explanation(maspo_dsl.load(reads_more)).policies}
 
@@ -290,7 +290,7 @@ def test_the_coupling_of_tokens(cli, tmp_path):
     alone = "token: the gradient of a token depends on the policy at that token alone"
     assert said("maspo") == alone
     assert said("gspo") == (
-        "sequence: the gradient of a token depends on the policy at every token of its answer, "
+        "sequence: the gradient of a token depends on the policy at every token of its completion, "
         "by ratio (geomean(sequence))"
     )
     rare = own("exclude rare where policy < 0.1\nreduce = loss |> mean(window)\n", tmp_path)
@@ -312,7 +312,7 @@ def test_the_coupling_of_tokens(cli, tmp_path):
     [
         ("maspo", "one visit to each token; tokens without advantage are not visited"),
         ("grpo", "one visit to each token"),
-        ("gspo", "one visit to each answer; tokens without advantage are not visited"),
+        ("gspo", "one visit to each completion; tokens without advantage are not visited"),
         (
             "top_entropy",
             "two visits to each token, the second to those with a gradient; one visit to each token where the "

@@ -10,7 +10,7 @@ import torch
 
 OWN = """# A heavy-tailed gate, and an estimator around the median of a group.
 objective tempered extends group_ppo
-"A Cauchy gate, and a group's answers against the midpoint of its range"
+"A Cauchy gate, and a group's completions against the midpoint of its range"
 
 param width = 0.3 in (0, inf)  "distance from 1 at which the weight is halved"
 param floor = 0.05 in [0, 1)   "least weight"

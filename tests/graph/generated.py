@@ -149,7 +149,7 @@ class _Rich:
 
     def __init__(self, draw: st.DrawFn) -> None:
         self.draw = draw
-        self.estimate = self.one(*ESTIMATES_OF_TOKENS, *ESTIMATES_OF_ANSWERS)
+        self.estimate = self.one(*ESTIMATES_OF_TOKENS, *ESTIMATES_OF_COMPLETIONS)
 
     def one(self, *choices: str) -> str:
         return self.draw(st.sampled_from(choices))
@@ -285,7 +285,7 @@ class _Rich:
             return self.one(*found)
         if place.axis in ("sequence", "token"):
             found += ["reward", "reward_greedy", "length / limit", "weighting"]
-        if place.axis == "token" or (place.axis == "sequence" and self.estimate in ESTIMATES_OF_ANSWERS):
+        if place.axis == "token" or (place.axis == "sequence" and self.estimate in ESTIMATES_OF_COMPLETIONS):
             found += [] if place.before_advantage else ["A"]
         if place.axis == "token":
             found += ["old", "rollout", "reference", "value", "noise", "position / limit", "log(old)"]
@@ -338,7 +338,7 @@ class _Rich:
         return form.format(x)
 
     def reduction_of(self, place: Place, depth: int, names: Names) -> str:
-        """A reduction to the place's axis, or to one above it; or what goes along the tokens of an answer."""
+        """A reduction to the place's axis, or to one above it; or what goes along the tokens of a completion."""
         before = place.before_advantage
         known = (
             ("rollout_batch",) if before else ("window",) if place.axis == "scalar" else ("window", "micro")
@@ -371,7 +371,7 @@ class _Rich:
     def condition(self, place: Place, depth: int, names: Names = ()) -> str:
         """A condition of an axis no finer than the place's."""
         kinds = ["comparison", "chain"]
-        kinds += ["answer"] if not names and place.axis != "scalar" else []
+        kinds += ["completion"] if not names and place.axis != "scalar" else []
         kinds += ["token"] if not names and place.axis == "token" and not place.before_advantage else []
         kinds += ["and", "or", "not"] if depth > 0 else []
         match self.one(*kinds):
@@ -380,7 +380,7 @@ class _Rich:
                 return f"{self.real(place, max(depth - 1, 0), names)} {sign} {bound}"
             case "chain":
                 return f"0.11 < {self.real(place, max(depth - 1, 0), names)} < 1.71"
-            case "answer":
+            case "completion":
                 return self.one("correct", "truncated")
             case "token":
                 return self.one("pick(old > 0.2, 0.3, micro, seed = 7)", "top(value, 0.3, micro)", "A > 0")
@@ -390,7 +390,7 @@ class _Rich:
                 return f"({self.condition(place, depth - 1, names)} {word} {self.condition(place, depth - 1, names)})"
 
 
-ESTIMATES_OF_ANSWERS = (
+ESTIMATES_OF_COMPLETIONS = (
     "reward |> center(group) |> scale(group, ddof = 1, eps = 1e-4)",
     "reward |> leave_one_out(group)",
 )

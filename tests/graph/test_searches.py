@@ -16,7 +16,7 @@ VALUES = (0.5, 1.0, 1.5, 2.0)
 RANGE = "0.5 .. 2 by 0.5"
 CONDITIONS = {
     "a token": "policy / old < {c}",
-    "an answer": "mean(max(policy / old, {c}), sequence) < {c} + 0.2",
+    "a completion": "mean(max(policy / old, {c}), sequence) < {c} + 0.2",
     "a group": "mean(mean(policy ^ {c}, sequence), group) < 0.4",
     "tokens of a group": "sum(min(policy / old, {c}), group) > 9",
     "everything": "sum(max(A * clip(policy / old, 0.8, {c}), 0), micro) > 0.9 * sum(max(-A * policy / old, 0), micro)",
@@ -30,7 +30,7 @@ CONDITIONS = {
     "a place": "kth(mean(abs(policy / old - {c}), sequence), group, 2) < 0.4",
     "an order": "rank(mean(abs(policy / old - {c}), sequence), group) < 1 + {c}",
     "the next token": "next(abs(policy / old - {c})) > 0.4",
-    "the rest of the answer": "discounted_sum(policy / old, {c} / 2) < 2 * {c}",
+    "the rest of the completion": "discounted_sum(policy / old, {c} / 2) < 2 * {c}",
     "some tokens": "top(abs(policy / old - {c}), 0.2, micro)",
     "drawn tokens": "pick(policy / old < {c}, 0.3, micro, seed = 3)",
     "a count": "sum(policy / old < {c}, sequence) > 0.5 * length",

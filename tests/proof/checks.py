@@ -229,7 +229,7 @@ class _Checks:
         return Check("several ranks", holds)
 
     def absent(self) -> Check:
-        """Without a `keep`, a `prompt` or a `step`, every answer is kept, every prompt alike, the step whole."""
+        """Without a `keep`, a `prompt` or a `step`, every completion is kept, every prompt alike, the step whole."""
         batch, reference = windows()["plain"], self.reference
 
         def holds(module: torch.nn.Module) -> bool:
@@ -258,7 +258,11 @@ class _Checks:
         for name, shape in (("no column", (3, 0)), ("no row", (0, 4))):
             nothing = {key: np.zeros(shape[: value.ndim], value.dtype) for key, value in missing.items()}
             yield self.estimated(f"advantage, {name}", nothing)
-        for name, lengths in (("one token", [1]), ("two answers", [1, 1]), ("two and one tokens", [2, 1])):
+        for name, lengths in (
+            ("one token", [1]),
+            ("two completions", [1, 1]),
+            ("two and one tokens", [2, 1]),
+        ):
             yield self.estimated(f"advantage, {name}", rollout_of(lengths))
         rows = complete(ragged(2, extreme=False), 2)
         shares = shared(rows)
@@ -391,7 +395,7 @@ def one_apart() -> Arrays:
 def rollout_of(
     lengths: list[int], reward: list[float] | None = None, group: list[int] | None = None
 ) -> Arrays:
-    """Answers of these lengths; of one group, unless said otherwise."""
+    """Completions of these lengths; of one group, unless said otherwise."""
     rows, random = len(lengths), np.random.default_rng(len(lengths))
     mask = np.arange(max(lengths)) < np.array(lengths)[:, None]
     batch = {
@@ -408,7 +412,7 @@ def rollout_of(
 
 
 def verdicts() -> Arrays:
-    """Groups with right answers, with wrong ones and with both."""
+    """Groups with right completions, with wrong ones and with both."""
     correct = np.array([1, 0, 1, 1, 0, 0, 1, 0])
     batch = {"reward": correct - 0.5, "group": np.array([9, 9, 4, 4, 1, 1, 2, 2])}
     return {**batch, "mask": np.ones((8, 2), dtype=bool)}

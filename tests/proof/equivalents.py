@@ -35,8 +35,10 @@ NOT_COUNTED = "a count of sequences, by which no loss divides that excludes toke
 COMMUTES = "either order is the same: one of the two leaves alone what the other changes, or both only scale"
 SYMMETRIC = "the same from both sides: a square, or an absolute value"
 NOT_READ = "where it differs it is not read"
-SEARCH = "raising the lower bound only lowers the share of good answers: that search ends at its start or at its end"
-ONE_SIDE = "the lower bound is for bad answers alone, the upper for good ones"
+SEARCH = (
+    "raising the lower bound only lowers the share of good completions: it ends at its start or at its end"
+)
+ONE_SIDE = "the lower bound is for bad completions alone, the upper for good ones"
 SURE = "a probability is at most 1, so the width is at least sigma_base"
 PROD_BOUNDED = "the product is bounded already, and the kernel is 0 long before the bound"
 ONE_AXIS = "of one axis the first is the last, and of two the second"
@@ -46,7 +48,7 @@ SHAPE_ALONE = (
 ANY_PART = "every part of a window has these"
 NOTHING_THERE = "a row or an owner of nothing is not counted, and what it would have is not read"
 HASH = "it only has to be larger than any hash"
-REACH = "an answer of more than two million tokens, or a finite number times 0"
+REACH = "a completion of more than two million tokens, or a finite number times 0"
 ONE_RANK = "no number of ranks is above 1"
 NEVER_ASKED = "`keep` and `prompt` are computed before the advantage and cannot read it"
 DETACHED_LATER = "what is detached before it counts has no gradient to lose"
@@ -63,7 +65,7 @@ COUNTED = (
     r"^(?!rejection\w*: once|(rloo|grpo_passk): advantage: (lea|quo)"
     r"|grpo_leave_one_out: advantage: bounded_2)"
 )
-"""Not where a count of 0 is divided by: answers that are all rejected, and others of a group of one."""
+"""Not where a count of 0 is divided by: completions that are all rejected, and others of a group of one."""
 NO_SIGN = r"^(?!clip_cov: (let|loss)|stapo\w*: statistics|stapo(_maspo)?: let).*"
 """Not where tokens are counted by the sign of their advantage."""
 NO_TIE = r"^(?!aspo: loss: condition_2|gpg_paper|the template|(maspo_)?dapo: keep).*(?<!mask\) )(?<!entropy\(policy\) )"

@@ -86,7 +86,7 @@ def settings_of(name: str) -> list[Params]:
 
 
 def failing(module: torch.nn.Module, questions: Iterable[Check]) -> str | None:
-    """The first question that a module answers wrongly, or cannot answer."""
+    """The first question that a module completions wrongly, or cannot completion."""
     for check in sorted(questions, key=lambda check: -_lethal[check.name]):
         try:
             right = check.holds(module)

@@ -130,7 +130,7 @@ def batches(name: str) -> Iterator[tuple[str, Arrays]]:
         if "far" not in window:
             yield window, with_inputs(batch, number)
     long = given_advantage(21, columns=700, extreme=False)
-    yield "long answers", with_inputs(complete({key: value[5:8] for key, value in long.items()}, 21), 21)
+    yield "long completions", with_inputs(complete({key: value[5:8] for key, value in long.items()}, 21), 21)
     few = given_advantage(22, extreme=False)
     few["value"] = np.where(np.isnan(few["value"]), few["value"], -1.0)
     yield "nothing chosen", with_inputs(complete(few, 22), 22)
@@ -182,7 +182,7 @@ def cuts(name: str) -> Iterator[Check]:
 
 
 def empty(name: str) -> Iterator[Check]:
-    """Rollouts without a token, or without an answer."""
+    """Rollouts without a token, or without a completion."""
     whole = with_inputs(windows()["estimated"], 0)
     for words, shape in (("no column", (3, 0)), ("no row", (0, 4))):
         nothing = {key: np.zeros(shape[: value.ndim], value.dtype) for key, value in whole.items()}
@@ -192,7 +192,7 @@ def empty(name: str) -> Iterator[Check]:
 
 
 def told_by(name: str) -> Iterator[Check]:
-    """As many packed tokens as answers: only the spec's own tensor, or nothing at all, tells that there are two."""
+    """As many packed tokens as completions: only the spec's own tensor, or nothing at all, tells that there are two."""
     batch = with_inputs(windows()["on policy"], 3)
     batch = {key: batch[key] for key in ("logp", "logp_old", "mask", "advantage", "weighting")}
     oracle = Interpretation(probe(name).graph, batch)
@@ -205,7 +205,7 @@ def told_by(name: str) -> Iterator[Check]:
 
 
 def told_by_nothing() -> Check:
-    """Packed tokens alone: no tensor tells how many answers there are, and yet an advantage is an answer's."""
+    """Packed tokens alone: no tensor tells how many completions there are, and yet an advantage is a completion's."""
     batch = {key: windows()["plain"][key][:4] for key in ("logp", "logp_old", "mask")}
     graph, flat = probe("lengths").graph, packed(batch)
     oracle = Interpretation(graph, {**batch, "advantage": Interpretation(graph, batch).output("advantage")})
@@ -288,7 +288,7 @@ def _drawn_in_order(keys: np.ndarray, hashes: np.ndarray, seed: int):
 
 
 def endless() -> Check:
-    """One answer of 270 000 tokens: a geometric series, added up from its end."""
+    """One completion of 270 000 tokens: a geometric series, added up from its end."""
     count, gamma = 270_000, 1 - 2.0**-20
     ones = torch.ones(1, count, dtype=torch.float64)
     left = torch.arange(count, 0, -1, dtype=torch.float64)
@@ -300,4 +300,4 @@ def endless() -> Check:
         got = function(ones, ones > 0, x, torch.tensor(gamma, dtype=torch.float64))
         return torch.allclose(got[0], expected, rtol=1e-8)
 
-    return Check("an answer of 270 000 tokens", holds)
+    return Check("a completion of 270 000 tokens", holds)

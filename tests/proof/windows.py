@@ -22,7 +22,7 @@ SEARCHES: dict[str, dict[int, tuple[float, ...]]] = {
         9: (0.6160, 0.6173, 0.6711, 0.6725, 0.7144, 0.7158, 0.7514, 0.7528, 0.7553, 0.7567),
     },
 }
-"""Seeds, and factors of the bad answers' advantages with which the search of a bound barely ends at each step."""
+"""Seeds, and factors of the bad completions' advantages with which the search of a bound barely ends at each step."""
 
 
 def windows_of(name: str) -> dict[str, Arrays]:
@@ -31,7 +31,7 @@ def windows_of(name: str) -> dict[str, Arrays]:
     own = {f"search {seed}, {factor}": searched(seed, factor) for seed, factor in factors}
     if name == "clip_cov":  # the covariances of two tokens are equal: `top` would have a tie, `pick` has none
         own["two tokens, close"] = complete(few_tokens([0.1, -0.05], [1.5, -0.7]), 0)
-    if name == "bapo":  # good answers outweigh bad ones by the target, but not with 1e-8 more of the bad
+    if name == "bapo":  # good completions outweigh bad ones by the target, but not with 1e-8 more of the bad
         own["hardly any advantage"] = complete(
             few_tokens([0.0, 0.0, 0.47, -0.36], [2.1e-8, -1e-8, 1e-9, -1e-9]), 0
         )
@@ -41,7 +41,7 @@ def windows_of(name: str) -> dict[str, Arrays]:
 
 
 def divergences_at_the_bound() -> Arrays:
-    """Tokens whose divergence is on one side of the threshold of bad answers only with the bound of 20, and no other;
+    """Tokens whose divergence is on one side of the threshold of bad completions only with the bound of 20;
     tokens of which a policy is entirely sure, and whose logarithm is finite by 1e-8 alone."""
     old = np.log([[0.02 / 18.5], [0.02 / 21], [0.9943], [1.0], [1.0]])
     logp = old + np.array([[-22.0], [-25.0], [0.0], [-0.5], [0.0]])
@@ -52,7 +52,7 @@ def divergences_at_the_bound() -> Arrays:
 
 
 def searched(seed: int, factor: float) -> Arrays:
-    """A window in which bad answers weigh so much more, or less, than good ones."""
+    """A window in which bad completions weigh so much more, or less, than good ones."""
     batch = given_advantage(seed, extreme=False, spread=1.0)
     advantage = batch["advantage"]
     return complete({**batch, "advantage": np.where(advantage < 0, factor * advantage, advantage)}, seed)
@@ -77,8 +77,8 @@ def _windows() -> Iterator[tuple[str, Arrays]]:
     yield "padded", padded(ragged(5), 3)
     for policy, tensors in POLICIES.items():
         for side, sign in (("above", 1.0), ("below", -1.0)):
-            for answers, advantage in (("good", 1.0), ("bad", -1.0)):
-                yield f"{policy} far {side}, {answers} answers", far(tensors, sign, advantage)
+            for completions, advantage in (("good", 1.0), ("bad", -1.0)):
+                yield f"{policy} far {side}, {completions} completions", far(tensors, sign, advantage)
     yield "far on both sides", far_on_both_sides()
     yield "one token", few_tokens([0.3], [1.5])
     yield "two tokens", few_tokens([0.9, -0.4], [1.5, -0.7])
@@ -94,9 +94,9 @@ def _windows() -> Iterator[tuple[str, Arrays]]:
 
 
 def far(tensors: Iterable[str], sign: float, advantage: float) -> Arrays:
-    """Some policies just inside and just outside of 20 nats from the others: at tokens, and as sums of answers.
+    """Some policies just inside and just outside of 20 nats from the others: at tokens, and as sums of completions.
 
-    All on one side and all answers good or all bad, so that none is lost beside another.
+    All on one side and all completions good or all bad, so that none is lost beside another.
     """
     apart = np.zeros((6, 3))
     apart[:4, 0] = 19.5, 20.5, 19.6, 20.4
@@ -110,7 +110,7 @@ def far(tensors: Iterable[str], sign: float, advantage: float) -> Arrays:
 
 
 def far_on_both_sides() -> Arrays:
-    """Answers whose sum of log-ratios is on one side of 0 with the bound of 20, and on the other without."""
+    """Completions whose sum of log-ratios is on one side of 0 with the bound of 20, and on the other without."""
     apart = np.array([[25.0, -21.0, 0.0], [19.9, -19.3, 0.0], [-25.0, 21.0, 0.0], [-19.9, 19.3, 0.0]] * 2)
     apart = np.insert(apart, 4, [30.0, -15.5, -14.0], axis=0)
     old = -32.0 - np.random.default_rng(0).random(apart.shape)
@@ -124,7 +124,7 @@ def far_on_both_sides() -> Arrays:
 
 
 def stale(sums: Iterable[float]) -> Arrays:
-    """Answers of three tokens, with these sums of log-ratios between the old policy and the rollout's."""
+    """Completions of three tokens, with these sums of log-ratios between the old policy and the rollout's."""
     apart = np.repeat(np.array([sums]).T / 3, 3, axis=1)
     old = np.full(apart.shape, -25.0)
     batch = {"logp": old + 0.1, "logp_old": old, "logp_ref": old, "logp_rollout": old - apart}

@@ -1,4 +1,4 @@
-"""BAPO: clip bounds searched until good answers weigh enough.
+"""BAPO: clip bounds searched until good completions weigh enough.
 
 Sources: WooooDyy/BAPO 7287044 `recipe/bapo/policy_loss.py`, and arXiv:2510.18927 alg. 1.
 """
@@ -35,7 +35,7 @@ def searched(candidates: Iterator[Bounds], enough: Callable[[float, float], bool
 
 
 class Sides(NamedTuple):
-    """(ratio, |A|, old) of the tokens of good answers, and of bad ones."""
+    """(ratio, |A|, old) of the tokens of good completions, and of bad ones."""
 
     good: list[tuple[float, float, float]]
     bad: list[tuple[float, float, float]]

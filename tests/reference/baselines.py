@@ -1,4 +1,4 @@
-"""Objectives that differ in how they judge an answer: all are PPO's clip on each token.
+"""Objectives that differ in how they judge a completion: all are PPO's clip on each token.
 
 Sources: RLOO arXiv:2402.14740; ReMax arXiv:2310.10505; OPO arXiv:2505.23585; REINFORCE++ arXiv:2501.03262;
 pass@k arXiv:2503.19595; GAE arXiv:1506.02438; leave-one-out mean and spread as NeMo-RL has them by default.
@@ -40,7 +40,7 @@ def only_the_best(rewards: Sequence[float]) -> list[float]:
 
 
 def greedy(batch: Batch, _: Params) -> np.ndarray:
-    """ReMax: the reward minus that of the greedy answer to the same prompt."""
+    """ReMax: the reward minus that of the greedy completion to the same prompt."""
     result = np.zeros(len(batch["mask"]))
     for row in counted(batch):
         result[row] = float(batch["reward"][row]) - float(batch["reward_greedy"][row])
@@ -48,7 +48,7 @@ def greedy(batch: Batch, _: Params) -> np.ndarray:
 
 
 def length_weighted(batch: Batch, _: Params) -> np.ndarray:
-    """OPO: the reward minus the mean of the group's rewards, each weighted by its answer's trained tokens."""
+    """OPO: the reward minus the mean of the group's rewards, each weighted by its completion's trained tokens."""
     result = np.zeros(len(batch["mask"]))
     for rows in groups(batch):
         rewards = [float(batch["reward"][row]) for row in rows]
@@ -77,7 +77,7 @@ def columns_of(batch: Batch, row: int) -> list[int]:
 
 
 def generalized(batch: Batch, params: Params) -> np.ndarray:
-    """GAE before it is whitened: sums of TD errors, from the last trained token of each answer back."""
+    """GAE before it is whitened: sums of TD errors, from the last trained token of each completion back."""
     result = np.zeros(batch["mask"].shape)
     for row in counted(batch):
         reward, next_value, advantage = float(batch["reward"][row]), 0.0, 0.0
@@ -91,9 +91,9 @@ def generalized(batch: Batch, params: Params) -> np.ndarray:
 
 
 def returns(batch: Batch, params: Params) -> np.ndarray:
-    """REINFORCE++ before it is whitened: the discounted sum of what is left of an answer's token rewards.
+    """REINFORCE++ before it is whitened: the discounted sum of what is left of a completion's token rewards.
 
-    A token's reward is -kl log(old / reference), and at the last trained token the answer's reward besides.
+    A token's reward is -kl log(old / reference), and at the last trained token the completion's reward besides.
     """
     result = np.zeros(batch["mask"].shape)
     for row in counted(batch):
@@ -108,7 +108,7 @@ def returns(batch: Batch, params: Params) -> np.ndarray:
 
 
 def centred_per_token(batch: Batch, params: Params) -> np.ndarray:
-    """R minus its group's mean, on each token of the answer."""
+    """R minus its group's mean, on each token of the completion."""
     return np.repeat(within_groups(centred)(batch, params)[:, None], batch["mask"].shape[1], axis=1)
 
 

@@ -32,7 +32,7 @@ def two_sided(token: Token, params: Params) -> tuple[float, float]:
 
 
 def over_length(mask: np.ndarray, params: Params) -> np.ndarray:
-    """Dr. GRPO: a sum over the answer divided by a constant, and a mean over the answers."""
+    """Dr. GRPO: a sum over the completion divided by a constant, and a mean over the completions."""
     return sums_of_sequences(mask, params) / params["max_length"]
 
 

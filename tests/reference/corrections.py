@@ -18,7 +18,7 @@ from .reference import Evaluate, Reference
 from .tokens import Batch, Params, Token, bounded, mean_of_sequences, mean_of_tokens, summed
 
 Weights = Callable[[Batch], np.ndarray]
-"""From a prepared batch to old / rollout of each token `[N, T]`: its own, or the same for a whole answer."""
+"""From a prepared batch to old / rollout of each token `[N, T]`: its own, or the same for a whole completion."""
 
 
 def log_ratios(batch: Batch, row: int) -> list[float]:
@@ -36,12 +36,12 @@ def of_tokens(batch: Batch) -> np.ndarray:
 
 
 def product(batch: Batch, row: int) -> float:
-    """The product of the weights of an answer's tokens, within exp(±20)."""
+    """The product of the weights of a completion's tokens, within exp(±20)."""
     return math.exp(bounded(math.fsum(log_ratios(batch, row))))
 
 
 def products(batch: Batch) -> np.ndarray:
-    """The product over the answer."""
+    """The product over the completion."""
     result = np.ones(batch["mask"].shape)
     for row in counted(batch):
         result[row] = product(batch, row)
@@ -49,7 +49,7 @@ def products(batch: Batch) -> np.ndarray:
 
 
 def geometric_means(batch: Batch) -> np.ndarray:
-    """The geometric mean over the answer."""
+    """The geometric mean over the completion."""
     result = np.ones(batch["mask"].shape)
     for row in counted(batch):
         result[row] = math.exp(mean(log_ratios(batch, row)))
@@ -100,7 +100,7 @@ def unclipped(token: Token, _: Params) -> tuple[float, float]:
 
 
 def step(batch: Batch, params: Params) -> float:
-    """VCPO's scale of the learning rate: the root of the share of answers that the weights leave effective."""
+    """VCPO's scale of the learning rate: the root of the share of completions that the weights leave effective."""
     weights = [product(batch, row) for row in counted(batch)]
     effective = sum(weights) ** 2 / sum(weight**2 for weight in weights)
     return min(1.0, effective / len(weights) / params["ess_base"]) ** 0.5

@@ -26,7 +26,7 @@ def estimate(batch: Batch, params: Params) -> np.ndarray:
 
 
 def keep(batch: Batch, _: Params) -> np.ndarray:
-    """Dynamic sampling, eq. 11: the rows `[N]` whose group has both a right and a wrong answer.
+    """Dynamic sampling, eq. 11: the rows `[N]` whose group has both a right and a wrong completion.
 
     Right is what the batch's `correct` says, else a reward above 0.
     """

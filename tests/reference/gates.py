@@ -54,7 +54,7 @@ def gated_without_clamps(token: Token, params: Params) -> tuple[float, float]:
 
 
 def log_products(batch: Batch) -> dict[int, float]:
-    """log of the product of policy / old over each answer, without gradient."""
+    """log of the product of policy / old over each completion, without gradient."""
     return {
         row: math.fsum(
             bounded(float(batch["held"][row, column]) - float(batch["logp_old"][row, column]))
@@ -65,7 +65,7 @@ def log_products(batch: Batch) -> dict[int, float]:
 
 
 def gamma_kernel(batch: Batch, params: Params, advantage: np.ndarray) -> np.ndarray:
-    """W^k exp(lambda (1 - W)) of the answer's product W, its log within [log 1e-8, 20]."""
+    """W^k exp(lambda (1 - W)) of the completion's product W, its log within [log 1e-8, 20]."""
     result = np.ones(batch["mask"].shape)
     for row, log_product in log_products(batch).items():
         log_weight = min(max(log_product, math.log(1e-8)), 20.0)
@@ -78,7 +78,7 @@ def gamma_kernel(batch: Batch, params: Params, advantage: np.ndarray) -> np.ndar
 
 
 def tapered(batch: Batch, params: Params, advantage: np.ndarray) -> np.ndarray:
-    """1 for good answers, and the answer's product up to `cap` for bad ones."""
+    """1 for good completions, and the completion's product up to `cap` for bad ones."""
     result = np.ones(batch["mask"].shape)
     for row, log_product in log_products(batch).items():
         weight = min(math.exp(bounded(log_product)), params["cap"])

@@ -40,7 +40,7 @@ def entropies(batch: Batch, chosen: Sequence[Token]) -> list[float]:
 
 
 def improbable(batch: Batch, params: Params, advantage: np.ndarray) -> list[Token]:
-    """Tokens of good answers to which the policy gives less than `tau_p`."""
+    """Tokens of good completions to which the policy gives less than `tau_p`."""
     return [
         token
         for token in tokens(batch, advantage)
@@ -77,7 +77,7 @@ def certain(batch: Batch, params: Params, advantage: np.ndarray) -> np.ndarray:
 
 
 def off_policy(batch: Batch, params: Params, advantage: np.ndarray) -> np.ndarray:
-    """Tokens of A < 0 in answers that have become less likely: mean of log(old / policy) above `delta`."""
+    """Tokens of A < 0 in completions that have become less likely: mean of log(old / policy) above `delta`."""
     everything = list(tokens(batch, advantage))
     drift = {
         row: mean([bounded(token.old - token.held) for token in everything if token.row == row])

@@ -73,7 +73,7 @@ def within_divergence(token: Token, params: Params) -> tuple[float, float]:
 
 
 def over_informative(batch: Batch, _: Params) -> np.ndarray:
-    """(R - mean) N / (N - M), where M answers are in groups without spread; GPG's paper, eq. 7."""
+    """(R - mean) N / (N - M), where M completions are in groups without spread; GPG's paper, eq. 7."""
     spread = [
         rows for rows in groups(batch) if any(batch["reward"][r] != batch["reward"][rows[0]] for r in rows)
     ]

@@ -20,7 +20,12 @@ METHODS = """
 
 def test_primitives_are_a_short_closed_list():
     assert len(vocabulary.PRIMITIVES) <= 22
-    families = (vocabulary.ELEMENTWISE, vocabulary.REDUCTIONS, vocabulary.ALONG_ANSWERS, vocabulary.SPECIAL)
+    families = (
+        vocabulary.ELEMENTWISE,
+        vocabulary.REDUCTIONS,
+        vocabulary.ALONG_COMPLETIONS,
+        vocabulary.SPECIAL,
+    )
     assert set(vocabulary.PRIMITIVES) == set().union(*families)
 
 

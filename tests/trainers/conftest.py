@@ -110,7 +110,7 @@ class Digits:
 
 
 class RepeatTask:
-    """Say the prompt's character: the reward is the share of it in the answer."""
+    """Say the prompt's character: the reward is the share of it in the completion."""
 
     name, fingerprint = "repeat", "repeat"
 

@@ -109,7 +109,7 @@ def test_importing_and_reading_needs_no_torch():
     ],
 )
 def test_one_mistake(override, hint):
-    if hint is None:  # 3 prompts of 8 samples are 24 answers, enough for 4 updates
+    if hint is None:  # 3 prompts of 8 samples are 24 completions, enough for 4 updates
         assert read_config([override]).rollout.prompts == 3
     else:
         assert hint in message(override)
@@ -126,7 +126,7 @@ def test_every_mistake_is_named_at_once():
     assert all(part in text for part in ("epsilon", "seed=1.5", "no `=`", "max_steps"))
 
 
-def test_too_few_answers_for_the_updates():
+def test_too_few_completions_for_the_updates():
     assert "too few" in message("rollout.prompts=1", "rollout.samples=2")
 
 

@@ -1,4 +1,4 @@
-"""A length penalty that no answer of a run is long enough to get is said to be dead."""
+"""A length penalty that no completion of a run is long enough to get is said to be dead."""
 
 import pytest
 from maspo_dsl.trainers.dead_rewards import dead_rewards

@@ -44,7 +44,7 @@ def gemma():
 
 
 def part(dtype=torch.float32):
-    """A micro-batch of answers after prompts of different lengths."""
+    """A micro-batch of completions after prompts of different lengths."""
     random = torch.Generator().manual_seed(1)
     attention = torch.ones(6, 9, dtype=torch.bool)
     attention[1, :2] = attention[4, :3] = False

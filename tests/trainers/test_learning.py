@@ -54,7 +54,7 @@ def last_five(values):
 
 @pytest.mark.parametrize("name", ["maspo", "grpo", "dapo"])
 def test_a_shipped_objective_raises_the_reward_and_its_reverse_lowers_it(stand_in_policy, tmp_path, name):
-    # The answers fill these few tokens, so that DAPO's length penalty would outweigh the reward.
+    # The completions fill these few tokens, so that DAPO's length penalty would outweigh the reward.
     length = ["params.max_length=100"] if name == "dapo" else []
     values = rewards(stand_in_policy, tmp_path / "run", name, *length)
     assert last_five(values) > values[0] + 0.2

@@ -108,7 +108,7 @@ def test_metrics_do_not_depend_on_the_cut(parts):
 
 
 @pytest.mark.parametrize(("sign", "rises"), [(1.0, True), (-1.0, False)])
-def test_updates_raise_the_rewarded_answers_and_the_flipped_objective_lowers_them(parts, sign, rises):
+def test_updates_raise_the_rewarded_completions_and_the_flipped_objective_lowers_them(parts, sign, rises):
     model = parts.model().double()
     window = parts_of(8, [8])
     module, _ = fit(

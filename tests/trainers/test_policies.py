@@ -40,7 +40,7 @@ def forbidden(*args, **kwargs):
     raise AssertionError("the warm start ran again")
 
 
-def test_the_default_policy_answers_some_prompts_right_and_most_wrong(tmp_path, monkeypatch, one_thread):
+def test_the_default_policy_completions_some_prompts_right_and_most_wrong(tmp_path, monkeypatch, one_thread):
     task = build_task("sort")
     policy = build_policy("tiny", task, seed=0, cache=tmp_path / "new" / "cache")
     assert policy.model.num_parameters() == pytest.approx(135_000, rel=0.01)
@@ -93,10 +93,10 @@ def test_a_damaged_cache_file_is_made_anew(tmp_path, caplog, damage, one_thread)
 
 def test_a_warm_start_that_falls_short_says_so(tmp_path, caplog):
     build_tiny(build_task("sort", digits=9), seed=0, cache=tmp_path, settings=BRIEF)
-    assert "got only 0.000 of its answers right in 4 steps" in caplog.text
+    assert "got only 0.000 of its completions right in 4 steps" in caplog.text
 
 
-def test_tiny_needs_plain_prompts_with_answers(tmp_path):
+def test_tiny_needs_plain_prompts_with_completions(tmp_path):
     with pytest.raises(ConfigError, match=r"no text prompt with an `answer`|prompt is messages"):
         build_policy("tiny", build_task("addition"), seed=0, cache=tmp_path)
     (tmp_path / "a.jsonl").write_text('{"prompt": "a"}\n{"prompt": "b"}\n')

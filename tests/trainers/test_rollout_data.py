@@ -98,7 +98,7 @@ def test_the_old_log_probs_are_those_of_whole_sequences(build, precision):
 
 
 def rarely(prompts, completions, **columns):
-    """1 for answers that begin with the prompt: about half of the groups are all 0."""
+    """1 for completions that begin with the prompt: about half of the groups are all 0."""
     return [float(c.startswith(p)) for p, c in zip(prompts, completions, strict=True)]
 
 
@@ -109,7 +109,7 @@ def test_dynamic_sampling_refills_with_new_prompts(build, parts):
         for group in part["group"].unique():
             assert part["reward"][part["group"] == group].unique().numel() > 1
     assert data.sampled.resamples > 0
-    assert data.sampled.answers > 32 == len(data.sampled.rows)
+    assert data.sampled.completions > 32 == len(data.sampled.rows)
     assert len({int(g) for part in rewards for g in part["group"]}) <= 8
     assert data.sampled.kept == sum(len(part["reward"]) for part in rewards)
 
@@ -131,7 +131,7 @@ def test_nothing_kept_is_a_step_without_updates(build, parts):
     )
     assert list(data) == [[]]
     assert any("all 32 rewards are 1" in line for line in said)
-    assert any("kept no answer" in line for line in said)
+    assert any("kept no completion" in line for line in said)
     assert data.sampled.resamples == 2
 
 
@@ -147,7 +147,7 @@ def test_a_rollout_without_a_trained_token_is_a_step_without_updates(build, monk
     monkeypatch.setattr(module, "generate", silent)
     data, _, said = build()
     assert list(data) == [[]]
-    assert any("no answer has a trained token" in line for line in said)
+    assert any("no completion has a trained token" in line for line in said)
 
 
 def test_equal_rewards_are_said_once(build):
@@ -173,9 +173,13 @@ def test_rewards_equal_within_each_group_are_said_once(build):
 
 
 @pytest.mark.parametrize("answer", [None, [1.0], float("nan")])
-def test_a_wrong_reward_is_a_config_error(build, answer):
+def test_a_wrong_reward_is_a_config_error(build, completion):
     def reward(completions, **columns):
-        return answer if answer is None or isinstance(answer, list) else [answer] * len(completions)
+        return (
+            completion
+            if completion is None or isinstance(completion, list)
+            else [completion] * len(completions)
+        )
 
     with pytest.raises(ConfigError, match="reward function"):
         list(build(reward=reward)[0])

@@ -252,7 +252,7 @@ def test_steps_without_signal_are_rows_without_updates(stand_in, parts, tmp_path
     stand_in.task.reward = lambda completions, **columns: [1.0] * len(completions)
     result, text = run(tmp_path / "run", "rollout.max_resamples=1", steps=3)
     assert [row.get("updates") for row in result.rows] == [None, 0, 0, 0]
-    assert "kept no answer" in text
+    assert "kept no completion" in text
     assert result.steps == 3
 
 

@@ -9,7 +9,9 @@ import maspo_dsl
 from maspo_dsl.cli.app import app
 from maspo_dsl.verification import verify as verification
 
-FAILS = 'objective doubled extends group_ppo\n"Good answers count twice"\nweight twice = 2 if A > 0 else 1\n'
+FAILS = (
+    'objective doubled extends group_ppo\n"Good completions count twice"\nweight twice = 2 if A > 0 else 1\n'
+)
 
 
 def run(*arguments: str) -> Result:

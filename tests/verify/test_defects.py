@@ -49,7 +49,7 @@ PLANTED = {
         "return torch.where(mask, value, 0.0).nan_to_num()",
     ),
     "no signal": ("rloo", "reward - group_max(reward, present, x)", "reward"),
-    "missing answers": ("group_ppo", 'present & ~torch.isnan(x["reward"])', "present"),
+    "missing completions": ("group_ppo", 'present & ~torch.isnan(x["reward"])', "present"),
     "nothing to train": ("dapo", 'return (x["logp"] * 0.0).sum()', "return torch.zeros(())"),
     "dtypes": ("group_ppo", "dtype = torch.promote_types(dtype, value.dtype)", "pass"),
 }

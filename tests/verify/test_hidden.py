@@ -143,7 +143,7 @@ MISTAKES = {
     "denominators": ("dapo", "", _Visits, "_denominators", of_the_part_alone, "micro-batches, batch with"),
     "entropy": ("group_ppo", BONUS, HeadGradients, "add", without_entropy, "d loss / d hidden at row"),
     "advantage too early": ("group_ppo", OF_POLICY, _Visits, "_estimates_late", early, "batch with rewards"),
-    "answers cut": ("gspo", "", ObjectiveLoss, "schedule", property(token_by_token), "padded"),
+    "completions cut": ("gspo", "", ObjectiveLoss, "schedule", property(token_by_token), "padded"),
     "tokens left out": ("grpo", "", ObjectiveLoss, "schedule", property(deaf), "padded"),
 }
 

@@ -11,7 +11,7 @@ from maspo_dsl.ablation.report.figures import by_sign, curves, forest
 from maspo_dsl.ablation.report.results import PointResult
 
 _CURVES = {
-    "reward": "reward of the sampled answers",
+    "reward": "reward of the sampled completions",
     "eval/greedy": "held-out greedy reward",
     "entropy": "entropy, nats a token",
 }

@@ -205,7 +205,7 @@ class LossModule(torch.nn.Module):
             x["advantage"] = tokens(advantage, x)
         elif "advantage_rows" in self.reads["loss"]:
             raise BatchError(f"{self.name} needs one advantage a sequence, [N]; the batch has one a token")
-        else:  # what stands off the mask would meet the gradient of an answer's ratio: NaN times 0 is NaN
+        else:  # what stands off the mask would meet the gradient of a completion's ratio: NaN times 0 is NaN
             x["advantage"] = masked(advantage, x["mask"])
 
     # ---- metrics

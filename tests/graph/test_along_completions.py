@@ -1,7 +1,7 @@
-"""From token to token of an answer, the largest tokens, quantiles of one answer and one group: numbers by hand.
+"""From token to token of a completion, the largest tokens, quantiles of one completion and one group: numbers by hand.
 
 Every number is asked of the interpreter and of the emitted torch, which takes it padded and packed, with the tokens
-of the answers among each other in any order.
+of the completions among each other in any order.
 """
 
 import io
@@ -28,7 +28,7 @@ def eager(*lines: str) -> maspo_dsl.ObjectiveLoss:
 
 
 def mingled(arrays: Arrays, seed: int) -> tuple[Arrays, np.ndarray]:
-    """The packed form with the tokens of all answers among each other, those of one still in order; and the order."""
+    """The packed form, tokens of all completions interleaved, those of one still in order; and the order."""
     flat = packed(arrays)
     sequence = flat["sequence"]
     slots = np.random.default_rng(seed).permutation(sequence)
@@ -57,7 +57,7 @@ def values(expression: str, **arrays) -> list[list[float]]:
     return expected.tolist()
 
 
-# Answers of one group: a hole, two tokens, one token, no token.
+# Completions of one group: a hole, two tokens, one token, no token.
 HOLES = {
     "mask": [[True, False, True, True], [False, True, True, False], [False, False, True, False], [False] * 4],
     "value": [[1.0, NAN, 2, 4], [NAN, 3, 5, NAN], [NAN, NAN, 7, NAN], [NAN] * 4],
@@ -74,7 +74,7 @@ BY_HAND = [
     ("discounted_sum(value, 0.5)", [[3, 0, 4, 4], [0, 5.5, 5, 0], [0, 0, 7, 0], [0] * 4]),
     ("discounted_sum(value, 0)", [[1, 0, 2, 4], [0, 3, 5, 0], [0, 0, 7, 0], [0] * 4]),
     ("discounted_sum(value, -1)", [[3, 0, -2, 4], [0, -2, 5, 0], [0, 0, 7, 0], [0] * 4]),
-    # factors 0.1, 0.2, 0.3 of the answers: 1 + 0.1 (2 + 0.4) = 1.24
+    # factors 0.1, 0.2, 0.3 of the completions: 1 + 0.1 (2 + 0.4) = 1.24
     ("discounted_sum(value, reward / 100)", [[1.24, 0, 2.4, 4], [0, 4, 5, 0], [0, 0, 7, 0], [0] * 4]),
     ("at_end(reward) + 0 * value", [[0, 0, 0, 10], [0, 0, 20, 0], [0, 0, 30, 0], [0] * 4]),
     # deltas at gamma 1: 2 - 1, 4 - 2, 10 - 4; 5 - 3, 20 - 5; 30 - 7
@@ -104,7 +104,7 @@ def test_by_hand(expression, expected):
 
 
 def test_without_a_masked_token():
-    """The last token of the last answer ends the batch."""
+    """The last token of the last completion ends the batch."""
     whole = {"mask": [[True, True], [True, True]], "value": [[1.0, 2], [4, 8]]}
     assert values("discounted_sum(value, 0.5)", **whole) == [[2, 2], [8, 8]]
     assert values("next(value)", **whole) == [[2, 0], [8, 0]]
@@ -143,7 +143,7 @@ def chosen(condition: str, arrays=LARGEST, **params) -> list[list[int]]:
     [
         (0.2, [[1, 0, 0, 0], [0, 0, 0, 0]]),  # int(1.2): of the three 3s the earliest
         (0, [[1, 0, 0, 0], [0, 0, 0, 0]]),  # at least one
-        (0.34, [[1, 0, 0, 1], [0, 0, 0, 0]]),  # int(2.04): the tie ends within the first answer
+        (0.34, [[1, 0, 0, 1], [0, 0, 0, 0]]),  # int(2.04): the tie ends within the first completion
         (0.5, [[1, 0, 0, 1], [0, 1, 0, 0]]),
         (0.67, [[1, 0, 0, 1], [1, 1, 0, 0]]),
         (0.9, [[1, 1, 0, 1], [1, 1, 0, 0]]),  # int(5.4)
@@ -205,7 +205,7 @@ def test_no_gradient_passes(detached):
 
 @pytest.mark.parametrize("factor", [0, 0.3, 0.95, 0.9999, 1])
 @pytest.mark.parametrize("length", [4000, 4096])
-def test_long_answers_in_float32(factor, length):
+def test_long_completions_in_float32(factor, length):
     """Against the recurrence in float64: no overflow by factor ^ -t, no error that grows with the length."""
     random = np.random.default_rng(0)
     mask = random.random((2, length)) < 0.9
@@ -223,7 +223,7 @@ def test_long_answers_in_float32(factor, length):
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
 
 
-def test_what_is_not_a_number_stays_in_its_answer():
+def test_what_is_not_a_number_stays_in_its_completion():
     value = np.array([[1.0, 2, 3], [NAN, 1, 1], [4, 5, 6]])
     arrays = {"mask": np.ones((3, 3), dtype=bool), "value": value}
     for line in ("discounted_sum(value, 0.5)", "next(value)"):
@@ -306,7 +306,7 @@ def test_one_graph_for_every_length(backend):
 
 
 def test_a_group_value_counts_once_a_group():
-    """Groups of three, one and two answers with means 1, 7 and 5: the median is 5, the mean 13 / 3, the largest 7."""
+    """Groups of three, one, two completions with means 1, 7 and 5: the median is 5, the mean 13 / 3, the largest 7."""
     arrays = {"mask": [[True]] * 6, "reward": [0.0, 1, 2, 7, 4, 6], "group": [1, 1, 1, 2, 3, 3]}
     arrays = {name: np.array(value) for name, value in arrays.items()}
     for expression, expected in [
@@ -323,8 +323,8 @@ def test_a_group_value_counts_once_a_group():
         assert by_oracle.tolist() == pytest.approx([expected] * 6)
 
 
-def test_a_condition_of_answers_among_tokens():
-    """`of` is a condition of answers here, of which there are as many as tokens in a row."""
+def test_a_condition_of_completions_among_tokens():
+    """`of` is a condition of completions here, of which there are as many as tokens in a row."""
     arrays = {"mask": np.ones((3, 3), dtype=bool), "reward": np.array([1.0, 0, 1])}
     arrays["value"] = np.array([[1.0, 2, 3], [10, 20, 30], [4, 5, 6]])
     line = "0 * value + quantile(value, 0.5, rollout_batch, of = correct, empty = 0)"
