@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 from maspo_dsl.language.source import Source
 from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.part_words import Role
 from maspo_dsl.semantics.resolve import find_source, resolve, split_variant
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Objective:
     @property
     def keeps(self) -> bool:
         """Whether it selects what a rollout trains on (`keep`)."""
-        return bool(self.resolved.parts.keeps)
+        return bool(self.resolved.parts.of(Role.FILTER))
 
     @property
     def inputs(self) -> frozenset[str]:

@@ -18,6 +18,7 @@ from maspo_dsl.language.diagnostics import SpecError
 from maspo_dsl.language.source import Source
 from maspo_dsl.objective import Objective
 from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.part_words import Role
 from maspo_dsl.semantics.resolve import find_source, resolve, split_variant
 from maspo_dsl.semantics.shipped import shipped_names, shipped_source
 
@@ -103,7 +104,7 @@ class _Builder:
     def __init__(self, family: Family, base: Base, folder: Path) -> None:
         self.folder = folder
         self.points = {
-            family.base.hash: Point(base.candidate, family.base.hash, bool(family.base.parts.keeps))
+            family.base.hash: Point(base.candidate, family.base.hash, bool(family.base.parts.of(Role.FILTER)))
         }
         self.names = {base.candidate.name, *(Path(file).stem for file in base.beside)}
         self.impossible: list[Refusal] = []
@@ -200,7 +201,7 @@ class _Builder:
             self.points[objective.hash] = replace(known, same_as=(*known.same_as, candidate.name))
             return
         self.names.add(candidate.name)
-        self.points[objective.hash] = Point(candidate, objective.hash, bool(objective.parts.keeps))
+        self.points[objective.hash] = Point(candidate, objective.hash, bool(objective.parts.of(Role.FILTER)))
 
     def _refuse(self, candidate: Candidate, error: SpecError) -> None:
         """What was asked for by value must be possible, if anything reads it; what was derived is listed."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 
 from maspo_dsl.analysis.alone import Alone
 from maspo_dsl.analysis.extremes import far_batches, far_tokens
 from maspo_dsl.analysis.probes import Batch, batches, long_completions, tokens
+from maspo_dsl.analysis.trial import graph_of
 from maspo_dsl.graph.elementwise import Array
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
@@ -50,6 +52,11 @@ class Baseline:
         self._sources: dict[str, Iterator[Batch]] = {}
         self._batches: dict[str, list[Batch]] = {}
         self._runs: dict[tuple[int, str, int], Run] = {}
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The objective's graph in which a parameter of value 0 or 1 is a parameter still."""
+        return graph_of(self.objective.parts)
 
     def batches(self, stage: str) -> Iterator[Batch]:
         """The batches of a stage; each is drawn when it is first asked for."""

@@ -70,22 +70,7 @@ def _candidates(objective: ResolvedObjective) -> list[str]:
 
 def _roots(objective: ResolvedObjective) -> list[Term]:
     """The parts that are not dead as a whole."""
-    parts = objective.parts
-    dead = set(dead_parts(objective))
-    groups = {
-        "reward": parts.rewards,
-        "keep": parts.keeps,
-        "weight": parts.weights,
-        "mute": parts.mutes,
-        "exclude": parts.excludes,
-        "penalty": parts.penalties,
-        "bonus": parts.bonuses,
-    }
-    roots = [parts.advantage, parts.ratio, parts.reduce, parts.prompt, parts.step]
-    roots += [
-        term for word, group in groups.items() for name, term in group.items() if (word, name) not in dead
-    ]
-    return [root for root in roots if root is not None]
+    return list(objective.parts.without(list(dead_parts(objective))).terms())
 
 
 def _ranges(objective: ResolvedObjective) -> set[str]:
@@ -111,14 +96,9 @@ class _Trials:
         self.ranges = _ranges(objective)
 
     @cached_property
-    def unsimplified(self) -> Graph:
-        """The graph in which a parameter of value 0 or 1 is a parameter still."""
-        return graph_of(self.objective.parts)
-
-    @cached_property
     def midway(self) -> list[Batch] | None:
         """Batches on which searches end midway, None where that is not known."""
-        return midway(self.objective, self.unsimplified)
+        return midway(self.objective, self.baseline.graph)
 
     def moves_soon(self, name: str, values: Sequence[float]) -> bool:
         """Whether one of a few values is seen to matter on what takes little."""
@@ -152,11 +132,11 @@ class _Trials:
         """A graph that the parameter is one of."""
         if _has(self.graph, name):
             return self.graph
-        return self.unsimplified if _has(self.unsimplified, name) else None
+        return self.baseline.graph if _has(self.baseline.graph, name) else None
 
     def _moves_rebuilt(self, name: str, values: Sequence[float]) -> bool:
         """A value may be read before there is a graph: by the range of `least`, or as the default of another."""
-        graph = self.unsimplified
+        graph = self.baseline.graph
         present = [output for output in OUTPUTS if output in graph.outputs]
         for rebuilt in self._rebuilt(name, values):
             for stage in SOON:
@@ -171,7 +151,7 @@ class _Trials:
         reached = self.midway
         if reached is None:
             return True
-        runs = [Run(Interpretation(self.unsimplified, batch)) for batch in reached]
+        runs = [Run(Interpretation(self.baseline.graph, batch)) for batch in reached]
         return any(
             run.differs(Interpretation(rebuilt, batch), ["loss"])
             for rebuilt in (self._rebuilt(name, values, _REBUILT_MIDWAY) if reached else ())

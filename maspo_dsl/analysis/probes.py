@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maspo_dsl.analysis.alone import Numbers
-from maspo_dsl.analysis.trial import graph_of, terms_of
+from maspo_dsl.analysis.trial import graph_of
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.terms import static_value, walk
 
@@ -113,7 +113,7 @@ def _drawn(
 
 def constants(objective: ResolvedObjective) -> Numbers:
     """Sizes of the numbers that a spec says or that follow from its parameters, sorted, and 1."""
-    found = {static_value(term) for term in walk(*terms_of(objective.parts))}
+    found = {static_value(term) for term in walk(*objective.parts.terms())}
     return np.array(sorted({abs(value) for value in found if value} | {1.0}))
 
 

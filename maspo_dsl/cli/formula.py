@@ -19,6 +19,8 @@ from maspo_dsl.cli.notation import PLAIN_TEXT, Notation
 from maspo_dsl.language import tree
 from maspo_dsl.language.expression_text import Binds
 from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.part_words import NAMED, Role
+from maspo_dsl.semantics.parts import Key
 from maspo_dsl.semantics.types import Axis
 
 
@@ -107,7 +109,7 @@ class _Writer:
                 yield Line(self._symbol(slot), self._math(self.flat.slots[slot].value))
         for (word, name), part in self.flat.parts.items():
             if isinstance(part, tree.Rule):
-                yield Line(self._symbol(name), self._one_level(part.condition), _RULES[word])
+                yield Line(self._symbol(name), self._one_level(part.condition), f"{word}: {NAMED[word].note}")
 
     # ---- the loss
 
@@ -118,37 +120,34 @@ class _Writer:
 
     def _terms(self, scalar: bool) -> Iterator[Line]:
         """Penalties and bonuses: those that are one number, added after `reduce`, or those of tokens."""
-        for word, sign in (("penalty", "+"), ("bonus", "-")):
-            for name, part in self._of(word):
-                if (self._term_axis(word, name) is Axis.SCALAR) is scalar:
+        for role, sign in ((Role.ADDED, "+"), (Role.SUBTRACTED, "-")):
+            for (word, name), part in self._of(role):
+                if (self.objective.parts.by_key[word, name].axis is Axis.SCALAR) is scalar:
                     text = self._one_level(part.value, Binds.PRODUCT)
                     yield Line("", self.notation.term(sign, text), f"{word} {name}")
 
     def _token_loss(self) -> Iterator[Line]:
-        weights = [name for name, _ in self._of("weight")]
+        weights = [name for (_, name), _ in self._of(Role.FACTOR)]
         product = self.notation.negated([self._symbol(word) for word in ("A", "ratio", *weights)])
-        muted = [name for word, name in self.flat.parts if word == "mute"]
+        muted = [name for _, name in self.objective.parts.of(Role.REMOVES_POLICY_TERM)]
         note = f"0 where {' or '.join(muted)}" if muted else ""
         yield Line(self._symbol("token loss"), product, note)
         yield from self._terms(scalar=False)
-        for name, part in self._of("weight"):
+        for (_, name), part in self._of(Role.FACTOR):
             yield Line(self._symbol(name), self.notation.detached(self._one_level(part.value)), "weight")
 
     def _rewards(self) -> Iterator[Line]:
-        terms = list(self._of("reward"))
-        names = [self._symbol(name) for name, _ in terms]
+        terms = list(self._of(Role.REWARD_TERM))
+        names = [self._symbol(name) for (_, name), _ in terms]
         yield Line(self._symbol("R"), self.notation.total(names))
-        for name, part in terms:
+        for (_, name), part in terms:
             yield Line(self._symbol(name), self._one_level(part.value), "reward term")
 
-    def _of(self, word: str) -> Iterator[tuple[str, tree.Part]]:
-        for (kind, name), part in self.flat.parts.items():
-            if kind == word and isinstance(part, tree.Part):
-                yield name, part
-
-    def _term_axis(self, word: str, name: str) -> Axis:
-        parts = self.objective.parts
-        return (parts.penalties if word == "penalty" else parts.bonuses)[name].axis
+    def _of(self, role: Role) -> Iterator[tuple[Key, tree.Part]]:
+        for key in self.objective.parts.of(role):
+            part = self.flat.parts[key]
+            assert isinstance(part, tree.Part)
+            yield key, part
 
     # ---- pipes
 
@@ -205,13 +204,6 @@ class _Writer:
 
     def _one_level(self, node: tree.Expression, binds: Binds = Binds.PIPE) -> str:
         return self._math(expanded(node, self.defs), binds)
-
-
-_RULES = {
-    "keep": "keep: completions that are trained on",
-    "mute": "mute: tokens without a policy term, counted all the same",
-    "exclude": "exclude: tokens left out, of denominators too",
-}
 
 
 def _helpers(shown: Iterable[object], defs: Mapping[str, tree.Def], notation: Notation) -> Iterator[Helper]:

@@ -12,14 +12,13 @@ from maspo_dsl.cli.mathematics import call_form
 from maspo_dsl.cli.output import say, say_json
 from maspo_dsl.language.expression_text import format_expression
 from maspo_dsl.language.parser import parse_objective
+from maspo_dsl.semantics.part_words import NAMED, SLOTS
 from maspo_dsl.semantics.shipped import library_trees, shipped_names, shipped_source
 from maspo_dsl.semantics.vocabulary import (
-    PARTS,
     PRIMITIVES,
     QUANTITIES,
     RUN_CONSTANTS,
     SCOPES,
-    SLOTS,
     WARNINGS,
 )
 
@@ -42,7 +41,7 @@ def catalogue() -> dict[str, object]:
     """Everything that ships, as a document for machines."""
     words = {
         "slots": {name: slot.doc for name, slot in SLOTS.items()},
-        "parts": {name: part.doc for name, part in PARTS.items()},
+        "parts": {name: part.doc for name, part in NAMED.items()},
         "quantities": {name: quantity.doc for name, quantity in QUANTITIES.items()},
         "primitives": PRIMITIVES,
         "run_constants": RUN_CONSTANTS,
@@ -119,7 +118,7 @@ def catalogue_lines() -> Iterator[str]:
 
 _WORDS: dict[str, dict[str, str]] = {
     "Slots, written `slot = …`": {name: slot.doc for name, slot in SLOTS.items()},
-    "Parts, written `part name = …` or `rule name where …`": {name: p.doc for name, p in PARTS.items()},
+    "Parts, written `part name = …` or `rule name where …`": {name: p.doc for name, p in NAMED.items()},
     "Quantities": {name: quantity.doc for name, quantity in QUANTITIES.items()},
     "Primitives": PRIMITIVES,
 }

@@ -12,7 +12,8 @@ from maspo_dsl.emit.standalone import live_terms
 from maspo_dsl.language import tree
 from maspo_dsl.objective import Objective
 from maspo_dsl.semantics.objective import ResolvedObjective
-from maspo_dsl.semantics.terms import Term, walk
+from maspo_dsl.semantics.part_words import BEFORE_ADVANTAGE, Role
+from maspo_dsl.semantics.terms import walk
 from maspo_dsl.semantics.types import Axis, Scope
 from maspo_dsl.semantics.vocabulary import EXPONENT_BOUND, LOG_RATIO_BOUND, SCOPES
 
@@ -40,23 +41,8 @@ def policies(objective: Objective, defs: Defs, formula: Formula) -> Iterator[Pol
     yield from _vanished(objective)
 
 
-def _terms(resolved: ResolvedObjective) -> list[Term]:
-    parts = resolved.parts
-    groups = (
-        parts.rewards,
-        parts.keeps,
-        parts.weights,
-        parts.mutes,
-        parts.excludes,
-        parts.penalties,
-        parts.bonuses,
-    )
-    single = (parts.advantage, parts.ratio, parts.reduce, parts.prompt, parts.step)
-    return [*(term for term in single if term is not None), *(t for group in groups for t in group.values())]
-
-
 def _bounds(resolved: ResolvedObjective) -> Iterator[Policy]:
-    bounds = {term.attribute("high") for term in walk(*_terms(resolved)) if term.op == "bound"}
+    bounds = {term.attribute("high") for term in walk(*resolved.parts.terms()) if term.op == "bound"}
     if LOG_RATIO_BOUND in bounds:
         yield Policy(
             "log-ratios",
@@ -76,8 +62,8 @@ def _counting(resolved: ResolvedObjective) -> Iterator[Policy]:
         "those where `mask` is true, in completions that have a reward; whatever a masked token holds, NaN included, "
         "touches neither loss nor gradient",
     )
-    excluded = [name for word, name in resolved.flat.parts if word == "exclude"]
-    muted = [name for word, name in resolved.flat.parts if word == "mute"]
+    excluded = [name for _, name in resolved.parts.of(Role.REMOVES_TOKEN)]
+    muted = [name for _, name in resolved.parts.of(Role.REMOVES_POLICY_TERM)]
     if excluded:
         yield Policy(
             "excluded tokens", f"{' and '.join(excluded)}: out of the loss and out of its denominators"
@@ -162,7 +148,7 @@ def _denominators(resolved: ResolvedObjective) -> Iterator[Policy]:
             "depends on the size of the micro-batch, because the spec says `micro`"
             if any(
                 term.op != "const" and ("scope", Scope.MICRO) in term.attributes
-                for term in walk(*_terms(resolved))
+                for term in walk(*resolved.parts.terms())
             )
             else "however a window is cut into micro-batches, their gradients add up to the window's gradient",
         )
@@ -172,10 +158,10 @@ def _denominators(resolved: ResolvedObjective) -> Iterator[Policy]:
 
 
 def _gradients(resolved: ResolvedObjective, formula: Formula) -> Iterator[Policy]:
-    live = ["ratio", *resolved.parts.penalties, *resolved.parts.bonuses]
+    live = ["ratio", *(name for _, name in resolved.parts.of(Role.ADDED, Role.SUBTRACTED))]
     yield Policy("with gradient", f"π, where it stands in {' and '.join(dict.fromkeys(live))}; nothing else")
     stopped = [text for line in formula.lines if line.note != "weight" for text in detached_in(line.text)]
-    always = ["A", *resolved.parts.weights, "every other policy"]
+    always = ["A", *(name for _, name in resolved.parts.of(Role.FACTOR)), "every other policy"]
     yield Policy("without gradient", ", ".join([*dict.fromkeys(stopped), *always]))
 
 
@@ -192,9 +178,8 @@ def detached_in(text: str) -> Iterator[str]:
 
 
 def _once_a_rollout(resolved: ResolvedObjective) -> Iterator[Policy]:
-    names = [f"{word} {name}" for word, name in resolved.flat.parts if word in ("reward", "keep")]
-    names += ["prompt"] if "prompt" in resolved.flat.slots else []
-    once = ["the advantage", *names]
+    early = [key for key in resolved.parts.by_key if key[0] in BEFORE_ADVANTAGE and key[0] != "advantage"]
+    once = ["the advantage", *(" ".join(key).strip() for key in early)]
     yield Policy(
         "once a rollout", f"{', '.join(once)}: computed before the first update on it, never in the loss"
     )
@@ -206,8 +191,7 @@ def _once_a_rollout(resolved: ResolvedObjective) -> Iterator[Policy]:
 def _vanished(objective: Objective) -> Iterator[Policy]:
     """Terms of weight 0, which are not computed."""
     terms = {name.removeprefix("term:") for name in live_terms(objective.graph)}
-    parts = objective.resolved.parts
-    for name in [*parts.penalties, *parts.bonuses]:
+    for _, name in objective.resolved.parts.of(Role.ADDED, Role.SUBTRACTED):
         if name not in terms:
             yield Policy(
                 "vanished", f"{name} has weight 0: it is not computed, and what it alone reads is not needed"

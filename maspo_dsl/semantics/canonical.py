@@ -13,23 +13,9 @@ from maspo_dsl.language.formatter import format_objective, format_statement
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics.binding import BoundParameter, number_text
 from maspo_dsl.semantics.flat import Flat
-from maspo_dsl.semantics.vocabulary import PARTS, SLOTS
+from maspo_dsl.semantics.part_words import PART_WORDS
 
 HASH_DIGITS = 16
-_ORDER = [
-    "reward",
-    "keep",
-    "prompt",
-    "advantage",
-    "ratio",
-    "weight",
-    "mute",
-    "exclude",
-    "penalty",
-    "bonus",
-    "reduce",
-    "step",
-]
 
 Node = TypeVar("Node")
 
@@ -44,31 +30,30 @@ def flat_tree(flat: Flat, params: Mapping[str, BoundParameter], read: frozenset[
     statements += [_bare(let) for name, let in flat.lets.items() if name in read]
     statements += [_bare(statement) for statement in _ordered(flat)]
     gone = {*flat.params, *flat.inputs, *flat.defs, *flat.lets} - read
-    statements += [_bare(v) for v in flat.variants.values() if not _names(v) & gone]
+    statements += [_bare(v) for v in flat.variants.values() if not names_of(v) & gone]
     statements += [_bare(s) for name, s in flat.sweeps.items() if name not in gone]
     statements += [_bare(a) for a in flat.allows.values()]
     return tree.ObjectiveTree(header, tuple(_spaced(statements)))
 
 
-def _names(node: object) -> set[str]:
+def names_of(node: object) -> set[str]:
     """Every name in a statement."""
     if isinstance(node, tree.Name):
         return set(node.path)
     if isinstance(node, tree.Identifier):
         return {node.text}
     if isinstance(node, tuple):
-        return {name for item in node for name in _names(item)}
+        return {name for item in node for name in names_of(item)}
     if is_dataclass(node) and not isinstance(node, Span):
-        return {name for f in fields(node) for name in _names(getattr(node, f.name))}
+        return {name for f in fields(node) for name in names_of(getattr(node, f.name))}
     return set()
 
 
 def _ordered(flat: Flat) -> Iterator[tree.Slot | tree.Part | tree.Rule]:
-    for word in _ORDER:
-        if word in SLOTS and word in flat.slots:
+    for word in PART_WORDS:
+        if word in flat.slots:
             yield flat.slots[word]
-        if word in PARTS:
-            yield from (part for (kind, _), part in flat.parts.items() if kind == word)
+        yield from (part for (kind, _), part in flat.parts.items() if kind == word)
 
 
 def _spaced(statements: list[tree.Statement]) -> Iterator[tree.Statement]:

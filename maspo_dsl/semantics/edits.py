@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import did_you_mean
 from maspo_dsl.semantics.flat import Flat
+from maspo_dsl.semantics.part_words import SLOTS
 from maspo_dsl.semantics.report import Report
-from maspo_dsl.semantics.vocabulary import SLOTS
 
 
 @dataclass(frozen=True)
@@ -96,34 +96,51 @@ def find(flat: Flat, name: tree.Name, report: Report, *, stages_only: bool) -> T
     return None
 
 
+def neutral_targets(flat: Flat, used: Collection[str]) -> Iterator[Target]:
+    """Everything that has a neutral value, but for a `let` that nothing uses."""
+    for target in targets(flat):
+        family, name = target.key
+        if _has_neutral(flat, target) and (family != "let" or name in used):
+            yield target
+
+
+def _has_neutral(flat: Flat, target: Target) -> bool:
+    match target.family:
+        case "param":
+            return False
+        case "let":
+            return flat.lets[target.name].neutral is not None
+        case "slot":
+            return SLOTS[target.name].neutral is not None
+    return True
+
+
 def drop(flat: Flat, name: tree.Name, report: Report) -> None:
     """Give the named part its neutral value."""
     target = find(flat, name, report, stages_only=False)
     if target is None:
         return
+    if _has_neutral(flat, target):
+        remove(flat, target)
+    elif target.family == "let":
+        message = f"`{target.name}` has no neutral value; it cannot be dropped"
+        report.error("no-neutral", message, name.span, "give the `let` a neutral value, or write it again")
+    else:
+        message = f"`{target.name}` has no neutral; it cannot be dropped"
+        report.error("no-neutral", message, name.span, "replace it: write it again")
+
+
+def remove(flat: Flat, target: Target) -> None:
+    """Give a target that has a neutral value this value, in place."""
     match target.family:
         case "stage":
             _rewrite_stages(flat, target, lambda _: ())
         case "let":
             let = flat.lets[target.name]
-            if let.neutral is None:
-                hint = "give the `let` a neutral value, or write it again"
-                report.error(
-                    "no-neutral",
-                    f"`{target.name}` has no neutral value; it cannot be dropped",
-                    name.span,
-                    hint,
-                )
-            else:
-                flat.lets[target.name] = replace(let, value=let.neutral)
+            assert let.neutral is not None
+            flat.lets[target.name] = replace(let, value=let.neutral)
         case "slot":
-            if SLOTS[target.name].neutral is None:
-                hint = "replace it: write it again"
-                report.error(
-                    "no-neutral", f"`{target.name}` has no neutral; it cannot be dropped", name.span, hint
-                )
-            else:
-                del flat.slots[target.name]
+            del flat.slots[target.name]
         case _:
             del flat.parts[target.key]
 

@@ -13,18 +13,13 @@ from maspo_dsl.semantics import typing_rules as rules
 from maspo_dsl.semantics.calls import Calls
 from maspo_dsl.semantics.context import Context, Names
 from maspo_dsl.semantics.extent import Extent
+from maspo_dsl.semantics.part_words import BEFORE_ADVANTAGE, SLOTS
 from maspo_dsl.semantics.poison import poison
 from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.searches import Searches
 from maspo_dsl.semantics.terms import Term, constant, static_truth
 from maspo_dsl.semantics.types import Axis, Kind, Scope
-from maspo_dsl.semantics.vocabulary import (
-    BEFORE_ADVANTAGE,
-    PRIMITIVES,
-    QUANTITIES,
-    SCOPES,
-    SLOTS,
-)
+from maspo_dsl.semantics.vocabulary import PRIMITIVES, QUANTITIES, SCOPES
 
 
 class Elaborator:

@@ -9,15 +9,14 @@ from maspo_dsl.language.diagnostics import did_you_mean
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics import edits
 from maspo_dsl.semantics.flat import Flat, Parameter
+from maspo_dsl.semantics.part_words import NAMED, PART_WORDS, SLOTS
 from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.vocabulary import (
     BATCH_TENSORS,
-    PARTS,
     PRIMITIVES,
     QUANTITIES,
     RUN_CONSTANTS,
     SCOPES,
-    SLOTS,
     WARNINGS,
 )
 
@@ -188,28 +187,19 @@ class Layer:
     def _part(self, statement: tree.Part | tree.Rule) -> None:
         word, name = statement.slot.text, statement.name.text
         form = "part" if isinstance(statement, tree.Part) else "rule"
-        if word not in PARTS:
+        if word not in NAMED:
             self._unknown_word(statement.slot, " name = …" if form == "part" else " name where …")
-        elif PARTS[word].form != form:
-            wanted = f"{word} {name} where …" if form == "part" else f"{word} {name} = …"
-            self.report.error(
-                "wrong-form", f"`{word}` is written differently", statement.span, f"write {wanted}"
-            )
+        elif NAMED[word].form != form:
+            hint = f"write {NAMED[word].written(name)}"
+            self.report.error("wrong-form", f"`{word}` is written differently", statement.span, hint)
         elif self._once(("part", f"{word}.{name}"), statement.name.span, f"`{word} {name}`"):
             self.flat = replace(self.flat, inherited=self.flat.inherited - {("part", f"{word}.{name}")})
             self.flat.parts[word, name] = statement
 
     def _unknown_word(self, word: tree.Identifier, form: str) -> None:
-        if word.text in PARTS or word.text in SLOTS:
-            kind = PARTS.get(word.text) or SLOTS[word.text]
-            forms = {
-                "slot": f"{word.text} = …",
-                "part": f"{word.text} name = …",
-                "rule": f"{word.text} name where …",
-            }
-            self.report.error(
-                "wrong-form", f"`{word.text}` is written differently", word.span, f"write {forms[kind.form]}"
-            )
+        if word.text in PART_WORDS:
+            hint = f"write {PART_WORDS[word.text].written()}"
+            self.report.error("wrong-form", f"`{word.text}` is written differently", word.span, hint)
             return
         if glued := self._glued(word.text):
             self.report.error(
@@ -220,8 +210,7 @@ class Layer:
             )
             return
         known = [
-            *SLOTS,
-            *PARTS,
+            *PART_WORDS,
             "param",
             "let",
             "def",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from maspo_dsl.language.source import Span
+from maspo_dsl.semantics.part_words import BEFORE_ADVANTAGE
 from maspo_dsl.semantics.poison import fail, poison
 from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.terms import Term, constant, static_value
 from maspo_dsl.semantics.totals import is_total, refuse_total
 from maspo_dsl.semantics.types import LOGARITHMIC, Axis, Kind, Scope
-from maspo_dsl.semantics.vocabulary import BEFORE_ADVANTAGE, REDUCTION_SCOPES
+from maspo_dsl.semantics.vocabulary import REDUCTION_SCOPES
 
 # An axis as error messages say it.
 ONE_VALUE = {

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from maspo_dsl.runtime.loss import ObjectiveLoss
+from maspo_dsl.semantics.part_words import Role
 from maspo_dsl.verification.batches import (
     GARBAGE,
     Arrays,
@@ -161,7 +162,9 @@ def _equal_rewards(subject: Subject) -> Iterator[Arrays]:
     reward = np.repeat([0.1, 0.2, 0.3, 0.35, 0.7, 1 / 3, 0.95, 1e3 / 7], sizes)
     group = np.repeat(np.arange(len(sizes)), sizes)
     batch = subject.completions(SEEDS[0])
-    rows = [[2], [0, 1, 2, 3, 4, 5, 6, 7, 8]][: 1 if subject.objective.resolved.parts.rewards else 2]
+    rows = [[2], [0, 1, 2, 3, 4, 5, 6, 7, 8]][
+        : 1 if subject.objective.resolved.parts.of(Role.REWARD_TERM) else 2
+    ]
     for some in rows:
         yield {**rows_of(batch, np.resize(some, len(reward))), "reward": reward, "group": group}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +16,8 @@ from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.language.diagnostics import SpecError
 from maspo_dsl.objective import Objective, load
 from maspo_dsl.runtime.loss import Backend, ObjectiveLoss
-from maspo_dsl.semantics.terms import Term
+from maspo_dsl.semantics.part_words import Role
+from maspo_dsl.semantics.terms import walk
 from maspo_dsl.semantics.types import Axis, Scope
 from maspo_dsl.verification.batches import COLUMNS, Arrays, completions, with_advantage
 from maspo_dsl.verification.evaluation import TRIVIAL, as_torch, interpreted
@@ -128,7 +128,7 @@ class Subject:
     def tells_tokens_apart(self) -> bool:
         """Whether ratio or advantage are of single tokens, not of whole completions alone."""
         parts = self.objective.resolved.parts
-        return Axis.TOKEN in (parts.ratio.axis, parts.advantage.axis)
+        return Axis.TOKEN in (parts["ratio"].axis, parts["advantage"].axis)
 
     @cached_property
     def operations(self) -> frozenset[str]:
@@ -149,8 +149,7 @@ class Subject:
     @property
     def takes_tokens_away(self) -> bool:
         """Whether a rule mutes or excludes tokens."""
-        parts = self.objective.resolved.parts
-        return bool(parts.mutes or parts.excludes)
+        return bool(self.objective.resolved.parts.of(Role.REMOVES_POLICY_TERM, Role.REMOVES_TOKEN))
 
     @cached_property
     def needs_whole_groups(self) -> bool:
@@ -161,7 +160,8 @@ class Subject:
     @cached_property
     def within_micro(self) -> bool:
         """Whether a part reduces within `micro`."""
-        return any(("scope", Scope.MICRO) in term.attributes for term in _terms(self.objective))
+        terms = walk(*self.objective.resolved.parts.terms())
+        return any(("scope", Scope.MICRO) in term.attributes for term in terms)
 
     def allowed(self, code: str) -> str | None:
         """The reason the spec gives for a warning that it acknowledges."""
@@ -199,17 +199,3 @@ class Subject:
 def summed(windows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Denominators added over ranks."""
     return {key: torch.stack([window[key] for window in windows]).sum(0) for key in windows[0]}
-
-
-def _terms(objective: Objective) -> Iterator[Term]:
-    """Every term of the parts of an objective, once each."""
-    parts = objective.resolved.parts
-    values = [getattr(parts, one.name) for one in fields(parts)]
-    stack = [term for value in values for term in (value.values() if isinstance(value, Mapping) else [value])]
-    seen: set[int] = set()
-    while stack:
-        term = stack.pop()
-        if term is not None and id(term) not in seen:
-            seen.add(id(term))
-            yield term
-            stack.extend(term.args)

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pytest
 
+from maspo_dsl.semantics.part_words import Role
+
 from ..batches import as_torch
 from .subjects import SHIPPED, extended, loss_of, objective, plain, run, same, slot, undivided
 
@@ -52,9 +54,9 @@ def shipped_rules() -> dict[str, set[str]]:
     """The words of the rules that objectives have for tokens."""
     parts = {name: objective(name).resolved.parts for name in SHIPPED}
     return {
-        name: {word for word, rules in (("mute", part.mutes), ("exclude", part.excludes)) if rules}
+        name: {word for word, _ in rules}
         for name, part in parts.items()
-        if part.mutes or part.excludes
+        if (rules := part.of(Role.REMOVES_POLICY_TERM, Role.REMOVES_TOKEN))
     }
 
 
