@@ -35,10 +35,15 @@ def layer_of(path: Path) -> str:
     return parts[0] if parts[0] == "trainers" else parts[1]
 
 
+def dotted_name(path: Path) -> str:
+    """The name that a module is imported by."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(("maspo_dsl", *parts) if parts[0] == "trainers" else parts)
+
+
 def imports(path: Path, nodes: Iterator[ast.AST]) -> Iterator[tuple[int, str]]:
     """Line and absolute dotted name of everything that a file imports."""
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    package = ("maspo_dsl", *parts) if parts[0] == "trainers" else parts
+    package = dotted_name(path).split(".")
     for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -88,6 +93,25 @@ def test_imports_go_one_way(path):
         elif layer_there in LAYERS and LAYERS.index(layer_there) > reach:
             wrong.append(f"line {line}: {name}")
     assert not wrong, f"{layer} may import only {', '.join(LAYERS[: reach + 1])}: {'; '.join(wrong)}"
+
+
+def importing() -> dict[str, set[str]]:
+    """For each module those that it imports: in functions and under `TYPE_CHECKING`, too."""
+    names = {dotted_name(path): path for path in MODULES}
+    packages = {name.removesuffix(".__init__"): name for name in names}
+    found = {}
+    for module, path in names.items():
+        there = {name for _, name in imports(path, ast.walk(ast.parse(path.read_text())))}
+        owners = (name if name in packages else name.rpartition(".")[0] for name in there)
+        found[module] = {packages[owner] for owner in owners if owner in packages}
+    return found
+
+
+def test_no_module_imports_itself_through_others():
+    pending = importing()
+    while leaves := {module for module, needs in pending.items() if not needs & set(pending)}:
+        pending = {module: needs for module, needs in pending.items() if module not in leaves}
+    assert not pending, f"these import each other, or what does: {', '.join(sorted(pending))}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics import typing_rules as rules
-from maspo_dsl.semantics.context import Context
+from maspo_dsl.semantics.context import Context, Elaborate
+from maspo_dsl.semantics.extent import Extent
 from maspo_dsl.semantics.poison import fail, poison, poisoned
+from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.terms import Term, constant, static_value
 from maspo_dsl.semantics.types import Axis, Kind, Scope
-
-if TYPE_CHECKING:
-    from maspo_dsl.semantics.elaborate import Elaborator
 
 MAX_CANDIDATES = 100
 """What a `least` may try; those of a `least` in the condition of another count once for each of the other's."""
@@ -40,11 +38,12 @@ class Grid:
 
 
 class Searches:
-    """Elaborates `least` for an elaborator."""
+    """Elaborates `least`: `elaborate` is asked for its range and its condition."""
 
-    def __init__(self, elaborator: Elaborator) -> None:
-        self.elaborator = elaborator
-        self.report = elaborator.report
+    def __init__(self, report: Report, extent: Extent, elaborate: Elaborate) -> None:
+        self.report = report
+        self.extent = extent
+        self.elaborate = elaborate
 
     def least(self, node: tree.Least, context: Context) -> Term:
         """The term of a `least`: a search that gives infinity where nothing holds, and what is taken then.
@@ -55,7 +54,7 @@ class Searches:
         grid = self._grid(node, context)
         if grid is None:
             return poison(node.span)
-        otherwise = self.elaborator.expression(node.otherwise, context)
+        otherwise = self.elaborate(node.otherwise, context)
         level = len(context.searches)
         candidate = Term(
             "candidate", (), Axis.SCALAR, Kind.REAL, False, node.span, (("level", level),), node.name
@@ -77,7 +76,7 @@ class Searches:
 
     def _grid(self, node: tree.Least, context: Context) -> Grid | None:
         """The range, if it is known and short; None after a mistake."""
-        bounds = [self.elaborator.expression(part, context) for part in (node.low, node.high, node.step)]
+        bounds = [self.elaborate(part, context) for part in (node.low, node.high, node.step)]
         if any(poisoned(bound) for bound in bounds):
             return None
         numbers = [number for bound in bounds if (number := static_value(bound)) is not None]
@@ -105,7 +104,7 @@ class Searches:
             locals={**context.locals, node.name: candidate},
             searches=(*context.searches, max(grid.count, 1)),
         )
-        condition = self.elaborator.expression(node.condition, inner)
+        condition = self.elaborate(node.condition, inner)
         return rules.logical(self.report, "and", [condition], node.condition.span)
 
     def _written_out(self, node: tree.Least, context: Context, grid: Grid, otherwise: Term) -> Term:
@@ -115,7 +114,7 @@ class Searches:
             candidate = constant(grid.value(index), node.span)
             condition = self._condition(node, context, grid, candidate)
             result = rules.choose(self.report, condition, candidate, result, node.span)
-            if poisoned(result := self.elaborator.extent.held(result, node.span)):
+            if poisoned(result := self.extent.held(result, node.span)):
                 return result
         return result
 

@@ -20,7 +20,11 @@ IDLE = [
     ("weight w = 1 + 0 * old", (2, 1), "`weight w`"),
     ("weight w = 1 if A > 0 else 1", (2, 1), "`weight w`"),
     ("ratio = policy / old |> min(1e9)", (2, 25), "`min(1e9)`"),
-    ("let tilt = 1 + 0 * A neutral 1\nweight w = tilt * (old / rollout)", (2, 1), "`tilt` has no effect: with its"),
+    (
+        "let tilt = 1 + 0 * A neutral 1\nweight w = tilt * (old / rollout)",
+        (2, 1),
+        "`tilt` has no effect: with its",
+    ),
     ("step = 1 + 0 * mean(A * A, window)", (2, 1), "`step` has no effect: without it everything is the same"),
     ("advantage = reward |> center(group) |> center(group)", (2, 40), "`center(group)`"),
     ("advantage = reward |> center(group) |> scale(group) |> scale(group)", (2, 56), "`scale(group)`"),
