@@ -13,7 +13,7 @@ from maspo_dsl.semantics.part_words import Role
 from maspo_dsl.semantics.resolve import find_source, resolve, split_variant
 
 if TYPE_CHECKING:
-    from maspo_dsl.analysis.lints import Verdict
+    from maspo_dsl.analysis.lints import LintResult
     from maspo_dsl.graph.nodes import Graph
     from maspo_dsl.language.diagnostics import Diagnostic
 
@@ -84,15 +84,15 @@ class Objective:
     @property
     def warnings(self) -> tuple[Diagnostic, ...]:
         """What a reader would ask about and the spec does not acknowledge; found when first asked for."""
-        return self._verdict.warnings
+        return self._lint_result.warnings
 
     @property
     def acknowledged(self) -> frozenset[str]:
         """Codes of the warnings that would be given but for an `allow`."""
-        return self._verdict.acknowledged
+        return self._lint_result.acknowledged
 
     @cached_property
-    def _verdict(self) -> Verdict:
+    def _lint_result(self) -> LintResult:
         from maspo_dsl.analysis.lints import lint
 
         return lint(self.resolved, self.graph)

@@ -124,7 +124,7 @@ def _fit(
         config.trainer,
         temperature=config.rollout.temperature,
         live_entropy="entropy" in objective.inputs,
-        scales_steps=objective.resolved.parts.step is not None,
+        scales_steps=objective.resolved.parts.get("step") is not None,
         say=progress.say,
     )
     held_out = task.held_out(config.trainer.eval_prompts)
@@ -174,9 +174,9 @@ def _refuse_rules(objective: Objective, devices: int) -> None:
     """Refuse what an objective says and training would not do."""
     parts = objective.resolved.parts
     wrong = []
-    if parts.prompt is not None:
+    if parts.get("prompt") is not None:
         wrong.append(("prompt", "training does not select prompts yet"))
-    if parts.step is not None and devices > 1:
+    if parts.get("step") is not None and devices > 1:
         wrong.append(("step", "training applies it with trainer.devices=1 only"))
     for slot, why in wrong:
         raise ConfigError(

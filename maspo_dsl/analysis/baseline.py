@@ -51,7 +51,7 @@ class Baseline:
         self.objective = objective
         self._sources: dict[str, Iterator[Batch]] = {}
         self._batches: dict[str, list[Batch]] = {}
-        self._runs: dict[tuple[int, str, int], Run] = {}
+        self._trials: dict[tuple[int, str, int], Trial] = {}
 
     @cached_property
     def graph(self) -> Graph:
@@ -79,14 +79,14 @@ class Baseline:
         kind = Alone if of_tokens(stage) else Interpretation
         return (kind(graph, batch, params=params) for batch in self.batches(stage))
 
-    def runs(self, graph: Graph, stage: str, params: dict[str, float] | None = None) -> Iterator[Run]:
+    def trials(self, graph: Graph, stage: str, params: dict[str, float] | None = None) -> Iterator[Trial]:
         """The same with what they give, remembered where parameters have their own values."""
         for number, interpretation in enumerate(self.interpretations(graph, stage, params)):
-            run = Run(interpretation)
-            yield run if params else self._runs.setdefault((id(graph), stage, number), run)
+            trial = Trial(interpretation)
+            yield trial if params else self._trials.setdefault((id(graph), stage, number), trial)
 
 
-class Run:
+class Trial:
     """One evaluation of a graph, and what it gives, to be compared with others."""
 
     def __init__(self, interpretation: Interpretation) -> None:
@@ -111,14 +111,16 @@ class Run:
         return False
 
 
-def _results(run: Interpretation, output: str) -> Iterator[Array]:
+def _results(interpretation: Interpretation, output: str) -> Iterator[Array]:
     """An output, or of the loss its gradients, one after the other."""
     if output != "loss":
-        yield np.asarray(run.output(output), dtype=float)
+        yield np.asarray(interpretation.output(output), dtype=float)
         return
-    yield run.gradient("loss", "logp")
-    reads = any(node.op == "input" and node.attribute("name") == "entropy" for node in run.graph.nodes)
-    yield run.gradient("loss", "entropy") if reads else np.zeros(())
+    yield interpretation.gradient("loss", "logp")
+    reads = any(
+        node.op == "input" and node.attribute("name") == "entropy" for node in interpretation.graph.nodes
+    )
+    yield interpretation.gradient("loss", "entropy") if reads else np.zeros(())
 
 
 def _unequal(one: Array, other: Array, floor: float) -> bool:

@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import islice
 
 from maspo_dsl.analysis.alternatives import alternatives
-from maspo_dsl.analysis.baseline import OUTPUTS, SOON, STAGES, Baseline, Run, asked
+from maspo_dsl.analysis.baseline import OUTPUTS, SOON, STAGES, Baseline, Trial, asked
 from maspo_dsl.analysis.finding import Finding
 from maspo_dsl.analysis.midway import midway
 from maspo_dsl.analysis.probes import Batch
@@ -121,9 +121,11 @@ class _Trials:
         reached = [output for output in OUTPUTS if graph.outputs.get(output) in below]
         for stage in stages:
             outputs = asked(stage, reached)
-            runs = self.baseline.runs(graph, stage) if outputs else iter(())
+            trials = self.baseline.trials(graph, stage) if outputs else iter(())
             if any(
-                run.differs(run.with_value(name, value, below), outputs) for run in runs for value in values
+                trial.differs(trial.with_value(name, value, below), outputs)
+                for trial in trials
+                for value in values
             ):
                 return True
         return False
@@ -141,8 +143,8 @@ class _Trials:
         for rebuilt in self._rebuilt(name, values):
             for stage in SOON:
                 others = self.baseline.interpretations(rebuilt, stage)
-                pairs = zip(self.baseline.runs(graph, stage), others, strict=True)
-                if any(run.differs(other, asked(stage, present)) for run, other in pairs):
+                pairs = zip(self.baseline.trials(graph, stage), others, strict=True)
+                if any(trial.differs(other, asked(stage, present)) for trial, other in pairs):
                     return True
         return False
 
@@ -151,11 +153,11 @@ class _Trials:
         reached = self.midway
         if reached is None:
             return True
-        runs = [Run(Interpretation(self.baseline.graph, batch)) for batch in reached]
+        trials = [Trial(Interpretation(self.baseline.graph, batch)) for batch in reached]
         return any(
-            run.differs(Interpretation(rebuilt, batch), ["loss"])
+            trial.differs(Interpretation(rebuilt, batch), ["loss"])
             for rebuilt in (self._rebuilt(name, values, _REBUILT_MIDWAY) if reached else ())
-            for run, batch in zip(runs, reached, strict=True)
+            for trial, batch in zip(trials, reached, strict=True)
         )
 
     def _rebuilt(self, name: str, values: Sequence[float], count: int = _REBUILT) -> Iterator[Graph]:

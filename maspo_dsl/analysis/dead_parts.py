@@ -120,8 +120,8 @@ def _message(target: Target, node: tree.Stage | tree.Let | tree.Slot | tree.Part
 
 def _trains(baseline: Baseline) -> bool:
     """Whether the policy term has a gradient at all."""
-    runs = baseline.runs(baseline.graph, "alone")
-    return any(np.any(run.interpretation.gradient("policy_loss")) for run in runs)
+    trials = baseline.trials(baseline.graph, "alone")
+    return any(np.any(trial.interpretation.gradient("policy_loss")) for trial in trials)
 
 
 def _is_idle(objective: ResolvedObjective, baseline: Baseline, targets: list[Target]) -> bool:
@@ -146,11 +146,11 @@ def _differs(baseline: Baseline, other: Graph, stage: str, params: dict[str, flo
     # A token alone has no large numbers of others to be rounded with.
     floor = 0.0 if of_tokens(stage) else 1e-13
     pairs = zip(
-        baseline.runs(baseline.graph, stage, params),
+        baseline.trials(baseline.graph, stage, params),
         baseline.interpretations(other, stage, params),
         strict=True,
     )
-    return any(run.differs(changed, asked(stage, outputs), floor=floor) for run, changed in pairs)
+    return any(trial.differs(changed, asked(stage, outputs), floor=floor) for trial, changed in pairs)
 
 
 def _other_values(objective: ResolvedObjective, names: Collection[str]) -> Iterator[dict[str, float]]:
@@ -219,10 +219,10 @@ def _constant_rules(
     graph = graph_of_values(parts, {output: _as_number(conditions[key]) for output, key in outputs.items()})
     for params in [{}, *_other_values(objective, names)]:
         for stage in EVERYWHERE:
-            for run in baseline.interpretations(graph, stage, params):
+            for interpretation in baseline.interpretations(graph, stage, params):
                 for output, key in outputs.items():
                     if len(seen[key]) < 2 and not (key[0] in BEFORE_ADVANTAGE and of_tokens(stage)):
-                        seen[key] |= _truths(run, f"term:{output}")
+                        seen[key] |= _truths(interpretation, f"term:{output}")
             if all(len(truths) == 2 for truths in seen.values()):
                 return {}
     return {key: min(truths) for key, truths in seen.items() if len(truths) == 1}
@@ -232,11 +232,11 @@ def _parameters(term: Term) -> set[str]:
     return {str(inner.attribute("name")) for inner in walk(term) if inner.op == "param"}
 
 
-def _truths(run: Interpretation, output: str) -> set[bool]:
+def _truths(interpretation: Interpretation, output: str) -> set[bool]:
     """What a rule says of tokens, and of completions that have some."""
-    values = run.output(output)
+    values = interpretation.output(output)
     if values.ndim:
-        known = run.batch["mask" if values.ndim == 2 else "present"].astype(bool)
+        known = interpretation.batch["mask" if values.ndim == 2 else "present"].astype(bool)
         values = np.broadcast_to(values, known.shape)[known]
     return {truth for truth, seen in ((True, np.any(values)), (False, not np.all(values))) if seen}
 

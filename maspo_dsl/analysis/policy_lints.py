@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
-from maspo_dsl.analysis.curves import Curves, Example, Side, brief
+from maspo_dsl.analysis.curves import Curves, ExampleToken, Side, brief
 from maspo_dsl.analysis.finding import Finding
 from maspo_dsl.analysis.trial import graph_of, ratio_prefixes, without_factors
 from maspo_dsl.graph.nodes import Graph
@@ -85,7 +85,7 @@ def _on_policy(objective: ResolvedObjective, curves: Curves) -> Iterator[Finding
         )
 
 
-def off_at_one(parts: Parts, curves: Curves | None = None) -> Example | None:
+def off_at_one(parts: Parts, curves: Curves | None = None) -> ExampleToken | None:
     """A token that is on policy in every respect and weighs anything but its advantage.
 
     A rule that compares no two policies mutes what its author wants muted, on policy too: it is not asked.

@@ -12,12 +12,12 @@ from maspo_dsl.language import tree
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics.assemble import assemble
 from maspo_dsl.semantics.binding import bind
+from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.edits import Target, remove
 from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.part_words import Role
 from maspo_dsl.semantics.parts import Parts
-from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.shipped import library_definitions
 from maspo_dsl.semantics.terms import Term
 
@@ -43,13 +43,13 @@ def copied(objective: ResolvedObjective) -> Flat:
 
 def assembled(objective: ResolvedObjective, flat: Flat) -> Parts | None:
     """The parts of a changed flat spec, with the values that the objective has; None if it is none any more."""
-    parts, _ = assemble(flat, objective.parameters, library_definitions(), Report())
+    parts, _ = assemble(flat, objective.parameters, library_definitions(), DiagnosticCollector())
     return parts
 
 
 def rebound(objective: ResolvedObjective, name: str, value: float) -> Parts | None:
     """The parts with another value of a parameter; None where the value is not allowed."""
-    report = Report()
+    report = DiagnosticCollector()
     settings = objective.settings
     bound = bind(objective.flat, {**settings.params, name: value}, settings.run, report)
     if report.failed:

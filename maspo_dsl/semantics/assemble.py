@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from maspo_dsl.language import tree
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics.binding import BoundParameter
+from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.context import Context, Names
 from maspo_dsl.semantics.elaborate import Elaborator
 from maspo_dsl.semantics.flat import Flat
@@ -14,7 +15,6 @@ from maspo_dsl.semantics.part_words import PART_WORDS, SLOTS, PartWord, Role, Wh
 from maspo_dsl.semantics.parts import Key, Parts
 from maspo_dsl.semantics.poison import poison, poisoned
 from maspo_dsl.semantics.reduction_rules import ONE_VALUE
-from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.terms import Term
 from maspo_dsl.semantics.totals import is_total, micro_total, refuse_total
 from maspo_dsl.semantics.training import report_nothing_trained
@@ -22,7 +22,10 @@ from maspo_dsl.semantics.types import Axis, Kind
 
 
 def assemble(
-    flat: Flat, params: Mapping[str, BoundParameter], definitions: Mapping[str, tree.Def], report: Report
+    flat: Flat,
+    params: Mapping[str, BoundParameter],
+    definitions: Mapping[str, tree.Def],
+    report: DiagnosticCollector,
 ) -> tuple[Parts | None, frozenset[str]]:
     """The parts, None after mistakes, and the names that were read."""
     return _Assembler(flat, params, definitions, report).run()
@@ -34,7 +37,7 @@ class _Assembler:
         flat: Flat,
         params: Mapping[str, BoundParameter],
         definitions: Mapping[str, tree.Def],
-        report: Report,
+        report: DiagnosticCollector,
     ) -> None:
         self.flat = flat
         self.report = report

@@ -9,10 +9,10 @@ from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import did_you_mean
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics import typing_rules as rules
+from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.context import Context, Elaborate, Names, Value
 from maspo_dsl.semantics.poison import fail, poison, poisoned
 from maspo_dsl.semantics.reduction_rules import along_completions, reduction, scope_is_known
-from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.terms import Term, constant
 from maspo_dsl.semantics.types import Scope
 from maspo_dsl.semantics.vocabulary import (
@@ -33,7 +33,9 @@ Arguments: TypeAlias = list[tuple[str | None, tree.Expression, Span]]
 class Calls:
     """Elaborates calls: `elaborate` is asked for arguments and bodies, `read` gets the names of the defs called."""
 
-    def __init__(self, names: Names, report: Report, read: set[str], elaborate: Elaborate) -> None:
+    def __init__(
+        self, names: Names, report: DiagnosticCollector, read: set[str], elaborate: Elaborate
+    ) -> None:
         self.names = names
         self.report = report
         self.read = read
@@ -243,7 +245,7 @@ class Calls:
         return fail(self.report, code, message, span, hint)
 
 
-def dotted(report: Report, node: tree.Name) -> Term:
+def dotted(report: DiagnosticCollector, node: tree.Name) -> Term:
     """The mistake of a name with dots, which is no value."""
     head, last = node.path[0], node.path[-1]
     hint = (

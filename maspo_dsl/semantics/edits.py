@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import did_you_mean
+from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.part_words import SLOTS
-from maspo_dsl.semantics.report import Report
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def _stages(owner: str, value: tree.Expression, key: tuple[str, str]) -> Iterato
             yield Target("stage", owner, stage.name, key, index)
 
 
-def find(flat: Flat, name: tree.Name, report: Report, *, stages_only: bool) -> Target | None:
+def find(flat: Flat, name: tree.Name, report: DiagnosticCollector, *, stages_only: bool) -> Target | None:
     """The one target that a name means; none or several is a mistake."""
     everything = list(targets(flat))
     droppable = [t for t in everything if t.family != "param"]
@@ -115,7 +115,7 @@ def _has_neutral(flat: Flat, target: Target) -> bool:
     return True
 
 
-def drop(flat: Flat, name: tree.Name, report: Report) -> None:
+def drop(flat: Flat, name: tree.Name, report: DiagnosticCollector) -> None:
     """Give the named part its neutral value."""
     target = find(flat, name, report, stages_only=False)
     if target is None:
@@ -145,7 +145,7 @@ def remove(flat: Flat, target: Target) -> None:
             del flat.parts[target.key]
 
 
-def insert(flat: Flat, edit: tree.Insert, report: Report) -> None:
+def insert(flat: Flat, edit: tree.Insert, report: DiagnosticCollector) -> None:
     """Stages before or after a stage."""
     if (target := find(flat, edit.target, report, stages_only=True)) is None:
         return
@@ -153,7 +153,7 @@ def insert(flat: Flat, edit: tree.Insert, report: Report) -> None:
     _rewrite_stages(flat, target, lambda stage: (*edit.stages, stage) if before else (stage, *edit.stages))
 
 
-def swap(flat: Flat, edit: tree.Swap, report: Report) -> None:
+def swap(flat: Flat, edit: tree.Swap, report: DiagnosticCollector) -> None:
     """Other stages in place of one, under their own names."""
     if (target := find(flat, edit.target, report, stages_only=True)) is None:
         return

@@ -11,11 +11,11 @@ from maspo_dsl.language.diagnostics import did_you_mean
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics import typing_rules as rules
 from maspo_dsl.semantics.calls import Calls, dotted
+from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.context import Context, Names
 from maspo_dsl.semantics.extent import Extent
 from maspo_dsl.semantics.part_words import BEFORE_ADVANTAGE, SLOTS
 from maspo_dsl.semantics.poison import poison
-from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.searches import Searches
 from maspo_dsl.semantics.terms import Term, constant, static_truth
 from maspo_dsl.semantics.types import Axis, Kind, Scope
@@ -25,7 +25,9 @@ from maspo_dsl.semantics.vocabulary import PRIMITIVES, QUANTITIES, SCOPES
 class Elaborator:
     """Elaborates the expressions of one spec; remembers lets, and which names were read."""
 
-    def __init__(self, names: Names, report: Report, advantage_axis: Axis = Axis.SEQUENCE) -> None:
+    def __init__(
+        self, names: Names, report: DiagnosticCollector, advantage_axis: Axis = Axis.SEQUENCE
+    ) -> None:
         self.names = names
         self.report = report
         self.advantage_axis = advantage_axis

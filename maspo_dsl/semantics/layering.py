@@ -8,9 +8,9 @@ from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import did_you_mean
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics import edits
+from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.flat import Flat, Parameter
 from maspo_dsl.semantics.part_words import NAMED, PART_WORDS, SLOTS
-from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.vocabulary import (
     BATCH_TENSORS,
     PRIMITIVES,
@@ -24,7 +24,7 @@ from maspo_dsl.semantics.vocabulary import (
 class Layer:
     """Applies the statements of one file, or of one variant, to a flat spec."""
 
-    def __init__(self, flat: Flat, definitions: dict[str, tree.Def], report: Report) -> None:
+    def __init__(self, flat: Flat, definitions: dict[str, tree.Def], report: DiagnosticCollector) -> None:
         self.flat = flat
         self.definitions = definitions
         self.report = report

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from maspo_dsl.language.source import Span
+from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.part_words import BEFORE_ADVANTAGE
 from maspo_dsl.semantics.poison import fail, poison
-from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.terms import Term, constant, static_value
 from maspo_dsl.semantics.totals import is_total, refuse_total
 from maspo_dsl.semantics.types import LOGARITHMIC, Axis, Kind, Scope
@@ -22,7 +22,7 @@ ONE_VALUE = {
 }
 
 
-def scope_is_known(report: Report, name: str, scope: Scope, slot: str, span: Span) -> bool:
+def scope_is_known(report: DiagnosticCollector, name: str, scope: Scope, slot: str, span: Span) -> bool:
     """Whether a reduction can be computed within a scope, where it stands; reports it if not.
 
     Before the advantage there is the rollout and no optimizer window yet; afterwards a micro-batch or a window
@@ -52,7 +52,7 @@ def scope_is_known(report: Report, name: str, scope: Scope, slot: str, span: Spa
 
 
 def reduction(
-    report: Report,
+    report: DiagnosticCollector,
     name: str,
     values: Sequence[Term],
     scope: Scope,
@@ -102,7 +102,9 @@ def reduction(
     return Term(op, (x,), scope.axis, kind, live, span, attributes)
 
 
-def _pick(report: Report, condition: Term, share: Term, scope: Scope, seed: Term, span: Span) -> Term:
+def _pick(
+    report: DiagnosticCollector, condition: Term, share: Term, scope: Scope, seed: Term, span: Span
+) -> Term:
     """The draw depends on the token's old log-prob alone, so no order or padding of the batch changes it."""
     if condition.kind is not Kind.BOOL:
         return fail(report, "number-as-condition", "`pick` draws from a condition", condition.span)
@@ -118,7 +120,7 @@ def _pick(report: Report, condition: Term, share: Term, scope: Scope, seed: Term
     return Term("pick", (condition, share, key), Axis.TOKEN, Kind.BOOL, False, span, attributes)
 
 
-def _top(report: Report, x: Term, share: Term, scope: Scope, span: Span) -> Term:
+def _top(report: DiagnosticCollector, x: Term, share: Term, scope: Scope, span: Span) -> Term:
     if x.axis is not Axis.TOKEN:
         hint = "write per_token(…) for one value a sequence"
         return fail(report, "axis", f"`top` chooses tokens; this is {ONE_VALUE[x.axis]}", x.span, hint)
@@ -128,7 +130,7 @@ def _top(report: Report, x: Term, share: Term, scope: Scope, span: Span) -> Term
     return Term("top", (x, share), Axis.TOKEN, Kind.BOOL, False, span, attributes)
 
 
-def _is_share(report: Report, name: str, share: Term) -> bool:
+def _is_share(report: DiagnosticCollector, name: str, share: Term) -> bool:
     """Whether a term is one number, and between 0 and 1 if it is known; reports it if not."""
     if share.kind is Kind.BOOL or share.axis is not Axis.SCALAR:
         fail(report, "not-static", f"{name} is one number", share.span)
@@ -140,7 +142,9 @@ def _is_share(report: Report, name: str, share: Term) -> bool:
     return True
 
 
-def _quantile(report: Report, x: Term, q: Term, scope: Scope, keywords: dict[str, Term], span: Span) -> Term:
+def _quantile(
+    report: DiagnosticCollector, x: Term, q: Term, scope: Scope, keywords: dict[str, Term], span: Span
+) -> Term:
     if not _is_share(report, "the q of a quantile", q):
         return poison(span)
     chosen = keywords.get("of")
@@ -172,7 +176,7 @@ def _quantile(report: Report, x: Term, q: Term, scope: Scope, keywords: dict[str
     return Term("quantile", args, scope.axis, x.kind, False, span, (("scope", scope), ("over", x.axis)))
 
 
-def along_completions(report: Report, name: str, values: Sequence[Term], span: Span) -> Term:
+def along_completions(report: DiagnosticCollector, name: str, values: Sequence[Term], span: Span) -> Term:
     """`next(x)` and `discounted_sum(x, factor)`: from token to token of one completion, without gradient."""
     x = values[0]
     for value in values:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from maspo_dsl.language import tree
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics import typing_rules as rules
+from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.context import Context, Elaborate
 from maspo_dsl.semantics.extent import Extent
 from maspo_dsl.semantics.poison import fail, poison, poisoned
-from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.terms import Term, constant, static_value
 from maspo_dsl.semantics.types import Axis, Kind, Scope
 
@@ -24,7 +24,7 @@ _TOGETHER = frozenset({Scope.MICRO, Scope.ROLLOUT_BATCH})
 
 
 @dataclass(frozen=True)
-class Grid:
+class CandidateRange:
     """Candidates: `low`, `low + step`, … `count` of them. `bounds` is what they were made of."""
 
     bounds: tuple[Term, ...]
@@ -40,7 +40,7 @@ class Grid:
 class Searches:
     """Elaborates `least`: `elaborate` is asked for its range and its condition."""
 
-    def __init__(self, report: Report, extent: Extent, elaborate: Elaborate) -> None:
+    def __init__(self, report: DiagnosticCollector, extent: Extent, elaborate: Elaborate) -> None:
         self.report = report
         self.extent = extent
         self.elaborate = elaborate
@@ -51,30 +51,35 @@ class Searches:
         The condition is computed for all candidates together where it takes tokens and sums of them within `micro`:
         torch cannot compile other reductions like that. Otherwise it is written out for each.
         """
-        grid = self._grid(node, context)
-        if grid is None:
+        candidates = self._candidates(node, context)
+        if candidates is None:
             return poison(node.span)
         otherwise = self.elaborate(node.otherwise, context)
         level = len(context.searches)
         candidate = Term(
             "candidate", (), Axis.SCALAR, Kind.REAL, False, node.span, (("level", level),), node.name
         )
-        condition = self._condition(node, context, grid, candidate)
+        condition = self._condition(node, context, candidates, candidate)
         if poisoned(condition) or poisoned(otherwise):
             return poison(node.span)
         if not _goes_together(condition, level):
-            return self._written_out(node, context, grid, otherwise)
-        if not grid.count:
+            return self._written_out(node, context, candidates, otherwise)
+        if not candidates.count:
             return otherwise
-        attributes = (("low", grid.low), ("step", grid.step), ("count", grid.count), ("level", level))
+        attributes = (
+            ("low", candidates.low),
+            ("step", candidates.step),
+            ("count", candidates.count),
+            ("level", level),
+        )
         search = Term(
-            "least", (condition, *grid.bounds), condition.axis, Kind.REAL, False, node.span, attributes
+            "least", (condition, *candidates.bounds), condition.axis, Kind.REAL, False, node.span, attributes
         )
         infinite = constant(math.inf, node.span)
         found = Term("lt", (search, infinite), search.axis, Kind.BOOL, False, node.span)
         return rules.choose(self.report, found, search, otherwise, node.span)
 
-    def _grid(self, node: tree.Least, context: Context) -> Grid | None:
+    def _candidates(self, node: tree.Least, context: Context) -> CandidateRange | None:
         """The range, if it is known and short; None after a mistake."""
         bounds = [self.elaborate(part, context) for part in (node.low, node.high, node.step)]
         if any(poisoned(bound) for bound in bounds):
@@ -96,23 +101,27 @@ class Searches:
             hint = "those of a `least` in the condition of another count for each of the other's"
             self._fail("too-many-candidates", message, node.span, hint if around > 1 else "")
             return None
-        return Grid(tuple(bounds), low, step, int(count))
+        return CandidateRange(tuple(bounds), low, step, int(count))
 
-    def _condition(self, node: tree.Least, context: Context, grid: Grid, candidate: Term) -> Term:
+    def _condition(
+        self, node: tree.Least, context: Context, candidates: CandidateRange, candidate: Term
+    ) -> Term:
         inner = replace(
             context,
             locals={**context.locals, node.name: candidate},
-            searches=(*context.searches, max(grid.count, 1)),
+            searches=(*context.searches, max(candidates.count, 1)),
         )
         condition = self.elaborate(node.condition, inner)
         return rules.logical(self.report, "and", [condition], node.condition.span)
 
-    def _written_out(self, node: tree.Least, context: Context, grid: Grid, otherwise: Term) -> Term:
+    def _written_out(
+        self, node: tree.Least, context: Context, candidates: CandidateRange, otherwise: Term
+    ) -> Term:
         """A choice for each candidate, the first one outermost."""
         result = otherwise
-        for index in reversed(range(grid.count)):
-            candidate = constant(grid.value(index), node.span)
-            condition = self._condition(node, context, grid, candidate)
+        for index in reversed(range(candidates.count)):
+            candidate = constant(candidates.value(index), node.span)
+            condition = self._condition(node, context, candidates, candidate)
             result = rules.choose(self.report, condition, candidate, result, node.span)
             if poisoned(result := self.extent.held(result, node.span)):
                 return result

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.source import Span
+from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.part_words import Role
 from maspo_dsl.semantics.parts import Key, Parts
-from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.terms import Term, settings_of, static_truth, static_value
 
 
-def report_nothing_trained(flat: Flat, parts: Parts, report: Report) -> None:
+def report_nothing_trained(flat: Flat, parts: Parts, report: DiagnosticCollector) -> None:
     """Report what leaves a loss without gradient, whatever the batch: a rule that always holds, a factor of 0."""
     for term, span, what in _removes_everything(flat, parts):
         report.error("no-gradient", f"{what}, so nothing is trained", span, settings_of(term))
