@@ -110,7 +110,7 @@ def _message(target: Target, node: tree.Stage | tree.Let | tree.Slot | tree.Part
             text = target.name
     without = "with its neutral value" if target.family == "let" else "without it"
     same = "every gradient and every advantage is the same"
-    if target.owner == "keep" or target.key in (("slot", "prompt"), ("slot", "step")):
+    if target.word in PART_WORDS and PART_WORDS[target.word].role in _NEUTRAL:
         same = "everything is the same"
     return f"`{text}` has no effect: {without} {same}"
 
@@ -136,7 +136,7 @@ def _is_idle(objective: ResolvedObjective, baseline: Baseline, targets: list[Tar
         name for name in objective.used & set(objective.parameters) if objective.parameters[name].value == 0
     }
     settings = [{}, *_other_values(objective, names)]
-    early = target.owner in BEFORE_ADVANTAGE or target.key[1] in BEFORE_ADVANTAGE
+    early = target.word in BEFORE_ADVANTAGE
     stages = [stage for stage in EVERYWHERE if not (early and of_tokens(stage))]
     return not any(_differs(baseline, other, stage, params) for params in settings for stage in stages)
 

@@ -197,6 +197,4 @@ def _effect(target: Target, resolved: ResolvedObjective) -> str:
             return f"{target.name} becomes {format_expression(neutral)}"
         case "stage":
             return f"`{target.owner}` goes on without this stage"
-        case "slot":
-            return PART_WORDS[target.name].dropped
-    return PART_WORDS[target.owner].dropped
+    return PART_WORDS[target.word].dropped

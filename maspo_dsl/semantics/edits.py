@@ -30,6 +30,12 @@ class Target:
         """The unambiguous path."""
         return f"{self.owner}.{self.name}" if self.owner else self.name
 
+    @property
+    def word(self) -> str:
+        """The word of the part that it is or stands in; `let` or `param` for what is no part."""
+        family, name = self.key
+        return name if family == "slot" else family
+
 
 def targets(flat: Flat) -> Iterator[Target]:
     """Everything that an edit of this spec can name."""
