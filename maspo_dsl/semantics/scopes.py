@@ -1,0 +1,48 @@
+"""Scopes: within what a reduction reduces. Two values share a cell if all its keys agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from maspo_dsl.semantics.types import Axis
+
+
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """Everything that is known of a scope.
+
+    `keys` name what cells are told apart by: `sequence`, or a tensor `[N]` of ids in the batch. Without keys there is
+    one cell. `rollout` and `update` say where it is known: before the advantage, when the whole rollout is there, and
+    in the loss of one micro-batch. `gathered`: its values come from all micro-batches and ranks of an optimizer step,
+    so the loss is given its statistics. `cell` is one of its cells in a sentence.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    axis: Axis
+    rollout: bool
+    update: bool
+    cell: str
+    gathered: bool = False
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Tensors of the batch that say which cell a sequence is in."""
+        return tuple(key for key in self.keys if key != "sequence")
+
+
+SEQUENCE = Scope("sequence", ("sequence",), Axis.SEQUENCE, True, True, "its sequence")
+GROUP = Scope("group", ("group",), Axis.GROUP, True, True, "its group")
+MICRO = Scope("micro", (), Axis.SCALAR, False, True, "the micro-batch")
+WINDOW = Scope(
+    "window",
+    (),
+    Axis.SCALAR,
+    False,
+    True,
+    "the optimizer window, over all its micro-batches and ranks",
+    gathered=True,
+)
+ROLLOUT_BATCH = Scope("rollout_batch", (), Axis.SCALAR, True, False, "the rollout batch")
+
+SCOPES: dict[str, Scope] = {scope.name: scope for scope in (SEQUENCE, GROUP, MICRO, WINDOW, ROLLOUT_BATCH)}
