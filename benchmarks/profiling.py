@@ -161,7 +161,7 @@ def summary(found: Profile) -> str:
     updates, sampling = found.parts[FORWARD] + found.parts[BACKWARD], found.parts[SAMPLING]
     return (
         f"The parts with a name cover {100 * (1 - found.share(REST)):.1f} % of a step, and the model's own passes "
-        f"{100 * own:.0f} %. SingleTokenInterpreter, on the same tokens, the model takes {1e3 * found.updates_alone:.1f} ms for "
+        f"{100 * own:.0f} %. Alone, on the same tokens, the model takes {1e3 * found.updates_alone:.1f} ms for "
         f"forward and backward of the updates (the step's: {updates / found.updates_alone:.2f} times that), and "
         f"{1e3 * found.sampling_alone:.1f} ms for sampling ({sampling / found.sampling_alone:.2f} times)."
     )

@@ -189,7 +189,7 @@ class Calls:
         if row is not None and row.along:
             given = dict(zip((argument.name for argument in row.given), values[1:], strict=True))
             return reduction(self.report, row, values[0], given, SEQUENCE, context.site or span, name)
-        if name in SPECIAL or name == "detach":
+        if name in SPECIAL:
             return rules.special(self.report, name, values[0], span)
         result = rules.arithmetic(self.report, name, values, span)
         return result if context.site is None else replace(result, span=context.site)

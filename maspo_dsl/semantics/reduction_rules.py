@@ -54,10 +54,8 @@ def reduction(
     written: str,
 ) -> Term:
     """A reduction of `x` within a scope, with the arguments that are given. `written` is the user's word."""
-    if any(is_total(value) for value in (given.values() if not row.along else (x, *given.values()))):
+    if any(is_total(value) for value in given.values()) or (row.along and is_total(x)):
         return refuse_total(report, span)
-    if (found := _axis_fault(row, x, scope, written)) is not None:
-        return fail(report, "axis", found[0], x.span, found[1])
     if row.values == "condition" and x.kind is not Kind.BOOL:
         return fail(report, "number-as-condition", f"`{written}` chooses from a condition", x.span)
     if row.values == "numbers" and x.kind is Kind.BOOL:
@@ -66,6 +64,8 @@ def reduction(
             return fail(report, "condition-as-number", message, x.span)
         one, zero = constant(1.0, span), constant(0.0, span)
         x = Term("select", (x, one, zero), x.axis, Kind.REAL, False, span)
+    if (found := _axis_fault(row, x, scope, written)) is not None:
+        return fail(report, "axis", found[0], x.span, found[1])
     if any(not _fits(report, row, argument, given, x, scope, span) for argument in row.given):
         return poison(span)
     attributes: list[tuple[str, Attribute]] = [("scope", scope), ("over", x.axis)]
@@ -132,6 +132,8 @@ def _fits(
     if argument.name not in given:
         return True
     value, name = given[argument.name], f"the {argument.name} of `{row.word}`"
+    if argument.default is not None and argument.sort != "whole":
+        name = f"`{argument.name}`"
     if argument.sort == "condition" and value.kind is not Kind.BOOL:
         fail(report, "number-as-condition", f"{name} is a condition", value.span)
         return False
@@ -153,8 +155,13 @@ def _fits(
             return False
     widest = x.axis if argument.sort == "condition" else scope.axis
     if value.axis > widest:
-        message = f"{name} is {ONE_VALUE[value.axis]}, where it can be {ONE_VALUE[widest]} at most"
-        fail(report, "axis", message, value.span)
+        limit = (
+            f"what the {row.word} is of"
+            if argument.sort == "condition"
+            else f"a {row.word} within `{scope.name}`"
+        )
+        limit = ONE_VALUE[widest] if row.along else limit
+        fail(report, "axis", f"{name} is {ONE_VALUE[value.axis]}, finer than {limit}", value.span)
         return False
     return True
 

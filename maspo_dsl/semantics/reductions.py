@@ -138,7 +138,7 @@ def _quantile(values: Array, inside: Mask, q: Array, of: Array, empty: Array) ->
 
 def _at_least_one(inside: Mask, share: Array) -> Array:
     """How many values a share of each row's members is, rounded down and at least one."""
-    return np.maximum(np.floor(share * inside.sum(axis=1)), 1)[:, None]
+    return np.asarray(np.maximum(np.floor(share * inside.sum(axis=1)), 1)[:, None])
 
 
 def _top(values: Array, inside: Mask, share: Array) -> Array:
@@ -153,7 +153,7 @@ def _pick(condition: Array, inside: Mask, share: Array, key: Array, *, seed: flo
         mixed = ((mixed ^ (mixed >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
     mixed ^= mixed >> 16
     chosen = inside & condition.astype(bool)
-    return chosen & (_places(-mixed.astype(float), chosen) <= _at_least_one(inside, share))
+    return np.asarray(chosen & (_places(-mixed.astype(float), chosen) <= _at_least_one(inside, share)))
 
 
 def _position(values: Array, inside: Mask) -> Array:
@@ -209,7 +209,7 @@ _REDUCTIONS = (
     Reduction(
         "reduce_max",
         "max",
-        "",
+        "the largest within a scope",
         _largest,
         "max_within",
         keeps_kind=True,
@@ -221,7 +221,7 @@ _REDUCTIONS = (
     Reduction(
         "reduce_min",
         "min",
-        "",
+        "the smallest within a scope",
         _smallest,
         "min_within",
         keeps_kind=True,

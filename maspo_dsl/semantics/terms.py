@@ -69,8 +69,8 @@ class Term:
         operation = self._folding
         if operation is None or operation.condition:
             return None
-        value = self._of_numbers(operation)
-        return value if value is not None and math.isfinite(value) else None
+        found = self._of_numbers(operation)
+        return found if found is not None and math.isfinite(found) else None
 
     @cached_property
     def _truth(self) -> bool | None:

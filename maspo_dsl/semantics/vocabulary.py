@@ -105,13 +105,18 @@ RUN_CONSTANTS: dict[str, str] = {
 BEFORE_ADVANTAGE = frozenset({"reward", "keep", "prompt", "advantage"})
 
 SPECIAL: dict[str, str] = {
+    "detach": "the same value without gradient",
     "entropy": "entropy(policy): of the policy's distribution, in nats",
     "per_token": "one value for each token: that of its sequence, or its own",
 }
 
 PRIMITIVES: dict[str, str] = {
     **{word: row.meaning for word, row in FUNCTIONS.items()},
-    **{word: row.meaning for word, row in REDUCTION_WORDS.items() if row.meaning},
+    **{word: row.meaning for word, row in REDUCTION_WORDS.items()},
+    **{
+        word: f"{FUNCTIONS[word].meaning}; {REDUCTION_WORDS[word].meaning}"
+        for word in FUNCTIONS.keys() & REDUCTION_WORDS
+    },
     **SPECIAL,
 }
 
