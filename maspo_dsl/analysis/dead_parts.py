@@ -190,7 +190,7 @@ def _beyond(terms: Iterator[Term]) -> bool:
     """Whether something that is counted is compared with more than is ever tried."""
     found = list(terms)
     counted = any(
-        term.op in ("count", "reduce", "rank", "discounted_sum")
+        term.op in ("count", "sum", "rank", "discounted_sum")
         or (term.op == "input" and term.attribute("name") in _COUNTED)
         for term in found
     )

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from maspo_dsl.analysis.alone import Alone, Numbers
 from maspo_dsl.analysis.curves import brief
 from maspo_dsl.analysis.finding import Finding
 from maspo_dsl.analysis.policy_lints import off_at_one
 from maspo_dsl.analysis.probes import batches, tokens
+from maspo_dsl.analysis.single_token import Numbers, SingleTokenInterpreter
 from maspo_dsl.analysis.trial import assembled, copied, dropped, graph_of_values
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
@@ -69,7 +69,7 @@ def _outside(objective: ResolvedObjective, let: tree.Let, neutral: tree.Expressi
 
 
 def _runs(objective: ResolvedObjective, graph: Graph) -> Iterator[Interpretation]:
-    yield Alone(graph, tokens(objective))
+    yield SingleTokenInterpreter(graph, tokens(objective))
     yield from (Interpretation(graph, batch) for batch in batches(objective))
 
 

@@ -8,8 +8,9 @@ from maspo_dsl.analysis.finding import Finding
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.part_words import Role, When
 from maspo_dsl.semantics.parts import Key
+from maspo_dsl.semantics.scopes import MICRO
 from maspo_dsl.semantics.terms import Term, static_value, walk
-from maspo_dsl.semantics.types import Axis, Kind, Scope
+from maspo_dsl.semantics.types import Axis, Kind
 
 
 def spec_findings(objective: ResolvedObjective) -> Iterator[Finding]:
@@ -25,7 +26,7 @@ def _micro_scope(objective: ResolvedObjective) -> Iterator[Finding]:
     for term in walk(*objective.parts.terms(When.IN_LOSS)):
         scopes = [value for key, value in term.attributes if key == "scope"]
         place = (term.span.source.name, term.span.start)
-        if Scope.MICRO in scopes and place not in spans:
+        if MICRO in scopes and place not in spans:
             spans.add(place)
             yield Finding("micro-scope", "the result depends on the size of the micro-batch", term.span)
 
@@ -43,7 +44,7 @@ def _k1_in_loss(objective: ResolvedObjective) -> Iterator[Finding]:
 
 # Bounds on a log-ratio that hardly a token reaches.
 _FAR = 5.0
-_LINEAR = frozenset({"add", "sub", "neg", "mul", "div", "min", "max", "reduce"})
+_LINEAR = frozenset({"add", "sub", "neg", "mul", "div", "min", "max", "sum"})
 
 
 def _multiplied(term: Term) -> Term | None:

@@ -6,7 +6,8 @@ from maspo_dsl.graph.nodes import Graph, Node
 from maspo_dsl.graph.terms import TermBuilder
 from maspo_dsl.semantics.part_words import PART_WORDS, Role
 from maspo_dsl.semantics.parts import Parts
-from maspo_dsl.semantics.types import Axis, Scope
+from maspo_dsl.semantics.scopes import WINDOW
+from maspo_dsl.semantics.types import Axis
 
 _OPERATIONS = {Role.ADDED: "add", Role.SUBTRACTED: "sub"}
 """How a part joins the loss of a token."""
@@ -73,7 +74,7 @@ class _Build(TermBuilder):
 
     def _window_counts(self) -> None:
         """What every window knows: how many tokens, and sequences with a token, it trains."""
-        attributes = (("scope", Scope.WINDOW),)
+        attributes = (("scope", WINDOW),)
         for key, member in zip(("tokens", "sequences"), self.among["trained"], strict=True):
             self.outputs[f"window:{key}"] = self.b.add(
                 Node("count", (member,), Axis.SCALAR, attributes=attributes)

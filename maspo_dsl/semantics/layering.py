@@ -11,12 +11,12 @@ from maspo_dsl.semantics import edits
 from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.flat import Flat, Parameter
 from maspo_dsl.semantics.part_words import NAMED, PART_WORDS, SLOTS
+from maspo_dsl.semantics.scopes import SCOPES
 from maspo_dsl.semantics.vocabulary import (
     BATCH_TENSORS,
     PRIMITIVES,
     QUANTITIES,
     RUN_CONSTANTS,
-    SCOPES,
     WARNINGS,
 )
 
