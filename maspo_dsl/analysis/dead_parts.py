@@ -135,10 +135,11 @@ def _is_idle(objective: ResolvedObjective, baseline: Baseline, targets: list[Tar
     names |= {
         name for name in objective.used & set(objective.parameters) if objective.parameters[name].value == 0
     }
-    settings = [{}, *_other_values(objective, names)]
     early = target.word in BEFORE_ADVANTAGE
     stages = [stage for stage in EVERYWHERE if not (early and of_tokens(stage))]
-    return not any(_differs(baseline, other, stage, params) for params in settings for stage in stages)
+    return not any(
+        _differs(baseline, other, stage, params) for params in _settings(objective, names) for stage in stages
+    )
 
 
 def _differs(baseline: Baseline, other: Graph, stage: str, params: dict[str, float]) -> bool:
@@ -153,7 +154,9 @@ def _differs(baseline: Baseline, other: Graph, stage: str, params: dict[str, flo
     return any(trial.differs(changed, asked(stage, outputs), floor=floor) for trial, changed in pairs)
 
 
-def _other_values(objective: ResolvedObjective, names: Collection[str]) -> Iterator[dict[str, float]]:
+def _settings(objective: ResolvedObjective, names: Collection[str]) -> Iterator[dict[str, float]]:
+    """Values for parameters: their own, then others of each one."""
+    yield {}
     for name in sorted(names):
         for value in islice(alternatives(objective, name), _VALUES):
             yield values_with(objective, name, value) or {}
@@ -217,7 +220,7 @@ def _constant_rules(
     names = {name for term in conditions.values() for name in _parameters(term)}
     outputs = {f"{number}": key for number, key in enumerate(conditions)}
     graph = graph_of_values(parts, {output: _as_number(conditions[key]) for output, key in outputs.items()})
-    for params in [{}, *_other_values(objective, names)]:
+    for params in _settings(objective, names):
         for stage in EVERYWHERE:
             for interpretation in baseline.interpretations(graph, stage, params):
                 for output, key in outputs.items():
