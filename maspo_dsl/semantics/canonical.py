@@ -122,11 +122,11 @@ def objective_hash(
 ) -> str:
     """Hash of what is computed: bound values, lets, definitions (the library's too), parts; nothing else.
 
-    Name, doc, source, comments, intervals, neutrals, variants and the order of declarations do not take part.
+    Name, doc, notation, source, comments, intervals, neutrals, variants and the order of declarations do not take part.
     """
     lines = [f"param {name} = {number_text(bound.value)}" for name, bound in params.items() if name in read]
     definitions = {**library, **flat.defs}
-    lines += [_line(replace(definitions[name], doc=None)) for name in read if name in definitions]
+    lines += [_line(replace(definitions[name], doc=None, notation=None)) for name in read if name in definitions]
     lines += [_line(replace(flat.inputs[name], doc=None)) for name in read if name in flat.inputs]
     lines += [_line(replace(let, neutral=None)) for name, let in flat.lets.items() if name in read]
     lines += [_line(statement) for statement in _ordered(flat)]
