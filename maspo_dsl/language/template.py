@@ -111,7 +111,9 @@ class _Reader:
 
     def read(self, text: str) -> None:
         if not text.strip():
-            raise TemplateError(0, len(text), "this notation is empty", "write the symbol of the function, or leave it out")
+            raise TemplateError(
+                0, len(text), "this notation is empty", "write the symbol of the function, or leave it out"
+            )
         before = ""
         for match in _TOKEN.finditer(text):
             token, start = match.group(), match.start()

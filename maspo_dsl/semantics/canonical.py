@@ -126,7 +126,9 @@ def objective_hash(
     """
     lines = [f"param {name} = {number_text(bound.value)}" for name, bound in params.items() if name in read]
     definitions = {**library, **flat.defs}
-    lines += [_line(replace(definitions[name], doc=None, notation=None)) for name in read if name in definitions]
+    lines += [
+        _line(replace(definitions[name], doc=None, notation=None)) for name in read if name in definitions
+    ]
     lines += [_line(replace(flat.inputs[name], doc=None)) for name in read if name in flat.inputs]
     lines += [_line(replace(let, neutral=None)) for name, let in flat.lets.items() if name in read]
     lines += [_line(statement) for statement in _ordered(flat)]

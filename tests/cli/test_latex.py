@@ -7,10 +7,12 @@ import re
 import pytest
 
 import maspo_dsl
-from maspo_dsl.cli.latex import latex_text
-from maspo_dsl.cli.latex_formula import latex_formula, latex_lines
 from maspo_dsl.language.parser import parse_objective
+from maspo_dsl.language.printing import write
 from maspo_dsl.language.source import Source
+from maspo_dsl.notation.latex import latex_style
+from maspo_dsl.notation.latex_lines import latex_formula, latex_lines
+from maspo_dsl.semantics.shipped import library_definitions
 
 # Commands of MathJax and KaTeX alike that GitHub does not refuse.
 COMMANDS = set(
@@ -22,7 +24,7 @@ COMMANDS = set(
 
 def text_of(expression: str) -> str:
     (let,) = parse_objective(Source("<test>", f"objective t\nlet x0 = {expression}\n")).statements
-    return latex_text(let.value)
+    return write(let.value, latex_style(library_definitions()))
 
 
 def written(name: str) -> str:
@@ -60,12 +62,12 @@ def written(name: str) -> str:
         ),
         (
             "leave_one_out(reward, group)",
-            r"R - \underset{\text{others in group}}{\mathrm{mean}}\left(R\right)",
+            r"R - \underset{\text{others in }\mathrm{group}}{\mathrm{mean}}\left(R\right)",
         ),
         (
             "reward |> leave_one_out(group) |> leave_one_out_scale(group)",
-            r"\frac{R - \underset{\text{others in group}}{\mathrm{mean}}\left(R\right)}"
-            r"{\underset{\text{others in group}}{\mathrm{std}}\left(R\right)}",
+            r"\frac{R - \underset{\text{others in }\mathrm{group}}{\mathrm{mean}}\left(R\right)}"
+            r"{\underset{\text{others in }\mathrm{group}}{\mathrm{std}}\left(R\right)}",
         ),
         ("2 * k1(old, reference)", r"2 \cdot \log\left(\frac{\pi_{\mathrm{old}}}{\pi_{\mathrm{ref}}}\right)"),
         ("gae(reward, gamma, 1)", r"\mathrm{GAE}_{\gamma, 1}\left(R\right)"),

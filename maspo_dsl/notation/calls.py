@@ -1,0 +1,234 @@
+"""Calls as a formula has them: what a stage calls, what a `def` means by its arguments, and its notation filled in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from maspo_dsl.language import tree
+from maspo_dsl.language.printing import Precedence, Style, Written, write, write_arguments, written
+from maspo_dsl.language.source import Span
+from maspo_dsl.language.template import OptionalPart, Place, Template, TemplatePart, read_template
+from maspo_dsl.language.walking import Node, Tree, descendants, transform
+from maspo_dsl.semantics.vocabulary import REDUCTIONS, SCOPES
+
+Defs = Mapping[str, tree.Def]
+
+
+def applied(stage: tree.Stage, value: tree.Expression) -> tree.Call:
+    """The call that a stage makes of a value; `it` in its arguments is the value."""
+    given = (substitute(argument, {"it": value}) for argument in stage.arguments)
+    return tree.Call(stage.function, (tree.Argument(None, value, stage.span), *given), stage.span)
+
+
+def substitute(node: Tree, values: Mapping[str, tree.Expression]) -> Tree:
+    """A tree with names replaced by expressions."""
+    return transform(node, lambda below: values.get(below.text) if isinstance(below, tree.Name) else None)
+
+
+def piped(pipe: tree.Pipe) -> tuple[tree.Expression, tuple[tree.Stage, ...]]:
+    """A pipe as nested calls as far as its stages have no guard, and the stages from the first that has one."""
+    value, stages = pipe.head, pipe.stages
+    while stages and stages[0].guard is None:
+        value, stages = applied(stages[0], value), stages[1:]
+    return value, stages
+
+
+def at_most_one_acts(stages: tuple[tree.Stage, ...]) -> bool:
+    """Whether the stages are for A > 0 and for A < 0, so that at most one of them acts on a token."""
+    guards = [stage.guard for stage in stages]
+    return len(guards) == 2 and all(_sign_of_advantage(sign, stages[0].span) in guards for sign in "<>")
+
+
+def _sign_of_advantage(sign: Any, span: Span) -> tree.Compare:
+    return tree.Compare((tree.Name(("A",), span), tree.Number(0.0, "0", span)), (sign,), span)
+
+
+def calls_in(node: Node) -> list[tree.Call]:
+    """Every call in a tree, outermost first; a stage is the call that it makes of `it`."""
+    found = (below for below in descendants(node) if isinstance(below, tree.Call | tree.Stage))
+    return [
+        below if isinstance(below, tree.Call) else applied(below, tree.Name(("it",), below.span))
+        for below in found
+    ]
+
+
+# ---- one level of a `def`
+
+
+def expanded(node: tree.Expression, defs: Defs) -> tree.Expression:
+    """The expression with every outermost call of a `def` replaced by its body; those within a scope stay."""
+
+    def rule(below: Node) -> tree.Expression | None:
+        if isinstance(below, tree.Pipe):
+            return replace(below, head=expanded(below.head, defs))
+        return body_of(below, defs) if isinstance(below, tree.Call) else None
+
+    return transform(node, rule)
+
+
+def body_of(call: tree.Call, defs: Defs) -> tree.Expression | None:
+    """The body of the `def` that a call means, with its arguments in place; None for a primitive or within a scope."""
+    definition = defs.get(call.function.text)
+    if definition is None or any(_is_scope(argument.value) for argument in call.arguments):
+        return None
+    return substitute(definition.body, arguments_of(call, definition))
+
+
+def _is_scope(node: tree.Expression) -> bool:
+    return isinstance(node, tree.Name) and node.text in SCOPES
+
+
+def arguments_of(call: tree.Call, definition: tree.Def) -> dict[str, tree.Expression]:
+    """Each parameter of a `def` with what a call gives it, defaults included."""
+    given = defaults_of(definition)
+    positional = [a.value for a in call.arguments if a.keyword is None]
+    given.update(zip((p.name.text for p in definition.parameters), positional, strict=False))
+    given.update({a.keyword: a.value for a in call.arguments if a.keyword is not None})
+    return given
+
+
+def defaults_of(definition: tree.Def) -> dict[str, tree.Expression]:
+    """The parameters of a `def` that have a default, with it."""
+    return {p.name.text: p.default for p in definition.parameters if p.default is not None}
+
+
+def scope_parameters(definition: tree.Def, defs: Defs) -> frozenset[str]:
+    """The parameters of a `def` that stand for scopes: its body gives them to a reduction as what to reduce within."""
+    found: set[str] = set()
+    for call in calls_in(definition.body):
+        inner = defs.get(call.function.text)
+        if inner is not None:
+            given = arguments_of(call, inner)
+            scopes = [given[name] for name in scope_parameters(inner, defs) if name in given]
+        else:
+            positional = [a.value for a in call.arguments if a.keyword is None]
+            scopes = positional[-1:] if call.function.text in REDUCTIONS else []
+        found |= {value.text for value in scopes if isinstance(value, tree.Name)}
+    return frozenset(found & {p.name.text for p in definition.parameters})
+
+
+# ---- how a call is written
+
+
+@dataclass(frozen=True)
+class Notation:
+    """How the calls of a function are written: a template of its parameters, or the symbol of the function."""
+
+    parameters: tuple[str, ...]
+    defaults: Mapping[str, tree.Expression]
+    template: Template
+
+    def values(self, call: tree.Call) -> dict[str, tree.Expression] | None:
+        """What a call gives each parameter; None where it gives others, or not all."""
+        given = dict(self.defaults)
+        positional = [a.value for a in call.arguments if a.keyword is None]
+        given.update(zip(self.parameters, positional, strict=False))
+        given.update({a.keyword: a.value for a in call.arguments if a.keyword is not None})
+        return given if set(given) == set(self.parameters) and len(positional) <= len(given) else None
+
+    def is_symbol(self) -> bool:
+        """Whether the notation is of the function alone, so that its arguments follow in brackets."""
+        return not any(self.template.places())
+
+
+def notation_of(definition: tree.Def) -> Notation | None:
+    """The notation that a `def` brings, if it does."""
+    if definition.notation is None:
+        return None
+    names = tuple(parameter.name.text for parameter in definition.parameters)
+    return Notation(names, defaults_of(definition), read_template(definition.notation.value))
+
+
+@dataclass(frozen=True)
+class CallWriter:
+    """Writes the calls of a style.
+
+    `scopes` are the names that stand for one; `symbol` is of a function without a notation, `scope` of a scope, and
+    `within` puts a scope below the symbol of a function.
+    """
+
+    notations: Mapping[str, Notation]
+    defs: Defs
+    scopes: frozenset[str]
+    symbol: Callable[[str], str]
+    scope: Callable[[str], str]
+    within: Callable[[str, str], str]
+
+    def __call__(self, node: tree.Call, style: Style) -> Written:
+        """The call by its notation, else as the symbol of its function with the arguments in brackets."""
+        name = node.function.text
+        notation = self.notations.get(name)
+        if (
+            notation is not None
+            and not notation.is_symbol()
+            and (values := notation.values(node)) is not None
+        ):
+            filling = _Filling(self, style, values, notation.defaults)
+            if not filling.repeats(notation.template):
+                return filling.written(notation.template)
+        is_symbol = notation is not None and notation.is_symbol()
+        symbol = "".join(map(str, notation.template.parts)) if is_symbol and notation else self.symbol(name)
+        scopes = [
+            a.value.text for a in node.arguments if isinstance(a.value, tree.Name) and self.is_scope(a.value)
+        ]
+        values_alone = [argument for argument in node.arguments if not self.is_scope(argument.value)]
+        symbol = self.within(symbol, self.scope(scopes[0])) if scopes else symbol
+        return symbol + style.bracketed(write_arguments(values_alone, style)), Precedence.ATOM
+
+    def is_scope(self, node: tree.Expression) -> bool:
+        """Whether an expression is the name of a scope."""
+        return isinstance(node, tree.Name) and node.text in self.scopes
+
+
+@dataclass(frozen=True)
+class _Filling:
+    """The places of a template filled with the arguments of one call."""
+
+    writer: CallWriter
+    style: Style
+    values: Mapping[str, tree.Expression]
+    defaults: Mapping[str, tree.Expression]
+
+    def repeats(self, template: Template) -> bool:
+        """Whether something longer than a name or a number would be written three times."""
+        often = Counter(place.parameter for place in template.places() if place.before is None)
+        short = tree.Name | tree.Number
+        return any(often[name] > 2 and not isinstance(self.values[name], short) for name in often)
+
+    def written(self, template: Template) -> Written:
+        own = template.own
+        for place in template.places():
+            if place.outermost:
+                own = min(own, written(self._value(place), self.style)[1])
+        return "".join(map(self._part, template.parts)), own
+
+    def _part(self, part: TemplatePart) -> str:
+        match part:
+            case str():
+                return part
+            case Place():
+                return self._place(part)
+            case OptionalPart(parts=parts):
+                inside = Template(parts, Precedence.ATOM).places()
+                bare = all(self.values[p.parameter] == self.defaults.get(p.parameter) for p in inside)
+                return "" if bare else "".join(map(self._part, parts))
+
+    def _place(self, place: Place) -> str:
+        value = self._value(place)
+        if isinstance(value, tree.Name) and self.writer.is_scope(value):
+            return self.writer.scope(value.text)
+        text = write(value, self.style, place.needed)
+        return self.style.bracketed(text) if place.subscripted and "_" in text else text
+
+    def _value(self, place: Place) -> tree.Expression:
+        """The argument; with `before`, what that function was given, if the argument calls it with the same others."""
+        value = self.values[place.parameter]
+        if not isinstance(value, tree.Call) or value.function.text != place.before:
+            return value
+        definition = self.writer.defs[value.function.text]
+        given = arguments_of(value, definition)
+        inner = given.pop(definition.parameters[0].name.text)
+        return inner if all(self.values.get(name, other) == other for name, other in given.items()) else value
