@@ -84,6 +84,7 @@ def _library() -> list[dict[str, object]]:
                     "call": call_form(definition),
                     "meaning": definition.doc or "",
                     "body": format_expression(definition.body),
+                    "notation": definition.notation.value if definition.notation is not None else "",
                     "line": definition.name.span.line,
                 }
                 for definition in library.definitions

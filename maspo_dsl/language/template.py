@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import takewhile
 from typing import TypeAlias
 
 from maspo_dsl.language.printing import ARITHMETIC, Precedence
@@ -34,23 +35,26 @@ _LENIENT = {"(": ")", "[": "]", r"\{": r"\}", "|": "|"}
 class Place:
     """Where a parameter stands: how tightly its value must bind, and whether it is all of the text beside it.
 
-    `before` names the function whose argument is meant where the value is a call of it. What `subscripted` has an
-    index of its own already must be bracketed: LaTeX knows no second one.
+    `before` names the function whose argument is meant where the value is a call of it. `grouped` places stand behind
+    a command, which would take the first sign of a value alone; `subscripted` ones in front of an index, and LaTeX
+    knows no second one.
     """
 
     parameter: str
     before: str | None
     needed: Precedence
     outermost: bool
+    grouped: bool
     subscripted: bool
     start: int
 
 
 @dataclass(frozen=True)
 class OptionalPart:
-    """What is left out where every parameter in it has its default."""
+    """What is left out where every parameter in it has its default; `own` is how tightly the whole binds with it."""
 
     parts: tuple[TemplatePart, ...]
+    own: Precedence
     start: int
 
 
@@ -221,27 +225,44 @@ def read_template(text: str) -> Template:
     reader = _Reader()
     reader.read(text)
     beside = [piece for piece in reader.pieces if piece.role != "space"]
-    own = Precedence.ATOM
     places: dict[int, Place] = {}
+    binding: dict[int, Precedence] = {}
     for index, piece in enumerate(beside):
-        left = beside[index - 1].role if index else "open"
-        right = beside[index + 1].role if index + 1 < len(beside) else "close"
-        if piece.role == "^" and piece.text != "'" and right in ("close", "separator"):
-            raise TemplateError(piece.start, 1, f"nothing stands after `{piece.text}`")
+        left = beside[index - 1] if index else _Piece("", 0, "open", 0)
+        right = beside[index + 1] if index + 1 < len(beside) else _Piece("", len(text), "close", 0)
+        if piece.text in ("^", "_"):
+            _check_script(beside, index, right)
         if piece.role == "place":
-            subscripted = right == "^" and beside[index + 1].text == "_"
-            places[piece.start] = _place(piece, left, right, subscripted)
+            places[piece.start] = _place(piece, left, right)
         if piece.depth == 0:
-            own = min(own, _binding(piece, left, right))
-    return Template(_nested(iter(reader.pieces), places), own)
+            binding[piece.start] = _binding(piece, left.role, right.role)
+    return Template(*_nested(iter(reader.pieces), places, binding))
 
 
-def _place(piece: _Piece, left: str, right: str, subscripted: bool) -> Place:
+def _place(piece: _Piece, left: _Piece, right: _Piece) -> Place:
     match = _PLACE.fullmatch(piece.text)
     assert match is not None
-    needed = max(_LEFT.get(left, Precedence.ATOM), _RIGHT.get(right, Precedence.ATOM))
+    needed = max(_LEFT.get(left.role, Precedence.ATOM), _RIGHT.get(right.role, Precedence.ATOM))
     outermost = piece.depth == 0 and needed == Precedence.PIPE
-    return Place(match[1], match[2], needed, outermost, subscripted, piece.start)
+    command = left.role == "" and left.text.startswith("\\")
+    grouped = command or left.role == "place" or left.text in ("^", "_")
+    return Place(match[1], match[2], needed, outermost, grouped, right.text == "_", piece.start)
+
+
+def _check_script(beside: list[_Piece], index: int, operand: _Piece) -> None:
+    """An index or exponent has something to its right, and its base has no second one."""
+    script = beside[index]
+    if operand.role in ("close", "separator", "^"):
+        raise TemplateError(script.start, 1, f"nothing stands after `{script.text}`")
+    end = index + 1
+    if operand.role == "open":
+        inside = takewhile(lambda piece: piece.depth > operand.depth, beside[end + 1 :])
+        end += len(list(inside)) + 1
+    after = beside[end + 1] if end + 1 < len(beside) else operand
+    if after.text == script.text:
+        raise TemplateError(
+            after.start, 1, f"LaTeX takes no second `{after.text}` here", "put braces around the first"
+        )
 
 
 _AROUND = dict.fromkeys(("open", "close", "separator"), Precedence.PIPE) | {"relation": Precedence.SUM}
@@ -263,18 +284,22 @@ def _binding(piece: _Piece, left: str, right: str) -> Precedence:
     return Precedence.PRODUCT if piece.text in _LARGE or side_by_side else Precedence.ATOM
 
 
-def _nested(pieces: Iterator[_Piece], places: dict[int, Place]) -> tuple[TemplatePart, ...]:
-    """Parts up to the end of the text or of the `$[` that they stand in."""
+def _nested(
+    pieces: Iterator[_Piece], places: dict[int, Place], binding: dict[int, Precedence]
+) -> tuple[tuple[TemplatePart, ...], Precedence]:
+    """Parts up to the end of the text or of the `$[` that they stand in, and how tightly they bind."""
     parts: list[TemplatePart] = []
+    own = Precedence.ATOM
     for piece in pieces:
+        own = min(own, binding.get(piece.start, own))
         if piece.text == "$]":
             break
         if piece.text == "$[":
-            parts.append(OptionalPart(_nested(pieces, places), piece.start))
+            parts.append(OptionalPart(*_nested(pieces, places, binding), piece.start))
         elif piece.start in places:
             parts.append(places[piece.start])
         elif parts and isinstance(parts[-1], str):
             parts[-1] += piece.text
         else:
             parts.append(piece.text)
-    return tuple(parts)
+    return tuple(parts), own

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from maspo_dsl.language import tree
-from maspo_dsl.language.printing import Precedence, Style, Written, write, write_arguments, written
+from maspo_dsl.language.printing import Precedence, Style, Written, write_arguments, written
 from maspo_dsl.language.source import Span
 from maspo_dsl.language.template import OptionalPart, Place, Template, TemplatePart, read_template
 from maspo_dsl.language.walking import Node, Tree, descendants, transform
@@ -168,7 +168,7 @@ class CallWriter:
         ):
             filling = _Filling(self, style, values, notation.defaults)
             if not filling.repeats(notation.template):
-                return filling.written(notation.template)
+                return filling.written(notation.template.parts, notation.template.own)
         is_symbol = notation is not None and notation.is_symbol()
         symbol = "".join(map(str, notation.template.parts)) if is_symbol and notation else self.symbol(name)
         scopes = [
@@ -198,30 +198,35 @@ class _Filling:
         short = tree.Name | tree.Number
         return any(often[name] > 2 and not isinstance(self.values[name], short) for name in often)
 
-    def written(self, template: Template) -> Written:
-        own = template.own
-        for place in template.places():
-            if place.outermost:
-                own = min(own, written(self._value(place), self.style)[1])
-        return "".join(map(self._part, template.parts)), own
+    def written(self, parts: tuple[TemplatePart, ...], own: Precedence) -> Written:
+        """The text of parts that bind by themselves as tightly as `own`."""
+        found: list[str] = []
+        for part in parts:
+            text, binds = self._part(part)
+            found.append(text)
+            own = min(own, binds)
+        return "".join(found), own
 
-    def _part(self, part: TemplatePart) -> str:
+    def _part(self, part: TemplatePart) -> Written:
         match part:
             case str():
-                return part
+                return part, Precedence.ATOM
             case Place():
                 return self._place(part)
-            case OptionalPart(parts=parts):
-                inside = Template(parts, Precedence.ATOM).places()
+            case OptionalPart(parts=parts, own=own):
+                inside = Template(parts, own).places()
                 bare = all(self.values[p.parameter] == self.defaults.get(p.parameter) for p in inside)
-                return "" if bare else "".join(map(self._part, parts))
+                return ("", Precedence.ATOM) if bare else self.written(parts, own)
 
-    def _place(self, place: Place) -> str:
+    def _place(self, place: Place) -> Written:
         value = self._value(place)
         if isinstance(value, tree.Name) and self.writer.is_scope(value):
-            return self.writer.scope(value.text)
-        text = write(value, self.style, place.needed)
-        return self.style.bracketed(text) if place.subscripted and "_" in text else text
+            text, own = self.writer.scope(value.text), Precedence.ATOM
+        else:
+            text, own = written(value, self.style)
+        if own < place.needed or (place.subscripted and "_" in text):
+            text = self.style.bracketed(text)
+        return f"{{{text}}}" if place.grouped else text, own if place.outermost else Precedence.ATOM
 
     def _value(self, place: Place) -> tree.Expression:
         """The argument; with `before`, what that function was given, if the argument calls it with the same others."""

@@ -110,7 +110,8 @@ def _settings(resolved: ResolvedObjective, defs: Defs) -> Iterator[Convention]:
         scope = next((v.text for v in given.values() if isinstance(v, tree.Name) and v.text in SCOPES), "")
         settings = ", ".join(f"{name} = {plain_text(given[name])}" for name in defaults)
         meaning = f": {definition.doc}" if definition.doc else ""
-        yield Convention(f"{definition.name.text}({scope})", settings + meaning)
+        called = f"{definition.name.text}({scope})" if scope else definition.name.text
+        yield Convention(called, settings + meaning)
 
 
 # ---- denominators

@@ -187,7 +187,7 @@ class Layer:
                 if place.before is not None and place.before not in known:
                     self.report.error(
                         "unknown-function",
-                        f"the notation of `{name}` names `{place.before}`, which is no `def`",
+                        f"`{place.before}`, which this notation names, is no `def`",
                         definition.notation.span,
                         did_you_mean(place.before, known),
                     )

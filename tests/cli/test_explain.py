@@ -197,6 +197,25 @@ def test_spreads_and_denominators(tmp_path):
     assert "micro" in said(micro, "partition") and "add up" not in said(micro, "partition")
 
 
+def test_a_def_of_the_spec_is_told_of_like_one_of_the_library(tmp_path):
+    """No name of the library is known: what a mean is and which numbers are chosen is read from the `def`."""
+    mine = own(
+        "def average(v, within) = sum(v, within) / max(count(v, within), 1)\n"
+        'def soften(r, power = 2, cap = 3) = min(r, cap) ^ power  "a softened ratio"\n'
+        "reduce = loss |> average(sequence) |> average(window)\nratio = policy / old |> soften(cap = 4)\n",
+        tmp_path,
+    )
+    assert said(mine, "reduction") == said("grpo", "reduction")
+    assert said(mine, "soften") == "power = 2, cap = 4: a softened ratio"
+    helpers = {h.call: h.body for h in explanation(maspo_dsl.load(mine)).formula.helpers}
+    assert helpers["average(v, within)"] == "sum_within(v) / max(count_within(v), 1)"
+    total = own(
+        "def total(v, within) = sum(v, within) / max(count(v, within), 2)\nreduce = loss |> total(window)\n",
+        tmp_path,
+    )
+    assert said(total, "reduction").startswith("total over the trained tokens of the optimizer window")
+
+
 def test_what_happens_once_a_rollout_and_what_vanished():
     assert "reward overlong" in said("dapo", "once a rollout") and "keep mixed" in said(
         "dapo", "once a rollout"

@@ -90,6 +90,52 @@ def test_expressions(expression, expected):
     assert text_of(expression) == expected
 
 
+def test_a_def_of_the_spec_is_written_by_its_notation(cli, tmp_path):
+    path = tmp_path / "own.obj"
+    path.write_text(
+        "objective own extends group_ppo\n"
+        "def spread(x, scope, eps = 0) = sqrt(mean(center(x, scope) ^ 2, scope)) + eps\n"
+        '  notation "\\sigma_{$scope}\\left(${x before center}\\right)$[ + $eps]"\n'
+        'def share(x, scope) = x / sum(x, scope)  "of the whole"  notation "\\mathrm{Share}"\n'
+        "def soft(r, width) = r * detach(exp(-abs(r - 1) / width))\n"
+        '  notation "$r \\cdot K_{$width}\\left($r - 1\\right)"\n'
+        "let a = 2 * spread(center(reward, group), group) ^ 2\n"
+        "let b = spread(center(reward, rollout_batch), group, eps = 1)\n"
+        "advantage = a + b + share(reward, group)\n"
+        "ratio = policy / old |> soft(1 + 2)\n"
+    )
+    lines = cli("explain", path, "--latex").stdout.splitlines()
+    assert r"\mathit{ratio} &= r \cdot K_{1 + 2}\left(r - 1\right) \\" in lines
+    assert r"a &= 2 \cdot \sigma_{\mathrm{group}}\left(R\right)^{2} \\" in lines
+    inner = r"R - \underset{\mathrm{rollout\_batch}}{\mathrm{mean}}\left(R\right)"
+    assert rf"b &= \sigma_{{\mathrm{{group}}}}\left({inner}\right) + 1 \\" in lines
+    assert r"A &= a + b + \underset{\mathrm{group}}{\mathrm{Share}}\left(R\right) \\" in lines
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("std(reward, group, ddof = 2)", r"\underset{\mathrm{group}}{\mathrm{std}_{2}}\left(R\right)"),
+        (
+            "whiten(log(policy), micro)",
+            r"\underset{\mathrm{micro}}{\mathrm{whiten}}\left(\log\left(\pi\right)\right)",
+        ),
+        (
+            "reward |> center(rollout_batch) |> scale(rollout_batch, eps = 0)",
+            r"\frac{R - \underset{\mathrm{rollout\_batch}}{\mathrm{mean}}\left(R\right)}"
+            r"{\underset{\mathrm{rollout\_batch}}{\mathrm{std}}\left(R\right)}",
+        ),
+        (
+            "ess(old, window) * prod(old, sequence)",
+            r"\underset{\mathrm{window}}{\mathrm{ESS}}\left(\pi_{\mathrm{old}}\right)"
+            r" \cdot \underset{\mathrm{sequence}}{\prod}\left(\pi_{\mathrm{old}}\right)",
+        ),
+    ],
+)
+def test_notations_of_the_library(expression, expected):
+    assert text_of(expression) == expected
+
+
 def test_the_formula_of_sapo():
     """The steepness, a choice, has a line of its own, since the gate reads it twice."""
     assert written("sapo").splitlines()[1:6] == [
