@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from maspo_dsl.graph.nodes import Graph
-from maspo_dsl.graph.statistics import ADDITIVE, phases, window_statistics
+from maspo_dsl.graph.statistics import phases, window_statistics
+from maspo_dsl.semantics.reductions import REDUCTIONS
 
 
 def live_terms(graph: Graph) -> list[str]:
@@ -40,7 +41,7 @@ def reads(graph: Graph) -> dict[str, dict[str, str]]:
 
 def _togetherness(graph: Graph, key: str, statistics: dict[str, int]) -> str:
     """Why a statistic cannot be added up over ranks, empty if it can."""
-    if graph.nodes[statistics[key]].op not in ADDITIVE:
+    if not REDUCTIONS[graph.nodes[statistics[key]].op].additive:
         return "of all values"
     return "" if key in phases(graph, statistics)[0] else "of another statistic"
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.printing import Precedence, Style, Written, write_arguments, written
 from maspo_dsl.language.source import Span
 from maspo_dsl.language.template import OptionalPart, Place, Template, TemplatePart, read_template
 from maspo_dsl.language.walking import Node, Tree, descendants, transform
-from maspo_dsl.semantics.vocabulary import REDUCTIONS, SCOPES
+from maspo_dsl.notation.symbols import ENTROPY
+from maspo_dsl.semantics.operations import FUNCTIONS, OPERATIONS
+from maspo_dsl.semantics.reductions import REDUCTION_WORDS
+from maspo_dsl.semantics.scopes import SCOPES
 
 Defs = Mapping[str, tree.Def]
 
@@ -104,10 +107,19 @@ def scope_parameters(definition: tree.Def, defs: Defs) -> frozenset[str]:
             given = arguments_of(call, inner)
             scopes = [given[name] for name in scope_parameters(inner, defs) if name in given]
         else:
-            positional = [a.value for a in call.arguments if a.keyword is None]
-            scopes = positional[-1:] if call.function.text in REDUCTIONS else []
+            scopes = _within(call)
         found |= {value.text for value in scopes if isinstance(value, tree.Name)}
     return frozenset(found & {p.name.text for p in definition.parameters})
+
+
+def _within(call: tree.Call) -> list[tree.Expression]:
+    """What a reduction is called within, if it is one and no operation of the same word."""
+    row = REDUCTION_WORDS.get(call.function.text)
+    if row is None or row.along or row.word in FUNCTIONS:
+        return []
+    before = sum(argument.default is None and argument.sort != "whole" for argument in row.given)
+    positional = [argument.value for argument in call.arguments if argument.keyword is None]
+    return positional[1 + before : 2 + before]
 
 
 # ---- how a call is written
@@ -140,6 +152,18 @@ def notation_of(definition: tree.Def) -> Notation | None:
         return None
     names = tuple(parameter.name.text for parameter in definition.parameters)
     return Notation(names, defaults_of(definition), read_template(definition.notation.value))
+
+
+def primitive_notations(form: Literal["plain", "latex"]) -> dict[str, Notation]:
+    """The notations that the tables of operations and reductions bring."""
+    texts: dict[str, tuple[tuple[str, ...], str]] = {}
+    for name, operation in OPERATIONS.items():
+        texts[name] = (("x",), operation.latex if form == "latex" else operation.plain)
+    if form == "latex":
+        for word, row in REDUCTION_WORDS.items():
+            texts[word] = (("x", *(argument.name for argument in row.given)), row.latex)
+    texts["entropy"] = ((), ENTROPY)
+    return {name: Notation(names, {}, read_template(text)) for name, (names, text) in texts.items() if text}
 
 
 @dataclass(frozen=True)

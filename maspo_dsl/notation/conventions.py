@@ -13,9 +13,10 @@ from maspo_dsl.notation.formula import Formula
 from maspo_dsl.notation.plain import plain_text
 from maspo_dsl.objective import Objective
 from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.scopes import MICRO, SCOPES
 from maspo_dsl.semantics.terms import Term, walk
-from maspo_dsl.semantics.types import Axis, Scope
-from maspo_dsl.semantics.vocabulary import EXPONENT_BOUND, LOG_RATIO_BOUND, SCOPES
+from maspo_dsl.semantics.types import Axis
+from maspo_dsl.semantics.vocabulary import EXPONENT_BOUND, LOG_RATIO_BOUND
 
 
 @dataclass(frozen=True)
@@ -117,13 +118,6 @@ def _settings(resolved: ResolvedObjective, defs: Defs) -> Iterator[Convention]:
 # ---- denominators
 
 _COUNTED = {Axis.TOKEN: "tokens", Axis.SEQUENCE: "sequences with a trained token", Axis.GROUP: "groups"}
-_WITHIN = {
-    Scope.SEQUENCE: "its sequence",
-    Scope.GROUP: "its group",
-    Scope.MICRO: "the micro-batch",
-    Scope.WINDOW: "the optimizer window, over all its micro-batches and ranks",
-    Scope.ROLLOUT_BATCH: "the rollout batch",
-}
 
 
 def _denominators(resolved: ResolvedObjective, defs: Defs) -> Iterator[Convention]:
@@ -143,7 +137,7 @@ def _denominators(resolved: ResolvedObjective, defs: Defs) -> Iterator[Conventio
         scope, name = scopes[0], call.function.text
         what = _COUNTED.get(axis, "values")
         kind = "trained tokens" if axis is Axis.TOKEN else what
-        over = f"over the {kind} of {_WITHIN[scope]}"
+        over = f"over the {kind} of {scope.cell}"
         if name == "sum":
             said.append(f"the sum {over}, divided by nothing")
         elif name in defs and _is_mean(defs[name]):
@@ -157,8 +151,7 @@ def _denominators(resolved: ResolvedObjective, defs: Defs) -> Iterator[Conventio
             "partition",
             "depends on the size of the micro-batch, because the spec says `micro`"
             if any(
-                term.op != "const" and ("scope", Scope.MICRO) in term.attributes
-                for term in walk(*_terms(resolved))
+                term.op != "const" and ("scope", MICRO) in term.attributes for term in walk(*_terms(resolved))
             )
             else "however a window is cut into micro-batches, their gradients add up to the window's gradient",
         )

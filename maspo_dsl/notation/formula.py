@@ -20,7 +20,7 @@ from maspo_dsl.notation.calls import (
 )
 from maspo_dsl.notation.plain import call_form
 from maspo_dsl.notation.styles import PLAIN_TEXT, FormulaStyle
-from maspo_dsl.notation.symbols import OPERATIONS, SYMBOLS
+from maspo_dsl.notation.symbols import LEGEND, SYMBOLS
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.types import Axis
 
@@ -66,7 +66,7 @@ def formula(objective: ResolvedObjective, defs: Defs, style: FormulaStyle = PLAI
 def _legend(used: set[str]) -> Iterator[tuple[str, str]]:
     """What stands for the words that are used, of those that a reader must be told."""
     words = {name: (symbol.plain, symbol.meaning) for name, symbol in SYMBOLS.items()}
-    words |= {name: (operation.shown, operation.meaning) for name, operation in OPERATIONS.items()}
+    words |= LEGEND
     yield from (words[name] for name in words if name in used and words[name][1])
 
 

@@ -7,19 +7,18 @@ from collections.abc import Iterable, Iterator
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.printing import Precedence, Style, Written, write, written
-from maspo_dsl.language.template import read_template
 from maspo_dsl.notation.calls import (
     CallWriter,
     Defs,
-    Notation,
     applied,
     at_most_one_acts,
     notation_of,
     piped,
+    primitive_notations,
     substitute,
 )
-from maspo_dsl.notation.symbols import OPERATIONS, SYMBOLS
-from maspo_dsl.semantics.vocabulary import SCOPES
+from maspo_dsl.notation.symbols import SYMBOLS
+from maspo_dsl.semantics.scopes import SCOPES
 
 _GREEK = {
     name: rf"\{name}"
@@ -42,11 +41,7 @@ _GREEK = {
     )
 } | {"eps": r"\varepsilon"}
 _POWER_OF_TEN = re.compile(r"([\d.]+)[eE]([+-]?\d+)")
-_NOTATIONS = {
-    name: Notation(operation.parameters, {}, read_template(operation.latex))
-    for name, operation in OPERATIONS.items()
-    if operation.latex
-}
+_NOTATIONS = primitive_notations("latex")
 
 
 def latex_style(defs: Defs, scopes: frozenset[str] = frozenset()) -> Style:

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.printing import Precedence, Style, Written, in_words, write, written
-from maspo_dsl.language.template import read_template
 from maspo_dsl.notation.calls import (
     CallWriter,
     Defs,
-    Notation,
     applied,
     at_most_one_acts,
     piped,
+    primitive_notations,
     substitute,
 )
-from maspo_dsl.notation.symbols import OPERATIONS, SYMBOLS
-from maspo_dsl.semantics.vocabulary import SCOPES
+from maspo_dsl.notation.symbols import SYMBOLS
+from maspo_dsl.semantics.scopes import SCOPES
 
 _SUPERSCRIPTS = {"2": "²", "3": "³"}
-_NOTATIONS = {
-    name: Notation(operation.parameters, {}, read_template(operation.plain))
-    for name, operation in OPERATIONS.items()
-    if operation.plain
-}
+_NOTATIONS = primitive_notations("plain")
 
 
 def plain_style(defs: Defs, scopes: frozenset[str] = frozenset()) -> Style:

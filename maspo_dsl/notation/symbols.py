@@ -1,4 +1,4 @@
-"""How the words of the language are written: a row for each quantity and each primitive that has a form of its own."""
+"""How quantities are written in a formula, and what stands in its legend."""
 
 from __future__ import annotations
 
@@ -11,20 +11,6 @@ class Symbol:
 
     plain: str
     latex: str
-    meaning: str = ""
-
-
-@dataclass(frozen=True)
-class Operation:
-    """A primitive in plain text and in LaTeX: a template of its `parameters`, or the symbol of its function.
-
-    Where one is empty, the word itself is the symbol. `shown` and `meaning` stand in the legend of a formula.
-    """
-
-    parameters: tuple[str, ...] = ()
-    plain: str = ""
-    latex: str = ""
-    shown: str = ""
     meaning: str = ""
 
 
@@ -44,28 +30,13 @@ SYMBOLS: dict[str, Symbol] = {
     "it": Symbol("·", r"\,\cdot\,"),
 }
 
-OPERATIONS: dict[str, Operation] = {
-    "detach": Operation(
-        ("x",), "sg[$x]", r"\mathrm{sg}\left[$x\right]", "sg[·]", "the value inside, without gradient"
-    ),
-    "entropy": Operation((), "H", "H", "H(π)", "entropy of the policy's distribution"),
-    "next": Operation(
-        shown="next(·)", meaning="the value at the completion's next trained token, 0 after its last"
-    ),
-    "discounted_sum": Operation(
-        ("x", "factor"),
-        latex=r"\sum_{k \ge t} $factor^{k - t} \left($x\right)_{k}",
-        shown="discounted_sum(·)",
-        meaning="y = x + factor · (y at the completion's next trained token)",
-    ),
-    "top": Operation(shown="top", meaning="the share of the tokens that have the largest values"),
-    "abs": Operation(("x",), "|$x|", r"\left|$x\right|"),
-    "sqrt": Operation(("x",), "√($x)", r"\sqrt{$x}"),
-    "exp": Operation(latex=r"\exp"),
-    "log": Operation(latex=r"\log"),
-    "tanh": Operation(latex=r"\tanh"),
-    "atan": Operation(latex=r"\arctan"),
-    "sum": Operation(latex=r"\sum"),
-    "min": Operation(latex=r"\min"),
-    "max": Operation(latex=r"\max"),
+ENTROPY = "H"
+
+LEGEND: dict[str, tuple[str, str]] = {
+    "detach": ("sg[·]", "the value inside, without gradient"),
+    "entropy": (f"{ENTROPY}(π)", "entropy of the policy's distribution"),
+    "next": ("next(·)", "the value at the completion's next trained token, 0 after its last"),
+    "discounted_sum": ("discounted_sum(·)", "y = x + factor · (y at the completion's next trained token)"),
+    "top": ("top", "the share of the tokens that have the largest values"),
 }
+"""How primitives that a reader must be told of stand in a formula, and what they mean."""
