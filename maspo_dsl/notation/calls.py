@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from maspo_dsl.language import tree
@@ -141,9 +141,9 @@ class Notation:
         given.update({a.keyword: a.value for a in call.arguments if a.keyword is not None})
         return given if set(given) == set(self.parameters) and len(positional) <= len(given) else None
 
-    def is_symbol(self) -> bool:
-        """Whether the notation is of the function alone, so that its arguments follow in brackets."""
-        return not any(self.template.places())
+    def symbol(self) -> str | None:
+        """The notation, if it is of the function alone, so that its arguments follow in brackets."""
+        return None if any(self.template.places()) else "".join(map(str, self.template.parts))
 
 
 def notation_of(definition: tree.Def) -> Notation | None:
@@ -180,31 +180,39 @@ class CallWriter:
     symbol: Callable[[str], str]
     scope: Callable[[str], str]
     within: Callable[[str, str], str]
+    known: dict[int, tuple[tree.Call, Written]] = field(default_factory=dict)
 
     def __call__(self, node: tree.Call, style: Style) -> Written:
-        """The call by its notation, else as the symbol of its function with the arguments in brackets."""
-        name = node.function.text
-        notation = self.notations.get(name)
-        if (
-            notation is not None
-            and not notation.is_symbol()
-            and (values := notation.values(node)) is not None
-        ):
-            filling = _Filling(self, style, values, notation.defaults)
-            if not filling.repeats(notation.template):
+        """The call by its notation, else as the symbol of its function with the arguments in brackets.
+
+        What was written once is remembered: a notation may say an argument twice, and so may one in that argument.
+        """
+        if id(node) not in self.known:
+            self.known[id(node)] = node, self._written(node, style)
+        return self.known[id(node)][1]
+
+    def _written(self, node: tree.Call, style: Style) -> Written:
+        notation = self.notations.get(node.function.text)
+        symbol = notation.symbol() if notation is not None else None
+        if notation is not None and symbol is None:
+            values = notation.values(node)
+            filling = None if values is None else _Filling(self, style, values, notation.defaults)
+            if filling is not None and not filling.repeats(notation.template):
                 return filling.written(notation.template.parts, notation.template.own)
-        is_symbol = notation is not None and notation.is_symbol()
-        symbol = "".join(map(str, notation.template.parts)) if is_symbol and notation else self.symbol(name)
-        scopes = [
-            a.value.text for a in node.arguments if isinstance(a.value, tree.Name) and self.is_scope(a.value)
-        ]
+        symbol = symbol or self.symbol(node.function.text)
         values_alone = [argument for argument in node.arguments if not self.is_scope(argument.value)]
-        symbol = self.within(symbol, self.scope(scopes[0])) if scopes else symbol
+        for argument in node.arguments:
+            if isinstance(argument.value, tree.Name) and self.is_scope(argument.value):
+                symbol = self.within(symbol, self.scope(argument.value.text))
         return symbol + style.bracketed(write_arguments(values_alone, style)), Precedence.ATOM
 
     def is_scope(self, node: tree.Expression) -> bool:
         """Whether an expression is the name of a scope."""
         return isinstance(node, tree.Name) and node.text in self.scopes
+
+
+_LONG = 200
+"""Characters of an argument that is written once."""
 
 
 @dataclass(frozen=True)
@@ -217,10 +225,16 @@ class _Filling:
     defaults: Mapping[str, tree.Expression]
 
     def repeats(self, template: Template) -> bool:
-        """Whether something longer than a name or a number would be written three times."""
-        often = Counter(place.parameter for place in template.places() if place.before is None)
-        short = tree.Name | tree.Number
-        return any(often[name] > 2 and not isinstance(self.values[name], short) for name in often)
+        """Whether something longer than a name or a number would be written three times, or a long text twice."""
+        places = list(template.places())
+        often = Counter(place.parameter for place in places)
+        same = Counter(place.parameter for place in places if place.before is None)
+        values = {
+            name: self.values[name]
+            for name, count in often.items()
+            if count > 1 and not isinstance(self.values[name], tree.Name | tree.Number)
+        }
+        return any(same[n] > 2 or len(written(v, self.style)[0]) > _LONG for n, v in values.items())
 
     def written(self, parts: tuple[TemplatePart, ...], own: Precedence) -> Written:
         """The text of parts that bind by themselves as tightly as `own`."""

@@ -136,6 +136,14 @@ def test_notations_of_the_library(expression, expected):
     assert text_of(expression) == expected
 
 
+def test_a_notation_that_says_its_argument_twice_does_not_grow_without_end(cli, tmp_path):
+    path = tmp_path / "deep.obj"
+    stages = " |> center(group) |> scale(group)" * 8
+    path.write_text(f"objective deep extends group_ppo\nadvantage = reward{stages}\n")
+    text = cli("explain", path, "--latex").stdout
+    assert len(text) < 5_000 and r"\mathrm{center}" in text
+
+
 def test_the_formula_of_sapo():
     """The steepness, a choice, has a line of its own, since the gate reads it twice."""
     assert written("sapo").splitlines()[1:6] == [
