@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from maspo_dsl.language.diagnostics import Diagnostic, did_you_mean
+from maspo_dsl.language.latex_pieces import TemplateError
 from maspo_dsl.language.source import Span
-from maspo_dsl.language.template import OptionalPart, Place, TemplateError, TemplatePart, read_template
+from maspo_dsl.language.template import OptionalPart, Place, TemplatePart, read_template
 from maspo_dsl.language.tree import DefParameter, Text
 
 
