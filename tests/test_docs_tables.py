@@ -10,13 +10,13 @@ import pytest
 
 from maspo_dsl.language.tree import Def
 from maspo_dsl.semantics.calls import signature
+from maspo_dsl.semantics.quantities import QUANTITIES
 from maspo_dsl.semantics.shipped import library_trees
 from maspo_dsl.semantics.types import Axis
 from maspo_dsl.semantics.vocabulary import (
     ALONG_COMPLETIONS,
     ELEMENTWISE,
     PARTS,
-    QUANTITIES,
     REDUCTION_SCOPES,
     REDUCTIONS,
     RUN_CONSTANTS,

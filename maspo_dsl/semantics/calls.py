@@ -11,6 +11,7 @@ from maspo_dsl.language.source import Span
 from maspo_dsl.semantics import typing_rules as rules
 from maspo_dsl.semantics.context import Context, Value
 from maspo_dsl.semantics.poison import fail, poison, poisoned
+from maspo_dsl.semantics.quantities import QUANTITIES
 from maspo_dsl.semantics.reduction_rules import along_completions, reduction, scope_is_known
 from maspo_dsl.semantics.terms import Term, constant
 from maspo_dsl.semantics.types import Scope
@@ -18,7 +19,6 @@ from maspo_dsl.semantics.vocabulary import (
     ALONG_COMPLETIONS,
     ELEMENTWISE,
     PRIMITIVES,
-    QUANTITIES,
     REDUCTIONS,
     SCOPES,
 )

@@ -9,12 +9,11 @@ from maspo_dsl.language.diagnostics import did_you_mean
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics import edits
 from maspo_dsl.semantics.flat import Flat, Parameter
+from maspo_dsl.semantics.quantities import DERIVED_TENSORS, QUANTITIES, TENSORS
 from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.vocabulary import (
-    BATCH_TENSORS,
     PARTS,
     PRIMITIVES,
-    QUANTITIES,
     RUN_CONSTANTS,
     SCOPES,
     SLOTS,
@@ -155,7 +154,7 @@ class Layer:
                 statement.axis.span,
                 hint,
             )
-        elif statement.name.text in BATCH_TENSORS:
+        elif statement.name.text in {*TENSORS, *DERIVED_TENSORS}:
             message = f"`{statement.name.text}` is already a tensor of the batch"
             self.report.error("shadowed-name", message, statement.name.span, "choose another name")
         elif self._declare("input", statement.name):

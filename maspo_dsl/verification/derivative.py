@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from maspo_dsl.emit.template.names import LIVE_TENSORS
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph, Node
+from maspo_dsl.semantics.quantities import LIVE_TENSORS
 from maspo_dsl.semantics.types import Axis
 from maspo_dsl.verification.batches import Array, Arrays, on_policy
 from maspo_dsl.verification.evaluation import (
