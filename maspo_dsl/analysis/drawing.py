@@ -20,6 +20,9 @@ Array: TypeAlias = NDArray[Any]
 Batch: TypeAlias = dict[str, Array]
 Shape: TypeAlias = tuple[int, ...]
 
+# No log-prob of a realistic batch comes nearer to 0: nothing that is learned is certain.
+CEILING = -1e-3
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -87,6 +90,38 @@ def on_policy(batch: Mapping[str, Array]) -> Batch:
 def uniform(stream: str, shape: Shape, seed: int) -> Array:
     """Numbers of [0, 1) of a stream by name."""
     return np.random.default_rng([seed, crc32(stream.encode())]).random(shape)
+
+
+def _realistic_policy(draw: Draw) -> Array:
+    """Rows as far from the old policy as an update or a sampler leaves them: 3e-4, 0.05, 0.3 or 1 on average."""
+    rows = draw.shape[0]
+    order = np.argsort(uniform(f"{draw.row.name}/order", (rows,), draw.seed))
+    scale = np.resize((3e-4, 0.05, 0.3, 1.0), rows)[order]
+    apart = (scale * draw.normal().T).T
+    return below_ceiling(draw.old + apart, draw.uniform("ceiling"))
+
+
+def below_ceiling(logp: Array, uniform: Array) -> Array:
+    """Log-probs, where they would be too near to 0 a little lower, and no two the same."""
+    found: Array = np.where(logp > CEILING, CEILING * (1 + 29 * uniform), logp)
+    return found
+
+
+def _realistic_old(draw: Draw) -> Array:
+    """Log-probs as a model has them, 15% of them of rare tokens."""
+    rare = -6.5 - 4.5 * draw.uniform("rarity")
+    return np.where(draw.uniform("rare") < 0.15, rare, -draw.exponential(1.2) - 0.01)
+
+
+# As a training run has it.
+REALISTIC = Regime(
+    old=_realistic_old,
+    policy=_realistic_policy,
+    nonnegative=lambda draw: draw.exponential(0.8) + 0.02,
+    real=Draw.normal,
+    condition=lambda draw: draw.uniform() < 0.3,
+    given=lambda draw: draw.between(0.05, 0.95),
+)
 
 
 def drawn(

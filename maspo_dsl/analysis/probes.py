@@ -18,7 +18,9 @@ ALONE = 1500
 _GROUPS = np.repeat(np.arange(9), (4, 4, 4, 3, 3, 2, 2, 1, 1))
 _COLUMNS = 10
 # Log-ratios within, and magnitudes of the advantage within a factor of e to, of each batch.
-_EXTENTS = ((1.0, 0.7), (21.0, 4.5), (0.5, 0.1), (1.0, 0.3), (0.7, 0.0), (3.0, 0.2), (8.0, 1.0))
+_EXTENTS = ((1.0, 0.7), (21.0, 4.5), (0.5, 0.1), (1.0, 0.3), (0.7, 0.0), (3.0, 0.2), (8.0, 1.0), (0.3, 0.5))
+# Batches of each extent: few tokens of one are what a rule about few tokens is about.
+_BATCHES = 3
 _LONG = (1, 6, 36, 200, 1300, 8192)
 _LONGEST = 65536
 """No completion that is tried is longer, whatever a parameter says."""
@@ -32,7 +34,7 @@ def tokens(objective: ResolvedObjective) -> Batch:
 
 def batches(objective: ResolvedObjective) -> Iterator[Batch]:
     """Padded batches of 24 completions, with an advantage of their own, from near the old policy to far from it."""
-    for number, (spread, size) in enumerate(_EXTENTS):
+    for number, (spread, size) in enumerate(_EXTENTS * _BATCHES):
         start = 1000 * (number + 1)
         lengths = 1 + np.floor(uniform("length", _GROUPS.shape, start) * _COLUMNS)
         yield _batch(objective, _GROUPS, lengths, spread, size, start)
