@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from maspo_dsl.trainers.columns import COLUMNS
 
 from maspo_dsl.language.tree import Def
 from maspo_dsl.semantics.calls import signature
@@ -80,7 +81,11 @@ def meanings(words: dict[str, str]) -> str:
 
 
 TABLES = {
-    "run constants": meanings(RUN_CONSTANTS),
+    "run constants": table(
+        "name, meaning, of the run",
+        [(code(name), constant.meaning, code(constant.key)) for name, constant in RUN_CONSTANTS.items()],
+    ),
+    "metrics": meanings({name: column.meaning for name, column in COLUMNS.items() if column.by == "loss"}),
     "slots": slots(),
     "warnings": meanings(WARNINGS),
     "quantities": quantities(),

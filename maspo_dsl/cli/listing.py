@@ -45,7 +45,7 @@ def catalogue() -> dict[str, object]:
         "parts": {name: part.doc for name, part in PARTS.items()},
         "quantities": {name: quantity.doc for name, quantity in QUANTITIES.items()},
         "primitives": PRIMITIVES,
-        "run_constants": RUN_CONSTANTS,
+        "run_constants": {name: constant.meaning for name, constant in RUN_CONSTANTS.items()},
         "warnings": WARNINGS,
     }
     listed = {

@@ -12,14 +12,6 @@ from maspo_dsl.semantics.totals import is_total, refuse_total
 from maspo_dsl.semantics.types import LOGARITHMIC, Axis, Kind, Scope
 from maspo_dsl.semantics.vocabulary import BEFORE_ADVANTAGE, REDUCTION_SCOPES
 
-# An axis as error messages say it.
-ONE_VALUE = {
-    Axis.SCALAR: "one number for everything",
-    Axis.GROUP: "one value a group",
-    Axis.SEQUENCE: "one value a sequence",
-    Axis.TOKEN: "one value a token",
-}
-
 
 def scope_is_known(report: Report, name: str, scope: Scope, slot: str, span: Span) -> bool:
     """Whether a reduction can be computed within a scope, where it stands; reports it if not.
@@ -64,7 +56,7 @@ def reduction(
     if any(is_total(other) for other in (*values[1:], *keywords.values())):
         return refuse_total(report, span)
     if x.axis <= scope.axis:
-        message = f"`{written}(…, {scope.value})` has nothing to reduce: its argument is {ONE_VALUE[x.axis]}"
+        message = f"`{written}(…, {scope.value})` has nothing to reduce: its argument is {x.axis.one_value}"
         return fail(report, "axis", message, x.span)
     if name == "count":
         return Term("count", (), scope.axis, Kind.REAL, False, span, (("of", x.axis), ("scope", scope)))
@@ -120,7 +112,7 @@ def _pick(report: Report, condition: Term, share: Term, scope: Scope, seed: Term
 def _top(report: Report, x: Term, share: Term, scope: Scope, span: Span) -> Term:
     if x.axis is not Axis.TOKEN:
         hint = "write per_token(…) for one value a sequence"
-        return fail(report, "axis", f"`top` chooses tokens; this is {ONE_VALUE[x.axis]}", x.span, hint)
+        return fail(report, "axis", f"`top` chooses tokens; this is {x.axis.one_value}", x.span, hint)
     if not _is_share(report, "the share of `top`", share):
         return poison(span)
     attributes = (("scope", scope), ("over", Axis.TOKEN))
@@ -146,7 +138,7 @@ def _quantile(report: Report, x: Term, q: Term, scope: Scope, keywords: dict[str
     if chosen is not None and chosen.kind is not Kind.BOOL:
         return fail(report, "number-as-condition", "`of` is a condition", chosen.span)
     if chosen is not None and chosen.axis > x.axis:
-        message = f"`of` is {ONE_VALUE[chosen.axis]}, finer than what the quantile is of"
+        message = f"`of` is {chosen.axis.one_value}, finer than what the quantile is of"
         return fail(report, "axis", message, chosen.span)
     if chosen is not None and "empty" not in keywords:
         return fail(
@@ -160,7 +152,7 @@ def _quantile(report: Report, x: Term, q: Term, scope: Scope, keywords: dict[str
     if empty.kind is Kind.BOOL:
         return fail(report, "condition-as-number", "`empty` is a number; this is a condition", empty.span)
     if empty.axis > scope.axis:
-        message = f"`empty` is {ONE_VALUE[empty.axis]}, finer than a quantile within `{scope.value}`"
+        message = f"`empty` is {empty.axis.one_value}, finer than a quantile within `{scope.value}`"
         return fail(report, "axis", message, empty.span)
     everything = Term("const", (), Axis.SCALAR, Kind.BOOL, False, span, (("value", True),))
     empty = keywords.get("empty", constant(0.0, span))
@@ -182,7 +174,7 @@ def along_completions(report: Report, name: str, values: Sequence[Term], span: S
             return refuse_total(report, span)
     if x.axis is not Axis.TOKEN:
         hint = "write at_end(…) to have it at the last token alone, per_token(…) to have it at every token"
-        message = f"`{name}` goes from token to token; this is {ONE_VALUE[x.axis]}"
+        message = f"`{name}` goes from token to token; this is {x.axis.one_value}"
         return fail(report, "axis", message, x.span, hint)
     if len(values) > 1 and values[1].axis is Axis.TOKEN:
         message = f"the factor of `{name}` is one number, or one value a sequence"

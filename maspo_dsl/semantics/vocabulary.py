@@ -52,10 +52,19 @@ PARTS: dict[str, SlotKind] = {
 }
 
 
-# What a run can bind a parameter to (`param … bind NAME`), with its meaning.
-RUN_CONSTANTS: dict[str, str] = {
-    "generation_limit": "the most new tokens a run samples for a completion",
-    "group_size": "completions a run samples for a prompt",
+@dataclass(frozen=True)
+class RunConstant:
+    """What a run can bind a parameter to (`param … bind NAME`); `key` is where its configuration has it."""
+
+    meaning: str
+    key: str
+
+
+RUN_CONSTANTS: dict[str, RunConstant] = {
+    "generation_limit": RunConstant(
+        "the most new tokens a run samples for a completion", "rollout.max_new_tokens"
+    ),
+    "group_size": RunConstant("completions a run samples for a prompt", "rollout.samples"),
 }
 
 SCOPES: dict[str, Scope] = {scope.value: scope for scope in Scope}
