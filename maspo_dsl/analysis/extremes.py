@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from maspo_dsl.analysis.alone import Numbers
 from maspo_dsl.analysis.drawing import Batch, Draw, Regime, drawn, on_policy, uniform
 from maspo_dsl.analysis.probes import constants
+from maspo_dsl.analysis.single_token import Numbers
 from maspo_dsl.semantics.objective import ResolvedObjective
 
 _ALONE = 1500

@@ -13,11 +13,11 @@ from maspo_dsl.semantics import edits
 from maspo_dsl.semantics.flat import Flat, Parameter
 from maspo_dsl.semantics.quantities import DERIVED_TENSORS, QUANTITIES, TENSORS
 from maspo_dsl.semantics.report import Report
+from maspo_dsl.semantics.scopes import SCOPES
 from maspo_dsl.semantics.vocabulary import (
     PARTS,
     PRIMITIVES,
     RUN_CONSTANTS,
-    SCOPES,
     SLOTS,
     WARNINGS,
 )
