@@ -5,8 +5,9 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any
 
-from maspo_dsl.semantics.operations import ARITHMETIC, COMPARISONS, OPERATIONS
 from maspo_dsl.semantics.part_words import PART_WORDS
+
+from maspo_dsl.semantics.operations import ARITHMETIC, COMPARISONS, OPERATIONS
 from maspo_dsl.semantics.quantities import QUANTITIES
 from maspo_dsl.semantics.reductions import REDUCTION_WORDS
 from maspo_dsl.semantics.scopes import SCOPES
@@ -14,7 +15,9 @@ from maspo_dsl.semantics.scopes import SCOPES
 from ..rows.numbers import difference, found, kept
 from ..rows.specs import ROWS
 
-TEXTS = frozenset({"name", "word", "meaning", "doc", "cell", "plain", "dropped", "note", "adjective", "neutral"})
+TEXTS = frozenset(
+    {"name", "word", "meaning", "doc", "cell", "plain", "dropped", "note", "adjective", "neutral"}
+)
 """Fields that people read: docs/language.md and what `explain` prints hold them."""
 TABLES: dict[str, dict[str, Any]] = {
     "function": OPERATIONS,

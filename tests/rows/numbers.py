@@ -62,7 +62,9 @@ def _shown(evaluation: Any) -> list[float]:
 def _functions(source: str) -> str:
     """The objective's own functions of a generated file."""
     tree = ast.parse(source)
-    own = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith(FUNCTIONS)]
+    own = [
+        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith(FUNCTIONS)
+    ]
     return "\n".join(ast.unparse(node) for node in own)
 
 

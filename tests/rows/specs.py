@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from maspo_dsl.semantics.operations import ARITHMETIC, COMPARISONS, FUNCTIONS, Operation
 from maspo_dsl.semantics.part_words import PART_WORDS, PartWord, When
+
+from maspo_dsl.semantics.operations import ARITHMETIC, COMPARISONS, FUNCTIONS, Operation
 from maspo_dsl.semantics.quantities import QUANTITIES, Quantity
 from maspo_dsl.semantics.reductions import REDUCTION_WORDS, Argument, Reduction
 from maspo_dsl.semantics.scopes import SCOPES, Scope

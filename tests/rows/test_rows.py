@@ -1,4 +1,4 @@
-"""Every row of every table goes the whole way from text to gradient, and is missed by its name where it is taken out."""
+"""Every row of every table goes the whole way from text to gradient, and is missed by its name once it is gone."""
 
 import io
 import sys
