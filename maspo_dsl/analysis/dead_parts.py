@@ -15,7 +15,7 @@ from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.language import tree
 from maspo_dsl.language.source import Span
-from maspo_dsl.semantics.canonical import names_of
+from maspo_dsl.language.walking import Node, names_in
 from maspo_dsl.semantics.edits import Target, neutral_targets, statement_of
 from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.objective import ResolvedObjective
@@ -90,13 +90,13 @@ def _touches(span: Span, others: Collection[Span]) -> bool:
     return any(span.within(other) or other.within(span) for other in others)
 
 
-def _reached(flat: Flat, node: object) -> set[str]:
+def _reached(flat: Flat, node: Node) -> set[str]:
     """Every name that something written reads, through what the names stand for."""
-    found, fresh = set[str](), names_of(node)
-    meanings = {**flat.lets, **flat.slots, **flat.defs}
+    found, fresh = set[str](), names_in(node)
+    meanings: dict[str, Node] = {**flat.lets, **flat.slots, **flat.defs}
     while fresh:
         found |= fresh
-        fresh = {name for other in fresh if other in meanings for name in names_of(meanings[other])} - found
+        fresh = {name for other in fresh if other in meanings for name in names_in(meanings[other])} - found
     return found
 
 

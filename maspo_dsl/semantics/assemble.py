@@ -14,7 +14,6 @@ from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.part_words import PART_WORDS, SLOTS, PartWord, Role, When
 from maspo_dsl.semantics.parts import Key, Parts
 from maspo_dsl.semantics.poison import poison, poisoned
-from maspo_dsl.semantics.reduction_rules import ONE_VALUE
 from maspo_dsl.semantics.terms import Term
 from maspo_dsl.semantics.totals import is_total, micro_total, refuse_total
 from maspo_dsl.semantics.training import report_nothing_trained
@@ -115,7 +114,8 @@ class _Assembler:
             self.report.error("wrong-kind", f"`{row.word}` needs {wanted}; this is {term.kind.word}", span)
             return None
         if term.axis not in row.axes:
-            self.report.error("axis", f"`{row.word}` cannot be {ONE_VALUE[term.axis]}", span, row.axis_hint)
+            message = f"`{row.word}` cannot be {term.axis.one_value}"
+            self.report.error("axis", message, span, row.axis_hint)
             return None
         return self._with_gradient_checked(row, term, span)
 

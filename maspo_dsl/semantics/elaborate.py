@@ -17,13 +17,13 @@ from maspo_dsl.semantics.extent import Extent
 from maspo_dsl.semantics.operations import ARITHMETIC
 from maspo_dsl.semantics.part_words import BEFORE_ADVANTAGE, SLOTS
 from maspo_dsl.semantics.poison import poison
+from maspo_dsl.semantics.quantities import QUANTITIES
 from maspo_dsl.semantics.scopes import SCOPES, Scope
 from maspo_dsl.semantics.searches import Searches
 from maspo_dsl.semantics.terms import Term, constant, static_truth
 from maspo_dsl.semantics.types import Axis, Kind
 from maspo_dsl.semantics.vocabulary import (
     PRIMITIVES,
-    QUANTITIES,
 )
 
 
@@ -160,7 +160,7 @@ class Elaborator:
         axis = self.advantage_axis if name == "A" else quantity.axis
         if name == "reward" and context.slot == "advantage":
             name = "shaped_reward"
-        if quantity.kind is Kind.PROB:
+        if quantity.policy:
             log_prob = Term("input", (), axis, Kind.LOG_PROB, quantity.live, span, (("name", name),))
             return Term("exp", (log_prob,), axis, Kind.PROB, quantity.live, span, label=name)
         return Term("input", (), axis, quantity.kind, quantity.live, span, (("name", name),), label=name)

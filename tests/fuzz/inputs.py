@@ -7,11 +7,11 @@ from pathlib import Path
 
 from maspo_dsl.language.words import RESERVED_WORDS
 from maspo_dsl.semantics.part_words import PART_WORDS
+from maspo_dsl.semantics.quantities import QUANTITIES
 from maspo_dsl.semantics.scopes import SCOPES
 from maspo_dsl.semantics.shipped import library_definitions, shipped_names, shipped_source
 from maspo_dsl.semantics.vocabulary import (
     PRIMITIVES,
-    QUANTITIES,
     RUN_CONSTANTS,
     WARNINGS,
 )
