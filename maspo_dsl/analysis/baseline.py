@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
+from maspo_dsl.analysis.drawing import Batch
 from maspo_dsl.analysis.extremes import far_batches, far_tokens
-from maspo_dsl.analysis.probes import Batch, batches, long_completions, tokens
+from maspo_dsl.analysis.probes import batches, long_completions, tokens
 from maspo_dsl.analysis.single_token import SingleTokenInterpreter
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph

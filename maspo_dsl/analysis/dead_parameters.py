@@ -8,9 +8,9 @@ from itertools import islice
 
 from maspo_dsl.analysis.alternatives import alternatives
 from maspo_dsl.analysis.baseline import OUTPUTS, SOON, STAGES, Baseline, Run, asked
+from maspo_dsl.analysis.drawing import Batch
 from maspo_dsl.analysis.finding import Finding
 from maspo_dsl.analysis.midway import midway
-from maspo_dsl.analysis.probes import Batch
 from maspo_dsl.analysis.spec_lints import dead_parts
 from maspo_dsl.analysis.trial import graph_of, rebound
 from maspo_dsl.graph.interpret import Interpretation

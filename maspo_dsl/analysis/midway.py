@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from maspo_dsl.analysis.probes import Batch, batches
+from maspo_dsl.analysis.drawing import Batch
+from maspo_dsl.analysis.probes import batches
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.semantics.objective import ResolvedObjective
