@@ -1,4 +1,4 @@
-"""Physical lines to logical lines, before the grammar sees anything: comments, open brackets, `|>` lines.
+"""Physical lines to logical lines, before the grammar sees anything: comments, open brackets, what goes on a line.
 
 The text given to the grammar is as long as the source, so that an offset is the same place in both.
 Comments, empty lines and the line ends inside a logical line are blanks in it.
@@ -17,6 +17,7 @@ _PIECE = re.compile(r'"[^"\n]*"?|#[^\n]*|[()\[\]{}]')
 _LINE = re.compile(r"[^\n]*\n?")
 # Two words side by side, the first of them one of these, stand in no expression: a bracket was left open.
 _STARTS_STATEMENT = re.compile(rf"(?:{'|'.join(OPENING_WORDS)})[ \t]+[A-Za-z_\"]")
+_GOES_ON = re.compile(r'\|>|notation[ \t]*"')
 _OPENS_BLOCK = re.compile(r"\s*variant\b")
 _ENDS_BLOCK = re.compile(rf"(?:{'|'.join((*HEADER_WORDS, *CLOSING_WORDS))})[ \t]+[A-Za-z_\"]")
 _CLOSING = ")]}"
@@ -85,7 +86,7 @@ class _Scanner:
         stripped = content.lstrip(" \t")
         if not self.lines:
             return False
-        if stripped.startswith("|>") or (stripped.startswith("{") and self.block is None):
+        if _GOES_ON.match(stripped) or (stripped.startswith("{") and self.block is None):
             return True
         if not self.open or _STARTS_STATEMENT.match(stripped):
             return False

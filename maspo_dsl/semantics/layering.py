@@ -8,6 +8,7 @@ from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import did_you_mean
 from maspo_dsl.language.hints import joined_statement
 from maspo_dsl.language.source import Span
+from maspo_dsl.language.template import read_template
 from maspo_dsl.language.words import CLOSING_WORDS, EDIT_WORDS
 from maspo_dsl.semantics import edits
 from maspo_dsl.semantics.flat import Flat, Parameter
@@ -37,6 +38,7 @@ class Layer:
         for statement in statements:
             self._apply(statement)
         self._refuse_two_meanings()
+        self._check_notations()
         return self.flat
 
     def _apply(self, statement: tree.Statement) -> None:
@@ -175,6 +177,21 @@ class Layer:
                 return False
             seen.add(name.text)
         return True
+
+    def _check_notations(self) -> None:
+        """What a notation means by `${x before f}` is a `def`."""
+        known = {**self.definitions, **self.flat.defs}
+        for name, definition in self.flat.defs.items():
+            if definition.notation is None or ("def", name) not in self.seen:
+                continue
+            for place in read_template(definition.notation.value).places():
+                if place.before is not None and place.before not in known:
+                    self.report.error(
+                        "unknown-function",
+                        f"`{place.before}`, which this notation names, is no `def`",
+                        definition.notation.span,
+                        did_you_mean(place.before, known),
+                    )
 
     # ---- slots, parts, rules
 

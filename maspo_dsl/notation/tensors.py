@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from maspo_dsl.emit.standalone import reads
+from maspo_dsl.graph.needs import reads
 from maspo_dsl.objective import Objective
 
 
