@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from maspo_dsl.analysis.drawing import Batch
+from maspo_dsl.analysis.drawing import Arrays
 from maspo_dsl.analysis.extremes import far_batches, far_tokens
 from maspo_dsl.analysis.probes import batches, long_completions, tokens
 from maspo_dsl.analysis.single_token import SingleTokenInterpreter
@@ -24,7 +24,7 @@ STAGES = (*SOON, "long")
 EVERYWHERE = ("alone", "far alone", "batches", "long", "far")
 """What is tried before something is said to have no effect, whatever the numbers that a spec compares with."""
 
-_SOURCES: dict[str, Callable[[ResolvedObjective], Iterable[Batch]]] = {
+_SOURCES: dict[str, Callable[[ResolvedObjective], Iterable[Arrays]]] = {
     "alone": lambda objective: [tokens(objective)],
     "batches": batches,
     "long": long_completions,
@@ -48,11 +48,11 @@ class Baseline:
 
     def __init__(self, objective: ResolvedObjective) -> None:
         self.objective = objective
-        self._sources: dict[str, Iterator[Batch]] = {}
-        self._batches: dict[str, list[Batch]] = {}
+        self._sources: dict[str, Iterator[Arrays]] = {}
+        self._batches: dict[str, list[Arrays]] = {}
         self._runs: dict[tuple[int, str, int], Run] = {}
 
-    def batches(self, stage: str) -> Iterator[Batch]:
+    def batches(self, stage: str) -> Iterator[Arrays]:
         """The batches of a stage; each is drawn when it is first asked for."""
         source = self._sources.setdefault(stage, iter(_SOURCES[stage](self.objective)))
         drawn = self._batches.setdefault(stage, [])

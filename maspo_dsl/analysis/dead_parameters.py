@@ -8,7 +8,7 @@ from itertools import islice
 
 from maspo_dsl.analysis.alternatives import alternatives
 from maspo_dsl.analysis.baseline import OUTPUTS, SOON, STAGES, Baseline, Run, asked
-from maspo_dsl.analysis.drawing import Batch
+from maspo_dsl.analysis.drawing import Arrays
 from maspo_dsl.analysis.finding import Finding
 from maspo_dsl.analysis.midway import midway
 from maspo_dsl.analysis.spec_lints import dead_parts
@@ -116,7 +116,7 @@ class _Trials:
         return graph_of(self.objective.parts)
 
     @cached_property
-    def midway(self) -> list[Batch] | None:
+    def midway(self) -> list[Arrays] | None:
         """Batches on which searches end midway, None where that is not known."""
         return midway(self.objective, self.unsimplified)
 
