@@ -8,8 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
+from maspo_dsl.analysis.drawing import Arrays
 from maspo_dsl.analysis.extremes import far_batches, far_tokens
-from maspo_dsl.analysis.probes import Batch, batches, long_completions, tokens
+from maspo_dsl.analysis.probes import batches, long_completions, tokens
 from maspo_dsl.analysis.single_token import SingleTokenInterpreter
 from maspo_dsl.analysis.trial import graph_of
 from maspo_dsl.graph.interpret import Interpretation
@@ -25,7 +26,7 @@ STAGES = (*SOON, "long")
 EVERYWHERE = ("alone", "far alone", "batches", "long", "far")
 """What is tried before something is said to have no effect, whatever the numbers that a spec compares with."""
 
-_SOURCES: dict[str, Callable[[ResolvedObjective], Iterable[Batch]]] = {
+_SOURCES: dict[str, Callable[[ResolvedObjective], Iterable[Arrays]]] = {
     "alone": lambda objective: [tokens(objective)],
     "batches": batches,
     "long": long_completions,
@@ -49,8 +50,8 @@ class Baseline:
 
     def __init__(self, objective: ResolvedObjective) -> None:
         self.objective = objective
-        self._sources: dict[str, Iterator[Batch]] = {}
-        self._batches: dict[str, list[Batch]] = {}
+        self._sources: dict[str, Iterator[Arrays]] = {}
+        self._batches: dict[str, list[Arrays]] = {}
         self._trials: dict[tuple[int, str, int], Trial] = {}
 
     @cached_property
@@ -58,7 +59,7 @@ class Baseline:
         """The objective's graph in which a parameter of value 0 or 1 is a parameter still."""
         return graph_of(self.objective.parts)
 
-    def batches(self, stage: str) -> Iterator[Batch]:
+    def batches(self, stage: str) -> Iterator[Arrays]:
         """The batches of a stage; each is drawn when it is first asked for."""
         source = self._sources.setdefault(stage, iter(_SOURCES[stage](self.objective)))
         drawn = self._batches.setdefault(stage, [])

@@ -8,9 +8,9 @@ from itertools import islice
 
 from maspo_dsl.analysis.alternatives import alternatives
 from maspo_dsl.analysis.baseline import OUTPUTS, SOON, STAGES, Baseline, Trial, asked
+from maspo_dsl.analysis.drawing import Arrays
 from maspo_dsl.analysis.finding import Finding
 from maspo_dsl.analysis.midway import midway
-from maspo_dsl.analysis.probes import Batch
 from maspo_dsl.analysis.spec_lints import dead_parts
 from maspo_dsl.analysis.trial import graph_of, rebound
 from maspo_dsl.graph.interpret import Interpretation
@@ -96,7 +96,7 @@ class _Trials:
         self.ranges = _ranges(objective)
 
     @cached_property
-    def midway(self) -> list[Batch] | None:
+    def midway(self) -> list[Arrays] | None:
         """Batches on which searches end midway, None where that is not known."""
         return midway(self.objective, self.baseline.graph)
 

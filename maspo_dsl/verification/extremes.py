@@ -7,18 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from maspo_dsl.analysis.drawing import Arrays
 from maspo_dsl.runtime.loss import ObjectiveLoss
 from maspo_dsl.semantics.part_words import Role
 from maspo_dsl.semantics.quantities import OTHER_POLICIES
-from maspo_dsl.verification.batches import (
-    GARBAGE,
-    Arrays,
-    by_token,
-    packed,
-    places,
-    rows_of,
-    with_advantage,
-)
+from maspo_dsl.verification.batches import GARBAGE, by_token, packed, places, rows_of, with_advantage
 from maspo_dsl.verification.evaluation import (
     Evaluation,
     PropertyError,

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maspo_dsl.analysis.drawing import Arrays
 from maspo_dsl.runtime.loss import ObjectiveLoss
-from maspo_dsl.verification.batches import Arrays, cut, packed, padded, places, rows_of, spoiled
+from maspo_dsl.verification.batches import cut, packed, padded, places, rows_of, spoiled
 from maspo_dsl.verification.evaluation import Evaluation, as_torch, refuse_difference, refuse_trivial
 from maspo_dsl.verification.report import Verdict
 from maspo_dsl.verification.subject import Subject

@@ -8,17 +8,9 @@ from itertools import pairwise
 import numpy as np
 from torch import Tensor
 
+from maspo_dsl.analysis.drawing import Array, Arrays
 from maspo_dsl.semantics.quantities import LIVE_TENSORS
-from maspo_dsl.verification.batches import (
-    Array,
-    Arrays,
-    cut,
-    packed,
-    padded,
-    places,
-    rows_of,
-    spoiled,
-)
+from maspo_dsl.verification.batches import cut, packed, padded, places, rows_of, spoiled
 from maspo_dsl.verification.evaluation import (
     ADVANTAGE,
     Evaluation,

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maspo_dsl.analysis.drawing import Arrays
 from maspo_dsl.graph.build import build
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.language.diagnostics import SpecError
@@ -21,7 +22,7 @@ from maspo_dsl.semantics.reductions import REDUCTIONS
 from maspo_dsl.semantics.scopes import GROUP, MICRO
 from maspo_dsl.semantics.terms import walk
 from maspo_dsl.semantics.types import Axis
-from maspo_dsl.verification.batches import COLUMNS, Arrays, completions, with_advantage
+from maspo_dsl.verification.batches import COLUMNS, completions, with_advantage
 from maspo_dsl.verification.evaluation import TRIVIAL, as_torch, interpreted
 
 # Kinds of batches, and what `with_advantage` is told; None: the advantage is estimated.

@@ -172,7 +172,7 @@ def test_rewards_equal_within_each_group_are_said_once(build):
     assert "step 1: every advantage is 0" in said[0]
 
 
-@pytest.mark.parametrize("answer", [None, [1.0], float("nan")])
+@pytest.mark.parametrize("completion", [None, [1.0], float("nan")])
 def test_a_wrong_reward_is_a_config_error(build, completion):
     def reward(completions, **columns):
         return (
