@@ -59,8 +59,7 @@ def formula(objective: ResolvedObjective, defs: Defs, style: FormulaStyle = PLAI
     called = _called(writer.shown, defs)
     helpers = tuple(_helper(definition, defs, style) for definition in called)
     used = {name for node in [*writer.shown, *(d.body for d in called)] for name in names_in(node)}
-    used |= {"loss"} | ({"detach"} if any(line.note == "weight" for line in lines) else set())
-    return Formula(lines, helpers, tuple(_legend(used)))
+    return Formula(lines, helpers, tuple(_legend(used | {"loss"})))
 
 
 def _legend(used: set[str]) -> Iterator[tuple[str, str]]:
@@ -123,7 +122,9 @@ class _Writer:
         yield FormulaLine(self._symbol("token loss"), product, note)
         yield from self._terms(scalar=False)
         for name, part in self._of("weight"):
-            yield FormulaLine(self._symbol(name), self.style.detached(self._one_level(part.value)), "weight")
+            value = tree.Argument(None, expanded(part.value, self.written_out), part.span)
+            detached = tree.Call(tree.Name(("detach",), part.span), (value,), part.span)
+            yield FormulaLine(self._symbol(name), self._math(detached), "weight")
 
     def _rewards(self) -> Iterator[FormulaLine]:
         terms = list(self._of("reward"))
