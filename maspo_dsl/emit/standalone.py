@@ -5,18 +5,19 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Mapping
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import pairwise
 from textwrap import indent
 
 from maspo_dsl.emit.lowering import cheapest, once_a_batch
-from maspo_dsl.emit.template_text import pieces, source
+from maspo_dsl.emit.template_text import pieces
 from maspo_dsl.emit.torch_source import FunctionWriter
 from maspo_dsl.graph.needs import live_terms, reads
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.graph.statistics import phases, window_statistics
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.types import Axis
+from maspo_dsl.semantics.vocabulary import LOG_RATIO_BOUND
 
 # Modules of the template that every file carries whole, in this order.
 _RUNTIME = ("names", "batch", "metrics", "loss_module")
@@ -25,6 +26,7 @@ _ALIASES = """\
 Tensors = dict[str, torch.Tensor]
 Sums = dict[str, tuple[torch.Tensor, torch.Tensor]]
 Batch = dict[str, torch.Tensor]
+Inputs = dict[str, str]
 Batches = list[Batch]
 Function = object
 Measure = object
@@ -57,7 +59,7 @@ def standalone(objective: ResolvedObjective, graph: Graph) -> str:
         f'SPEC = """\\\n{_escaped(objective.text)}"""\nHASH = "{objective.hash}"',
         *functions.values(),
         "# From here on every generated file is the same, but for the last class.",
-        _constants() + "\n" + _ALIASES.rstrip(),
+        f"LOG_RATIO_BOUND = {LOG_RATIO_BOUND}\n{_ALIASES.rstrip()}",
         *operations,
         *runtime,
         _loss_class(objective, graph, list(functions)),
@@ -158,23 +160,13 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name))
 
 
-@cache
-def _constants() -> str:
-    """Assignments of the template in capitals."""
-    text = source("names")
-    segments = [
-        ast.get_source_segment(text, node) for node in ast.parse(text).body if isinstance(node, ast.Assign)
-    ]
-    return "\n".join(segment for segment in segments if segment)
-
-
 def _loss_class(objective: ResolvedObjective, graph: Graph, functions: list[str]) -> str:
     steps = [name for name in functions if name.startswith("statistics_")]
     named = [name for name in functions if name not in steps]
     entries = {
         "name": json.dumps(objective.name),
         "params": _literal(dynamic_parameters(graph)),
-        "inputs": _literal({name: declared.axis.text for name, declared in objective.flat.inputs.items()}),
+        "inputs": _literal({name: row.declaration for name, row in objective.tensors.items()}),
         "reads": _literal(reads(graph)),
         "functions": "{" + ", ".join(f'"{name}": {name}' for name in named) + "}",
         "phases": "(" + ", ".join(steps) + ("," if len(steps) == 1 else "") + ")",

@@ -11,14 +11,15 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from maspo_dsl.language.words import CLOSING_WORDS, HEADER_WORDS, OPENING_WORDS
+
 _PIECE = re.compile(r'"[^"\n]*"?|#[^\n]*|[()\[\]{}]')
 _LINE = re.compile(r"[^\n]*\n?")
-_STATEMENT_WORDS = "param|let|def|input|drop|swap|before|after|variant|sweep|allow|source|differs|objective"
 # Two words side by side, the first of them one of these, stand in no expression: a bracket was left open.
-_STARTS_STATEMENT = re.compile(rf"(?:{_STATEMENT_WORDS})[ \t]+[A-Za-z_\"]")
+_STARTS_STATEMENT = re.compile(rf"(?:{'|'.join(OPENING_WORDS)})[ \t]+[A-Za-z_\"]")
 _GOES_ON = re.compile(r'\|>|notation[ \t]*"')
 _OPENS_BLOCK = re.compile(r"\s*variant\b")
-_ENDS_BLOCK = re.compile(r"(?:variant|sweep|allow|source|differs|objective)[ \t]+[A-Za-z_\"]")
+_ENDS_BLOCK = re.compile(rf"(?:{'|'.join((*HEADER_WORDS, *CLOSING_WORDS))})[ \t]+[A-Za-z_\"]")
 _CLOSING = ")]}"
 
 

@@ -7,17 +7,6 @@ from dataclasses import dataclass
 
 from maspo_dsl.graph.needs import reads
 from maspo_dsl.objective import Objective
-from maspo_dsl.semantics.vocabulary import QUANTITIES
-
-_TOKEN_TENSORS = frozenset({"logp", "logp_old", "logp_ref", "logp_rollout", "entropy", "value", "mask"})
-_MEANINGS = {
-    "logp": "log-prob of the sampled token under the policy, with gradient",
-    "logp_old": "log-prob under the policy at rollout time, recomputed",
-    "logp_ref": "log-prob under the frozen reference policy",
-    "logp_rollout": "the sampler's own log-prob",
-    "entropy": "of the policy's distribution, in nats",
-    "group": "whole numbers: which completions share a prompt",
-}
 
 
 @dataclass(frozen=True)
@@ -32,7 +21,7 @@ class Tensor:
 
 def tensors(objective: Objective) -> Iterator[Tensor]:
     """Every tensor that the simplified objective reads, `mask` first."""
-    yield Tensor("mask", "[N, T] bool", "trained tokens", ("every objective",))
+    yield _tensor(objective, "mask", ("every objective",))
     needs: dict[str, list[str]] = {}
     for purpose, wanted in reads(objective.graph).items():
         if purpose == "statistics":
@@ -49,20 +38,9 @@ def tensors(objective: Objective) -> Iterator[Tensor]:
                 if only_estimator
                 else tuple(dict.fromkeys(by))
             )
-            yield Tensor(name, _shape(objective, name), _meaning(objective, name), reasons)
+            yield _tensor(objective, name, reasons)
 
 
-def _shape(objective: Objective, name: str) -> str:
-    declared = objective.resolved.flat.inputs.get(name)
-    by_token = declared.axis.text == "token" if declared else name in _TOKEN_TENSORS
-    kind = {"group": " int", "correct": " bool", "truncated": " bool"}.get(name, "")
-    return ("[N, T]" if by_token else "[N]") + kind
-
-
-def _meaning(objective: Objective, name: str) -> str:
-    declared = objective.resolved.flat.inputs.get(name)
-    if declared is not None:
-        return declared.doc or "declared by the spec"
-    if name in _MEANINGS:
-        return _MEANINGS[name]
-    return QUANTITIES[name].doc if name in QUANTITIES else ""
+def _tensor(objective: Objective, name: str, needed_by: tuple[str, ...]) -> Tensor:
+    row = objective.resolved.tensors[name]
+    return Tensor(name, row.shape, row.meaning, needed_by)
