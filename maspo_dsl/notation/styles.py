@@ -16,7 +16,7 @@ from maspo_dsl.notation.symbols import TOKEN_LOSS
 class FormulaStyle:
     """How the pieces are written that a formula is put together from.
 
-    `expressions` is their style for a spec's `def`s and for further names that stand for a scope; `symbol` is of a name
+    `expressions` is their style for a spec's `def`s and the names that stand for a scope; `symbol` is of a name
     that a line defines: a slot, a `let`, a part; `numbered` of the value of a pipe after so many stages. `negated` is
     minus a product, `total` the task's reward with what is added to it, `term` one that goes on from the line before,
     after its sign; `guarded` takes a value, its condition and the value elsewhere. With `names_choices` an argument
