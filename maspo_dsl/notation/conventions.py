@@ -13,6 +13,7 @@ from maspo_dsl.notation.formula import Formula
 from maspo_dsl.notation.plain import plain_text
 from maspo_dsl.objective import Objective
 from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.operations import OPERATIONS
 from maspo_dsl.semantics.part_words import BEFORE_ADVANTAGE, Role
 from maspo_dsl.semantics.scopes import MICRO, SCOPES
 from maspo_dsl.semantics.terms import walk
@@ -174,14 +175,15 @@ def _gradients(resolved: ResolvedObjective, formula: Formula) -> Iterator[Conven
 
 def detached_in(text: str) -> Iterator[str]:
     """What stands inside each outermost `sg[…]` of a formula."""
-    start = text.find("sg[")
+    opening = OPERATIONS["detach"].plain.partition("$x")[0]
+    start = text.find(opening)
     while start >= 0:
-        depth, end = 1, start + 3
+        depth, end = 1, start + len(opening)
         while depth and end < len(text):
             depth += {"[": 1, "]": -1}.get(text[end], 0)
             end += 1
-        yield text[start + 3 : end - 1]
-        start = text.find("sg[", end)
+        yield text[start + len(opening) : end - 1]
+        start = text.find(opening, end)
 
 
 def _once_a_rollout(resolved: ResolvedObjective) -> Iterator[Convention]:

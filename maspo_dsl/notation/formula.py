@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from maspo_dsl.language import tree
@@ -13,9 +13,8 @@ from maspo_dsl.notation.calls import (
     applied,
     arguments_of,
     body_of,
-    calls_in,
+    called,
     expanded,
-    scope_parameters,
     substitute,
 )
 from maspo_dsl.notation.plain import call_form
@@ -24,6 +23,7 @@ from maspo_dsl.notation.symbols import LEGEND, SYMBOLS
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.part_words import NAMED, Role
 from maspo_dsl.semantics.parts import Key
+from maspo_dsl.semantics.scopes import SCOPES
 from maspo_dsl.semantics.types import Axis
 
 
@@ -58,11 +58,11 @@ def formula(objective: ResolvedObjective, defs: Defs, style: FormulaStyle = PLAI
     """The formula of an objective; `defs` are all that it can call. The legend is of the plain symbols."""
     writer = _Writer(objective, defs, style)
     lines = tuple(writer.lines())
-    called = _called(writer.shown, defs)
-    helpers = tuple(_helper(definition, defs, style) for definition in called)
-    used = {name for node in [*writer.shown, *(d.body for d in called)] for name in names_in(node)}
-    used |= {"loss"} | ({"detach"} if any(line.note == "weight" for line in lines) else set())
-    return Formula(lines, helpers, tuple(_legend(used)))
+    within = called(writer.shown, defs)
+    helpers = tuple(_helper(defs[name], defs, scopes, style) for name, scopes in within.items())
+    bodies = (defs[name].body for name in within)
+    used = {name for node in (*writer.shown, *bodies) for name in names_in(node)}
+    return Formula(lines, helpers, tuple(_legend(used | {"loss"})))
 
 
 def _legend(used: set[str]) -> Iterator[tuple[str, str]]:
@@ -83,7 +83,7 @@ class _Writer:
             n: d for n, d in defs.items() if not (style.by_notation and d.notation is not None)
         }
         self.style = style
-        self.expressions = style.expressions(defs, frozenset())
+        self.expressions = style.expressions(defs, frozenset(SCOPES))
         self.shown: list[tree.Expression] = []
 
     def lines(self) -> Iterator[FormulaLine]:
@@ -126,7 +126,9 @@ class _Writer:
         yield FormulaLine(self._symbol("token loss"), product, note)
         yield from self._terms(scalar=False)
         for (_, name), part in self._of(Role.FACTOR):
-            yield FormulaLine(self._symbol(name), self.style.detached(self._one_level(part.value)), "weight")
+            value = tree.Argument(None, expanded(part.value, self.written_out), part.span)
+            detached = tree.Call(tree.Name(("detach",), part.span), (value,), part.span)
+            yield FormulaLine(self._symbol(name), self._math(detached), "weight")
 
     def _rewards(self) -> Iterator[FormulaLine]:
         terms = list(self._of(Role.REWARD_TERM))
@@ -198,18 +200,6 @@ class _Writer:
         return self._math(expanded(node, self.written_out), needed)
 
 
-def _called(shown: Iterable[tree.Expression], defs: Defs) -> list[tree.Def]:
-    """Every `def` that shown expressions call, directly or through another, in the order of first use."""
-    pending = [call.function.text for node in shown for call in calls_in(node)]
-    found: dict[str, tree.Def] = {}
-    while pending:
-        name = pending.pop(0)
-        if name not in found and name in defs:
-            found[name] = defs[name]
-            pending += [call.function.text for call in calls_in(defs[name].body)]
-    return list(found.values())
-
-
-def _helper(definition: tree.Def, defs: Defs, style: FormulaStyle) -> Helper:
-    body = write(definition.body, style.expressions(defs, scope_parameters(definition, defs)))
+def _helper(definition: tree.Def, defs: Defs, scopes: frozenset[str], style: FormulaStyle) -> Helper:
+    body = write(definition.body, style.expressions(defs, scopes))
     return Helper(call_form(definition), body, definition.doc or "")
