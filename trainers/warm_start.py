@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import os
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from maspo_dsl.language.writing import write_whole
 
 from .config import ConfigError
 from .generation import generate, left_padded, token_logp
@@ -101,9 +102,7 @@ def save_weights(model: torch.nn.Module, path: Path) -> None:
     torch.save(model.state_dict(), buffer)
     payload = buffer.getvalue()
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(hashlib.sha256(payload).digest() + payload)
-    partial.replace(path)
+    write_whole(path, hashlib.sha256(payload).digest() + payload)
 
 
 def load_weights(model: torch.nn.Module, path: Path) -> bool:

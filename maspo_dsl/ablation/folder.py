@@ -15,6 +15,7 @@ from maspo_dsl.ablation.changes import GridError
 from maspo_dsl.ablation.grid import Grid, make_grid
 from maspo_dsl.ablation.manifest import read_manifest
 from maspo_dsl.ablation.request import Request
+from maspo_dsl.language.writing import write_whole
 
 MANIFEST = "manifest.json"
 # Raises for the file of a point that must not be in a grid.
@@ -186,6 +187,4 @@ def _fill(staged: Path, target: Path) -> None:
 
 
 def _replace_manifest(folder: Path, document: Mapping[str, Any]) -> None:
-    partial = folder / f".{MANIFEST}.partial"
-    partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / MANIFEST)
+    write_whole(folder / MANIFEST, json.dumps(document, indent=2) + "\n")

@@ -9,12 +9,13 @@ from typing import TypeAlias
 
 from maspo_dsl.ablation.base import Base, Family, read_base, read_family
 from maspo_dsl.ablation.changes import GridError
-from maspo_dsl.ablation.point import Candidate, free_name
+from maspo_dsl.ablation.point import Candidate
 from maspo_dsl.ablation.request import Request, absent, candidates
 from maspo_dsl.graph.build import build
 from maspo_dsl.graph.nodes import Node
 from maspo_dsl.graph.passes import simplify
 from maspo_dsl.language.diagnostics import SpecError
+from maspo_dsl.language.naming import unused_name
 from maspo_dsl.language.source import Source
 from maspo_dsl.objective import Objective
 from maspo_dsl.semantics.objective import ResolvedObjective
@@ -135,7 +136,7 @@ class _Builder:
             if as_written and objective.name not in self.names:
                 name, doc, text = objective.name, objective.doc, source.text
             else:
-                name = free_name(objective.name, self._taken)
+                name = unused_name(objective.name, self._taken())
                 doc = f"{Path(plain).stem} with variant {variant}" if variant else objective.doc
                 text = _flat_text(objective, name, doc)
             self._add(Candidate(name, "against", name, doc or f"{spec} as it is", text=text), objective)
@@ -145,13 +146,13 @@ class _Builder:
         file = self.folder / f"{name}.obj"
         return not file.is_file() or file.read_text(encoding="utf-8") == shipped_source(name).text
 
-    def _taken(self, name: str) -> bool:
-        """Whether a point cannot be called so: a file of that name is there, or what is shipped extends it."""
-        return name in self.names or name in shipped_names()
+    def _taken(self) -> set[str]:
+        """What no point can be called: a file of that name is there, or what is shipped extends it."""
+        return self.names.union(shipped_names())
 
     def _renamed(self, candidate: Candidate) -> Candidate:
         """Two points of one name: the later one gets a number."""
-        return replace(candidate, name=free_name(candidate.name, self._taken))
+        return replace(candidate, name=unused_name(candidate.name, self._taken()))
 
     def _take(self, candidate: Candidate) -> None:
         try:

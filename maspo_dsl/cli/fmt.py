@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from maspo_dsl.cli.output import FAILED, InputError, counted, invalid_input_exits, note, say, write_whole
+from maspo_dsl.cli.output import FAILED, InputError, counted, invalid_input_exits, note, say, write_file
 from maspo_dsl.cli.sources import expand_folders, formatted, read_stdin
 from maspo_dsl.language.diagnostics import Diagnostic, SpecError
 from maspo_dsl.language.reading import read_source
@@ -55,7 +55,7 @@ def _format_files(paths: list[str], check: bool) -> bool:
     changed = [(path, text) for path, text in _canonical(paths) if _stored(path) != text.encode()]
     for path, text in changed:
         if not check:
-            write_whole(Path(path), text)
+            write_file(Path(path), text)
         say(f"{path}: {'would change' if check else 'changed'}")
     unchanged = len(paths) - len(changed)
     if unchanged:

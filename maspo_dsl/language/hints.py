@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from difflib import get_close_matches
 
+from maspo_dsl.language.diagnostics import nearest
 from maspo_dsl.language.words import STATEMENT_WORDS
 
 
@@ -178,5 +178,5 @@ def _misspelt_note(word: str) -> str | None:
 
 
 def misspelt_statement(word: str) -> str | None:
-    """`let` for `lets`."""
-    return next(iter(get_close_matches(word, STATEMENT_WORDS, n=1, cutoff=0.8)), None)
+    """`let` for `lets`. Closer than a name needs to be: the word may be that of a part, whose own hint is better."""
+    return nearest(word, STATEMENT_WORDS, closeness=0.8)

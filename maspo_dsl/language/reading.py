@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from pathlib import Path
 
-from maspo_dsl.language.diagnostics import Diagnostic, SpecError
+from maspo_dsl.language.diagnostics import Diagnostic, SpecError, nearest
 from maspo_dsl.language.source import Source, Span
 
 SIZE_LIMIT = 2**20
@@ -75,8 +74,8 @@ def _beside(path: Path) -> str:
     if not path.parent.is_dir():
         return f"there is no folder `{path.parent}` either"
     names = sorted(p.name for p in path.parent.glob("*.obj"))
-    close = get_close_matches(path.name, names, n=1)
-    return f"did you mean `{path.parent / close[0]}`?" if close else ""
+    close = nearest(path.name, names)
+    return f"did you mean `{path.parent / close}`?" if close else ""
 
 
 def _too_large(source: Source) -> Diagnostic:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 
 from lark import Lark, UnexpectedInput, UnexpectedToken
 
-from maspo_dsl.language.diagnostics import Diagnostic
+from maspo_dsl.language.diagnostics import Diagnostic, nearest
 from maspo_dsl.language.hints import Place, find_hint
 from maspo_dsl.language.layout import Layout, LogicalLine
 from maspo_dsl.language.source import Source, Span
@@ -101,7 +100,7 @@ def missing_header(source: Source, line: LogicalLine) -> Diagnostic | None:
     if words[0] == "objective":
         return None
     place = Span(source, line.start, line.start + len(words[0]))
-    if get_close_matches(words[0], ["objective"]):
+    if nearest(words[0], ["objective"]):
         hint = "did you mean `objective`?"
     elif words[0] == "def":
         hint = "this looks like a library of `def` lines"
