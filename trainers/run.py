@@ -20,6 +20,7 @@ from rich.console import Console
 import maspo_dsl
 
 from .callbacks import Checkpoints, Interrupt, Recorder
+from .catalogue import model_row
 from .checkpoint import last_checkpoint, step_of
 from .config import ConfigError, RunConfig
 from .curves import draw_curves
@@ -107,7 +108,7 @@ def _fit(
     task = build_task(config.task, **config.task_options)
     reward = load_reward(config.reward) if config.reward else task.reward
     progress.say(f"objective {objective.name}@{objective.hash[:12]}, task {task.name}, model {config.model}")
-    if config.model in ("tiny", "smollm2"):
+    if model_row(config.model).cached:
         progress.say(f"model {config.model} is made ready once and kept in {config.cache}")
     if dead_rewards(objective, config.rollout.max_new_tokens):
         progress.say(
@@ -141,10 +142,9 @@ def _fit(
 def choose_backend(config: RunConfig, progress: Progress) -> Literal["inductor", "eager"]:
     """How the loss runs, said in a line.
 
-    `auto` runs it eagerly for the tiny model: compiling takes 15 to 30 seconds, a good part of the whole
-    run, in which computing the loss is a trifle.
+    `auto` runs it eagerly for models so small that compiling would outlast its gain.
     """
-    compiled = config.compile == "on" or (config.compile == "auto" and config.model != "tiny")
+    compiled = config.compile == "on" or (config.compile == "auto" and model_row(config.model).compiles_loss)
     why = "" if config.compile != "auto" else f" (compile=auto, model {config.model})"
     progress.say(f"loss: {'torch.compile, inductor' if compiled else 'eager'}{why}")
     return "inductor" if compiled else "eager"

@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WarmStart:
-    """How long to imitate answers: until `accuracy` of the sampled ones are right, or for `max_steps`.
+    """How long to imitate answers: until `accuracy` of sampled completions are right, or for `max_steps`.
 
-    The target leaves room above it: reinforcement needs some answers right and most of them wrong.
+    The target leaves room above it: reinforcement needs some completions right and most of them wrong.
     """
 
     accuracy: float = 0.15
@@ -63,10 +63,10 @@ def warm_start(policy: Policy, task: Task, *, seed: int, settings: WarmStart = D
         accuracy = sampled_accuracy(policy, list(islice(examples, settings.check_prompts)), seed)
         log.debug("warm start: step %d, sampled accuracy %.3f", steps, accuracy)
     model.eval()
-    log.info("warm start: %.3f of sampled answers right after %d steps", accuracy, steps)
+    log.info("warm start: %.3f of sampled completions right after %d steps", accuracy, steps)
     if accuracy < settings.accuracy:
         log.warning(
-            "the warm start of task `%s` got only %.3f of its answers right in %d steps",
+            "the warm start of task `%s` got only %.3f of its completions right in %d steps",
             task.name,
             accuracy,
             steps,

@@ -172,14 +172,10 @@ def test_rewards_equal_within_each_group_are_said_once(build):
     assert "step 1: every advantage is 0" in said[0]
 
 
-@pytest.mark.parametrize("answer", [None, [1.0], float("nan")])
-def test_a_wrong_reward_is_a_config_error(build, completion):
+@pytest.mark.parametrize("returned", [None, [1.0], float("nan")])
+def test_a_wrong_reward_is_a_config_error(build, returned):
     def reward(completions, **columns):
-        return (
-            completion
-            if completion is None or isinstance(completion, list)
-            else [completion] * len(completions)
-        )
+        return [returned] * len(completions) if isinstance(returned, float) else returned
 
     with pytest.raises(ConfigError, match="reward function"):
         list(build(reward=reward)[0])
