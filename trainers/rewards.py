@@ -102,14 +102,14 @@ def _accepted(reward: RewardFunction, name: str, arguments: Mapping[str, object]
                 f"reward function `{name}` takes `{parameter.name}` by position; it is called with keywords"
             )
         if required and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            _require(parameter.name, name, arguments)
+            _check_argument(parameter.name, name, arguments)
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return dict(arguments)
     named = {parameter.name for parameter in parameters if parameter.kind is not parameter.POSITIONAL_ONLY}
     return {key: value for key, value in arguments.items() if key in named}
 
 
-def _require(argument: str, name: str, arguments: Mapping[str, object]) -> None:
+def _check_argument(argument: str, name: str, arguments: Mapping[str, object]) -> None:
     """Refuse a function that needs a column which is not there."""
     if argument not in arguments:
         raise ConfigError(

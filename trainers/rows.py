@@ -13,9 +13,9 @@ from torch.nn.functional import pad
 from .prompts import Prompt
 
 # A micro-batch: the loss's batch without `logp`, and `tokens` and `attention` to compute it from.
-Part: TypeAlias = "dict[str, Tensor]"
+MicroBatch: TypeAlias = "dict[str, Tensor]"
 # What one optimizer update is computed from.
-Window: TypeAlias = "list[Part]"
+Window: TypeAlias = "list[MicroBatch]"
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def cut(group: Tensor, windows: int, micro_batches: int, generator: torch.Genera
     return [parts for parts in cuts if parts]
 
 
-def micro_batch(rows: Rows, indices: Tensor) -> Part:
+def micro_batch(rows: Rows, indices: Tensor) -> MicroBatch:
     """Some rows as a micro-batch, without the columns that are padding in all of them."""
     mask = rows.batch["mask"][indices]
     used = mask.any(dim=0).nonzero()

@@ -44,7 +44,7 @@ DEFAULT = WarmStart()
 def warm_start(policy: Policy, task: Task, *, seed: int, settings: WarmStart = DEFAULT) -> tuple[int, float]:
     """Train a policy on the task's answers, in place; returns steps and sampled accuracy.
 
-    Reads training examples only, whose prompt is text and whose `answer` column is what to say. The same
+    Reads training examples only, whose prompt is text and whose `answer` column is the completion to imitate. The same
     seed gives the same weights on one CPU thread. Raises ConfigError for an example that cannot be
     imitated.
     """

@@ -23,7 +23,7 @@ from maspo_dsl.semantics.resolve import find_source, resolve, split_variant
 from maspo_dsl.semantics.shipped import shipped_names, shipped_source
 
 # A candidate that is no point, and why.
-Refusal: TypeAlias = tuple[str, str]
+Rejection: TypeAlias = tuple[str, str]
 # Nodes that a run depends on, and the places of the outputs among them.
 Fingerprint: TypeAlias = tuple[tuple[Node, ...], tuple[tuple[str, int], ...]]
 # Outputs of a graph that a run depends on; the others are for its metrics.
@@ -62,8 +62,8 @@ class Grid:
     """
 
     points: tuple[Point, ...]
-    impossible: tuple[Refusal, ...]
-    idle: tuple[Refusal, ...]
+    impossible: tuple[Rejection, ...]
+    idle: tuple[Rejection, ...]
 
     @property
     def texts(self) -> dict[str, str]:
@@ -107,8 +107,8 @@ class _Builder:
             family.base.hash: Point(base.candidate, family.base.hash, bool(family.base.parts.keeps))
         }
         self.names = {base.candidate.name, *(Path(file).stem for file in base.beside)}
-        self.impossible: list[Refusal] = []
-        self.idle: list[Refusal] = []
+        self.impossible: list[Rejection] = []
+        self.idle: list[Rejection] = []
         self.idle_axes: set[tuple[str, str]] = set()
         self.fingerprints: dict[str, Fingerprint] = {}
         self.unchanged = self._fingerprint(family.base)
@@ -158,10 +158,10 @@ class _Builder:
         try:
             objective = self._resolved(candidate)
         except SpecError as error:
-            self._refuse(candidate, error)
+            self._reject(candidate, error)
             return
         if objective.hash not in self.points and self._moves_nothing(candidate, objective):
-            self._rest(candidate, "nothing that is computed changes")
+            self._add_idle(candidate, "nothing that is computed changes")
         else:
             self._add(candidate, objective)
 
@@ -189,7 +189,7 @@ class _Builder:
             self.fingerprints[objective.hash] = fingerprint(objective)
         return self.fingerprints[objective.hash]
 
-    def _rest(self, candidate: Candidate, why: str) -> None:
+    def _add_idle(self, candidate: Candidate, why: str) -> None:
         """Not run, and said so; alone, it is known to do nothing."""
         if len(candidate.axes) == 1:
             self.idle_axes.update(candidate.axes)
@@ -203,7 +203,7 @@ class _Builder:
         self.names.add(candidate.name)
         self.points[objective.hash] = Point(candidate, objective.hash, bool(objective.parts.keeps))
 
-    def _refuse(self, candidate: Candidate, error: SpecError) -> None:
+    def _reject(self, candidate: Candidate, error: SpecError) -> None:
         """What was asked for by value must be possible, if anything reads it; what was derived is listed."""
         why = "; ".join(found.message for found in error.diagnostics)
         if candidate.kind not in ("vary", "swap"):
@@ -211,7 +211,7 @@ class _Builder:
             self.names.add(candidate.name)
             self.impossible.append((candidate.name, edits + why))
         elif all(found.code == "unread-name" for found in error.diagnostics):
-            self._rest(candidate, why)
+            self._add_idle(candidate, why)
         else:
             hinted = [f"{found.message}; {found.hint}".rstrip("; ") for found in error.diagnostics]
             raise GridError(f"{candidate.doc}: {'; '.join(hinted)}")

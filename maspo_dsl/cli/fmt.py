@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from maspo_dsl.cli.output import FAILED, InputError, counted, invalid_input_exits, note, say, write_file
+from maspo_dsl.cli.output import FAILED, InputError, counted, invalid_input_exits, log, print_line, write_file
 from maspo_dsl.cli.sources import expand_folders, formatted, read_stdin
 from maspo_dsl.language.diagnostics import Diagnostic, SpecError
 from maspo_dsl.language.reading import read_source
@@ -46,7 +46,7 @@ def _format_stdin(check: bool) -> bool:
     if not check:
         sys.stdout.write(text)
     elif text != source.text:
-        note("<stdin>: would change")
+        log("<stdin>: would change")
     return text != source.text
 
 
@@ -56,10 +56,10 @@ def _format_files(paths: list[str], check: bool) -> bool:
     for path, text in changed:
         if not check:
             write_file(Path(path), text)
-        say(f"{path}: {'would change' if check else 'changed'}")
+        print_line(f"{path}: {'would change' if check else 'changed'}")
     unchanged = len(paths) - len(changed)
     if unchanged:
-        note(f"{counted(unchanged, 'file')} in canonical form already")
+        log(f"{counted(unchanged, 'file')} in canonical form already")
     return bool(changed)
 
 

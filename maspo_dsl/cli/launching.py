@@ -87,7 +87,7 @@ def read_settings(settings: Sequence[str]) -> RunSettings:
 
 
 def _refuse_stray(launcher: str, options: Mapping[str, str]) -> None:
-    """Refuse an option that the launcher does not have, or a value that it cannot have."""
+    """Check for an option that the launcher does not have, or a value that it cannot have."""
     known = {
         "ray": _RAY_OPTIONS,
         "slurm": tuple(f"slurm.{name}" for name in ("cluster", *SUBMITIT_OPTIONS, *SLURM_OPTIONS)),

@@ -37,19 +37,19 @@ def colored(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def say(text: str = "") -> None:
+def print_line(text: str = "") -> None:
     """Print a line of the command's product to standard output."""
     print(text, file=sys.stdout)
 
 
-def note(text: str) -> None:
+def log(text: str) -> None:
     """Print a line about the work to standard error."""
     print(text, file=sys.stderr)
 
 
-def say_json(document: object) -> None:
+def print_json(document: object) -> None:
     """Print the one JSON document of a command."""
-    say(json.dumps(document, indent=2, ensure_ascii=False))
+    print_line(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def show_diagnostics(diagnostics: Sequence[Diagnostic], stream: TextIO | None = None) -> None:
@@ -75,19 +75,19 @@ def invalid_input_exits(*, as_json: bool = False) -> Iterator[None]:
         _fail(str(error), error.diagnostics, as_json)
     except InputError as error:
         if not as_json:
-            note(f"error: {error}")
+            log(f"error: {error}")
             show_diagnostics(error.diagnostics)
         _fail(str(error), error.diagnostics, as_json)
     except RecursionError:
         message = "this spec is nested too deeply; name parts of it with `let`"
         if not as_json:
-            note(f"error: {message}")
+            log(f"error: {message}")
         _fail(message, [], as_json)
 
 
 def _fail(message: str, diagnostics: Sequence[Diagnostic], as_json: bool) -> None:
     if as_json:
-        say_json({"error": message, "diagnostics": to_json(diagnostics)})
+        print_json({"error": message, "diagnostics": to_json(diagnostics)})
     raise typer.Exit(INVALID)
 
 

@@ -11,7 +11,7 @@ from maspo_dsl.language.words import STATEMENT_WORDS
 
 
 @dataclass(frozen=True)
-class Place:
+class ErrorSite:
     """Where the parser stopped: the line before and from that place, and the terminals that may follow."""
 
     before: str
@@ -42,7 +42,7 @@ class _Habit:
     accepts: frozenset[str] = frozenset()
     refuses: frozenset[str] = frozenset()
 
-    def at(self, place: Place) -> Hint | None:
+    def at(self, place: ErrorSite) -> Hint | None:
         """The hint, if the habit shows here."""
         here = re.match(self.here, place.here)
         before = re.search(self.before, place.before) if self.before is not None else None
@@ -154,7 +154,7 @@ _HABITS = (
 )
 
 
-def find_hint(place: Place) -> Hint | None:
+def find_hint(place: ErrorSite) -> Hint | None:
     """What to say about this place, if the mistake is a known one."""
     word = place.before.strip()
     meant = (_misspelt_note(word) if place.here.startswith('"') else None) or joined_statement(word)

@@ -16,7 +16,7 @@ from maspo_dsl.language.building import EXPRESSION_DEPTH, Builder, ParseTree
 from maspo_dsl.language.comments import with_comments, with_library_comments
 from maspo_dsl.language.diagnostics import Diagnostic, SpecError
 from maspo_dsl.language.layout import Layout, read_layout
-from maspo_dsl.language.reading import refuse_foreign
+from maspo_dsl.language.reading import foreign_text
 from maspo_dsl.language.source import Source, Span
 from maspo_dsl.language.syntax_errors import explain, missing_header
 from maspo_dsl.language.tree import LibraryTree, ObjectiveTree
@@ -116,7 +116,7 @@ def _in_order(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
 
 def _parse(source: Source, start: str) -> tuple[ParseTree | None, list[Diagnostic], Layout]:
     """Parse, and after a mistake parse again without the logical line that has it."""
-    if (refusal := refuse_foreign(source)) is not None:
+    if (refusal := foreign_text(source)) is not None:
         return None, [refusal], read_layout("", EXPRESSION_DEPTH)
     layout = read_layout(source.text, EXPRESSION_DEPTH)
     diagnostics, text, blanked = _refusals(source, layout), layout.text, set[int]()

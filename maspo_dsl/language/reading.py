@@ -37,12 +37,12 @@ def read_source(path: str | Path) -> Source:
         readable = Source(name, content[: error.start].decode("utf-8-sig"))
         raise SpecError([_not_text(readable, len(readable.text))]) from None
     source = Source(name, text)
-    if (refusal := refuse_foreign(source)) is not None:
+    if (refusal := foreign_text(source)) is not None:
         raise SpecError([refusal])
     return source
 
 
-def refuse_foreign(source: Source) -> Diagnostic | None:
+def foreign_text(source: Source) -> Diagnostic | None:
     """Why a text cannot be an objective or a library, where a glance shows it."""
     text = source.text
     if len(text) > SIZE_LIMIT:
