@@ -168,7 +168,7 @@ def _check_leaks(subject: Subject, batch: Arrays) -> None:
 
 
 def _check_second_derivative(subject: Subject) -> None:
-    """The gradient is handed out as a constant; compiled, deriving it again is refused or 0."""
+    """The gradient is handed out as a constant; compiled, differentiating it again is an error or gives 0."""
     batch = subject.completions(SEEDS[0])
     loss = subject.eager if subject.backend == "eager" else subject.fused
     tensors = as_torch(batch)
@@ -186,4 +186,4 @@ def _check_second_derivative(subject: Subject) -> None:
     except RuntimeError:
         return
     if second is not None and bool((second != 0).any()):
-        raise PropertyError("the compiled gradient can be derived again, and is not 0")
+        raise PropertyError("the compiled gradient can be differentiated again, and is not 0")

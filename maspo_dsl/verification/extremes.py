@@ -152,7 +152,7 @@ def _check_zero_advantage(subject: Subject) -> None:
             )
         out = subject.eager(as_torch({**batch, "advantage": np.zeros(shape)}))
         if not out.loss.requires_grad:
-            raise PropertyError("with A = 0 everywhere the loss cannot be derived")
+            raise PropertyError("with A = 0 everywhere the loss is not differentiable")
 
 
 def _equal_rewards(subject: Subject) -> Iterator[Arrays]:
@@ -224,7 +224,7 @@ def _check_missing(subject: Subject, batch: Arrays, missing: Arrays, left: list[
 
 
 def nothing(subject: Subject) -> tuple[Verdict, str]:
-    """A batch without a trained token has loss 0 and gradient 0, which can be derived."""
+    """A batch without a trained token has a loss of 0 that is differentiable, with gradient 0."""
     losses = [(subject.eager, "")] + ([] if subject.backend == "eager" else [(subject.fused, ", compiled")])
     for loss, how in losses:
         for name, batch in _empty(subject):

@@ -70,7 +70,7 @@ TOTAL = r"(def total\(.*\n.*\n    return) torch\.where\(member, value, 0\.0\)\.s
 LOG_RATIO = r"min=-20, max=20"
 TOKENS = r'd\["inverse_tokens"\]'
 SEQUENCES = r'd\["inverse_sequences"\]'
-LENGTHS = r"torch\.clamp\(sequence_sum\(one, mask, x\), min=1\)"
+LENGTHS = r'torch\.clamp\(sum_within\(one, mask, tokens_by\(x, "sequence"\)\), min=1\)'
 MUTANTS = {
     "sign": Mutant(
         "grpo",
@@ -141,7 +141,7 @@ MUTANTS = {
     ),
     "no exact zero": Mutant(
         "dr_grpo",
-        r"reward - group_max\(reward, present, x\)",
+        r'reward - max_within\(reward, present, rows_by\(x, "group"\)\)',
         "reward",
         (test_estimators.test_t16_equal_rewards,),
     ),
@@ -185,8 +185,8 @@ MUTANTS = {
     ),
     "masked tokens in the mean": Mutant(
         "gspo",
-        r"sequence_sum\((.*), mask, x\)",
-        r"sequence_sum(\1, mask | True, x)",
+        r"sum_within\((.*), mask, tokens_by",
+        r"sum_within(\1, mask | True, tokens_by",
         (test_branches.test_t26_gspo,),
     ),
     "a gate that is not normalised": Mutant(
