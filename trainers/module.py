@@ -95,7 +95,8 @@ class PolicyTrainer(LightningModule):
         for number, part in enumerate(window):
             with self._local_until(last=number == len(window) - 1):
                 outputs.append(self.loss_of(part, denominators))
-                self._backward(outputs[-1])
+                # Strategies with several ranks average gradients: the factor makes the mean a sum.
+                self.manual_backward(outputs[-1].loss * world_size())
         if self.logs_this_step():
             for output in outputs:
                 self.sums.add(output)
@@ -172,10 +173,6 @@ class PolicyTrainer(LightningModule):
             return 1.0
         with torch.no_grad():
             return float(self.loss.step([self.with_policy(part) for part in window]))
-
-    def _backward(self, output: LossOutput) -> None:
-        """Add a part's gradient; the factor undoes the mean that strategies with several ranks take."""
-        self.manual_backward(output.loss * world_size())
 
     def _local_until(self, *, last: bool) -> contextlib.AbstractContextManager[None]:
         """Gradients stay on their rank until the last part of a window."""

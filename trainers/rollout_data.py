@@ -78,7 +78,8 @@ class RolloutData(LightningDataModule):
         super().__init__()
         self.policy, self.task, self.reward = policy, task, reward
         self.objective, self.loss, self.config, self.log = objective, loss, config, log
-        self.reference = _frozen_copy(policy.model) if "logp_ref" in objective.training_inputs else None
+        reads_reference = "logp_ref" in objective.training_inputs
+        self.reference = copy.deepcopy(policy.model).requires_grad_(False).eval() if reads_reference else None
         self.steps_done = 0
         self.sampled: Sampled | None = None
         self._windows: list[Window] | None = None
@@ -224,7 +225,7 @@ class RolloutData(LightningDataModule):
         return logp, entropies if entropies is not None else logp
 
     def _warn_without_signal(self, reward: Tensor) -> None:
-        """Say it when a rollout's rewards are all the same."""
+        """Warn once of a rollout whose rewards are all the same."""
         if len(reward) > 1 and bool((reward == reward[0]).all()):
             self._warn_once(
                 "flat",
@@ -233,7 +234,7 @@ class RolloutData(LightningDataModule):
             )
 
     def _warn_without_advantage(self, batch: dict[str, Tensor]) -> None:
-        """Say it when rewards differ, and every advantage is 0 all the same."""
+        """Warn once of a rollout whose rewards differ, and whose advantages are all 0."""
         if bool(batch["advantage"].any()) or bool((batch["reward"] == batch["reward"][0]).all()):
             return
         self._warn_once(
@@ -279,8 +280,3 @@ def columns_of(examples: Sequence[Example]) -> dict[str, list[object]]:
 
 def _group_count(rows: Rows) -> int:
     return int(torch.unique(rows.batch["group"]).numel())
-
-
-def _frozen_copy(model: nn.Module) -> nn.Module:
-    """The reference policy: the starting policy, which never learns."""
-    return copy.deepcopy(model).requires_grad_(False).eval()

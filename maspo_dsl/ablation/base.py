@@ -68,10 +68,10 @@ def _derived(plain: ResolvedObjective, variant: str | None, params: Mapping[str,
     values = {name: number_text(float(value)) for name, value in params.items()}
     lines = tuple(f"param {name} = {value}" for name, value in values.items())
     words = [word for pair in values.items() for word in pair]
-    said = [f"variant {variant}"] if variant else []
-    said += [f"{name} = {value}" for name, value in values.items()]
+    changes = [f"variant {variant}"] if variant else []
+    changes += [f"{name} = {value}" for name, value in values.items()]
     name = identifier(plain.name, variant or "", *words)
-    return Candidate(name, "base", plain.name, f"{plain.name} with {', '.join(said)}", edits + lines)
+    return Candidate(name, "base", plain.name, f"{plain.name} with {', '.join(changes)}", edits + lines)
 
 
 def _local_bases(objective: ResolvedObjective, folder: Path | None) -> Iterator[tuple[str, str]]:

@@ -122,7 +122,8 @@ class _Builder:
             name = "" if candidate.kind == "combined" else candidate.name
             different.setdefault((name, candidate.edits), candidate)
         for candidate in sorted(different.values(), key=lambda one: len(one.axes)):
-            self._take(self._renamed(candidate))
+            # Of two points of one name, the later one gets a number.
+            self._take(replace(candidate, name=unused_name(candidate.name, self._taken())))
 
     def compare(self, names: Iterable[str]) -> None:
         """Add other objectives, NAME@VARIANT too, as they are. Raises SpecError."""
@@ -149,10 +150,6 @@ class _Builder:
     def _taken(self) -> set[str]:
         """What no point can be called: a file of that name is there, or what is shipped extends it."""
         return self.names.union(shipped_names())
-
-    def _renamed(self, candidate: Candidate) -> Candidate:
-        """Two points of one name: the later one gets a number."""
-        return replace(candidate, name=unused_name(candidate.name, self._taken()))
 
     def _take(self, candidate: Candidate) -> None:
         try:

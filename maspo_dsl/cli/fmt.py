@@ -52,7 +52,7 @@ def _format_stdin(check: bool) -> bool:
 
 def _format_files(paths: list[str], check: bool) -> bool:
     """Whether any file changed, or would."""
-    changed = [(path, text) for path, text in _canonical(paths) if _stored(path) != text.encode()]
+    changed = [(path, text) for path, text in _canonical(paths) if Path(path).read_bytes() != text.encode()]
     for path, text in changed:
         if not check:
             write_file(Path(path), text)
@@ -75,7 +75,3 @@ def _canonical(paths: list[str]) -> list[tuple[str, str]]:
     if mistakes:
         raise SpecError(mistakes)
     return found
-
-
-def _stored(path: str) -> bytes:
-    return Path(path).read_bytes()
