@@ -15,7 +15,7 @@ from maspo_dsl.ablation.changes import GridError
 from maspo_dsl.ablation.grid import Grid, make_grid
 from maspo_dsl.ablation.manifest import read_manifest
 from maspo_dsl.ablation.request import Request
-from maspo_dsl.language.writing import write_whole
+from maspo_dsl.language.writing import whole_folder, write_whole
 
 MANIFEST = "manifest.json"
 # Raises for the file of a point that must not be in a grid.
@@ -161,12 +161,9 @@ def _place(staged: Path, folder: Path) -> None:
         if target.exists():
             _fill(staged, target)
         else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as beside:
-                whole = Path(beside) / "grid"
-                shutil.copytree(staged, whole)
-                whole.chmod(0o755)
-                whole.replace(target)
+            with whole_folder(target) as whole:
+                for file in staged.iterdir():
+                    shutil.copyfile(file, whole / file.name)
     except OSError as error:
         raise GridError(f"{folder} cannot be written: {(error.strerror or str(error)).lower()}") from None
 

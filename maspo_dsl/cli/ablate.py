@@ -92,7 +92,7 @@ def ablate(
         )
         params, typed = split_params(overrides or [])
         settings = read_settings(typed)
-        _refuse_unheard(typed, settings, run, dry_run, workers)
+        _check_effective(typed, settings, run, dry_run, workers)
         if output == "":
             raise InputError("-o names no folder")
         folder = None if dry_run else Path(output) if output else default_folder(spec)
@@ -140,10 +140,10 @@ def _request(
     )
 
 
-def _refuse_unheard(
+def _check_effective(
     typed: Sequence[str], settings: RunSettings, run: bool, dry_run: bool, workers: int | None
 ) -> None:
-    """Check for what would do nothing: settings of runs that nobody asked for, processes that start elsewhere."""
+    """Raise InputError for options without effect: settings of runs without --run, workers of another launcher."""
     if run and dry_run:
         raise InputError("--run trains and --dry-run writes nothing; give one of them")
     if not run and not dry_run and typed:
@@ -155,7 +155,7 @@ def _refuse_unheard(
 
 
 def _preflight(settings: RunSettings) -> PointCheck:
-    """Check for settings that no run can have; what refuses points that no run can train."""
+    """Raise for settings that no run can have; the check of a point raises for one that no run can train."""
     from maspo_dsl.ablation.preflight import check_point, check_settings
 
     check_settings(settings.config)

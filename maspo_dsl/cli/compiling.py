@@ -31,7 +31,7 @@ def compile_(
     """
     with invalid_input_exits():
         if output is not None:
-            refuse_foreign_file(output, force)
+            check_overwrite(output, force)
         objective = load_with(spec, overrides)
         text = objective.torch_source()
         show_diagnostics(objective.warnings)
@@ -42,7 +42,7 @@ def compile_(
         log(f"{objective.name}@{objective.hash}" + (f" -> {output}" if output else ""))
 
 
-def refuse_foreign_file(path: Path, force: bool) -> None:
+def check_overwrite(path: Path, force: bool) -> None:
     """Raise InputError where writing would destroy what another hand wrote, or cannot be done."""
     if path.is_dir():
         raise InputError(f"`{path}` is a folder; name a file, such as {path / 'loss.py'}")

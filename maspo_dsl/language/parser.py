@@ -149,7 +149,7 @@ def _refusals(source: Source, layout: Layout) -> list[Diagnostic]:
     """What the layout alone shows to be wrong, one mistake a statement; the grammar is not asked about it."""
     found: dict[int, Diagnostic] = {}
 
-    def refuse(code: str, offset: int, message: str, hint: str) -> None:
+    def reject(code: str, offset: int, message: str, hint: str) -> None:
         line = layout.line_at(offset)
         place = Span(source, offset, offset + 1)
         found.setdefault(line.start if line else 0, Diagnostic(code, message, place, hint))
@@ -157,11 +157,11 @@ def _refusals(source: Source, layout: Layout) -> list[Diagnostic]:
     for line in layout.lines:
         if line.end - line.start > STATEMENT_LIMIT:
             message = f"this statement has more than {STATEMENT_LIMIT} characters"
-            refuse("too-long", line.start, message, _NAME_PARTS)
+            reject("too-long", line.start, message, _NAME_PARTS)
     for bracket in layout.too_deep:
-        refuse("too-deep", bracket, f"more than {EXPRESSION_DEPTH} brackets are open here", _NAME_PARTS)
+        reject("too-deep", bracket, f"more than {EXPRESSION_DEPTH} brackets are open here", _NAME_PARTS)
     for brace in layout.unclosed_blocks:
-        refuse("unclosed-brace", brace, "this `{` is never closed", "close the variant with `}`")
+        reject("unclosed-brace", brace, "this `{` is never closed", "close the variant with `}`")
     return list(found.values())
 
 

@@ -1,9 +1,11 @@
-"""Files that are whole or as they were, whenever a process is killed or a disk is full."""
+"""Files and folders that are whole or as they were, whenever a process is killed or a disk is full."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -27,6 +29,17 @@ def write_whole(path: Path, content: str | bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the name `path`, new or of an empty folder, if the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as beside:
+        folder = Path(beside) / "whole"
+        folder.mkdir()
+        yield folder
+        folder.replace(path)
 
 
 def _mode(target: Path) -> int:
