@@ -70,7 +70,7 @@ def generate(
         raise ConfigError(f"max_new_tokens={max_new_tokens}: expected at least 1")
     encoded = _encode(policy, prompts, max_new_tokens)
     device = next(policy.model.parameters()).device
-    ids, attention = (part.to(device) for part in left_padded(encoded, policy.tokenizer.pad_id))
+    ids, attention = (part.to(device) for part in padded(encoded, policy.tokenizer.pad_id, left=True))
     rows = max(1, _LOGITS_AT_ONCE // _vocab_size(policy.model))
     sampler = _Sampler(policy, max_new_tokens, None if greedy else generator, temperature)
     with _evaluating(policy.model):
@@ -127,12 +127,13 @@ def token_logp(
     return logp, torch.cat([part[1] for part in parts if part[1] is not None]) if entropy else None
 
 
-def left_padded(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Rows of tokens as [N, P] int64, padded on the left, and where it holds tokens, [N, P] bool."""
+def padded(rows: Sequence[Sequence[int]], pad_id: int, *, left: bool) -> tuple[Tensor, Tensor]:
+    """Rows of tokens as [N, P] int64, padded on the left or the right, and where it holds tokens, [N, P] bool."""
     width = max(len(row) for row in rows)
-    tokens = torch.tensor([[pad_id] * (width - len(row)) + list(row) for row in rows])
-    lengths = torch.tensor([len(row) for row in rows])
-    return tokens, torch.arange(width) >= width - lengths[:, None]
+    fillers = [[pad_id] * (width - len(row)) for row in rows]
+    filled = [[*f, *row] if left else [*row, *f] for f, row in zip(fillers, rows, strict=True)]
+    lengths, columns = torch.tensor([len(row) for row in rows])[:, None], torch.arange(width)
+    return torch.tensor(filled), columns >= width - lengths if left else columns < lengths
 
 
 @dataclass(frozen=True)

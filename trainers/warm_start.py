@@ -15,7 +15,7 @@ from torch import Tensor
 from maspo_dsl.language.writing import write_whole
 
 from .config import ConfigError
-from .generation import generate, left_padded, token_logp
+from .generation import generate, padded, token_logp
 from .policies.policy import Policy, Tokenizer
 from .prompts import shown
 from .tasks.task import Example, Task
@@ -77,8 +77,8 @@ def warm_start(policy: Policy, task: Task, *, seed: int, settings: WarmStart = D
 def imitation_loss(policy: Policy, examples: list[Example]) -> Tensor:
     """Mean negative log-prob of the answers and the end after them, in nats a token; a live scalar."""
     tokenizer = policy.tokenizer
-    prompts, attention = left_padded([tokenizer.encode(e.prompt) for e in examples], tokenizer.pad_id)
-    answers, mask = _right_padded([_answer(tokenizer, example) for example in examples], tokenizer.pad_id)
+    prompts, attention = padded([tokenizer.encode(e.prompt) for e in examples], tokenizer.pad_id, left=True)
+    answers, mask = padded([_answer(tokenizer, each) for each in examples], tokenizer.pad_id, left=False)
     tokens, seen = torch.cat([prompts, answers], dim=1), torch.cat([attention, mask], dim=1)
     logp, _ = token_logp(policy.model, tokens, seen, answers.shape[1], temperature=1.0, entropy=False)
     return -(logp * mask).sum() / mask.sum()
@@ -125,10 +125,3 @@ def _answer(tokenizer: Tokenizer, example: Example) -> list[int]:
             "policy of random weights is started; name a pretrained one with `model=…`"
         )
     return [*tokenizer.encode(str(answer)), tokenizer.eos_ids[0]]
-
-
-def _right_padded(rows: list[list[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Rows of tokens as [N, T], padded on the right, and where it holds tokens."""
-    width = max(len(row) for row in rows)
-    tokens = torch.tensor([row + [pad_id] * (width - len(row)) for row in rows])
-    return tokens, torch.arange(width) < torch.tensor([len(row) for row in rows])[:, None]
