@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 import maspo_dsl
+from maspo_dsl.semantics.quantities import OTHER_POLICIES, TOKEN_TENSORS
 
-from ..batches import Arrays, as_torch
+from ..batches import Arrays, as_torch, others
 
 SHIPPED = maspo_dsl.shipped()
-TOKEN_TENSORS = ("logp", "logp_old", "logp_ref", "logp_rollout", "entropy", "value")
 
 
 class Result(NamedTuple):
@@ -112,16 +112,14 @@ def completions(
     old = -random.exponential(1.2, size=(rows, columns)) - 0.02
     noise = {name: random.standard_normal(old.shape) for name in ("logp", "logp_ref", "logp_rollout")}
     batch = {
+        **others(seed, old.shape),
         "logp": old + spread * noise["logp"],
         "logp_old": old,
         "logp_ref": old + spread * noise["logp_ref"],
         "logp_rollout": old + np.where(np.arange(rows) % 2, 0.05, 3e-4)[:, None] * noise["logp_rollout"],
         "entropy": random.exponential(1.0, size=old.shape),
-        "value": random.normal(size=old.shape),
         "mask": np.arange(columns) < np.array(lengths)[:, None],
         "reward": random.normal(size=rows),
-        "reward_greedy": random.normal(size=rows),
-        "truncated": random.random(rows) < 0.3,
         "group": np.arange(rows) // 4 if group is None else np.asarray(group),
     }
     return trained_only(likely(batch))
@@ -133,10 +131,9 @@ def plain(log_ratio, advantage=None, *, old: float = -1.5, **more) -> Arrays:
     log_ratio = log_ratio[:, None] if log_ratio.ndim == 1 else log_ratio
     past = np.full(log_ratio.shape, old)
     batch = {
+        **{name: np.zeros(past.shape) for name in TOKEN_TENSORS},
+        **{name: past.copy() for name in OTHER_POLICIES},
         "logp": past + log_ratio,
-        **{name: past.copy() for name in ("logp_old", "logp_ref", "logp_rollout")},
-        "entropy": np.zeros(past.shape),
-        "value": np.zeros(past.shape),
         "mask": np.ones(past.shape, dtype=bool),
     }
     if advantage is not None:

@@ -34,11 +34,7 @@ PLANTED = {
     "rows": ("dapo", "torch.where(member, value, 0.0).sum()", "torch.where(member, value, 0.0)[1:].sum()"),
     "groups": ("group_ppo", 'x["group"] = dense(x["group"])', "pass"),
     "padding": ("group_ppo", "return chosen.sum(-1)", "return chosen.sum(-1) + 0.01 * chosen.shape[-1]"),
-    "packed": (
-        "group_ppo",
-        "chosen.new_zeros(by.count).index_add",
-        "chosen.new_zeros(by.count).index_copy",
-    ),
+    "packed": ("group_ppo", 'start = None if "sequence" in x else -1', "start = -1"),
     "micro-batches": ("dapo", "sum(parts[1:], start=parts[0])", "torch.stack(list(parts)).amax(0)"),
     "ranks": ("dapo", "sum(parts[1:], start=parts[0])", "torch.stack(list(parts)).amax(0)"),
     "masked tokens": ("cispo", "return torch.where(mask, value, 0.0)", "return value * mask"),
