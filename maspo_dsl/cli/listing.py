@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from maspo_dsl.cli.output import say, say_json
+from maspo_dsl.cli.output import print_json, print_line
 from maspo_dsl.language.expression_text import format_expression
 from maspo_dsl.language.parser import parse_objective
 from maspo_dsl.notation.plain import call_form
@@ -31,10 +31,10 @@ def list_(
     The objectives, the library in the language, and the words of the language itself.
     """
     if as_json:
-        say_json(catalogue())
+        print_json(catalogue())
     else:
         for line in catalogue_lines():
-            say(line)
+            print_line(line)
 
 
 def catalogue() -> dict[str, object]:

@@ -16,14 +16,14 @@ from maspo_dsl.verification.evaluation import (
     Evaluation,
     PropertyError,
     as_torch,
+    check_equal,
+    check_nontrivial,
     computed,
     conditioning,
     gradients_of,
     interpreted,
-    refuse_difference,
-    refuse_trivial,
+    position,
     rounded,
-    spot,
 )
 from maspo_dsl.verification.report import Verdict
 from maspo_dsl.verification.subject import Subject
@@ -39,7 +39,7 @@ def masked_tokens(subject: Subject) -> tuple[Verdict, str]:
     for name, batch in subject.batches(SEEDS[0]):
         clean = {key: np.where(batch["mask"], batch[key], -1.0) for key in by_token(batch) if key != "mask"}
         expected = computed(subject.eager, {**batch, **clean})
-        refuse_trivial(expected, name)
+        check_nontrivial(expected, name)
         for junk in GARBAGE:
             dirty = {key: np.where(batch["mask"], value, junk) for key, value in clean.items()}
             got = computed(subject.eager, {**batch, **dirty})
@@ -49,7 +49,7 @@ def masked_tokens(subject: Subject) -> tuple[Verdict, str]:
                         f"{junk:g} at masked tokens: they have a gradient to `{tensor}`, {name}"
                     )
             what = f"{junk:g} at masked tokens, {name}"
-            refuse_difference(got, expected, what)
+            check_equal(got, expected, what)
             if got.loss != expected.loss or any(
                 not np.array_equal(got.gradients[key], value) for key, value in expected.gradients.items()
             ):
@@ -64,8 +64,8 @@ def far_ratios(subject: Subject) -> tuple[Verdict, str]:
         losses.append((subject.fused, torch.float32, "float32, compiled"))
     for name, batch in _far(subject):
         for loss, dtype, how in losses:
-            _refuse_infinite(computed(loss, batch, dtype), f"{name}, {how}")
-        refuse_difference(computed(subject.eager, batch), interpreted(subject.graph, batch), name)
+            _check_finite(computed(loss, batch, dtype), f"{name}, {how}")
+        check_equal(computed(subject.eager, batch), interpreted(subject.graph, batch), name)
     return "pass", f"log-ratios of ±{FAR:g} to old, rollout and reference, for every sign of A"
 
 
@@ -84,13 +84,13 @@ def _far(subject: Subject) -> Iterator[tuple[str, Arrays]]:
                 yield f"log-ratio to {other.removeprefix('logp_')} of {sign * FAR:+g} {where}", batch
 
 
-def _refuse_infinite(found: Evaluation, what: str) -> None:
+def _check_finite(found: Evaluation, what: str) -> None:
     if not np.isfinite(found.loss):
         raise PropertyError(f"{what}: the loss is {found.loss:g}")
     for tensor, gradient in found.gradients.items():
         if not np.isfinite(gradient).all():
             place = tuple(int(axis) for axis in np.argwhere(~np.isfinite(gradient))[0])
-            raise PropertyError(f"{what}: d loss / d {tensor} at {spot(place)} is {gradient[place]:g}")
+            raise PropertyError(f"{what}: d loss / d {tensor} at {position(place)} is {gradient[place]:g}")
 
 
 def shown_nan(subject: Subject) -> tuple[Verdict, str]:
@@ -108,7 +108,7 @@ def shown_nan(subject: Subject) -> tuple[Verdict, str]:
                     subject.takes_tokens_away and out.nonfinite["tensor `logp`"]
                 ):
                     raise PropertyError(
-                        f"NaN at {spot((int(row), int(token)))} leaves the loss a number, {name}"
+                        f"NaN at {position((int(row), int(token)))} leaves the loss a number, {name}"
                     )
                 hidden += not out.loss.isnan()
     if not tried:
@@ -123,11 +123,11 @@ def shown_nan(subject: Subject) -> tuple[Verdict, str]:
 
 def no_signal(subject: Subject) -> tuple[Verdict, str]:
     """Where A is 0 the policy term is exactly 0; equal rewards give 0 or something else, never a rounding error."""
-    _refuse_signal_of_zero(subject)
+    _check_zero_advantage(subject)
     centred = [_has_no_advantage(subject, batch) for batch in _equal_rewards(subject)]
     alone = subject.completions(SEEDS[0])
     alone["group"] = np.arange(len(alone["group"]))
-    _refuse_infinite(computed(subject.eager, alone), "groups of one")
+    _check_finite(computed(subject.eager, alone), "groups of one")
     if not all(centred):
         return "pass", "A = 0 trains nothing; the estimator is not centred: equal rewards do have advantages"
     if subject.eager.advantage(as_torch(alone)).any():
@@ -135,7 +135,7 @@ def no_signal(subject: Subject) -> tuple[Verdict, str]:
     return "pass", "A = 0 trains nothing; equal rewards and groups of one give exactly that"
 
 
-def _refuse_signal_of_zero(subject: Subject) -> None:
+def _check_zero_advantage(subject: Subject) -> None:
     batch = subject.completions(SEEDS[0])
     shapes = [batch["mask"].shape[:1], batch["mask"].shape][: 1 + subject.takes_token_advantages]
     for shape in shapes:
@@ -146,7 +146,7 @@ def _refuse_signal_of_zero(subject: Subject) -> None:
             )
         out = subject.eager(as_torch({**batch, "advantage": np.zeros(shape)}))
         if not out.loss.requires_grad:
-            raise PropertyError("with A = 0 everywhere the loss cannot be derived")
+            raise PropertyError("with A = 0 everywhere the loss is not differentiable")
 
 
 def _equal_rewards(subject: Subject) -> Iterator[Arrays]:
@@ -191,20 +191,20 @@ def missing_completions(subject: Subject) -> tuple[Verdict, str]:
         reward, mask = batch["reward"].copy(), batch["mask"].copy()
         reward[gone], mask[gone] = np.nan, False
         for what, missing in (("a reward", {"reward": reward}), ("a trained token", {"mask": mask})):
-            _refuse_missed(subject, batch, missing, left, f"completions without {what}, {name}")
+            _check_missing(subject, batch, missing, left, f"completions without {what}, {name}")
         single = {**batch, "mask": batch["mask"] & (np.cumsum(batch["mask"], axis=1) == 1)}
         single = subject.estimated(single)
         got = computed(subject.eager, single)
-        _refuse_infinite(got, f"completions of one token, {name}")
-        refuse_difference(got, interpreted(subject.graph, single), f"completions of one token, {name}")
+        _check_finite(got, f"completions of one token, {name}")
+        check_equal(got, interpreted(subject.graph, single), f"completions of one token, {name}")
     return "pass", "a quarter of the completions missing, a whole group among them; completions of one token"
 
 
-def _refuse_missed(subject: Subject, batch: Arrays, missing: Arrays, left: list[int], what: str) -> None:
+def _check_missing(subject: Subject, batch: Arrays, missing: Arrays, left: list[int], what: str) -> None:
     """Raise PropertyError where the completions left differ from the same ones alone, or others have an effect."""
     alone = subject.estimated(rows_of(batch, left))
     expected = computed(subject.eager, alone)
-    refuse_trivial(expected, what)
+    check_nontrivial(expected, what)
     if "advantage" not in batch:
         estimate = subject.estimated({**batch, **missing})["advantage"]
         if not np.allclose(estimate[left], alone["advantage"], rtol=1e-9, atol=1e-12):
@@ -216,17 +216,17 @@ def _refuse_missed(subject: Subject, batch: Arrays, missing: Arrays, left: list[
     rest = Evaluation(got.loss, {key: value[left] for key, value in got.gradients.items()})
     if any(np.delete(value, left, axis=0).any() for value in got.gradients.values()):
         raise PropertyError(f"{what}: they have a gradient")
-    refuse_difference(rest, expected, what)
+    check_equal(rest, expected, what)
 
 
 def nothing(subject: Subject) -> tuple[Verdict, str]:
-    """A batch without a trained token has loss 0 and gradient 0, which can be derived."""
+    """A batch without a trained token has a loss of 0 that is differentiable, with gradient 0."""
     losses = [(subject.eager, "")] + ([] if subject.backend == "eager" else [(subject.fused, ", compiled")])
     for loss, how in losses:
         for name, batch in _empty(subject):
             # A packed batch is another graph to compile, for an answer that reads no data.
             if loss is subject.eager or "sequence" not in batch:
-                _refuse_something(loss, batch, name + how)
+                _check_empty(loss, batch, name + how)
     return "pass", "all masked, no rewards, no columns, no rows; padded and packed"
 
 
@@ -243,7 +243,7 @@ def _empty(subject: Subject) -> Iterator[tuple[str, Arrays]]:
         yield f"no rows{advantage}", rows_of(batch, [])
 
 
-def _refuse_something(loss: ObjectiveLoss, batch: Arrays, name: str) -> None:
+def _check_empty(loss: ObjectiveLoss, batch: Arrays, name: str) -> None:
     tensors = as_torch(batch)
     out = loss(tensors)
     if out.loss.item() != 0 or not out.loss.requires_grad:
@@ -272,9 +272,9 @@ def dtypes(subject: Subject) -> tuple[Verdict, str]:
             expected = interpreted(subject.graph, rounded(batch, dtype))
             found = Evaluation(out.loss.item(), gradients_of(tensors))
             if dtype == wide:
-                refuse_difference(found, expected, str(dtype))
+                check_equal(found, expected, str(dtype))
             else:
                 # Rounded inputs coincide, so that many a token stands where a condition changes.
                 slack = conditioning(subject.graph, rounded(batch, dtype))
-                refuse_difference(found, expected, str(dtype), rtol=BFLOAT16, slack=slack)
+                check_equal(found, expected, str(dtype), rtol=BFLOAT16, slack=slack)
     return "pass", "bfloat16 and float64"

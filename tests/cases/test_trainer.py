@@ -68,7 +68,7 @@ def gradients(name: str, windows: list[Window]) -> list[float]:
     config = TrainerConfig(warmup_steps=0, gradient_clip=None)
     loss = loss_of(name, **undivided(name))
     step = objective(name).resolved.parts.get("step") is not None
-    module = PolicyTrainer(model, loss, "hash", config, scales_steps=step, say=lambda line: None)
+    module = PolicyTrainer(model, loss, "hash", config, scales_steps=step, log=lambda line: None)
     module.configure_optimizers = lambda: Watched(model.parameters(), lr=1.0)
     off = dict.fromkeys(
         ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
