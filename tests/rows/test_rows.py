@@ -95,7 +95,7 @@ def test_a_missing_row_is_named(row, monkeypatch):
 
 @pytest.mark.parametrize("row", ROWS)
 def test_numbers_are_those_kept(row):
-    """The same loss and gradient by the oracle and in torch, whole, packed and in parts, as when they were looked at."""
+    """The same losses and gradients, by the oracle and in torch, whole, packed and in parts, as are kept."""
     assert not difference(found(row), kept()[row])
 
 
