@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from maspo_dsl.cli.tensors import tensors
 
 import maspo_dsl
 from maspo_dsl.analysis import extremes, probes
+from maspo_dsl.notation.tensors import tensors
 from maspo_dsl.semantics.quantities import QUANTITIES, TENSORS, Domain, Quantity
 from maspo_dsl.semantics.types import Axis, Kind
 from maspo_dsl.verification.subject import Subject
