@@ -56,14 +56,16 @@ def imports(path: Path, nodes: Iterator[ast.AST]) -> Iterator[tuple[int, str]]:
                 yield node.lineno, f"{source}.{alias.name}"
 
 
-def at_import_time(tree: ast.Module) -> Iterator[ast.AST]:
-    """The nodes that run when the module is imported: not those of functions, nor of `if TYPE_CHECKING`."""
+def at_import_time(tree: ast.Module, *, for_types: bool = False) -> Iterator[ast.AST]:
+    """The nodes that run when the module is imported, not those of functions; `for_types`: `if TYPE_CHECKING`, too."""
     pending: list[ast.AST] = list(tree.body)
     while pending:
         node = pending.pop()
         yield node
         checking = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
-        if not checking and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        if (for_types or not checking) and not isinstance(
+            node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+        ):
             pending.extend(ast.iter_child_nodes(node))
 
 
@@ -97,12 +99,14 @@ def test_imports_go_one_way(path):
 
 
 def importing() -> dict[str, set[str]]:
-    """For each module those that it imports: in functions and under `TYPE_CHECKING`, too."""
+    """For each module those that it imports, under `TYPE_CHECKING`, too; what a function loads is not counted."""
     names = {dotted_name(path): path for path in MODULES}
     packages = {name.removesuffix(".__init__"): name for name in names}
     found = {}
     for module, path in names.items():
-        there = {name for _, name in imports(path, ast.walk(ast.parse(path.read_text())))}
+        there = {
+            name for _, name in imports(path, at_import_time(ast.parse(path.read_text()), for_types=True))
+        }
         owners = (name if name in packages else name.rpartition(".")[0] for name in there)
         found[module] = {packages[owner] for owner in owners if owner in packages}
     return found
@@ -110,9 +114,13 @@ def importing() -> dict[str, set[str]]:
 
 def test_no_module_imports_itself_through_others():
     pending = importing()
-    while leaves := {module for module, needs in pending.items() if not needs & set(pending)}:
-        pending = {module: needs for module, needs in pending.items() if module not in leaves}
-    assert not pending, f"these import each other, or what does: {', '.join(sorted(pending))}"
+    size = -1
+    while len(pending) != size:
+        size, used = len(pending), set().union(*pending.values())
+        pending = {
+            m: needs & set(pending) for m, needs in pending.items() if m in used and needs & set(pending)
+        }
+    assert not pending, "; ".join(f"{m} imports {', '.join(sorted(n))}" for m, n in pending.items())
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

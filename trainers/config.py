@@ -20,6 +20,7 @@ from pydantic_core import ErrorDetails
 from maspo_dsl.semantics.vocabulary import RUN_CONSTANTS
 
 from .catalogue import MODELS, TASKS, run_defaults
+from .config_error import ConfigError
 from .overrides import Keys, Tree, flat, nested, read_overrides, unknown_key
 
 Count: TypeAlias = Annotated[int, Field(ge=1, strict=True)]
@@ -28,17 +29,6 @@ Positive: TypeAlias = Annotated[FiniteFloat, Field(gt=0, strict=True)]
 Name: TypeAlias = Annotated[str, Field(min_length=1)]
 Number: TypeAlias = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True)]
 Scalar: TypeAlias = bool | int | float | str
-
-
-class ConfigError(ValueError):
-    """A run cannot start as configured; the message is a paragraph in the user's terms.
-
-    `values` are those that could be read nevertheless, by path.
-    """
-
-    def __init__(self, message: str, values: Mapping[str, object] | None = None) -> None:
-        super().__init__(message)
-        self.values = dict(values or {})
 
 
 class _Block(BaseModel):

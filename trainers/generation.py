@@ -18,7 +18,7 @@ from transformers import DynamicCache
 
 import maspo_dsl
 
-from .config import ConfigError
+from .config_error import ConfigError
 from .head import at_head, linear_head, model_logits
 from .policies.policy import Policy, Tokenizer
 from .prompts import Prompt, shown

@@ -11,7 +11,7 @@ from types import ModuleType
 
 from maspo_dsl.language.diagnostics import did_you_mean
 
-from .config import ConfigError
+from .config_error import ConfigError
 
 
 def load_by_path(key: str, path: str, kind: str) -> object:

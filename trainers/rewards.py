@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from maspo_dsl.language.diagnostics import did_you_mean
 
-from .config import ConfigError
+from .config_error import ConfigError
 from .import_path import describe, load_by_path
 from .prompts import Messages, Prompt, as_completion, completion_text, shown
 

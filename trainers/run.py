@@ -22,7 +22,8 @@ import maspo_dsl
 from .callbacks import Checkpoints, Interrupt, Recorder
 from .catalogue import model_row
 from .checkpoint import last_checkpoint, step_of
-from .config import ConfigError, RunConfig
+from .config import RunConfig
+from .config_error import ConfigError
 from .curves import draw_curves
 from .dead_rewards import dead_rewards
 from .metrics import Row, read_rows

@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 import torch
 
-from .config import ConfigError
+from .config_error import ConfigError
 from .tasks import Example, Task
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from maspo_dsl.language.writing import write_whole
 
-from .config import ConfigError
+from .config_error import ConfigError
 from .generation import generate, padded, token_logp
 from .policies.policy import Policy, Tokenizer
 from .prompts import shown

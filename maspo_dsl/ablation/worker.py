@@ -54,7 +54,8 @@ def _prepare(job: Job) -> int:
 def _train(job: Job) -> int:
     """Train, from the last checkpoint if there is one, and write the result."""
     from maspo_dsl.trainers.checkpoint import last_checkpoint
-    from maspo_dsl.trainers.config import ConfigError, read_config
+    from maspo_dsl.trainers.config import read_config
+    from maspo_dsl.trainers.config_error import ConfigError
     from maspo_dsl.trainers.run import train
 
     attempts = job.folder.with_name(f"{job.folder.name}.attempts")

@@ -263,7 +263,7 @@ def split_params(overrides: Sequence[str]) -> tuple[dict[str, float], list[str]]
 @contextmanager
 def _grid_errors() -> Iterator[None]:
     from maspo_dsl.ablation.changes import GridError
-    from maspo_dsl.trainers.config import ConfigError
+    from maspo_dsl.trainers.config_error import ConfigError
 
     try:
         yield

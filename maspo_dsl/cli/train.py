@@ -84,7 +84,8 @@ def _run(spec: str | None, overrides: list[str]) -> int:
 
 
 def _train(spec: str | None, overrides: list[str]) -> int:
-    from maspo_dsl.trainers.config import ConfigError, read_config
+    from maspo_dsl.trainers.config import read_config
+    from maspo_dsl.trainers.config_error import ConfigError
 
     try:
         config = read_config(overrides)

@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 import torch
-from maspo_dsl.trainers.config import ConfigError
+from maspo_dsl.trainers.config_error import ConfigError
 from maspo_dsl.trainers.generation import generate, token_logp
 from maspo_dsl.trainers.policies import build_policy, smollm2, tiny
 from maspo_dsl.trainers.policies.pretrained import without_dropout

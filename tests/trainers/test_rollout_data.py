@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from maspo_dsl.trainers.config import ConfigError, read_config
+from maspo_dsl.trainers.config import read_config
+from maspo_dsl.trainers.config_error import ConfigError
 from maspo_dsl.trainers.generation import token_logp
 from maspo_dsl.trainers.rollout_data import RolloutData, columns_of, greedy_reward
 from maspo_dsl.trainers.tasks import Example

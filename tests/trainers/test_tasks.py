@@ -6,7 +6,7 @@ import warnings
 from itertools import islice
 
 import pytest
-from maspo_dsl.trainers.config import ConfigError
+from maspo_dsl.trainers.config_error import ConfigError
 from maspo_dsl.trainers.rewards import exact_match, score
 from maspo_dsl.trainers.streams import Streams
 from maspo_dsl.trainers.tasks import build_task

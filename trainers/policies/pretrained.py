@@ -16,7 +16,7 @@ from transformers.utils import logging
 from maspo_dsl.language.diagnostics import nearest
 
 from ..catalogue import MODELS
-from ..config import ConfigError
+from ..config_error import ConfigError
 from ..prompts import Prompt, shown
 from .policy import Policy
 

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from maspo_dsl.language.writing import whole_folder
 
-from ..config import ConfigError
+from ..config_error import ConfigError
 from .policy import Policy
 from .pretrained import as_policy, without_progress_bars
 

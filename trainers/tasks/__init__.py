@@ -11,7 +11,7 @@ from typing import cast
 from maspo_dsl.language.diagnostics import did_you_mean
 
 from ..catalogue import TASKS
-from ..config import ConfigError
+from ..config_error import ConfigError
 from ..import_path import describe, load_by_path
 from .jsonl import read_jsonl_task
 from .task import Example, Task
