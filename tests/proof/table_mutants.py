@@ -15,9 +15,11 @@ from ..rows.numbers import difference, found, kept
 from ..rows.specs import ROWS
 
 TEXTS = frozenset(
-    {"name", "word", "meaning", "doc", "cell", "plain", "dropped", "note", "adjective", "neutral"}
+    {"name", "word", "meaning", "doc", "cell", "plain", "latex", "dropped", "note", "adjective", "neutral"}
 )
-"""Fields that people read: docs/language.md and what `explain` prints hold them."""
+"""Fields that people read: docs/language.md, docs/objectives.md and the tests of `explain` hold them."""
+COSTS = frozenset({"slow"})
+"""Fields that change when something is computed, and no value."""
 TABLES: dict[str, dict[str, Any]] = {
     "function": OPERATIONS,
     "reduction": REDUCTION_WORDS,
@@ -60,7 +62,7 @@ def table_mutants() -> Iterator[TableMutant]:
             if (used_by := _used_by(table, name)) is None:
                 continue
             for one in fields(row):
-                if one.name not in TEXTS:
+                if one.name not in TEXTS | COSTS:
                     before = getattr(row, one.name)
                     for value in _others(before, [getattr(other, one.name) for other in rows.values()]):
                         yield TableMutant(table, row, one.name, value, used_by)
@@ -81,8 +83,12 @@ def _others(before: Any, values: list[Any]) -> list[Any]:
     if isinstance(before, Enum):
         return list(dict.fromkeys(others))
     if callable(before):
-        return [*others[:2], *([_negated(before)] if before.__code__.co_varnames[:1] == ("v",) else [])]
+        return [*others[:2], *([_negated(before)] if _gives_derivatives(before) else [])]
     return [*others[:2], *([type(before)()] if before and isinstance(before, tuple | frozenset) else [])]
+
+
+def _gives_derivatives(function: Any) -> bool:
+    return getattr(function, "__code__", None) is not None and function.__code__.co_varnames[:1] == ("v",)
 
 
 def _negated(partials: Any) -> Any:

@@ -1,9 +1,11 @@
 """What the objective of each row gives, kept in numbers.json: `python -m tests.rows.numbers` writes it anew."""
 
 import ast
+import hashlib
 import io
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,14 @@ import numpy as np
 
 import maspo_dsl
 from maspo_dsl.emit.standalone import standalone
+from maspo_dsl.graph.build import build
 from maspo_dsl.notation.latex_lines import latex_formula, latex_lines
 from maspo_dsl.verification.batches import cut, packed, places, rows_of
 from maspo_dsl.verification.evaluation import as_torch, computed, interpreted
 from maspo_dsl.verification.subject import Subject
 
-from .specs import ROWS, spec
+from ..batches import given_advantage
+from .specs import ROWS, more, spec
 
 FILE = Path(__file__).with_name("numbers.json")
 FUNCTIONS = ("once", "loss", "advantage", "keep", "prompt", "step", "terms", "statistics_")
@@ -49,7 +53,25 @@ def found(row: str) -> dict[str, Any]:
         "text": objective.text,
         "latex": list(latex_lines(latex_formula(objective.resolved))),
         "source": _functions(standalone(objective.resolved, objective.graph)),
+        "more": [in_short(line) for line in more(row)],
     }
+
+
+def in_short(line: str) -> str:
+    """The mistakes of a further objective, or a digest of its functions, and its loss."""
+    try:
+        objective = maspo_dsl.load(io.StringIO(spec(line)))
+    except maspo_dsl.SpecError as error:
+        return "; ".join(f"{one.code}: {one.message} {one.hint}".strip() for one in error.diagnostics)
+    source = _functions(standalone(objective.resolved, objective.graph))
+    with np.errstate(all="ignore"):
+        loss = interpreted(build(objective.resolved.parts), _batch()).loss
+    return f"{hashlib.sha256(source.encode()).hexdigest()[:12]} {loss:.6g}"
+
+
+@cache
+def _batch() -> dict[str, np.ndarray]:
+    return given_advantage(SEED)
 
 
 def _shown(evaluation: Any) -> list[float]:
@@ -70,7 +92,7 @@ def _functions(source: str) -> str:
 
 def difference(got: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     """The first thing in which two findings differ; empty if none does."""
-    for key in ("reads", "warnings", "text", "latex", "source"):
+    for key in ("reads", "warnings", "text", "latex", "source", "more"):
         if got[key] != expected[key]:
             return f"{key}: {got[key]} is not {expected[key]}"
     for key, numbers in expected["numbers"].items():

@@ -31,7 +31,7 @@ def weighted(value: str) -> str:
 
 def of_function(row: Operation) -> str:
     others = ", 0.9" * (row.arity - 1)
-    return f"ratio = (policy / old) * (1.5 + 0.1 * {row.name}(policy / old{others}))"
+    return f"ratio = policy / old * (1.5 + 0.1 * {row.name}(0.9 * policy / old + 0.2{others}))"
 
 
 def of_reduction(row: Reduction) -> str:
@@ -106,6 +106,120 @@ def rows() -> Iterator[tuple[str, str, str]]:
 
 
 ROWS = {f"{table} {name}": line for table, name, line in rows()}
+R = "(0.9 * policy / old + 0.2)"
+"""Live, positive, and no power of a probability."""
+
+
+def more_of_value(value: str) -> list[str]:
+    """A value inside of every other operation, in a branch that is not chosen, and of numbers alone."""
+    around = ["{} * 2 - 1", "3 - {}", "2 / {}", "-({})", "({}) ^ 2", "2 ^ ({})", "({}) * {}", "abs({})"]
+    lines = [f"ratio = policy / old * ({one.replace('{}', f'({value})')})" for one in around]
+    return [
+        *lines,
+        f"ratio = policy / old * ({value} if A > 0 else 1)",
+        f"weight w = {value.replace(R, '0.7')}",
+    ]
+
+
+def more_of_function(row: Operation) -> list[str]:
+    call = f"{row.name}({R}{', 0.9' * (row.arity - 1)})"
+    return [
+        *more_of_value(call),
+        weighted(f"{row.name}({R}{', 0.9' * row.arity})"),
+        weighted(f"{row.name}(A > 0)"),
+    ]
+
+
+def more_of_reduction(row: Reduction) -> list[str]:
+    """Of tokens and of sequences, within each scope, before the advantage and after it; and with wrong arguments."""
+    values = (
+        ("old > 0.2", "reward > 0")
+        if row.values == "condition"
+        else ("old", "length", "log(old)", "policy", "A > 0")
+    )
+    rest = [given(argument) for argument in row.given if argument.default is None]
+    scopes = [""] if row.along else [*SCOPES, *({"sequence": "group"} if row.members else {})]
+    lines = []
+    for x in values:
+        for scope in scopes:
+            call = f"{row.word}({', '.join([x, *rest, *([scope] if scope else [])])})"
+            used = f"(0.5 if {call} else 1)" if row.condition else f"sigmoid({call})"
+            lines += [
+                f"weight w = {used} * 0.5",
+                f"advantage = reward * {used}",
+                f"ratio = policy / old * {used}",
+            ]
+    wrong = {"share": "1.5", "whole": "0.5", "condition": "0.5", "number": "A > 0"}
+    for argument in row.given:
+        others = [
+            wrong[one.sort] if one is argument else given(one) for one in row.given if one.default is None
+        ]
+        named = [f"{argument.name} = {wrong[argument.sort]}"] if argument.default is not None else []
+        scope = [] if row.along else [(row.scopes or (*SCOPES.values(),))[0].name]
+        lines.append(weighted(f"{row.word}({', '.join([values[0], *others, *scope, *named])})"))
+    return lines
+
+
+def more_of_scope(row: Scope) -> list[str]:
+    calls = [
+        f"{word}({x}, {row.name})" for word in ("sum", "max", "count") for x in ("old", "length", "policy")
+    ]
+    calls += [f"quantile({x}, 0.5, {row.name}, of = A > 0, empty = inf)" for x in ("old", "length")]
+    lines = [
+        line for call in calls for line in (weighted(call), f"penalty p = 0.1 * k2(policy, old) * {call}")
+    ]
+    return [*lines, *(f"advantage = reward * {call.replace('A > 0', 'reward > 0')}" for call in calls)]
+
+
+def more_of_part_word(row: PartWord) -> list[str]:
+    """With a value of each axis, with and without gradient, and a condition."""
+    values = [
+        "0.5",
+        "mean(length, group)",
+        "length",
+        "old",
+        "policy",
+        "mean(policy, sequence)",
+        "mean(policy, window)",
+    ]
+    values += ["old > 0.2", "length > 3", "policy > 0.3", "mean(old, micro)", "0", "loss |> mean(window)"]
+    return [row.written("part").replace("…", value) for value in values]
+
+
+def more_of_quantity(row: Quantity) -> list[str]:
+    words = ("weight w", "penalty p", "advantage", "reward r")
+    return [f"{word} = {row.name}" for word in words] + [
+        f"mute m where {row.name} > 0.3",
+        f"keep k where {row.name}",
+    ]
+
+
+def more(row: str) -> list[str]:
+    """Further objectives with a row, right and wrong ones."""
+    table, name = row.rsplit(" ", 1)
+    match table:
+        case "function":
+            return more_of_function(FUNCTIONS[name])
+        case "operator":
+            return more_of_value(f"{R} {name} (1.5 * {R})")
+        case "comparison":
+            chosen = more_of_value(f"(0.5 if {R} {name} 2 * {R} else 0.9)")
+            return [*chosen, weighted(f"0.1 {name} 2"), f"mute m where 1 {name} A"]
+        case "special" if name in ("and", "or", "not"):
+            condition = f"not {R} > 1" if name == "not" else f"{R} > 1 {name} A > 0"
+            return [
+                f"mute m where {one.format(condition)}"
+                for one in ("({}) and old > 0.2", "old > 0.2 or {}", "not ({})", "{}")
+            ]
+        case "special":
+            return [weighted(f"{name}({x})") for x in ("policy", "old", "length", "A > 0", "0.5")]
+        case "reduction":
+            return more_of_reduction(REDUCTION_WORDS[name])
+        case "quantity":
+            return more_of_quantity(QUANTITIES[name])
+        case "scope":
+            return more_of_scope(SCOPES[name])
+    return more_of_part_word(PART_WORDS[name])
 
 
 def spec(line: str) -> str:
