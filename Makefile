@@ -22,7 +22,7 @@ train: $(VENV)/installed
 	$(bin)/maspo-dsl train maspo $(ARGS)
 
 test: $(VENV)/installed-dev
-	$(bin)/python -m pytest -n auto -m "not slow" $(ARGS)
+	$(bin)/python -m pytest -n auto --dist worksteal -m "not slow" $(ARGS)
 
 slow: $(VENV)/installed-dev
 	$(bin)/python -m pytest -m slow $(ARGS)
