@@ -17,7 +17,16 @@ from ..graph.generated import specs
 from .catalogue import BY_NAME, DECLARED, MICRO, SPECS, line, subject
 
 EAGER = [name for name in BY_NAME if not name.startswith("compiled")]
-OF_ANY_TEXT = ["passes", "emitted, float64", "rows", "groups", "padding", "packed", "masked tokens", "nothing to train"]
+OF_ANY_TEXT = [
+    "passes",
+    "emitted, float64",
+    "rows",
+    "groups",
+    "padding",
+    "packed",
+    "masked tokens",
+    "nothing to train",
+]
 """What holds whatever a text says, be it sensible or not."""
 
 
