@@ -10,15 +10,14 @@ import pytest
 
 from maspo_dsl.language.tree import Def
 from maspo_dsl.semantics.calls import signature
+from maspo_dsl.semantics.operations import FUNCTIONS
+from maspo_dsl.semantics.reductions import REDUCTION_WORDS
+from maspo_dsl.semantics.scopes import SCOPES
 from maspo_dsl.semantics.shipped import library_trees
 from maspo_dsl.semantics.types import Axis
 from maspo_dsl.semantics.vocabulary import (
-    ALONG_COMPLETIONS,
-    ELEMENTWISE,
     PARTS,
     QUANTITIES,
-    REDUCTION_SCOPES,
-    REDUCTIONS,
     RUN_CONSTANTS,
     SLOTS,
     SPECIAL,
@@ -60,7 +59,18 @@ def quantities() -> str:
 
 
 def scopes() -> str:
-    rows = [(code(name), ", ".join(code(s.value) for s in known)) for name, known in REDUCTION_SCOPES.items()]
+    words = {Axis.SCALAR: "everything", Axis.GROUP: "each group", Axis.SEQUENCE: "each sequence"}
+    known = {(True, True): "everywhere", (True, False): "before the advantage", (False, True): "after it"}
+    rows = [
+        (code(scope.name), words[scope.axis], scope.meaning, known[scope.rollout, scope.update])
+        for scope in SCOPES.values()
+    ]
+    return table("scope, one result for, values are, known", rows)
+
+
+def scopes_of_reductions() -> str:
+    narrow = {word: row for word, row in REDUCTION_WORDS.items() if row.scopes and not row.along}
+    rows = [(code(word), ", ".join(code(scope.name) for scope in row.scopes)) for word, row in narrow.items()]
     return table("reduction, known within", rows)
 
 
@@ -84,10 +94,11 @@ TABLES = {
     "slots": slots(),
     "warnings": meanings(WARNINGS),
     "quantities": quantities(),
-    "elementwise": meanings({name: doc for name, (_, doc) in ELEMENTWISE.items()}),
-    "scopes of reductions": scopes(),
-    "reductions": meanings(REDUCTIONS),
-    "along completions": meanings({name: doc for name, (_, doc) in ALONG_COMPLETIONS.items()}),
+    "elementwise": meanings({word: row.meaning for word, row in FUNCTIONS.items()}),
+    "scopes": scopes(),
+    "scopes of reductions": scopes_of_reductions(),
+    "reductions": meanings({word: row.meaning for word, row in REDUCTION_WORDS.items() if not row.along}),
+    "along completions": meanings({word: row.meaning for word, row in REDUCTION_WORDS.items() if row.along}),
     "special": meanings(SPECIAL),
     "library": library(),
 }

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from maspo_dsl.analysis.alone import Alone
 from maspo_dsl.analysis.extremes import far_batches, far_tokens
 from maspo_dsl.analysis.probes import Batch, batches, long_completions, tokens
-from maspo_dsl.graph.elementwise import Array
+from maspo_dsl.analysis.single_token import SingleTokenInterpreter
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.operations import Array
 
 OUTPUTS = ("loss", "advantage", "keep", "prompt", "step")
 """What a spec decides: of the loss, its gradients."""
@@ -69,7 +69,7 @@ class Baseline:
         self, graph: Graph, stage: str, params: dict[str, float] | None = None
     ) -> Iterator[Interpretation]:
         """A graph on the batches of a stage, one after the other; `params` replaces values of parameters."""
-        kind = Alone if of_tokens(stage) else Interpretation
+        kind = SingleTokenInterpreter if of_tokens(stage) else Interpretation
         return (kind(graph, batch, params=params) for batch in self.batches(stage))
 
     def runs(self, graph: Graph, stage: str, params: dict[str, float] | None = None) -> Iterator[Run]:

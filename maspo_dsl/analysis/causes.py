@@ -9,14 +9,12 @@ from maspo_dsl.analysis.coupling import Coupling, Reach, coupling
 from maspo_dsl.analysis.trial import graph_of
 from maspo_dsl.semantics.assemble import Parts
 from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.scopes import Scope
 from maspo_dsl.semantics.terms import Term, walk
-from maspo_dsl.semantics.types import Scope
+from maspo_dsl.semantics.types import Axis
 
-_SCOPES = {
-    Reach.SEQUENCE: {Scope.SEQUENCE},
-    Reach.GROUP: {Scope.GROUP},
-    Reach.BATCH: {Scope.MICRO, Scope.WINDOW},
-}
+_AXES = {Reach.SEQUENCE: Axis.SEQUENCE, Reach.GROUP: Axis.GROUP, Reach.BATCH: Axis.SCALAR}
+"""The axis of what is gathered over each reach."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +65,13 @@ def _calls(term: Term, reach: Reach) -> Iterator[str]:
     texts = {
         " ".join(inner.span.text.split()): None
         for inner in walk(term)
-        if set(_SCOPES[reach]) & {value for _, value in inner.attributes} and _reads_policy(inner)
+        if _gathers(inner, _AXES[reach]) and _reads_policy(inner)
     }
     yield from texts
+
+
+def _gathers(term: Term, axis: Axis) -> bool:
+    return any(isinstance(value, Scope) and value.axis is axis for _, value in term.attributes)
 
 
 def _reads_policy(term: Term) -> bool:

@@ -12,7 +12,8 @@ from enum import IntEnum
 
 from maspo_dsl.graph.nodes import Graph, Node
 from maspo_dsl.graph.statistics import window_statistics
-from maspo_dsl.semantics.types import Axis, Scope
+from maspo_dsl.semantics.scopes import GROUP
+from maspo_dsl.semantics.types import Axis
 
 LIVE_INPUTS = frozenset({"logp", "entropy"})
 """What the policy being trained gives. A value depends on it, too, where it is read without gradient."""
@@ -66,13 +67,6 @@ def coupling(graph: Graph, *, denominators: bool = False) -> Coupling:
 
 # ---- values
 
-_WITHIN = {
-    Scope.SEQUENCE: Reach.SEQUENCE,
-    Scope.GROUP: Reach.GROUP,
-    Scope.MICRO: Reach.BATCH,
-    Scope.WINDOW: Reach.BATCH,
-    Scope.ROLLOUT_BATCH: Reach.BATCH,
-}
 _ON_AXIS = {
     Axis.TOKEN: Reach.TOKEN,
     Axis.SEQUENCE: Reach.SEQUENCE,
@@ -96,7 +90,7 @@ def _values(graph: Graph, advantage: Reach, given: frozenset[int]) -> list[Reach
             )
             continue
         read = max((found[argument] for argument in node.args), default=Reach.NONE)
-        found.append(_raised(read, Reach.NONE if node.scope is None else _WITHIN[node.scope]))
+        found.append(_raised(read, Reach.NONE if node.scope is None else _ON_AXIS[node.scope.axis]))
     return found
 
 
@@ -124,7 +118,7 @@ def _gradients(graph: Graph, values: list[Reach]) -> Reach:
                 continue
             pushed = max(adjoints[place], _slope(node, position, [values[other] for other in node.args]))
             # What one value of a coarser axis gets back is the sum over everything that it was used for.
-            gathered = _WITHIN[node.scope] if node.scope is Scope.GROUP else Reach.NONE
+            gathered = Reach.GROUP if node.scope is GROUP else Reach.NONE
             if below.axis < node.axis:
                 gathered = max(gathered, _ON_AXIS[below.axis])
             adjoints[argument] = max(adjoints.get(argument, Reach.NONE), _raised(pushed, gathered))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maspo_dsl.analysis.alone import Numbers
 from maspo_dsl.analysis.response import Points, gradient_weight, grid
+from maspo_dsl.analysis.single_token import Numbers
 from maspo_dsl.graph.nodes import Graph
 
 # Log-ratios from 0 to the compiler's bound of 20, close together where policies differ in practice.

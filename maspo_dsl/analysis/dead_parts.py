@@ -243,7 +243,7 @@ def _parameters(terms: Collection[Term]) -> set[str]:
 def _beyond(terms: Collection[Term]) -> bool:
     """Whether something that is counted is compared with more than is ever tried."""
     counted = any(
-        term.op in ("count", "reduce", "rank", "discounted_sum")
+        term.op in ("count", "sum", "rank", "discounted_sum")
         or (term.op == "input" and term.attribute("name") in _COUNTED)
         for term in terms
     )

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from maspo_dsl.analysis.alone import Numbers
 from maspo_dsl.analysis.probes import Batch, constants, uniform
+from maspo_dsl.analysis.single_token import Numbers
 from maspo_dsl.semantics.objective import ResolvedObjective
 
 _ALONE = 1500

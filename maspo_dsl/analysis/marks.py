@@ -15,8 +15,8 @@ from maspo_dsl.language import tree
 from maspo_dsl.language.source import Source, Span
 from maspo_dsl.semantics.assemble import Parts
 from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.scopes import SCOPES
 from maspo_dsl.semantics.terms import Term, walk
-from maspo_dsl.semantics.vocabulary import SCOPES
 
 _SOURCE = Source("<marks>", "")
 _NAME = "·"

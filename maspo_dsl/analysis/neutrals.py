@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from maspo_dsl.analysis.alone import Alone, Numbers
 from maspo_dsl.analysis.curves import brief
 from maspo_dsl.analysis.finding import Finding
 from maspo_dsl.analysis.policy_lints import off_at_one
 from maspo_dsl.analysis.probes import batches, tokens
+from maspo_dsl.analysis.single_token import Numbers, SingleTokenInterpreter
 from maspo_dsl.analysis.trial import assembled, copied, dropped
 from maspo_dsl.graph.build import build
 from maspo_dsl.graph.interpret import Interpretation
@@ -70,7 +70,7 @@ def _outside(objective: ResolvedObjective, let: tree.Let, neutral: tree.Expressi
 
 
 def _runs(objective: ResolvedObjective, graph: Graph) -> Iterator[Interpretation]:
-    yield Alone(graph, tokens(objective))
+    yield SingleTokenInterpreter(graph, tokens(objective))
     yield from (Interpretation(graph, batch) for batch in batches(objective))
 
 

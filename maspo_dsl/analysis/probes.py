@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maspo_dsl.analysis.alone import Numbers
+from maspo_dsl.analysis.single_token import Numbers
 from maspo_dsl.analysis.trial import graph_of, terms_of
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.terms import static_value, walk

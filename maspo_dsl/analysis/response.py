@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maspo_dsl.analysis.alone import Alone, Numbers
+from maspo_dsl.analysis.single_token import Numbers, SingleTokenInterpreter
 from maspo_dsl.graph.nodes import Graph
 
 
@@ -53,7 +53,7 @@ def gradient_weight(graph: Graph, points: Points, *, params: Mapping[str, float]
 
     0 for a token that is excluded, NaN for one that cannot be. `params` replaces values of parameters.
     """
-    tokens = Alone(graph, _tensors(points), params=params)
+    tokens = SingleTokenInterpreter(graph, _tensors(points), params=params)
     adjoints = tokens.adjoints("policy_loss")
     reduction = adjoints.get(graph.outputs["policy_term"], np.zeros(len(points)))
     slope = tokens.of_tensor(adjoints, "logp")

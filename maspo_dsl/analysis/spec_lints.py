@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from maspo_dsl.analysis.finding import Finding
 from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.scopes import MICRO
 from maspo_dsl.semantics.terms import Term, static_value, walk
-from maspo_dsl.semantics.types import Axis, Kind, Scope
+from maspo_dsl.semantics.types import Axis, Kind
 
 
 def spec_findings(objective: ResolvedObjective) -> Iterator[Finding]:
@@ -29,7 +30,7 @@ def _micro_scope(objective: ResolvedObjective) -> Iterator[Finding]:
     for term in walk(*_loss_roots(objective)):
         scopes = [value for key, value in term.attributes if key == "scope"]
         place = (term.span.source.name, term.span.start)
-        if Scope.MICRO in scopes and place not in spans:
+        if MICRO in scopes and place not in spans:
             spans.add(place)
             yield Finding("micro-scope", "the result depends on the size of the micro-batch", term.span)
 
@@ -47,7 +48,7 @@ def _k1_in_loss(objective: ResolvedObjective) -> Iterator[Finding]:
 
 # Bounds on a log-ratio that hardly a token reaches.
 _FAR = 5.0
-_LINEAR = frozenset({"add", "sub", "neg", "mul", "div", "min", "max", "reduce"})
+_LINEAR = frozenset({"add", "sub", "neg", "mul", "div", "min", "max", "sum"})
 
 
 def _multiplied(term: Term) -> Term | None:

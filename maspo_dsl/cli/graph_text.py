@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from maspo_dsl.graph.nodes import Graph, Node
 from maspo_dsl.semantics.binding import number_text
-from maspo_dsl.semantics.types import Axis, Scope
+from maspo_dsl.semantics.scopes import Scope
+from maspo_dsl.semantics.types import Axis
 
 
 def graph_lines(graph: Graph) -> Iterator[str]:
@@ -42,7 +43,7 @@ def _operation(node: Node) -> str:
 
 def _attribute(value: object) -> str:
     if isinstance(value, Scope):
-        return value.value
+        return value.name
     if isinstance(value, Axis):
         return value.word
     return number_text(value) if isinstance(value, float) else str(value)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from maspo_dsl.cli.mathematics import applied, substitute
 from maspo_dsl.language import tree
 from maspo_dsl.language.expression_text import Binds
-from maspo_dsl.semantics.vocabulary import SCOPES
+from maspo_dsl.semantics.scopes import SCOPES
 
 _GREEK = frozenset(
     "alpha beta gamma delta epsilon zeta eta theta kappa lambda mu nu xi rho sigma tau phi chi psi omega".split()  # noqa: SIM905

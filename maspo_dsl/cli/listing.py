@@ -12,13 +12,13 @@ from maspo_dsl.cli.mathematics import call_form
 from maspo_dsl.cli.output import say, say_json
 from maspo_dsl.language.expression_text import format_expression
 from maspo_dsl.language.parser import parse_objective
+from maspo_dsl.semantics.scopes import SCOPES
 from maspo_dsl.semantics.shipped import library_trees, shipped_names, shipped_source
 from maspo_dsl.semantics.vocabulary import (
     PARTS,
     PRIMITIVES,
     QUANTITIES,
     RUN_CONSTANTS,
-    SCOPES,
     SLOTS,
     WARNINGS,
 )

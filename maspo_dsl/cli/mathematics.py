@@ -9,7 +9,7 @@ from typing import TypeVar, cast
 from maspo_dsl.language import tree
 from maspo_dsl.language.expression_text import Binds
 from maspo_dsl.language.source import Span
-from maspo_dsl.semantics.vocabulary import SCOPES
+from maspo_dsl.semantics.scopes import SCOPES
 
 TOKEN_LOSS = "\N{SCRIPT SMALL L}"
 

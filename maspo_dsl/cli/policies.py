@@ -12,9 +12,10 @@ from maspo_dsl.emit.standalone import live_terms
 from maspo_dsl.language import tree
 from maspo_dsl.objective import Objective
 from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.scopes import MICRO, SCOPES
 from maspo_dsl.semantics.terms import Term, walk
-from maspo_dsl.semantics.types import Axis, Scope
-from maspo_dsl.semantics.vocabulary import EXPONENT_BOUND, LOG_RATIO_BOUND, SCOPES
+from maspo_dsl.semantics.types import Axis
+from maspo_dsl.semantics.vocabulary import EXPONENT_BOUND, LOG_RATIO_BOUND
 
 Defs = Mapping[str, tree.Def]
 
@@ -119,13 +120,6 @@ def _spreads(resolved: ResolvedObjective, defs: Defs) -> Iterator[Policy]:
 # ---- denominators
 
 _COUNTED = {Axis.TOKEN: "tokens", Axis.SEQUENCE: "sequences with a trained token", Axis.GROUP: "groups"}
-_WITHIN = {
-    Scope.SEQUENCE: "its sequence",
-    Scope.GROUP: "its group",
-    Scope.MICRO: "the micro-batch",
-    Scope.WINDOW: "the optimizer window, over all its micro-batches and ranks",
-    Scope.ROLLOUT_BATCH: "the rollout batch",
-}
 
 
 def _denominators(resolved: ResolvedObjective) -> Iterator[Policy]:
@@ -147,13 +141,11 @@ def _denominators(resolved: ResolvedObjective) -> Iterator[Policy]:
         kind = "trained tokens" if axis is Axis.TOKEN else what
         match name:
             case "mean":
-                said.append(
-                    f"the sum over the {kind} of {_WITHIN[scope]}, divided by their number (at least 1)"
-                )
+                said.append(f"the sum over the {kind} of {scope.cell}, divided by their number (at least 1)")
             case "sum":
-                said.append(f"the sum over the {kind} of {_WITHIN[scope]}, divided by nothing")
+                said.append(f"the sum over the {kind} of {scope.cell}, divided by nothing")
             case _:
-                said.append(f"{name} over the {kind} of {_WITHIN[scope]}")
+                said.append(f"{name} over the {kind} of {scope.cell}")
         axis = scope.axis
     if said:
         yield Policy("reduction", "; then ".join(said))
@@ -161,8 +153,7 @@ def _denominators(resolved: ResolvedObjective) -> Iterator[Policy]:
             "partition",
             "depends on the size of the micro-batch, because the spec says `micro`"
             if any(
-                term.op != "const" and ("scope", Scope.MICRO) in term.attributes
-                for term in walk(*_terms(resolved))
+                term.op != "const" and ("scope", MICRO) in term.attributes for term in walk(*_terms(resolved))
             )
             else "however a window is cut into micro-batches, their gradients add up to the window's gradient",
         )

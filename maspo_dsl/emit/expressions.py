@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 
 from maspo_dsl.graph.nodes import Graph, Node
-from maspo_dsl.graph.statistics import ADDITIVE, window_statistics
+from maspo_dsl.graph.statistics import window_statistics
 from maspo_dsl.semantics.binding import number_text
-from maspo_dsl.semantics.types import Axis, Scope
+from maspo_dsl.semantics.operations import (
+    AND,
+    ATOM,
+    COMPARISON,
+    OPERATIONS,
+    POWER,
+    PRODUCT,
+    UNARY,
+    Operation,
+)
+from maspo_dsl.semantics.reductions import REDUCTIONS, Reduction
+from maspo_dsl.semantics.types import Axis
 
-_INFIX = {
-    "add": ("+", 60),
-    "sub": ("-", 60),
-    "mul": ("*", 70),
-    "div": ("/", 70),
-    "pow": ("**", 90),
-    "and": ("&", 50),
-    "or": ("|", 40),
-    "lt": ("<", 30),
-    "le": ("<=", 30),
-    "gt": (">", 30),
-    "ge": (">=", 30),
-    "eq": ("==", 30),
-    "ne": ("!=", 30),
-}
 # `0 < x` reads better as `x > 0`.
 _MIRRORED = {"lt": "gt", "gt": "lt", "le": "ge", "ge": "le"}
-_CALLS = {name: f"torch.{name}" for name in ("exp", "log", "sqrt", "abs", "sigmoid", "tanh", "erf", "atan")}
-ATOM = 100
-_UNARY = 80
 
 Text = tuple[str, int]
 """An expression and how tightly it holds together."""
@@ -62,10 +56,6 @@ class Expressions:
                 return (str(bool(node.value)), ATOM) if node.is_bool else _literal(node.value)
             case "param":
                 return f'p["{node.attribute("name")}"]', ATOM
-            case "neg":
-                return f"-{self._at(node.args[0], _INFIX['pow'][1] + 1)}", _UNARY
-            case "not":
-                return f"~{self._at(node.args[0], _UNARY)}", _UNARY
             case "detach":
                 return f"{self._at(node.args[0], ATOM)}.detach()", ATOM
             case "bound":
@@ -78,19 +68,25 @@ class Expressions:
                 return f"tokens({self._at(node.args[0], 0)}, x)", ATOM
         if node.scope is not None:
             return self._reduction(place, node), ATOM
-        if node.op in _CALLS:
-            return f"{_CALLS[node.op]}({self._at(node.args[0], 0)})", ATOM
-        operator, precedence = _INFIX[node.op]
+        return self._elementwise(node, OPERATIONS[node.op])
+
+    def _elementwise(self, node: Node, row: Operation) -> Text:
+        """A call or an operator, as the table of operations has it."""
+        if row.precedence == ATOM:
+            return f"{row.torch}({', '.join(self._at(argument, 0) for argument in node.args)})", ATOM
+        if row.arity == 1:
+            # `~` holds what is as tight as itself, a minus before a power would be taken for its base's.
+            inner = row.precedence if row.condition else POWER + 1
+            return f"{row.torch}{self._at(node.args[0], inner)}", row.precedence
         left, right = node.args
-        if node.op in _MIRRORED and self.graph.nodes[left].op == "const":
-            (operator, precedence), left, right = _INFIX[_MIRRORED[node.op]], right, left
-        # `**` binds to the right and tighter than a minus before it; the others to the left.
-        before, after = (precedence + 1, _UNARY) if node.op == "pow" else (precedence, precedence + 1)
-        if precedence == _INFIX["lt"][1]:
-            before = precedence + 1
+        if row.name in _MIRRORED and self.graph.nodes[left].op == "const":
+            row, left, right = OPERATIONS[_MIRRORED[row.name]], right, left
+        # `**` binds to the right and tighter than a minus before it; comparisons to neither; the others to the left.
+        own = row.precedence
+        before, after = (own + 1, UNARY) if own == POWER else (own + (own == COMPARISON), own + 1)
         texts = self._at(left, before), self._at(right, after)
-        tight = node.op == "pow" and all(text.isidentifier() or text.isdigit() for text in texts)
-        return (operator if tight else f" {operator} ").join(texts), precedence
+        tight = own == POWER and all(text.isidentifier() or text.isdigit() for text in texts)
+        return (row.torch if tight else f" {row.torch} ").join(texts), own
 
     def _input(self, node: Node) -> str:
         name = node.attribute("name")
@@ -101,9 +97,8 @@ class Expressions:
         return node.op == "sub" and all(_is_masked(self.graph.nodes[argument]) for argument in node.args)
 
     def _bound(self, node: Node) -> str:
-        low, high = float(node.attribute("low")), float(node.attribute("high"))  # type: ignore[arg-type]
-        bounds = [] if math.isinf(low) else [f"min={number_text(low)}"]
-        bounds += [] if math.isinf(high) else [f"max={number_text(high)}"]
+        limits = {"min": node.number("low"), "max": node.number("high")}
+        bounds = [f"{side}={number_text(limit)}" for side, limit in limits.items() if math.isfinite(limit)]
         return f"torch.clamp({self._at(node.args[0], 0)}, {', '.join(bounds)})"
 
     def _clamp(self, node: Node) -> str:
@@ -111,82 +106,67 @@ class Expressions:
         value, limit = node.args
         nodes = self.graph.nodes
         if nodes[value].live and nodes[limit].live:
-            function = {"min": "torch.minimum", "max": "torch.maximum"}[node.op]
-            return f"{function}({self._at(value, 0)}, {self._at(limit, 0)})"
+            return f"{OPERATIONS[node.op].torch}({self._at(value, 0)}, {self._at(limit, 0)})"
         if nodes[value].op == "const" or (nodes[limit].live and not nodes[value].live):
             value, limit = limit, value
-        return (
-            f"torch.clamp({self._at(value, 0)}, {(node.op == 'min' and 'max') or 'min'}={self._at(limit, 0)})"
-        )
+        side = "max" if node.op == "min" else "min"
+        return f"torch.clamp({self._at(value, 0)}, {side}={self._at(limit, 0)})"
 
     def _select(self, node: Node) -> str:
         condition, then, otherwise = node.args
         texts = [self._at(place, 0) for place in (condition, then, otherwise)]
         if not node.is_bool and all(self.graph.nodes[place].op == "const" for place in (then, otherwise)):
             self.reads_one = True
-            texts[1] = "one" if texts[1] == "1" else f"{self._at(then, _INFIX['mul'][1])} * one"
+            texts[1] = "one" if texts[1] == "1" else f"{self._at(then, PRODUCT)} * one"
         return f"torch.where({', '.join(texts)})"
 
     def _reduction(self, place: int, node: Node) -> str:
-        """A call of an operation of the template: the value, what takes part, the batch, further arguments."""
-        of_mask = node.op in ("count", "position")
+        """A call of an operation of the template: the value, what takes part, the cells, further arguments."""
+        row = REDUCTIONS[node.op]
+        of_mask = row.values == "mask"
         member = self._at(node.args[0 if of_mask else 1], 0)
-        if place in self.here and node.op == "count":
+        if place in self.here and of_mask:
             return f"window_count({member})"
         value = self._one() if of_mask else self._value(node.args[0])
-        if place in self.here and node.op not in ADDITIVE:
-            return self._pooled(node, value, member)
-        arguments = [value, member, *self._further(node)]
-        scope = {Scope.SEQUENCE: "sequence", Scope.GROUP: "group"}.get(node.scope or Scope.MICRO, "total")
-        if scope != "total" or node.op in ("top", "pick"):
-            arguments.insert(2, "x")
-        match node.op:
-            case "position":
-                return f"positions({', '.join(arguments)})"
-            case "next":
-                return f"next_token({', '.join(arguments)})"
-            case "discounted_sum":
-                return f"discounted_sum({', '.join(arguments)})"
-            case "sum" | "count" if scope == "total":
-                function = "window_total" if place in self.here else "total"
-                return f"{function}({', '.join(arguments)})"
-            case "sum" | "count":
-                return f"{scope}_sum({', '.join(arguments)})"
-            case "reduce_min":
-                arguments[0] = f"-{self._value(node.args[0], _UNARY)}"
-                return f"-{scope}_max({', '.join(arguments)})"
-            case "quantile" if scope == "group" and self.graph.nodes[node.args[1]].axis is Axis.TOKEN:
-                return f"group_token_quantile({', '.join(arguments)})"
-        return f"{scope}_{node.op.removeprefix('reduce_')}({', '.join(arguments)})"
+        if place in self.here and not row.additive:
+            return self._pooled(row, node, value, member)
+        if not node.within.keys and row.additive:
+            return f"{'window_total' if place in self.here else 'total'}({value}, {member})"
+        further = [
+            self._value(place) if argument.sort == "number" and argument.by_value else self._at(place, 0)
+            for argument, place in zip(row.operands, node.args[2:], strict=True)
+        ]
+        named = [f"{name}={number_text(node.number(name))}" for name in row.attributes]
+        return f"{row.torch}({', '.join([value, member, self._segments(node), *further, *named])})"
 
-    def _further(self, node: Node) -> list[str]:
-        """Arguments of a reduction besides the value and what takes part."""
-        if node.op == "discounted_sum":
-            return [self._value(node.args[2])]
-        texts = [self._at(argument, 0) for argument in node.args[2:]]
-        named = {"kth": "k", "pick": "seed"}.get(node.op)
-        return [*texts, f"{named}={number_text(float(node.attribute(named)))}"] if named else texts  # type: ignore[arg-type]
+    def _segments(self, node: Node) -> str:
+        """The cells of a reduction's scope, among tokens or among sequences."""
+        keys = node.within.keys
+        if not keys:
+            return "everything(x)"
+        member = self.graph.nodes[node.args[0 if REDUCTIONS[node.op].values == "mask" else 1]]
+        function = "tokens_by" if member.axis is Axis.TOKEN else "rows_by"
+        return f"{function}({', '.join(['x', *(json.dumps(key) for key in keys)])})"
 
     def _value(self, place: int, precedence: int = 0) -> str:
         """A number among the tensors of a reduction has their dtype."""
         if self.graph.nodes[place].op != "const" or self.graph.nodes[place].is_bool:
             return self._at(place, precedence)
-        return f"{self._at(place, _INFIX['mul'][1])} * {self._one()}"
+        return f"{self._at(place, PRODUCT)} * {self._one()}"
 
     def _one(self) -> str:
         self.reads_one = True
         return "one"
 
-    def _pooled(self, node: Node, value: str, member: str) -> str:
+    def _pooled(self, row: Reduction, node: Node, value: str, member: str) -> str:
         """What a micro-batch brings to a statistic that needs the values of the whole window, and how it ends."""
-        if node.op == "quantile":
-            q, empty = self._at(node.args[2], 0), self._at(node.args[4], 0)
-            member = f"{member} & {self._at(node.args[3], _INFIX['and'][1] + 1)}"
-            finish = f"pooled_quantile(values, {q}, {empty})"
-        elif node.op == "reduce_max":
-            finish = "pooled_max(values)"
-        else:
-            value, finish = f"-{self._value(node.args[0], _UNARY)}", "-pooled_max(values)"
+        further = []
+        for argument, place in zip(row.operands, node.args[2:], strict=True):
+            if argument.sort == "condition":
+                member = f"{member} & {self._at(place, AND + 1)}"
+            else:
+                further.append(self._at(place, 0))
+        finish = f"{row.pooled}({', '.join(['values', *further])})"
         return f"(\n    members({value}, {member}),\n    lambda values: {finish},\n)"
 
 
@@ -200,5 +180,5 @@ def _literal(value: float) -> Text:
     if math.isnan(value):
         return "torch.nan", ATOM
     if math.isinf(value):
-        return ("torch.inf", ATOM) if value > 0 else ("-torch.inf", _UNARY)
-    return number_text(value), _UNARY if value < 0 else ATOM
+        return ("torch.inf", ATOM) if value > 0 else ("-torch.inf", UNARY)
+    return number_text(value), UNARY if value < 0 else ATOM

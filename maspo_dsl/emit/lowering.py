@@ -8,10 +8,9 @@ from itertools import chain, count
 
 from maspo_dsl.graph.nodes import Graph, GraphBuilder, Node, rewrite
 from maspo_dsl.graph.statistics import window_statistics
+from maspo_dsl.semantics.operations import OPERATIONS
 from maspo_dsl.semantics.types import Axis
 
-# What takes a processor many times as long as a product: worth computing once a batch, not once a token.
-_SLOW = frozenset({"div", "pow", "exp", "log", "sqrt", "sigmoid", "tanh", "erf", "atan"})
 _OTHERS = frozenset({"input", "candidate", "least", "expand"})
 
 
@@ -69,10 +68,14 @@ def once_a_batch(graph: Graph, output: str) -> dict[int, str]:
     depends = _numbers(graph, set(names))
     taken, found = set(names.values()), dict[int, str]()
     for place in _outermost(graph, graph.outputs[output], set(depends)):
-        if place not in names and any(graph.nodes[each].op in _SLOW for each in depends[place]):
+        if place not in names and any(_is_slow(graph.nodes[each]) for each in depends[place]):
             found[place] = _unused(graph.nodes[place].name or _words(graph, place, names) or "number", taken)
             taken.add(found[place])
     return found
+
+
+def _is_slow(node: Node) -> bool:
+    return node.op in OPERATIONS and OPERATIONS[node.op].slow
 
 
 def _numbers(graph: Graph, statistics: set[int]) -> dict[int, frozenset[int]]:

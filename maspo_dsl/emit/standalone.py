@@ -13,8 +13,9 @@ from maspo_dsl.emit.lowering import cheapest, once_a_batch
 from maspo_dsl.emit.template_text import pieces, source
 from maspo_dsl.emit.torch_source import FunctionWriter
 from maspo_dsl.graph.nodes import Graph
-from maspo_dsl.graph.statistics import ADDITIVE, phases, window_statistics
+from maspo_dsl.graph.statistics import phases, window_statistics
 from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.reductions import REDUCTIONS
 from maspo_dsl.semantics.types import Axis
 
 # Modules of the template that every file carries whole, in this order.
@@ -238,7 +239,7 @@ def reads(graph: Graph) -> dict[str, dict[str, str]]:
 
 def _togetherness(graph: Graph, key: str, statistics: dict[str, int]) -> str:
     """Why a statistic cannot be added up over ranks, empty if it can."""
-    if graph.nodes[statistics[key]].op not in ADDITIVE:
+    if not REDUCTIONS[graph.nodes[statistics[key]].op].additive:
         return "of all values"
     return "" if key in phases(graph, statistics)[0] else "of another statistic"
 

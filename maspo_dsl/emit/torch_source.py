@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from textwrap import indent
 from types import MappingProxyType
 
-from maspo_dsl.emit.expressions import ATOM, Expressions, Text
+from maspo_dsl.emit.expressions import Expressions, Text
 from maspo_dsl.emit.template_text import pieces
 from maspo_dsl.graph.nodes import Graph, Node
 from maspo_dsl.semantics.binding import number_text
+from maspo_dsl.semantics.operations import ATOM, OPERATIONS
+from maspo_dsl.semantics.reductions import REDUCTIONS
 from maspo_dsl.semantics.types import Axis
 from maspo_dsl.semantics.vocabulary import LOG_RATIO_BOUND
 
@@ -22,27 +24,6 @@ _LINE_LENGTH = 80
 _SHORT = 16
 _BUILTINS = frozenset(dir(builtins))
 _TAKEN = frozenset({"x", "p", "d", "one", "torch", *pieces("operations")})
-
-_NAMES = {
-    "add": "added",
-    "sub": "difference",
-    "mul": "product",
-    "div": "quotient",
-    "pow": "power",
-    "neg": "negative",
-    "exp": "exponential",
-    "sum": "summed",
-    "count": "count",
-    "select": "chosen",
-    "min": "bounded",
-    "max": "bounded",
-    "reduce_max": "largest",
-    "reduce_min": "smallest",
-    "detach": "constant",
-    "next": "following",
-    "discounted_sum": "remaining",
-    "least": "first",
-}
 
 
 class FunctionWriter(Expressions):
@@ -142,7 +123,7 @@ class FunctionWriter(Expressions):
         # Blank lines are around a definition, but not at the beginning of a block.
         before = "\n" if self.lines else ""
         self.lines.append(f"{before}def {name}({candidate}):\n{indent(body, '    ')}\n")
-        low, step, count = (number_text(float(str(node.attribute(key)))) for key in ("low", "step", "count"))
+        low, step, count = (number_text(node.number(key)) for key in ("low", "step", "count"))
         return f"least({name}, candidates({low}, {step}, {count}, {self._one()}))"
 
     def _name(self, place: int, text: str) -> None:
@@ -184,7 +165,8 @@ class FunctionWriter(Expressions):
             return "r"
         if node.is_bool:
             return "condition"
-        return _NAMES.get(node.op, "value")
+        row = OPERATIONS.get(node.op) or REDUCTIONS.get(node.op)
+        return "first" if node.op == "least" else row.local if row else "value"
 
 
 def _is_log_ratio(node: Node) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from maspo_dsl.graph.nodes import Graph, Node
 from maspo_dsl.graph.terms import TermBuilder
 from maspo_dsl.semantics.assemble import Parts
-from maspo_dsl.semantics.types import Axis, Scope
+from maspo_dsl.semantics.scopes import WINDOW
+from maspo_dsl.semantics.types import Axis
 
 
 def build(parts: Parts) -> Graph:
@@ -70,7 +71,7 @@ class _Build(TermBuilder):
 
     def _window_counts(self) -> None:
         """What every window knows: how many tokens, and sequences with a token, it trains."""
-        attributes = (("scope", Scope.WINDOW),)
+        attributes = (("scope", WINDOW),)
         for key, member in zip(("tokens", "sequences"), self.among["trained"], strict=True):
             self.outputs[f"window:{key}"] = self.b.add(
                 Node("count", (member,), Axis.SCALAR, attributes=attributes)

@@ -5,28 +5,24 @@ It shares no arithmetic with the emitter; every back end is tested against it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from maspo_dsl.graph.elementwise import SLOPES, VALUES, Array
 from maspo_dsl.graph.nodes import Graph, Node
-from maspo_dsl.graph.reductions import of_sequences, statistic
+from maspo_dsl.graph.segments import Segments
 from maspo_dsl.graph.statistics import window_statistics
-from maspo_dsl.semantics.types import Axis, Scope
-
-# Reductions that give every member a value of its own.
-_ELEMENTS = frozenset({"rank", "pick", "top", "position", "next", "discounted_sum"})
-# Reductions of the mask alone.
-_OF_MASK = frozenset({"count", "position"})
+from maspo_dsl.semantics.operations import OPERATIONS, Array
+from maspo_dsl.semantics.reductions import REDUCTIONS
+from maspo_dsl.semantics.scopes import Scope
+from maspo_dsl.semantics.types import Axis
 
 
 class Interpretation:
     """Values of a graph's nodes on one padded batch `[N, T]`, and derivatives of its outputs.
 
-    `batch` holds the tensors of DESIGN's batch as arrays; `denominators` the window's statistics, this batch's own
+    `batch` holds the tensors of a batch as arrays; `denominators` the window's statistics, this batch's own
     where None. `params` replaces values of parameters. `frozen` holds values of nodes, by place, that are taken as
     they are: with those that no gradient passes frozen, a difference quotient is what the gradient should be.
     """
@@ -48,6 +44,7 @@ class Interpretation:
         self.given = {place: float(given[key]) for key, place in statistics.items() if key in given}
         self.values: dict[int, Array] = dict(frozen or {})
         self.candidates: dict[int, Array] = {}
+        self._cells: dict[tuple[Scope, Axis], Segments] = {}
         if "advantage" not in self.batch and "reward" in self.batch:
             self._set_advantage(self.output("advantage"))
         elif "advantage" in self.batch:
@@ -68,19 +65,22 @@ class Interpretation:
 
     def gradient(self, name: str, tensor: str = "logp") -> Array:
         """Derivative of a scalar output with respect to an input tensor, `[N, T]`."""
-        self.output(name)
         shape = self.batch["mask"].shape
         total = np.zeros(shape)
-        adjoints = {self.graph.outputs[name]: np.ones(())}
+        for place, adjoint in self.adjoints(name).items():
+            node = self.graph.nodes[place]
+            if node.op == "input" and node.attribute("name") == tensor:
+                total = total + np.broadcast_to(adjoint, shape)
+        return np.where(self.batch["mask"] != 0, total, 0.0)
+
+    def adjoints(self, name: str) -> dict[int, Array]:
+        """Derivative of an output with respect to every live node that it depends on, by place."""
+        found = {self.graph.outputs[name]: np.ones_like(self.output(name), dtype=float)}
         with np.errstate(all="ignore"):
             for place in reversed(self.graph.reachable([name])):
-                node = self.graph.nodes[place]
-                if place not in adjoints or not node.live:
-                    continue
-                if node.op == "input" and node.attribute("name") == tensor:
-                    total = total + np.broadcast_to(adjoints[place], shape)
-                self._push(node, place, adjoints)
-        return np.where(self.batch["mask"] != 0, total, 0.0)
+                if place in found and self.graph.nodes[place].live:
+                    self._push(place, found)
+        return found
 
     # ---- forward
 
@@ -91,8 +91,8 @@ class Interpretation:
         if node.op == "least":
             return self._least(place, node)
         args = [self.values[argument] for argument in node.args]
-        if (elementwise := VALUES.get(node.op)) is not None:
-            return np.asarray(elementwise(*args))
+        if (operation := OPERATIONS.get(node.op)) is not None:
+            return np.asarray(operation.value(*args))
         match node.op:
             case "input":
                 return self._input(str(node.attribute("name")))
@@ -101,15 +101,16 @@ class Interpretation:
             case "param":
                 return np.asarray(self.params.get(str(node.attribute("name")), node.value))
             case "bound":
-                low, high = node.attribute("low"), node.attribute("high")
-                return np.asarray(np.clip(args[0], float(low), float(high)))  # type: ignore[arg-type]
+                return np.asarray(np.clip(args[0], node.number("low"), node.number("high")))
             case "candidate":
                 return self.candidates[node.level]
+            case "expand":
+                return self._expanded(args[0])
         return self._reduce(node, args)
 
     def _least(self, place: int, node: Node) -> Array:
         """The first candidate for which the condition holds, for each element; infinity where none does."""
-        low, step, count = (float(str(node.attribute(name))) for name in ("low", "step", "count"))
+        low, step, count = (node.number(name) for name in ("low", "step", "count"))
         body = self.graph.bodies[place]
         found = np.asarray(np.inf)
         for index in range(int(count)):
@@ -129,94 +130,86 @@ class Interpretation:
             raise KeyError(f"the graph reads `{name}`; the batch does not have it")
         return self.batch[name]
 
-    def _reduce(self, node: Node, args: list[Array]) -> Array:
-        of_mask = node.op in _OF_MASK
-        member = args[0] if of_mask else args[1]
-        values = np.ones(member.shape) if of_mask else np.broadcast_to(args[0], member.shape)
-        parts = [np.asarray(part, dtype=float) for part in args[2:]]
-        if node.scope is Scope.SEQUENCE:
-            found = of_sequences(node, values, member.astype(bool))
-            if found is not None:
-                return found
-        out = np.zeros(
-            member.shape if node.op in _ELEMENTS else _result_shape(node, self.batch["mask"].shape[0])
-        )
-        for cell in self._cells(node):
-            inside = member[cell].astype(bool)
-            here = [
-                part if part.ndim == 0 else np.broadcast_to(part, member.shape)[cell] for part in parts[:2]
-            ]
-            here += [np.broadcast_to(part, out.shape)[cell] for part in parts[2:]]
-            result = statistic(node, values[cell], inside, here)
-            if node.op in _ELEMENTS:
-                there = out[cell]
-                there[inside] = result
-                out[cell] = there
-            else:
-                out[cell] = result
-        return out
+    def _expanded(self, value: Array) -> Array:
+        return value[:, None]
 
-    def _cells(self, node: Node) -> list[Any]:
-        """What is reduced together, as indices of rows: values are taken from there, and the result goes there."""
-        if node.scope is Scope.SEQUENCE:
-            return list(range(self.batch["mask"].shape[0]))
-        if node.scope is Scope.GROUP:
-            group = self.batch["group"]
-            return [group == each for each in np.unique(group)]
-        return [()]
+    def _reduce(self, node: Node, args: list[Array]) -> Array:
+        row = REDUCTIONS[node.op]
+        of_mask = row.values == "mask"
+        member = args[0] if of_mask else args[1]
+        cells = self._segments(node, member)
+        inside = cells.rows(member.astype(bool))
+        values = inside.astype(float) if of_mask else cells.rows(args[0])
+        further = [
+            cells.rows(value) if argument.by_value else cells.of_cells(value)
+            for argument, value in zip(row.operands, args[2:], strict=True)
+        ]
+        numbers = {name: node.number(name) for name in row.attributes}
+        found = np.asarray(row.statistic(values, inside, *further, **numbers))
+        return cells.values(found) if row.members else np.asarray(found[cells.owner])
+
+    def _segments(self, node: Node, member: Array) -> Segments:
+        """The cells of a reduction's scope, of what takes part in it."""
+        axis = Axis.TOKEN if member.ndim == 2 else Axis.SEQUENCE
+        key = node.within, axis
+        if key not in self._cells:
+            self._cells[key] = self._made_segments(node.within, member.shape)
+        return self._cells[key]
+
+    def _made_segments(self, scope: Scope, shape: tuple[int, ...]) -> Segments:
+        if not scope.keys:
+            return Segments(np.zeros(shape, dtype=int), 1, np.zeros((), dtype=int))
+        if "sequence" in scope.keys:
+            owner, count = np.arange(shape[0]), shape[0]
+        else:
+            ids = np.stack([self.batch[tensor] for tensor in scope.tensors])
+            found, owner = np.unique(ids, axis=1, return_inverse=True)
+            owner, count = np.ravel(owner), found.shape[1]
+        return Segments(np.broadcast_to(owner.reshape(-1, *[1] * (len(shape) - 1)), shape), count, owner)
 
     # ---- backward
 
-    def _push(self, node: Node, place: int, adjoints: dict[int, Array]) -> None:
-        incoming = adjoints[place]
+    def _push(self, place: int, adjoints: dict[int, Array]) -> None:
+        node = self.graph.nodes[place]
         args = [self.values[argument] for argument in node.args]
-        slopes = self._slopes(node, place, args, incoming)
-        for argument, slope in zip(node.args, slopes, strict=False):
+        passed = self._passed_back(node, place, args, adjoints[place])
+        for argument, adjoint in zip(node.args, passed, strict=False):
             if self.graph.nodes[argument].live:
-                shaped = _unbroadcast(np.asarray(slope, dtype=float), self.values[argument].shape)
+                shaped = _unbroadcast(np.asarray(adjoint, dtype=float), self.values[argument].shape)
                 adjoints[argument] = adjoints.get(argument, np.zeros(())) + shaped
 
-    def _slopes(self, node: Node, place: int, args: list[Array], incoming: Array) -> list[ArrayLike]:
-        """Derivative of the output with respect to each argument."""
+    def _passed_back(self, node: Node, place: int, args: list[Array], incoming: Array) -> list[ArrayLike]:
+        """Derivative of the output with respect to each argument, from that with respect to the node."""
         match node.op:
-            case "input" | "detach":
-                return []
-            case "select":
-                condition = args[0].astype(bool)
-                return [0.0, np.where(condition, incoming, 0.0), np.where(condition, 0.0, incoming)]
             case "bound":
-                low, high = float(node.attribute("low")), float(node.attribute("high"))  # type: ignore[arg-type]
+                low, high = node.number("low"), node.number("high")
                 return [np.where((args[0] >= low) & (args[0] <= high), incoming, 0.0)]
-            case "min" | "max":
-                return self._choice_slopes(node, args, incoming)
             case "expand":
-                return [np.broadcast_to(incoming, (args[0].shape[0], incoming.shape[-1])).sum(axis=1)]
+                return [self._contracted(incoming, args[0])]
             case "sum":
-                return [self._sum_slope(node, args, incoming)]
-        slopes = SLOPES[node.op](self.values[place], *args)
-        return [incoming * np.asarray(slope) for slope in slopes]
+                inside = args[1].astype(bool)
+                return [np.where(inside, self._segments(node, args[1]).gathered(incoming), 0.0)]
+        operation = OPERATIONS.get(node.op)
+        if operation is None or operation.partials is None:
+            return []
+        partials = operation.partials(self.values[place], *args)
+        if node.op in ("min", "max"):
+            partials = self._whole_at_ties(node, args, partials)
+        return [_times(incoming, np.asarray(partial)) for partial in partials]
 
-    def _choice_slopes(self, node: Node, args: list[Array], incoming: Array) -> list[ArrayLike]:
+    def _contracted(self, incoming: Array, value: Array) -> Array:
+        """What one value a sequence gets back from all its tokens."""
+        return np.asarray(np.broadcast_to(incoming, (value.shape[0], incoming.shape[-1])).sum(axis=1))
+
+    def _whole_at_ties(self, node: Node, args: list[Array], partials: Sequence[ArrayLike]) -> list[Array]:
         """A tie goes to the live side: at its own bound a ratio still learns."""
-        first_live = self.graph.nodes[node.args[0]].live
-        better = np.less if node.op == "min" else np.greater
-        first = better(args[0], args[1]) | ((args[0] == args[1]) & first_live)
-        return [np.where(first, incoming, 0.0), np.where(first, 0.0, incoming)]
-
-    def _sum_slope(self, node: Node, args: list[Array], incoming: Array) -> Array:
-        member = args[1].astype(bool)
-        if node.scope is Scope.SEQUENCE:
-            spread = incoming[:, None]
-        elif node.scope is Scope.GROUP:
-            group = self.batch["group"]
-            spread = np.array([incoming[group == g].sum() for g in group])
-        else:
-            spread = incoming
-        return np.where(member, np.broadcast_to(spread, member.shape), 0.0)
+        first = np.asarray(partials[0]) | ((args[0] == args[1]) & self.graph.nodes[node.args[0]].live)
+        return [first, ~first]
 
 
-def _result_shape(node: Node, rows: int) -> tuple[int, ...]:
-    return () if node.axis is Axis.SCALAR else (rows,)
+def _times(incoming: Array, partial: Array) -> Array:
+    """A product in which a choice that was not made is 0, whatever comes in."""
+    return np.where(partial, incoming, 0.0) if partial.dtype == bool else incoming * partial
 
 
 def _unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
+from maspo_dsl.semantics.operations import OPERATIONS
+from maspo_dsl.semantics.scopes import Scope
 from maspo_dsl.semantics.terms import Attribute
-from maspo_dsl.semantics.types import Axis, Scope
+from maspo_dsl.semantics.types import Axis
 
 Attributes: TypeAlias = tuple[tuple[str, Attribute], ...]
 
@@ -17,12 +19,11 @@ Attributes: TypeAlias = tuple[tuple[str, Attribute], ...]
 class Node:
     """One operation; `args` are places in the graph. `name` is for readers and takes no part in equality.
 
-    Operations: `input const param`; `add sub mul div pow neg exp log sqrt abs sigmoid tanh erf atan min max bound`;
-    `lt le gt ge eq ne and or not select`; `detach`; `expand` (sequence to token); the reductions `sum count
-    reduce_max reduce_min kth rank quantile pick top`, and `position next discounted_sum` along the tokens of a
-    sequence. The second argument of all that have a scope is the mask of what takes part, or the only one.
-    `least` is the first of its candidates (`low`, `step`, `count`) for which the condition, its argument, holds,
-    infinity where none is; what the condition depends on reads the `candidate` of the same `level`.
+    Operations: `input const param`; those of `semantics/operations.py`, and `bound` between two numbers; `expand`
+    (sequence to token); those of `semantics/reductions.py`, which have a scope, and whose second argument is the mask
+    of what takes part, or the only one. `least` is the first of its candidates (`low`, `step`, `count`) for which the
+    condition, its argument, holds, infinity where none is; what the condition depends on reads the `candidate` of the
+    same `level`.
     """
 
     op: str
@@ -40,14 +41,18 @@ class Node:
     @property
     def value(self) -> float:
         """The number of a `const` or a `param`."""
-        value = self.attribute("value")
+        return self.number("value")
+
+    def number(self, name: str) -> float:
+        """An attribute that is a number."""
+        value = self.attribute(name)
         assert isinstance(value, (int, float))
         return float(value)
 
     @property
     def level(self) -> int:
         """How many `least` are around the condition that a `candidate` or a `least` is of."""
-        return int(str(self.attribute("level")))
+        return int(self.number("level"))
 
     @property
     def scope(self) -> Scope | None:
@@ -56,6 +61,12 @@ class Node:
             if key == "scope":
                 return value if isinstance(value, Scope) else None
         return None
+
+    @property
+    def within(self) -> Scope:
+        """The scope of what is known to have one."""
+        assert self.scope is not None
+        return self.scope
 
 
 @dataclass(frozen=True)
@@ -79,11 +90,10 @@ class Graph:
         return sorted(wanted)
 
     def inputs(self, outputs: Iterable[str]) -> list[str]:
-        """Names of the tensors that some outputs read, sorted; reductions within groups read `group`."""
+        """Names of the tensors that some outputs read, sorted; reductions read those that tell their cells apart."""
         nodes = [self.nodes[place] for place in self.reachable(outputs)]
         found = {str(node.attribute("name")) for node in nodes if node.op == "input"}
-        if any(node.scope is Scope.GROUP for node in nodes):
-            found.add("group")
+        found.update(tensor for node in nodes if node.scope is not None for tensor in node.scope.tensors)
         return sorted(found)
 
     @cached_property
@@ -156,7 +166,8 @@ class GraphBuilder:
     def op(self, op: str, *args: int, attributes: Attributes = (), name: str = "") -> int:
         """An elementwise operation; its axis is the finest of its arguments'."""
         nodes = [self.nodes[argument] for argument in args]
-        is_bool = op in _CONDITIONS or (op == "select" and nodes[1].is_bool)
+        row = OPERATIONS.get(op)
+        is_bool = (row is not None and row.condition) or (op == "select" and nodes[1].is_bool)
         live = op != "detach" and not is_bool and any(node.live for node in nodes)
         axis = max((node.axis for node in nodes), default=Axis.SCALAR)
         return self.add(Node(op, args, axis, is_bool, live, attributes, name))
@@ -165,8 +176,6 @@ class GraphBuilder:
         """The graph so far."""
         return Graph(tuple(self.nodes), dict(outputs))
 
-
-_CONDITIONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"})
 
 # A rule sees a node whose arguments are already places of the new graph, and returns its place there, or None
 # to have it copied.

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from maspo_dsl.graph.nodes import Graph
-from maspo_dsl.semantics.types import Axis, Scope
-
-# What adds up over micro-batches and ranks; every other reduction needs the values themselves.
-ADDITIVE = frozenset({"sum", "count"})
+from maspo_dsl.semantics.types import Axis
 
 
 def window_statistics(graph: Graph) -> dict[str, int]:
@@ -17,7 +14,7 @@ def window_statistics(graph: Graph) -> dict[str, int]:
     counts = {key: graph.outputs[f"window:{key}"] for key in ("tokens", "sequences")}
     found = dict(counts)
     for place, node in graph:
-        if node.scope is Scope.WINDOW and place not in counts.values():
+        if node.scope is not None and node.scope.gathered and place not in counts.values():
             found[_unique(_key(graph, place), found)] = place
     return found
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from maspo_dsl.graph.nodes import GraphBuilder, Node
+from maspo_dsl.graph.nodes import Attributes, GraphBuilder, Node
+from maspo_dsl.semantics.reductions import REDUCTIONS
+from maspo_dsl.semantics.scopes import GROUP, MICRO, SEQUENCE, Scope
 from maspo_dsl.semantics.terms import Term
-from maspo_dsl.semantics.types import Axis, Kind, Scope
+from maspo_dsl.semantics.types import Axis, Kind
 
 _TENSORS = {
     "policy": "logp",
@@ -14,12 +16,6 @@ _TENSORS = {
     "rollout": "logp_rollout",
     "reference": "logp_ref",
 }
-_REDUCTIONS = frozenset(
-    {"reduce", "count", "reduce_max", "reduce_min", "kth", "rank", "quantile", "pick", "top"}
-    | {"next", "discounted_sum"}
-)
-# A rollout batch is what `advantage` is called on, so within the graph it is all there is.
-_WHOLE = {Scope.MICRO, Scope.ROLLOUT_BATCH}
 
 
 class TermBuilder:
@@ -91,7 +87,7 @@ class TermBuilder:
 
     def count_rows(self, mask: int) -> int:
         """How many tokens of a mask each sequence has."""
-        attributes = (("scope", Scope.SEQUENCE),)
+        attributes = (("scope", SEQUENCE),)
         return self.b.add(Node("count", (mask,), Axis.SEQUENCE, attributes=attributes))
 
     # ---- terms
@@ -126,7 +122,7 @@ class TermBuilder:
                 return self.b.add(Node("least", (condition,), axis, attributes=term.attributes))
             case "expand":
                 return self.token(self.row(self.term(term.args[0], among)))
-        if term.op in _REDUCTIONS:
+        if term.op in REDUCTIONS:
             return self._reduction(term, among)
         args = self.aligned([self.term(argument, among) for argument in term.args])
         attributes = term.attributes if term.op == "bound" else ()
@@ -141,7 +137,7 @@ class TermBuilder:
         if name == "length":
             return self.count_rows(self.mask)
         if name == "position":
-            within = (("scope", Scope.SEQUENCE),)
+            within = (("scope", SEQUENCE),)
             return self.b.add(Node("position", (self.mask,), Axis.TOKEN, attributes=within, name=name))
         if name == "shaped_reward":
             return self.shaped_reward()
@@ -151,77 +147,75 @@ class TermBuilder:
         return self.b.add(Node("input", (), term.axis, is_bool, term.live, attributes, term.label or tensor))
 
     def _reduction(self, term: Term, among: str) -> int:
-        scope = term.attribute("scope")
-        over = term.attribute("of" if term.op == "count" else "over")
+        row, scope, over = REDUCTIONS[term.op], term.attribute("scope"), term.attribute("over")
         assert isinstance(scope, Scope) and isinstance(over, Axis)
         tokens, rows = self.among["trained" if among.startswith("trained") else "all"]
         member = tokens if over is Axis.TOKEN else rows
         inner = among.removesuffix("|rows") + ("" if over is Axis.TOKEN else "|rows")
         args = [self.term(argument, inner) for argument in term.args]
-        if term.op != "reduce":
+        if not row.differentiable:
             args = [self._detached(argument) for argument in args]
-        if scope is Scope.GROUP and over is Axis.TOKEN and term.op != "quantile":
-            return self._group_total(term, args, member, rows)
-        if over is Axis.GROUP and term.op in ("reduce", "count"):
+        if over is Axis.GROUP and row.additive:
             return self._over_groups(term, args, rows)
-        if over is Axis.GROUP and term.op == "quantile":
-            args[2] = self._once_a_group(args[2], rows)
-        if term.op in ("quantile", "discounted_sum"):
-            # What goes with each value: which are meant, or how much of the next one is added.
-            paired = 2 if term.op == "quantile" else 1
-            args[paired] = self.token(args[paired]) if over is Axis.TOKEN else args[paired]
+        for position, argument in enumerate(row.operands, 1):
+            if argument.by_value and over is Axis.TOKEN:
+                args[position] = self.token(args[position])
+            elif argument.by_value and over is Axis.GROUP:
+                args[position] = self._once_a_group(args[position], rows)
         if args:
             args[0] = self.token(self.row(args[0])) if over is Axis.TOKEN else self.row(args[0])
+        if scope is GROUP and over is Axis.TOKEN and row.by_parts:
+            return self._by_sequence(term, args, member, rows)
         return self._reduce_node(term, args, member, scope)
 
     def _detached(self, place: int) -> int:
-        """Only sums pass gradient down."""
         return self.b.op("detach", place) if self.b.nodes[place].live else place
 
     def _once_a_group(self, condition: int, rows: int) -> int:
         """The condition where a row is the first of its group: each of them carries the group's value."""
-        attributes = (("scope", Scope.GROUP),)
-        place = self.b.add(Node("rank", (self.b.const(0.0), rows), Axis.SEQUENCE, attributes=attributes))
+        place = self._add("rank", (self.b.const(0.0), rows), Axis.SEQUENCE, GROUP)
         return self.b.op("and", condition, self.b.op("eq", place, self.b.const(1.0)))
 
     def _reduce_node(self, term: Term, args: list[int], member: int, scope: Scope) -> int:
-        op = {"reduce": "sum"}.get(term.op, term.op)
-        live = bool(args) and op == "sum" and self.b.nodes[args[0]].live
-        local = _local(scope, live)
-        kept = tuple(item for item in term.attributes if item[0] in ("k", "seed"))
-        attributes = (("scope", local), *kept)
-        ordered = (*args[:1], member, *args[1:])
-        axis = term.axis if local is not Scope.GROUP else Axis.SEQUENCE
-        return self.b.add(Node(op, ordered, axis, term.kind is Kind.BOOL, live, attributes, term.label))
+        numbers = tuple(item for item in term.attributes if item[0] in REDUCTIONS[term.op].attributes)
+        axis = Axis.SEQUENCE if term.axis is Axis.GROUP else term.axis
+        return self._add(term.op, (*args[:1], member, *args[1:]), axis, scope, numbers, term.label)
 
-    def _group_total(self, term: Term, args: list[int], member: int, rows: int) -> int:
-        """Tokens of a group: first within each sequence, then over the group."""
-        first = ("scope", Scope.SEQUENCE)
-        if term.op == "count":
-            inner = self.b.add(Node("count", (member,), Axis.SEQUENCE, attributes=(first,)))
-        else:
-            value = self.token(self.row(args[0]))
-            live = self.b.nodes[value].live
-            op = "sum" if term.op == "reduce" else term.op
-            live = live and op == "sum"
-            inner = self.b.add(Node(op, (value, member), Axis.SEQUENCE, live=live, attributes=(first,)))
-        node = self.b.nodes[inner]
-        op = "sum" if node.op == "count" else node.op
-        attributes = (("scope", Scope.GROUP),)
-        return self.b.add(Node(op, (inner, rows), Axis.SEQUENCE, live=node.live, attributes=attributes))
+    def _by_sequence(self, term: Term, args: list[int], member: int, rows: int) -> int:
+        """Tokens of a group: first within each sequence, then those results over the group."""
+        inner = self._add(term.op, (*args, member), Axis.SEQUENCE, SEQUENCE)
+        op = "sum" if term.op == "count" else term.op
+        return self._add(op, (inner, rows), Axis.SEQUENCE, GROUP)
 
     def _over_groups(self, term: Term, args: list[int], rows: int) -> int:
         """Groups of the batch: each of its rows brings its share of the group's value."""
-        size = self.b.add(Node("count", (rows,), Axis.SEQUENCE, attributes=(("scope", Scope.GROUP),)))
+        size = self._add("count", (rows,), Axis.SEQUENCE, GROUP)
         one = self.b.const(1.0)
         share = self.b.op("div", args[0] if args else one, self.b.op("max", size, one))
         scope = term.attribute("scope")
         assert isinstance(scope, Scope)
-        live = self.b.nodes[share].live
-        local = _local(scope, live)
-        return self.b.add(Node("sum", (share, rows), Axis.SCALAR, live=live, attributes=(("scope", local),)))
+        return self._add("sum", (share, rows), Axis.SCALAR, scope)
+
+    def _add(
+        self,
+        op: str,
+        args: tuple[int, ...],
+        axis: Axis,
+        scope: Scope,
+        numbers: Attributes = (),
+        name: str = "",
+    ) -> int:
+        """A reduction of what its first argument is."""
+        row = REDUCTIONS[op]
+        live = row.differentiable and self.b.nodes[args[0]].live
+        attributes = (("scope", _local(scope, live)), *numbers)
+        return self.b.add(Node(op, args, axis, row.condition, live, attributes, name))
 
 
 def _local(scope: Scope, live: bool) -> Scope:
-    """The scope in the graph: a live total over the window is a sum of parts, of which a micro-batch adds its own."""
-    return Scope.MICRO if scope in _WHOLE or (scope is Scope.WINDOW and live) else scope
+    """The scope in the graph, where all that is there is a micro-batch.
+
+    A rollout batch is what `advantage` is called on. A live total of an optimizer step is a sum of parts, of which a
+    micro-batch adds its own.
+    """
+    return MICRO if not scope.keys and (live or not scope.gathered) else scope

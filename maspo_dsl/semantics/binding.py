@@ -10,6 +10,7 @@ from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import did_you_mean
 from maspo_dsl.language.source import Source, Span
 from maspo_dsl.semantics.flat import Flat, Parameter
+from maspo_dsl.semantics.operations import ARITHMETIC, OPERATIONS
 from maspo_dsl.semantics.report import Report
 
 
@@ -125,21 +126,8 @@ class _Binder:
                 return None
 
     def _compute(self, node: tree.Arithmetic, left: float, right: float) -> float | None:
-        try:
-            match node.operator:
-                case "+":
-                    result = left + right
-                case "-":
-                    result = left - right
-                case "*":
-                    result = left * right
-                case "/":
-                    result = left / right
-                case "^":
-                    result = left**right
-        except (ArithmeticError, ValueError):
-            result = math.nan
-        if isinstance(result, complex) or not math.isfinite(result):
+        result = OPERATIONS[ARITHMETIC[node.operator]].number(left, right)
+        if not math.isfinite(result):
             self.report.error("infinite-literal", "this is not a finite number", node.span)
             return None
         return result

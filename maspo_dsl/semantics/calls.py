@@ -10,18 +10,13 @@ from maspo_dsl.language.diagnostics import did_you_mean
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics import typing_rules as rules
 from maspo_dsl.semantics.context import Context, Value
+from maspo_dsl.semantics.operations import FUNCTIONS
 from maspo_dsl.semantics.poison import fail, poison, poisoned
-from maspo_dsl.semantics.reduction_rules import along_completions, reduction, scope_is_known
+from maspo_dsl.semantics.reduction_rules import reduction, scope_is_known
+from maspo_dsl.semantics.reductions import REDUCTION_WORDS, Argument, Reduction
+from maspo_dsl.semantics.scopes import SCOPES, SEQUENCE, Scope
 from maspo_dsl.semantics.terms import Term, constant
-from maspo_dsl.semantics.types import Scope
-from maspo_dsl.semantics.vocabulary import (
-    ALONG_COMPLETIONS,
-    ELEMENTWISE,
-    PRIMITIVES,
-    QUANTITIES,
-    REDUCTIONS,
-    SCOPES,
-)
+from maspo_dsl.semantics.vocabulary import PRIMITIVES, QUANTITIES, SPECIAL
 
 if TYPE_CHECKING:
     from maspo_dsl.semantics.elaborate import Elaborator
@@ -168,78 +163,66 @@ class Calls:
         span: Span,
         context: Context,
     ) -> Term:
+        row = REDUCTION_WORDS.get(name)
+        by_keyword = {} if row is None else {a.name: a for a in row.given if a.default is not None}
         positional: list[Value] = [] if piped is None else [piped]
         keywords: dict[str, Term] = {}
         for keyword, node, where in arguments:
             if keyword is None:
                 positional.append(self._value(node, context))
-            elif name == "quantile" and keyword in ("of", "empty"):
-                keywords[keyword] = (
-                    self._empty_value(node, context)
-                    if keyword == "empty"
-                    else self.elaborator.expression(node, context)
-                )
-            elif name == "pick" and keyword == "seed":
-                keywords[keyword] = self.elaborator.expression(node, context)
+            elif keyword in by_keyword:
+                keywords[keyword] = self._keyword(by_keyword[keyword], node, context)
             else:
                 return self._fail("unknown-argument", f"`{name}` has no argument `{keyword}`", where)
         if any(isinstance(v, Term) and poisoned(v) for v in [*positional, *keywords.values()]):
             return poison(span)
-        scoped = [v for v in positional if isinstance(v, Scope)]
-        if name in REDUCTIONS or (name in ("min", "max") and scoped):
-            return self._reduction(name, positional, keywords, span, context)
-        terms = [v for v in positional if isinstance(v, Term)]
-        if scoped:
+        values = [value for value in positional if isinstance(value, Term)]
+        scopes = [value for value in positional if isinstance(value, Scope)]
+        if row is not None and not row.along and (scopes or name not in FUNCTIONS):
+            return self._reduction(row, values, scopes, keywords, span, context)
+        if scopes:
             return self._fail("scope-as-value", f"`{name}` takes values, not a scope", span)
-        if name in ELEMENTWISE:
-            wanted = ELEMENTWISE[name][0]
-            if len(terms) != wanted:
-                return self._wrong_count(name, wanted, len(terms), span)
-            result = rules.arithmetic(self.report, name, terms, span)
-            return result if context.site is None else replace(result, span=context.site)
-        if name in ALONG_COMPLETIONS:
-            if len(terms) != (wanted := ALONG_COMPLETIONS[name][0]):
-                return self._wrong_count(name, wanted, len(terms), span)
-            return along_completions(self.report, name, terms, context.site or span)
-        if len(terms) != 1:
-            return self._wrong_count(name, 1, len(terms), span)
-        return rules.special(self.report, name, terms[0], span)
+        wanted = FUNCTIONS[name].arity if name in FUNCTIONS else 1 + (len(row.given) if row else 0)
+        if len(values) != wanted:
+            message = f"`{name}` takes {wanted} argument{'s' * (wanted > 1)}, not {len(values)}"
+            return self._fail("wrong-arguments", message, span)
+        if row is not None and row.along:
+            given = dict(zip((argument.name for argument in row.given), values[1:], strict=True))
+            return reduction(self.report, row, values[0], given, SEQUENCE, context.site or span, name)
+        if name in SPECIAL:
+            return rules.special(self.report, name, values[0], span)
+        result = rules.arithmetic(self.report, name, values, span)
+        return result if context.site is None else replace(result, span=context.site)
 
-    def _wrong_count(self, name: str, wanted: int, given: int, span: Span) -> Term:
-        message = f"`{name}` takes {wanted} argument{'s' * (wanted > 1)}, not {given}"
-        return self._fail("wrong-arguments", message, span)
-
-    def _empty_value(self, node: tree.Expression, context: Context) -> Term:
-        match node:
-            case tree.Name(path=("inf",)):
-                return constant(float("inf"), node.span)
-            case tree.Negate(operand=tree.Name(path=("inf",))):
-                return constant(float("-inf"), node.span)
+    def _keyword(self, argument: Argument, node: tree.Expression, context: Context) -> Term:
+        """What is given for an argument by its name: a number with a default may be infinite."""
+        if argument.sort == "number":
+            match node:
+                case tree.Name(path=("inf",)):
+                    return constant(float("inf"), node.span)
+                case tree.Negate(operand=tree.Name(path=("inf",))):
+                    return constant(float("-inf"), node.span)
         return self.elaborator.expression(node, context)
 
     def _reduction(
-        self, name: str, positional: list[Value], keywords: dict[str, Term], span: Span, context: Context
+        self,
+        row: Reduction,
+        values: list[Term],
+        scopes: list[Scope],
+        keywords: dict[str, Term],
+        span: Span,
+        context: Context,
     ) -> Term:
         span = context.site or span
-        written = context.calls[0] if context.calls else name
-        values = [v for v in positional if isinstance(v, Term)]
-        scopes = [v for v in positional if isinstance(v, Scope)]
-        forms = {
-            "quantile": "quantile(x, q, scope, of = …, empty = …)",
-            "kth": "kth(x, scope, k)",
-            "pick": "pick(condition, share, scope, seed = …)",
-            "top": "top(x, share, scope)",
-        }
-        form = forms.get(name, f"{name}(x, scope)")
-        wanted = 2 if name in forms else 1
-        if len(scopes) != 1 or len(values) != wanted:
-            known = ", ".join(SCOPES)
-            return self._fail(
-                "missing-scope", f"`{name}` needs to know within what", span, f"write {form}; scopes: {known}"
-            )
-        if not scope_is_known(self.report, name, scopes[0], context.slot, span):
+        written = context.calls[0] if context.calls else row.word
+        positional = [argument.name for argument in row.given if argument.default is None]
+        if len(scopes) != 1 or len(values) != 1 + len(positional):
+            hint = f"write {row.form}; scopes: {', '.join(SCOPES)}"
+            return self._fail("missing-scope", f"`{row.word}` needs to know within what", span, hint)
+        if not scope_is_known(self.report, row, scopes[0], context.slot, span):
             return poison(span)
-        return reduction(self.report, name, values, scopes[0], keywords, span, written)
+        given = {**dict(zip(positional, values[1:], strict=True)), **keywords}
+        return reduction(self.report, row, values[0], given, scopes[0], span, written)
 
     def _fail(self, code: str, message: str, span: Span, hint: str = "") -> Term:
         return fail(self.report, code, message, span, hint)

@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.source import Span
+from maspo_dsl.semantics.scopes import Scope
 from maspo_dsl.semantics.terms import Term
-from maspo_dsl.semantics.types import Scope
 
 # What a def's parameter can stand for.
 Value: TypeAlias = Term | Scope

@@ -13,16 +13,17 @@ from maspo_dsl.semantics import typing_rules as rules
 from maspo_dsl.semantics.calls import Calls
 from maspo_dsl.semantics.context import Context, Names
 from maspo_dsl.semantics.extent import Extent
+from maspo_dsl.semantics.operations import ARITHMETIC
 from maspo_dsl.semantics.poison import poison
 from maspo_dsl.semantics.report import Report
+from maspo_dsl.semantics.scopes import SCOPES, Scope
 from maspo_dsl.semantics.searches import Searches
 from maspo_dsl.semantics.terms import Term, constant, static_truth
-from maspo_dsl.semantics.types import Axis, Kind, Scope
+from maspo_dsl.semantics.types import Axis, Kind
 from maspo_dsl.semantics.vocabulary import (
     BEFORE_ADVANTAGE,
     PRIMITIVES,
     QUANTITIES,
-    SCOPES,
     SLOTS,
 )
 
@@ -61,7 +62,7 @@ class Elaborator:
                 )
             case tree.Arithmetic():
                 left, right = (self.expression(side, context) for side in (node.left, node.right))
-                return rules.arithmetic(self.report, rules.OPERATORS[node.operator], [left, right], node.span)
+                return rules.arithmetic(self.report, ARITHMETIC[node.operator], [left, right], node.span)
             case tree.Compare() | tree.Not() | tree.Logical() | tree.Choose():
                 return self._condition(node, context)
             case tree.Pipe():

@@ -10,13 +10,13 @@ from maspo_dsl.language.source import Span
 from maspo_dsl.semantics import edits
 from maspo_dsl.semantics.flat import Flat, Parameter
 from maspo_dsl.semantics.report import Report
+from maspo_dsl.semantics.scopes import SCOPES
 from maspo_dsl.semantics.vocabulary import (
     BATCH_TENSORS,
     PARTS,
     PRIMITIVES,
     QUANTITIES,
     RUN_CONSTANTS,
-    SCOPES,
     SLOTS,
     WARNINGS,
 )

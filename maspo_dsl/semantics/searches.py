@@ -11,18 +11,15 @@ from maspo_dsl.language.source import Span
 from maspo_dsl.semantics import typing_rules as rules
 from maspo_dsl.semantics.context import Context
 from maspo_dsl.semantics.poison import fail, poison, poisoned
+from maspo_dsl.semantics.scopes import Scope
 from maspo_dsl.semantics.terms import Term, constant, static_value
-from maspo_dsl.semantics.types import Axis, Kind, Scope
+from maspo_dsl.semantics.types import Axis, Kind
 
 if TYPE_CHECKING:
     from maspo_dsl.semantics.elaborate import Elaborator
 
 MAX_CANDIDATES = 100
 """What a `least` may try; those of a `least` in the condition of another count once for each of the other's."""
-
-
-# Of the window a micro-batch knows what the others added to it, a number for each statistic.
-_TOGETHER = frozenset({Scope.MICRO, Scope.ROLLOUT_BATCH})
 
 
 @dataclass(frozen=True)
@@ -133,7 +130,10 @@ def _goes_together(condition: Term, level: int) -> bool:
             continue
         seen.add(id(term))
         scope = dict(term.attributes).get("scope")
-        sums = scope is None or (term.op == "reduce" and scope in _TOGETHER)
+        # Of an optimizer step a micro-batch knows what the others added, one number for each statistic.
+        sums = scope is None or (
+            term.op == "sum" and isinstance(scope, Scope) and not scope.keys and not scope.gathered
+        )
         if not sums or term.axis in (Axis.SEQUENCE, Axis.GROUP):
             return False
         stack.extend(term.args)

@@ -15,8 +15,9 @@ from typing import TypeAlias
 
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics.binding import number_text
-from maspo_dsl.semantics.numbers import ARITHMETIC, COMPARISONS, computed
-from maspo_dsl.semantics.types import Axis, Kind, Scope
+from maspo_dsl.semantics.operations import OPERATIONS, Operation
+from maspo_dsl.semantics.scopes import Scope
+from maspo_dsl.semantics.types import Axis, Kind
 
 Attribute: TypeAlias = str | float | bool | Scope | Axis
 
@@ -65,20 +66,19 @@ class Term:
             condition, then, otherwise = self.args
             truth = condition._truth
             return None if truth is None else (then if truth else otherwise)._number
-        if self.op not in ARITHMETIC:
+        operation = self._folding
+        if operation is None or operation.condition:
             return None
-        numbers = [argument._number for argument in self.args]
-        known = [number for number in numbers if number is not None]
-        value = computed(self.op, known) if len(known) == len(numbers) else math.nan
-        return value if math.isfinite(value) else None
+        found = self._of_numbers(operation)
+        return found if found is not None and math.isfinite(found) else None
 
     @cached_property
     def _truth(self) -> bool | None:
         if self.op == "const" and self.kind is Kind.BOOL:
             return bool(self.attribute("value"))
-        if self.op in COMPARISONS:
-            left, right = (argument._number for argument in self.args)
-            return None if left is None or right is None else COMPARISONS[self.op](left, right)
+        if (operation := self._folding) is not None and operation.condition:
+            value = self._of_numbers(operation)
+            return None if value is None else bool(value)
         if self.op not in ("and", "or", "not"):
             return None
         known = [argument._truth for argument in self.args]
@@ -88,6 +88,16 @@ class Term:
         if decisive in known:
             return decisive
         return None if None in known else not decisive
+
+    @property
+    def _folding(self) -> Operation | None:
+        """The operation, if a value of numbers alone is a number."""
+        operation = OPERATIONS.get(self.op)
+        return operation if operation is not None and operation.folds else None
+
+    def _of_numbers(self, operation: Operation) -> float | None:
+        numbers = [number for argument in self.args if (number := argument._number) is not None]
+        return operation.number(*numbers) if len(numbers) == len(self.args) else None
 
     def labelled(self, label: str) -> Term:
         """The same term under a name."""

@@ -11,16 +11,17 @@ from collections.abc import Sequence
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics.poison import fail
 from maspo_dsl.semantics.report import Report
+from maspo_dsl.semantics.scopes import MICRO, WINDOW
 from maspo_dsl.semantics.terms import Term
-from maspo_dsl.semantics.types import Axis, Scope
+from maspo_dsl.semantics.types import Axis
 
 
 def is_total(term: Term) -> bool:
     """Whether a term is a total over the window, with gradient."""
     if not term.live or term.axis is not Axis.SCALAR:
         return False
-    if term.op == "reduce":
-        return term.attribute("scope") is Scope.WINDOW
+    if term.op == "sum":
+        return term.attribute("scope") is WINDOW
     return any(is_total(argument) for argument in term.args)
 
 
@@ -50,9 +51,9 @@ def micro_total(term: Term) -> Term | None:
     while stack:
         current = stack.pop()
         scope = dict(current.attributes).get("scope")
-        if scope is Scope.MICRO:
+        if scope is MICRO:
             return current
-        if scope is not Scope.WINDOW and id(current) not in seen:
+        if scope is not WINDOW and id(current) not in seen:
             seen.add(id(current))
             stack.extend(current.args)
     return None

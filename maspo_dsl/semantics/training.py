@@ -82,7 +82,7 @@ def _vanishing(root: Term) -> Iterator[tuple[Term, bool]]:
                 zero = any(zeros)
             case "add" | "sub":
                 zero = all(zeros)
-            case "div" | "neg" | "abs" | "detach" | "expand" | "reduce" | "next" | "discounted_sum":
+            case "div" | "neg" | "abs" | "detach" | "expand" | "sum" | "next" | "discounted_sum":
                 zero = zeros[0]
             case "select":
                 zero = all(zeros[1:]) if then is None else found[id(then)]

@@ -36,24 +36,3 @@ class Kind(Enum):
 
 
 LOGARITHMIC = frozenset({Kind.LOG_PROB, Kind.LOG_RATIO})
-
-
-class Scope(Enum):
-    """Within what a reduction reduces."""
-
-    SEQUENCE = "sequence"
-    GROUP = "group"
-    MICRO = "micro"
-    WINDOW = "window"
-    ROLLOUT_BATCH = "rollout_batch"
-
-    @property
-    def axis(self) -> Axis:
-        """The axis of what a reduction within this scope returns."""
-        match self:
-            case Scope.SEQUENCE:
-                return Axis.SEQUENCE
-            case Scope.GROUP:
-                return Axis.GROUP
-            case _:
-                return Axis.SCALAR

@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from maspo_dsl.language.source import Span
+from maspo_dsl.semantics.operations import COMPARISONS
 from maspo_dsl.semantics.poison import fail, poison, poisoned
 from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.terms import Term, settings_of, static_value
 from maspo_dsl.semantics.totals import is_total, refuse_total, totals_stay_sums
 from maspo_dsl.semantics.types import LOGARITHMIC, Axis, Kind
 from maspo_dsl.semantics.vocabulary import EXPONENT_BOUND, LOG_RATIO_BOUND
-
-OPERATORS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "^": "pow"}
-_COMPARISONS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "!=": "ne"}
 
 
 def _axis(terms: Sequence[Term]) -> Axis:
@@ -163,7 +161,7 @@ def compare(report: Report, operator: str, left: Term, right: Term, span: Span) 
             span,
             "write log(…) or exp(…) on one side",
         )
-    return _build(_COMPARISONS[operator], [left, right], Kind.BOOL, span)
+    return _build(COMPARISONS[operator], [left, right], Kind.BOOL, span)
 
 
 def logical(report: Report, operator: str, operands: Sequence[Term], span: Span) -> Term:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from maspo_dsl.semantics.types import Axis, Kind, Scope
+from maspo_dsl.semantics.operations import FUNCTIONS
+from maspo_dsl.semantics.reductions import REDUCTION_WORDS
+from maspo_dsl.semantics.types import Axis, Kind
 
 # The largest |log-ratio| of a quotient of policies: exp(20) is 4.9e8, safe to square in float32.
 LOG_RATIO_BOUND = 20.0
@@ -99,52 +101,8 @@ RUN_CONSTANTS: dict[str, str] = {
     "group_size": "completions a run samples for a prompt",
 }
 
-SCOPES: dict[str, Scope] = {scope.value: scope for scope in Scope}
-
-# Word -> (number of arguments, meaning). Arguments and result share an axis.
-ELEMENTWISE: dict[str, tuple[int, str]] = {
-    "exp": (1, "e to the power x"),
-    "log": (1, "natural logarithm"),
-    "sqrt": (1, "square root"),
-    "abs": (1, "absolute value"),
-    "sigmoid": (1, "1 / (1 + exp(-x))"),
-    "tanh": (1, "hyperbolic tangent"),
-    "erf": (1, "error function"),
-    "atan": (1, "arc tangent"),
-    "min": (2, "the smaller of two; with a scope: the smallest within it"),
-    "max": (2, "the larger of two; with a scope: the largest within it"),
-}
-
-# Word -> meaning; the scope is an argument.
-REDUCTIONS: dict[str, str] = {
-    "sum": "sum within a scope",
-    "count": "how many values of that axis there are within a scope",
-    "quantile": "the q-quantile within a scope of the values where `of` holds, `empty` if there are none",
-    "kth": "the k-th largest within a scope, counted from 1",
-    "rank": "1 for the largest within a scope; ties go to the earlier row",
-    "pick": "a share of a scope's tokens, drawn from those that satisfy a condition; the same ones for the same seed",
-    "top": "a share of a scope's tokens, those with the largest x",
-}
-
-# Word -> (number of arguments, meaning). From token to token of one completion; untrained tokens are skipped.
-ALONG_COMPLETIONS: dict[str, tuple[int, str]] = {
-    "next": (1, "x at the next trained token of the completion, 0 after the last"),
-    "discounted_sum": (
-        2,
-        "y = x + factor * (y at the next trained token), from the completion's last token back",
-    ),
-}
-
 # Slots that are filled once a rollout, before there is an advantage.
 BEFORE_ADVANTAGE = frozenset({"reward", "keep", "prompt", "advantage"})
-
-# Scopes of the reductions that do not know all of them.
-REDUCTION_SCOPES: dict[str, tuple[Scope, ...]] = {
-    "kth": (Scope.GROUP,),
-    "rank": (Scope.GROUP,),
-    "pick": (Scope.MICRO,),
-    "top": (Scope.MICRO,),
-}
 
 SPECIAL: dict[str, str] = {
     "detach": "the same value without gradient",
@@ -153,9 +111,12 @@ SPECIAL: dict[str, str] = {
 }
 
 PRIMITIVES: dict[str, str] = {
-    **{name: doc for name, (_, doc) in ELEMENTWISE.items()},
-    **REDUCTIONS,
-    **{name: doc for name, (_, doc) in ALONG_COMPLETIONS.items()},
+    **{word: row.meaning for word, row in FUNCTIONS.items()},
+    **{word: row.meaning for word, row in REDUCTION_WORDS.items()},
+    **{
+        word: f"{FUNCTIONS[word].meaning}; {REDUCTION_WORDS[word].meaning}"
+        for word in FUNCTIONS.keys() & REDUCTION_WORDS
+    },
     **SPECIAL,
 }
 

@@ -17,15 +17,13 @@ from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.language.diagnostics import SpecError
 from maspo_dsl.objective import Objective, load
 from maspo_dsl.runtime.loss import Backend, ObjectiveLoss
+from maspo_dsl.semantics.reductions import REDUCTIONS
+from maspo_dsl.semantics.scopes import GROUP, MICRO
 from maspo_dsl.semantics.terms import Term
-from maspo_dsl.semantics.types import Axis, Scope
+from maspo_dsl.semantics.types import Axis
 from maspo_dsl.verification.batches import COLUMNS, Arrays, completions, with_advantage
 from maspo_dsl.verification.evaluation import TRIVIAL, as_torch, interpreted
 
-# Reductions that look at the order in which tokens stand, be it to settle a tie.
-_ORDERED = frozenset({"next", "discounted_sum", "position", "top"})
-# Those that settle a tie by which row comes first.
-_BY_PLACE = frozenset({"rank", "top"})
 # Kinds of batches, and what `with_advantage` is told; None: the advantage is estimated.
 _KINDS: dict[str, dict[str, Any] | None] = {
     "batch with rewards": None,
@@ -139,12 +137,12 @@ class Subject:
     @property
     def ordered(self) -> bool:
         """Whether the order of a completion's tokens matters."""
-        return bool(self.operations & _ORDERED)
+        return any(REDUCTIONS[op].ordered for op in self.operations & REDUCTIONS.keys())
 
     @property
     def breaks_ties_by_place(self) -> bool:
         """Whether the order of rows decides between equal values."""
-        return bool(self.operations & _BY_PLACE)
+        return any(REDUCTIONS[op].by_place for op in self.operations & REDUCTIONS.keys())
 
     @property
     def takes_tokens_away(self) -> bool:
@@ -156,12 +154,12 @@ class Subject:
     def needs_whole_groups(self) -> bool:
         """Whether what comes after the advantage reduces within groups."""
         outputs = [name for name in self.raw.outputs if name == "loss" or name.startswith("window:")]
-        return any(self.raw.nodes[place].scope is Scope.GROUP for place in self.raw.reachable(outputs))
+        return any(self.raw.nodes[place].scope is GROUP for place in self.raw.reachable(outputs))
 
     @cached_property
     def within_micro(self) -> bool:
         """Whether a part reduces within `micro`."""
-        return any(("scope", Scope.MICRO) in term.attributes for term in _terms(self.objective))
+        return any(("scope", MICRO) in term.attributes for term in _terms(self.objective))
 
     def allowed(self, code: str) -> str | None:
         """The reason the spec gives for a warning that it acknowledges."""

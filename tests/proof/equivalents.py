@@ -47,13 +47,11 @@ SHAPE_ALONE = (
 )
 ANY_PART = "every part of a window has these"
 NOTHING_THERE = "a row or an owner of nothing is not counted, and what it would have is not read"
-HASH = "it only has to be larger than any hash"
 REACH = "a completion of more than two million tokens, or a finite number times 0"
 ONE_RANK = "no number of ranks is above 1"
 NEVER_ASKED = "`keep` and `prompt` are computed before the advantage and cannot read it"
 DETACHED_LATER = "what is detached before it counts has no gradient to lose"
 DETACHED = "whatever is not trained was detached when it came in"
-ONE_VALUE = "of one value both neighbours are itself"
 AS_MANY = "there are as many names as values"
 COUNTED_FASTER = "a sum of equal numbers is their number times one, however it is counted, only slower"
 SAME_ANY = "the same on a row with tokens, and of a row without there is no largest"
@@ -86,11 +84,11 @@ EQUIVALENT: dict[str, str] = {
     rf"⟨masked\({OF_BATCH}, mask\) → x": MASKED_AGAIN,
     rf"masked\({OF_BATCH}, {MASK_ALL}\)": MASKED_AGAIN,
     rf"^(cispo\w*|dppo_\w+|dro|gpg\w*|topr|vespo): loss: loss = total\(.*, {MASK_ALL}": MASKED_AGAIN,
-    rf"sequence_sum\((?!one,).*, {MASK_ALL}": MASKED_AGAIN,
+    rf"sum_within\((?!one,).*, {MASK_ALL}.*'sequence'": MASKED_AGAIN,
     r"^stapo(_maspo)?: statistics_1: tau_h = \(members\(constant, ⟨mask( &  → |.*ones_like\(mask\)⟩ &)": MASKED_AGAIN,
     r"(scale|whiten) = (⟨torch\.where\(std > 0, .* → center|torch\.where\(std (>⟨ → =⟩ 0|> ⟨0 → -1⟩))": NO_SPREAD,
-    rf"total_max\((advantage|logp\.detach\(\)|gae|center|discounted_sum_2), {MASK_ALL}": SHIFT,
-    rf"{INEXACT}.*difference\w* = \w+ ⟨- → \+⟩ ((group|total)_max\(|largest)": SHIFT,
+    rf"max_within\((advantage|logp\.detach\(\)|gae|center|discounted_sum_2), {MASK_ALL}": SHIFT,
+    rf"{INEXACT}.*difference\w* = \w+ ⟨- → \+⟩ (max_within\(|largest)": SHIFT,
     r"difference_[23] = ⟨(center(_3)?|leave_one_out) - |^grpo_passk: advantage: difference = ⟨reward - largest": SHIFT,
     r"advantage: center_[24] = ⟨difference|, 0, \(⟨difference_\d - mean_without": SHIFT,
     r"^grpo_passk: advantage: center = ⟨difference": SHIFT,
@@ -102,9 +100,9 @@ EQUIVALENT: dict[str, str] = {
     r"statistics_\d: .*x\['logp'\]⟨ → \.detach\(\)⟩": DECIDES,
     r"^(grpo_opsm: loss: k1|(clip|kl)_cov: loss: logp|stapo\w*: loss: policy) = .*⟨ → \.detach\(\)⟩": DECIDES,
     r"^(cispo\w*|dppo_\w+|gspo_token|topr|vespo): loss: log_ratio\w* = .*⟨ → \.detach\(\)⟩": DETACHED_LATER,
-    r"(x\['entropy'\], mask\)|top\(cov|max\(logp|quantile\(entropy)⟨\.detach\(\) → ⟩": DECIDES,
-    r"statistics_\d: count = window_count\(sequence_sum\(one, without_": NOT_COUNTED,
-    r"statistics_\d: return .*sequence_sum\(one, without_\w+, x\) (⟨|>⟨|> ⟨)": NOT_COUNTED,
+    r"(x\['entropy'\], mask\)|top_within\(cov|max_within\(logp|quantile_within\(entropy)⟨\.detach\(\) → ⟩": DECIDES,
+    r"statistics_\d: count = window_count\(sum_within\(one, without_": NOT_COUNTED,
+    r"statistics_\d: return .*sum_within\(one, without_\w+, tokens_by\(x, 'sequence'\)\) (⟨|>⟨|> ⟨)": NOT_COUNTED,
     r"quantile\(.*, ⟨(- → ⟩torch\.inf|0 → -?1⟩\))": EMPTY,
     # ---- bounds of log-ratios
     rf"(geomean|^tis_geometric: loss: mismatch) = torch\.exp\(.*{WIDER}": BOUNDED_BEFORE,
@@ -168,7 +166,7 @@ EQUIVALENT: dict[str, str] = {
     r"^opo: let behind = reward - ⟨max → min": SHIFT,
     r"empty = ⟨- → ⟩inf": EMPTY,
     # ---- in the template
-    r"^the template: (?!dense|counted|discounted_sum: power|least).*⟨- → ⟩1\b": ONE_AXIS,
+    r"^the template: (?!dense|counted|discounted_sum_within: power|least).*⟨- → ⟩1\b": ONE_AXIS,
     r"^(?!the template: counted).*(index_add|scatter|scatter_reduce|cumsum|gather|\.squeeze|\.sum)\(⟨0 → -1⟩": ONE_AXIS,
     r"(?<!return mask\.)(?<!chosen\.)shape\[⟨0 → -1⟩\]": ONE_AXIS,
     r"(micro_batches|found|(?<!start=)parts)\[⟨0 → -1⟩\]": ANY_PART,
@@ -176,17 +174,15 @@ EQUIVALENT: dict[str, str] = {
     r"⟨(\w+|x\['\w+'\]) → torch\.ones_like\([^⟩]*⟩\)?\.(shape|device|new_\w+|numel)": SHAPE_ALONE,
     r"rows_told: mask = ⟨|new_(zeros|full)\(\(?⟨1 → 3⟩|shape\[0\], ⟨1 → 3⟩": SHAPE_ALONE,
     r"evaluate: .*(⟨ → detach\(\)\.⟩dtype|⟨logp → logp_old⟩'\]\.dtype)": SHAPE_ALONE,
-    r"(order, _ = lined_up|from_line)\(.*⟨member → torch\.ones_like": NOTHING_THERE,
-    r"(group|sequence|total)_max: return .*( → largest⟩|>⟨ → =⟩|⟨member → |> ⟨0 → -1⟩|⟨0 → -?1⟩\.0)": NOTHING_THERE,
-    r"group_rank: return .*(0\.0 → 1\.0|⟨member → |, ⟨0 → -?1⟩\.0)": NOTHING_THERE,
-    r"group_kth: chosen = ⟨member( & \(| → .*⟩ &)|total_top: return ⟨member|positions: return ⟨masked": NOTHING_THERE,
-    r"quantile_by: order = .*( → value⟩\.|⟨chosen → )": NOTHING_THERE,
-    r"quantile_by: ordered = .*( → value⟩\[|⟨chosen → |⟨0 → -?1⟩\.0)": NOTHING_THERE,
-    r"quantile_by: start, last = .*(⟨\(count - 1\)\.clamp|min=⟨0 → -1⟩)": NOTHING_THERE,
-    r"(next_token|discounted_sum): line = (⟨masked|masked\(value, ⟨member)": NOTHING_THERE,
-    r"total_quantile: place = .*min=⟨0 → 1⟩": ONE_VALUE,
-    r"total_pick: line = .*(⟨1 → 3⟩|⟨40 → 39⟩)": HASH,
-    r"total_pick: bits = key\.⟨detach\(\)": DECIDES,
+    r"(in_line|from_line)\(.*⟨member → torch\.ones_like": NOTHING_THERE,
+    r"max_within: return .*( → largest⟩|>⟨ → =⟩|⟨member → |> ⟨0 → -1⟩|⟨0 → -?1⟩\.0)": NOTHING_THERE,
+    r"placed: return .*(⟨member → |, ⟨0 → -?1⟩\))": NOTHING_THERE,
+    r"kth_within: return .*⟨member( & \(| → .*⟩ &)|top_within: return ⟨member": NOTHING_THERE,
+    r"quantile_within: (order|line|cells) = .*( → value⟩\.|⟨chosen → )": NOTHING_THERE,
+    r"quantile_within: (order|line|cells)ed = .*( → value⟩\[|⟨chosen → |⟨0 → -?1⟩\.0)": NOTHING_THERE,
+    r"quantile_within: start, last = .*(⟨\(count - 1\)\.clamp|min=⟨0 → -1⟩)": NOTHING_THERE,
+    r"(next_within|discounted_sum_within): line = (⟨masked|masked\(value, ⟨member)": NOTHING_THERE,
+    r"pick_within: bits = key\.⟨detach\(\)": DECIDES,
     r"number_of_ranks: return .*(⟨is_available\(\) and group|else ⟨1 → 0⟩)": ONE_RANK,
     r"prepare: if read⟨ and purpose in": NEVER_ASKED,
     r"add_advantage: advantage = .*⟨\.detach": DETACHED,
@@ -196,9 +192,9 @@ EQUIVALENT: dict[str, str] = {
     r"counted: return count ⟨if whole == flags\.numel\(\) else count  → ⟩\+": COUNTED_FASTER,
     r"rows_present: present = mask\.(⟨view|.*⟨mask → torch\.ones_like\(mask\)⟩\.any)": SAME_ANY,
     r"evaluate: if .* ⟨0 → -1⟩|evaluate: return (⟨\(x\['logp'\] \* 0\.0\) → x|.*⟨\* → /⟩|.*⟨0 → -?1⟩)": EMPTY,
-    r"discounted_sum: for reach .*(⟨8 → \d+⟩ \*\* 7|8 \*\* ⟨7 → 15⟩)": REACH,
-    r"discounted_sum: line = .*(same⟨ & \(power|power != ⟨0 → -1⟩)": REACH,
-    r"discounted_sum: factor = .*⟨ if factor\.dim": SHAPE_ALONE,
+    r"discounted_sum_within: for reach .*(⟨8 → \d+⟩ \*\* 7|8 \*\* ⟨7 → 15⟩)": REACH,
+    r"discounted_sum_within: line = .*(same⟨ & \(power|power != ⟨0 → -1⟩)": REACH,
+    r"discounted_sum_within: factor = .*⟨ if factor\.dim": SHAPE_ALONE,
     r"converted: (for name in ⟨known|x\[name\] = value ⟨if value\.dtype)|dense: order = .*stable=": NOT_READ,
 }
 

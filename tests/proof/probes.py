@@ -295,7 +295,7 @@ def endless() -> Check:
     expected = (1 - gamma**left) / (1 - gamma)
 
     def holds(module: torch.nn.Module) -> bool:
-        function = type(module).forward.__globals__["discounted_sum"]
+        function = type(module).forward.__globals__["discounted_sum_within"]
         x = {"present": torch.ones(1, dtype=torch.bool)}
         got = function(ones, ones > 0, x, torch.tensor(gamma, dtype=torch.float64))
         return torch.allclose(got[0], expected, rtol=1e-8)

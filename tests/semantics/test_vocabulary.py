@@ -8,6 +8,9 @@ import maspo_dsl
 from maspo_dsl.graph.build import build
 from maspo_dsl.language.words import RESERVED_WORDS
 from maspo_dsl.semantics import vocabulary
+from maspo_dsl.semantics.operations import FUNCTIONS
+from maspo_dsl.semantics.reductions import REDUCTION_WORDS
+from maspo_dsl.semantics.scopes import SCOPES
 from maspo_dsl.semantics.shipped import library_definitions, library_trees
 
 METHODS = """
@@ -20,13 +23,7 @@ METHODS = """
 
 def test_primitives_are_a_short_closed_list():
     assert len(vocabulary.PRIMITIVES) <= 22
-    families = (
-        vocabulary.ELEMENTWISE,
-        vocabulary.REDUCTIONS,
-        vocabulary.ALONG_COMPLETIONS,
-        vocabulary.SPECIAL,
-    )
-    assert set(vocabulary.PRIMITIVES) == set().union(*families)
+    assert set(vocabulary.PRIMITIVES) == {*FUNCTIONS, *REDUCTION_WORDS, *vocabulary.SPECIAL}
 
 
 def test_no_primitive_is_a_method():
@@ -40,7 +37,7 @@ def test_no_word_means_two_things():
     lists = {
         "slot": set(vocabulary.SLOTS),
         "primitive": set(vocabulary.PRIMITIVES),
-        "scope": set(vocabulary.SCOPES),
+        "scope": set(SCOPES),
         "library": set(library_definitions()),
         "word": set(RESERVED_WORDS),
     }
@@ -95,7 +92,7 @@ def test_the_spec_with_every_primitive_builds():
     assert {"entropy", "logp", "logp_old"} <= set(graph.inputs(["loss"]))
 
 
-@pytest.mark.parametrize("name", [*vocabulary.SCOPES, *vocabulary.QUANTITIES])
+@pytest.mark.parametrize("name", [*SCOPES, *vocabulary.QUANTITIES])
 def test_words_of_the_language_cannot_be_redefined(name):
     for statement in (f"let {name} = 1", f"param {name} = 1", f"def {name}(x) = x"):
         with pytest.raises(maspo_dsl.SpecError) as caught:

@@ -95,7 +95,7 @@ PLANTED = {
     "the width of the tensor (verl #3741)": (
         "padding",
         "grpo",
-        r"torch\.clamp\(sequence_sum\(one, mask, x\), min=1\)",
+        r'torch\.clamp\(sum_within\(one, mask, tokens_by\(x, "sequence"\)\), min=1\)',
         "mask.shape[-1]",
     ),
     "a little of the width": (
@@ -103,12 +103,6 @@ PLANTED = {
         "group_ppo",
         r"return chosen\.sum\(-1\)",
         "return chosen.sum(-1) + 0.01 * chosen.shape[-1]",
-    ),
-    "the last token for the sum": (
-        "packed",
-        "group_ppo",
-        r'chosen\.new_zeros\(x\["present"\]\.shape\)\.index_add',
-        'chosen.new_zeros(x["present"].shape).index_copy',
     ),
     "packed rows are one (tunix #1662)": (
         "packed",
@@ -155,8 +149,8 @@ PLANTED = {
     "masked tokens in the mean (reasoning-from-scratch #243)": (
         "padding",
         "gspo",
-        r"sequence_sum\((.*), mask, x\)",
-        r"sequence_sum(\1, mask | True, x)",
+        r"sum_within\((.*), mask, tokens_by",
+        r"sum_within(\1, mask | True, tokens_by",
     ),
     "a metric of masked tokens": (
         "masked tokens",
@@ -186,7 +180,7 @@ PLANTED = {
     "no exact zero (verl #4597)": (
         "no signal",
         "rloo",
-        r"reward - group_max\(reward, present, x\)",
+        r'reward - max_within\(reward, present, rows_by\(x, "group"\)\)',
         "reward",
     ),
     "a singleton's own reward (verl #7793)": (

@@ -11,7 +11,7 @@ from maspo_dsl.emit.template.names import (
     Sums,
     Tensors,
 )
-from maspo_dsl.emit.template.operations import group_max, group_sum
+from maspo_dsl.emit.template.operations import max_within, rows_by, sum_within
 
 
 class LossOutput:
@@ -72,8 +72,10 @@ def measured(x: Tensors, d: Batch, terms: Tensors, slope: torch.Tensor) -> Sums:
     if "logp_old" in x:
         gate_metrics(x, trained, slope, mean_of, sums)
     if "group" in x and "advantage_rows" in x:
-        signal = group_max(x["advantage_rows"].abs(), x["present"], x) > 0
-        size = group_sum(torch.ones_like(x["advantage_rows"]), x["present"], x).clamp(min=1)
+        signal = max_within(x["advantage_rows"].abs(), x["present"], rows_by(x, "group")) > 0
+        size = sum_within(torch.ones_like(x["advantage_rows"]), x["present"], rows_by(x, "group")).clamp(
+            min=1
+        )
         shares = torch.where(x["present"], 1 / size, 0.0)
         sums["zero_signal_groups"] = (torch.where(signal, 0.0, shares).sum(), shares.sum())
     return sums

@@ -53,239 +53,125 @@ def least(holds: Condition, tried: torch.Tensor) -> torch.Tensor:
         return torch.where(held, tried.reshape(-1, *[1] * (held.dim() - 1)), torch.inf).amin(0)
 
 
-def sequence_sum(value: torch.Tensor, member: torch.Tensor, x: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Sum over the member tokens of each sequence, [N]."""
+class Segments:
+    """Cells in which values are reduced: `index` says which of `count` cells each value is in, broadcast over them.
+
+    `owner` says whose value each element of a result is, where that is not one for each cell. From axis `start` on the
+    values of a cell stand together, where they do. `order` are the sequences of packed tokens, for their order.
+    """
+
+    def __init__(
+        self,
+        index: torch.Tensor,
+        count: int,
+        owner: torch.Tensor | None = None,
+        start: int | None = None,
+        order: torch.Tensor | None = None,
+    ) -> None:
+        """The parts as they are."""
+        self.index = index
+        self.count = count
+        self.owner = owner
+        self.start = start
+        self.order = order
+
+
+def everything(x: dict[str, torch.Tensor]) -> Segments:
+    """All there is as one cell."""
+    return Segments(x["mask"].new_zeros((), dtype=torch.long), 1, None, 0, x.get("sequence"))
+
+
+def rows_by(x: dict[str, torch.Tensor], key: str) -> Segments:
+    """Sequences with the same `key` [N] as cells."""
+    return Segments(x[key], x["present"].shape[0], x[key])
+
+
+def tokens_by(x: dict[str, torch.Tensor], key: str) -> Segments:
+    """Tokens of sequences with the same `key` [N], or of one sequence, as cells."""
+    rows = torch.arange(x["present"].shape[0], device=x["mask"].device)
+    if key != "sequence":
+        return Segments(tokens(x[key], x), rows.shape[0], x[key], None, x.get("sequence"))
+    start = None if "sequence" in x else -1
+    return Segments(tokens(rows, x), rows.shape[0], None, start, x.get("sequence"))
+
+
+def given_back(cells: torch.Tensor, by: Segments) -> torch.Tensor:
+    """A value of each cell [C], for each element of the result."""
+    if by.start == 0:
+        return cells.squeeze(0)
+    return cells if by.owner is None else cells[by.owner]
+
+
+def sum_within(value: torch.Tensor, member: torch.Tensor, by: Segments) -> torch.Tensor:
+    """Sum over the members of each cell."""
     chosen = torch.where(member, value, 0.0)
-    if "sequence" not in x:
-        return chosen.sum(-1)
-    return chosen.new_zeros(x["present"].shape).index_add(0, x["sequence"], chosen)
+    if by.start is not None:
+        return chosen.flatten(by.start).sum(-1)
+    index = by.index.expand_as(chosen).flatten()
+    return given_back(chosen.new_zeros(by.count).index_add(0, index, chosen.flatten()), by)
 
 
-def group_sum(value: torch.Tensor, member: torch.Tensor, x: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Sum over the member sequences of each group, given to every row of the group, [N]."""
-    chosen = torch.where(member, value, 0.0)
-    return torch.zeros_like(chosen).index_add(0, x["group"], chosen)[x["group"]]
-
-
-def total_max(value: torch.Tensor, member: torch.Tensor) -> torch.Tensor:
-    """The largest member, 0-d; 0 where there is none."""
-    chosen = torch.where(member, value, -torch.inf).flatten()
-    largest = torch.cat([chosen, chosen.new_full((1,), -torch.inf)]).max()
-    return torch.where(member.any(), largest, 0.0)
-
-
-def sequence_max(value: torch.Tensor, member: torch.Tensor, x: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The largest member token of each sequence, [N]; 0 where there is none."""
+def max_within(value: torch.Tensor, member: torch.Tensor, by: Segments) -> torch.Tensor:
+    """The largest member of each cell; 0 where there is none."""
     chosen = torch.where(member, value, -torch.inf)
-    if "sequence" not in x:
-        largest = torch.cat([chosen, chosen.new_full((chosen.shape[0], 1), -torch.inf)], -1).amax(-1)
+    if by.start is not None:
+        line = chosen.flatten(by.start)
+        largest = torch.cat([line, line.new_full((*line.shape[:-1], 1), -torch.inf)], -1).amax(-1)
     else:
-        empty = chosen.new_full(x["present"].shape, -torch.inf)
-        largest = empty.scatter_reduce(0, x["sequence"], chosen, "amax")
-    return torch.where(sequence_sum(torch.ones_like(chosen), member, x) > 0, largest, 0.0)
+        index = by.index.expand_as(chosen).flatten()
+        empty = chosen.new_full((by.count,), -torch.inf)
+        largest = given_back(empty.scatter_reduce(0, index, chosen.flatten(), "amax"), by)
+    return torch.where(sum_within(torch.ones_like(chosen), member, by) > 0, largest, 0.0)
 
 
-def group_max(value: torch.Tensor, member: torch.Tensor, x: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The largest member sequence of each group, given to every row of the group, [N]; 0 where there is none."""
-    chosen = torch.where(member, value, -torch.inf)
-    empty = torch.full_like(chosen, -torch.inf)
-    largest = empty.scatter_reduce(0, x["group"], chosen, "amax")[x["group"]]
-    return torch.where(group_sum(torch.ones_like(chosen), member, x) > 0, largest, 0.0)
+def min_within(value: torch.Tensor, member: torch.Tensor, by: Segments) -> torch.Tensor:
+    """The smallest member of each cell; 0 where there is none."""
+    return -max_within(-value, member, by)
 
 
-def group_rank(value: torch.Tensor, member: torch.Tensor, x: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Place of each member in its group, 1 for the largest, ties to the earlier row, [N]; 0 for the others."""
-    value = value.expand_as(member)
-    same = (x["group"].unsqueeze(0) == x["group"].unsqueeze(1)) & member.unsqueeze(0)
-    row = torch.arange(value.shape[0], device=value.device)
-    earlier = row.unsqueeze(0) < row.unsqueeze(1)
-    ahead = (value.unsqueeze(0) > value.unsqueeze(1)) | ((value.unsqueeze(0) == value.unsqueeze(1)) & earlier)
-    return torch.where(member, 1.0 + (same & ahead).sum(1).to(value.dtype), 0.0)
+def in_line(
+    member: torch.Tensor, by: Segments, value: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """All values in one line, the members of one cell after those of another, the others last.
 
-
-def group_kth(value: torch.Tensor, member: torch.Tensor, x: dict[str, torch.Tensor], k: int) -> torch.Tensor:
-    """The k-th largest member of each group, given to every row of the group, [N]; 0 where there are fewer."""
-    chosen = member & (group_rank(value, member, x) == k)
-    return group_sum(value, chosen, x)
-
-
-def with_one_more(values: torch.Tensor) -> torch.Tensor:
-    """The values [M] and a 0, so that even where there are none there is a place to look at."""
-    return torch.cat([values, values.new_zeros(1)])
-
-
-def at(value: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
-    """The element at a 0-d place: plain indexing would ask the device where that is."""
-    return value.gather(0, place.reshape(1)).squeeze(0)
-
-
-def total_quantile(
-    value: torch.Tensor,
-    member: torch.Tensor,
-    q: torch.Tensor | float,
-    of: torch.Tensor,
-    empty: torch.Tensor | float,
-) -> torch.Tensor:
-    """The q-quantile (linear interpolation) of the members that satisfy `of`, 0-d; `empty` where there are none."""
-    chosen = member & of
-    ordered = with_one_more(torch.where(chosen, value, torch.inf).flatten().sort().values)
-    count = chosen.sum()
-    place = q * (count - 1).clamp(min=0).to(value.dtype)
-    low = place.floor().long()
-    high = torch.minimum(low + 1, (count - 1).clamp(min=0))
-    below, above = at(ordered, low), at(ordered, high)
-    between = below + (above - below) * (place - low)
-    return torch.where(count > 0, between, empty)
-
-
-def members(value: torch.Tensor, member: torch.Tensor) -> torch.Tensor:
-    """The values of all members, 1-d: for a statistic that needs those of every micro-batch."""
-    return torch.broadcast_to(value, member.shape)[member]
-
-
-def pooled_max(values: torch.Tensor) -> torch.Tensor:
-    """The largest of all values, 0-d; 0 where there is none."""
-    return values.max() if values.numel() else values.sum()
-
-
-def pooled_quantile(
-    values: torch.Tensor, q: torch.Tensor | float, empty: torch.Tensor | float
-) -> torch.Tensor:
-    """The q-quantile (linear interpolation) of all values, 0-d; `empty` where there are none."""
-    everything = torch.ones_like(values, dtype=torch.bool)
-    if not values.numel():
-        return values.sum() + empty
-    return total_quantile(values, everything, q, everything, empty)
-
-
-def rows_of(member: torch.Tensor, x: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The row in the [N] tensors of each token."""
-    rows = torch.arange(x["present"].shape[0], device=member.device)
-    return tokens(rows, x).expand_as(member)
-
-
-def quantile_by(
-    value: torch.Tensor,
-    chosen: torch.Tensor,
-    owner: torch.Tensor,
-    asked: torch.Tensor,
-    q: torch.Tensor | float,
-    empty: torch.Tensor | float,
-) -> torch.Tensor:
-    """The q-quantile (linear interpolation) of the chosen values of each owner that is asked for, [N].
-
-    `owner` names the owner of each value, and `asked` [N] those of the result, by whole numbers below N.
+    Those of a cell stand by falling `value`, else as tokens follow each other. Returns the places that they come from,
+    and their cells; `count` for the others.
     """
-    value, chosen = value.expand_as(chosen).flatten(), chosen.flatten()
-    count = torch.zeros_like(asked).index_add(0, owner.flatten(), chosen.to(asked.dtype))
-    # By value, then by owner, what is not chosen at the end.
-    order = torch.where(chosen, value, torch.inf).argsort()
-    owners = torch.where(chosen, owner.flatten(), asked.shape[0])
-    order = order[owners[order].argsort(stable=True)]
-    ordered = with_one_more(torch.where(chosen, value, 0.0)[order])
-    start, last = count.cumsum(0) - count, (count - 1).clamp(min=0)
-    place = q * last.to(value.dtype)
-    low = place.floor().to(asked.dtype)
-    below, above = ordered[start + low], ordered[start + torch.minimum(low + 1, last)]
-    between = below + (above - below) * (place - low)
-    return torch.where(count[asked] > 0, between[asked], empty)
-
-
-def sequence_quantile(
-    value: torch.Tensor,
-    member: torch.Tensor,
-    x: dict[str, torch.Tensor],
-    q: torch.Tensor | float,
-    of: torch.Tensor,
-    empty: torch.Tensor | float,
-) -> torch.Tensor:
-    """The q-quantile of each sequence's member tokens that satisfy `of`, [N]; `empty` where there are none."""
-    rows = torch.arange(x["present"].shape[0], device=member.device)
-    return quantile_by(value, member & of, rows_of(member, x), rows, q, empty)
-
-
-def group_quantile(
-    value: torch.Tensor,
-    member: torch.Tensor,
-    x: dict[str, torch.Tensor],
-    q: torch.Tensor | float,
-    of: torch.Tensor,
-    empty: torch.Tensor | float,
-) -> torch.Tensor:
-    """The q-quantile of each group's member sequences that satisfy `of`, given to every row of the group, [N]."""
-    return quantile_by(value, member & of, x["group"], x["group"], q, empty)
-
-
-def group_token_quantile(
-    value: torch.Tensor,
-    member: torch.Tensor,
-    x: dict[str, torch.Tensor],
-    q: torch.Tensor | float,
-    of: torch.Tensor,
-    empty: torch.Tensor | float,
-) -> torch.Tensor:
-    """The q-quantile of the member tokens of each group's sequences, given to every row of the group, [N]."""
-    owner = tokens(x["group"], x).expand_as(member)
-    return quantile_by(value, member & of, owner, x["group"], q, empty)
-
-
-def lined_up(member: torch.Tensor, x: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """All tokens in one line, the members of one sequence after those of another, the others last.
-
-    Returns the places that they come from, and their rows; N for the others.
-    """
-    rows = torch.where(member, rows_of(member, x), x["present"].shape[0]).flatten()
-    order = rows.argsort(stable=True)
-    return order, rows[order]
+    cells = torch.where(member, by.index, by.count).flatten()
+    order = torch.arange(cells.shape[0], device=cells.device)
+    if by.order is not None:
+        order = by.order.argsort(stable=True)
+    if value is not None:
+        order = order[value.expand_as(member).flatten()[order].argsort(descending=True, stable=True)]
+    order = order[cells[order].argsort(stable=True)]
+    return order, cells[order]
 
 
 def from_line(line: torch.Tensor, order: torch.Tensor, member: torch.Tensor) -> torch.Tensor:
-    """What `lined_up` put in a line, back at its places."""
+    """What `in_line` put in a line, back at its places."""
     return torch.zeros_like(line).scatter(0, order, line).view(member.shape)
 
 
-def positions(one: torch.Tensor, member: torch.Tensor, x: dict[str, torch.Tensor]) -> torch.Tensor:
+def placed(member: torch.Tensor, by: Segments, value: torch.Tensor | None = None) -> torch.Tensor:
+    """Place of each member in its cell, from 1, by falling value, ties to the earlier; 0 for the others."""
+    order, cells = in_line(member, by, value)
+    place = torch.arange(cells.shape[0], device=cells.device) - torch.searchsorted(cells, cells) + 1
+    return torch.where(member, from_line(place, order, member), 0)
+
+
+def rank_within(value: torch.Tensor, member: torch.Tensor, by: Segments) -> torch.Tensor:
+    """1 for the largest member of each cell, 2 for the next, …, ties to the earlier; 0 for the others."""
+    return placed(member, by, value).to(value.dtype)
+
+
+def position_within(one: torch.Tensor, member: torch.Tensor, by: Segments) -> torch.Tensor:
     """1 for the first member token of a sequence, 2 for the second, …; 0 for the others."""
-    order, rows = lined_up(member, x)
-    place = torch.arange(rows.shape[0], device=rows.device)
-    first = torch.searchsorted(rows, rows)
-    return masked(from_line(place - first + 1, order, member).to(one.dtype), member)
+    return placed(member, by).to(one.dtype)
 
 
-def ahead_in_line(
-    rows: torch.Tensor, steps: torch.Tensor, line: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What stands so many steps [S] further in a line [M], [M, S], and whether it is of the same sequence."""
-    place = torch.arange(rows.shape[0], device=rows.device).unsqueeze(-1) + steps
-    there = place.clamp(max=rows.shape[0] - 1)
-    return line[there], (rows[there] == rows.unsqueeze(-1)) & (place < rows.shape[0])
-
-
-def next_token(value: torch.Tensor, member: torch.Tensor, x: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The value at the next member token of the same sequence, 0 after the last and for the others."""
-    order, rows = lined_up(member, x)
-    line = masked(value, member).flatten()[order]
-    following, same = ahead_in_line(rows, torch.ones(1, dtype=torch.long, device=rows.device), line)
-    return from_line(masked(following, same).squeeze(-1), order, member)
-
-
-def discounted_sum(
-    value: torch.Tensor, member: torch.Tensor, x: dict[str, torch.Tensor], factor: torch.Tensor
-) -> torch.Tensor:
-    """y = value + factor * (y at the next member token of the same sequence); 0 for the others.
-
-    Each round sums eight sums of the round before, so that eight rounds reach over 16 million tokens: a compiled
-    graph knows no lengths. The factor, of the sequence, is taken to whole positive powers: nothing overflows.
-    """
-    order, rows = lined_up(member, x)
-    line = masked(value, member).flatten()[order]
-    factor = factor.expand_as(member).flatten()[order] if factor.dim() else factor
-    for reach in (1, 8, 8**2, 8**3, 8**4, 8**5, 8**6, 8**7):
-        steps = torch.arange(8, device=rows.device) * reach
-        further, same = ahead_in_line(rows, steps, line)
-        power = factor.unsqueeze(-1) ** steps
-        line = torch.where(same & (power != 0), power * further, 0.0).sum(-1)
-    return from_line(line, order, member)
+def kth_within(value: torch.Tensor, member: torch.Tensor, by: Segments, k: int) -> torch.Tensor:
+    """The k-th largest member of each cell; 0 where there are fewer."""
+    return sum_within(value, member & (placed(member, by, value) == k), by)
 
 
 def share_of(member: torch.Tensor, share: torch.Tensor | float, dtype: torch.dtype) -> torch.Tensor:
@@ -293,21 +179,17 @@ def share_of(member: torch.Tensor, share: torch.Tensor | float, dtype: torch.dty
     return (member.sum().to(dtype) * share).long().clamp(min=1)
 
 
-def total_top(
-    value: torch.Tensor, member: torch.Tensor, x: dict[str, torch.Tensor], share: torch.Tensor | float
+def top_within(
+    value: torch.Tensor, member: torch.Tensor, by: Segments, share: torch.Tensor | float
 ) -> torch.Tensor:
     """The share of the members, at least one, with the largest values; of equal ones the earlier."""
-    order, _ = lined_up(member, x)
-    line = torch.where(member, value, -torch.inf).flatten()[order]
-    ranked = order[line.argsort(descending=True, stable=True)]
-    chosen = torch.arange(ranked.shape[0], device=ranked.device) < share_of(member, share, value.dtype)
-    return member & from_line(chosen, ranked, member)
+    return member & (placed(member, by, value) <= share_of(member, share, value.dtype))
 
 
-def total_pick(
+def pick_within(
     condition: torch.Tensor,
     member: torch.Tensor,
-    x: dict[str, torch.Tensor],
+    by: Segments,
     share: torch.Tensor | float,
     key: torch.Tensor,
     seed: int,
@@ -323,8 +205,89 @@ def total_pick(
     mixed = ((mixed ^ (mixed >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
     mixed = mixed ^ (mixed >> 16)
     chosen = condition & member
-    order, _ = lined_up(member, x)
-    line = torch.where(chosen, mixed, 1 << 40).flatten()[order]
-    ranked = order[line.argsort(stable=True)]
-    first = torch.arange(ranked.shape[0], device=ranked.device) < share_of(member, share, key.dtype)
-    return chosen & from_line(first, ranked, member)
+    return chosen & (placed(chosen, by, -mixed) <= share_of(member, share, key.dtype))
+
+
+def quantile_within(
+    value: torch.Tensor,
+    member: torch.Tensor,
+    by: Segments,
+    q: torch.Tensor | float,
+    of: torch.Tensor,
+    empty: torch.Tensor | float,
+) -> torch.Tensor:
+    """The q-quantile (linear interpolation) of each cell's members that satisfy `of`; `empty` where there are none."""
+    chosen = member & of
+    cells = torch.where(chosen, by.index, by.count).flatten()
+    line = torch.where(chosen, value, torch.inf).flatten()
+    order = line.argsort()
+    if by.start != 0:
+        order = order[cells[order].argsort(stable=True)]
+    # One more, so that even where there is no value there is a place to look at.
+    ordered = torch.cat([torch.where(chosen, value, 0.0).flatten()[order], line.new_zeros(1)])
+    count = cells.new_zeros(by.count + 1).index_add(0, cells, torch.ones_like(cells))[:-1]
+    start, last = count.cumsum(0) - count, (count - 1).clamp(min=0)
+    place = q * last.to(value.dtype)
+    low = place.floor().long()
+    below, above = ordered[start + low], ordered[start + torch.minimum(low + 1, last)]
+    between = below + (above - below) * (place - low)
+    return torch.where(given_back(count, by) > 0, given_back(between, by), empty)
+
+
+def members(value: torch.Tensor, member: torch.Tensor) -> torch.Tensor:
+    """The values of all members, 1-d: for a statistic that needs those of every micro-batch."""
+    return torch.broadcast_to(value, member.shape)[member]
+
+
+def pooled_max(values: torch.Tensor) -> torch.Tensor:
+    """The largest of all values, 0-d; 0 where there is none."""
+    return values.max() if values.numel() else values.sum()
+
+
+def pooled_min(values: torch.Tensor) -> torch.Tensor:
+    """The smallest of all values, 0-d; 0 where there is none."""
+    return values.min() if values.numel() else values.sum()
+
+
+def pooled_quantile(
+    values: torch.Tensor, q: torch.Tensor | float, empty: torch.Tensor | float
+) -> torch.Tensor:
+    """The q-quantile (linear interpolation) of all values, 0-d; `empty` where there are none."""
+    everyone = torch.ones_like(values, dtype=torch.bool)
+    return quantile_within(values, everyone, everything({"mask": everyone}), q, everyone, empty)
+
+
+def ahead_in_line(
+    cells: torch.Tensor, steps: torch.Tensor, line: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What stands so many steps [S] further in a line [M], [M, S], and whether it is of the same cell."""
+    place = torch.arange(cells.shape[0], device=cells.device).unsqueeze(-1) + steps
+    there = place.clamp(max=cells.shape[0] - 1)
+    return line[there], (cells[there] == cells.unsqueeze(-1)) & (place < cells.shape[0])
+
+
+def next_within(value: torch.Tensor, member: torch.Tensor, by: Segments) -> torch.Tensor:
+    """The value at the next member token of the same sequence, 0 after the last and for the others."""
+    order, cells = in_line(member, by)
+    line = masked(value, member).flatten()[order]
+    following, same = ahead_in_line(cells, torch.ones(1, dtype=torch.long, device=cells.device), line)
+    return from_line(masked(following, same).squeeze(-1), order, member)
+
+
+def discounted_sum_within(
+    value: torch.Tensor, member: torch.Tensor, by: Segments, factor: torch.Tensor
+) -> torch.Tensor:
+    """y = value + factor * (y at the next member token of the same sequence); 0 for the others.
+
+    Each round sums eight sums of the round before, so that eight rounds reach over 16 million tokens: a compiled
+    graph knows no lengths. The factor, of the sequence, is taken to whole positive powers: nothing overflows.
+    """
+    order, cells = in_line(member, by)
+    line = masked(value, member).flatten()[order]
+    factor = factor.expand_as(member).flatten()[order] if factor.dim() else factor
+    for reach in (1, 8, 8**2, 8**3, 8**4, 8**5, 8**6, 8**7):
+        steps = torch.arange(8, device=cells.device) * reach
+        further, same = ahead_in_line(cells, steps, line)
+        power = factor.unsqueeze(-1) ** steps
+        line = torch.where(same & (power != 0), power * further, 0.0).sum(-1)
+    return from_line(line, order, member)

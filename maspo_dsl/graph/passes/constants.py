@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from maspo_dsl.graph.nodes import Graph, GraphBuilder, Node, rewrite
-from maspo_dsl.semantics.numbers import ARITHMETIC, COMPARISONS, computed
+from maspo_dsl.semantics.operations import OPERATIONS
 
 
 def fold_constants(graph: Graph) -> Graph:
@@ -22,10 +22,11 @@ def fold_constants(graph: Graph) -> Graph:
             return b.const(float(str(node.attribute("low"))) if holds else math.inf)
         if not arguments or any(argument.op != "const" for argument in arguments):
             return None
-        values = [argument.value for argument in arguments]
-        if node.op in COMPARISONS:
-            return b.truth(COMPARISONS[node.op](*values))
-        return b.const(computed(node.op, values)) if node.op in ARITHMETIC else None
+        operation = OPERATIONS.get(node.op)
+        if operation is None or not operation.folds:
+            return None
+        value = operation.number(*(argument.value for argument in arguments))
+        return b.truth(bool(value)) if operation.condition else b.const(value)
 
     return rewrite(graph, rule)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from maspo_dsl.graph.nodes import Graph, GraphBuilder, Node
-from maspo_dsl.semantics.types import Axis, Scope
+from maspo_dsl.semantics.scopes import GROUP, MICRO
+from maspo_dsl.semantics.types import Axis
 
 
 def fold_reduction(graph: Graph) -> Graph:
@@ -36,7 +37,7 @@ def _weigh(graph: Graph, output: str, leaf: str) -> Graph:
         place, weight = step
     product = builder.op("mul", target, _to_tokens(builder, weight))
     node = Node(
-        "sum", (product, trained), Axis.SCALAR, live=True, attributes=(("scope", Scope.MICRO),), name=output
+        "sum", (product, trained), Axis.SCALAR, live=True, attributes=(("scope", MICRO),), name=output
     )
     result = builder.add(node)
     for op, offset in reversed(offsets):
@@ -50,7 +51,7 @@ def _linear_step(
     """One step from the result towards the loss of a token, the factor taken into the weight."""
     node = graph.nodes[place]
     match node.op:
-        case "sum" if node.live and node.scope is Scope.GROUP:
+        case "sum" if node.live and node.scope is GROUP:
             return node.args[0], _group_total(b, weight, node.args[1])
         case "sum" if node.live:
             return node.args[0], weight
@@ -69,7 +70,7 @@ def _linear_step(
 def _group_total(b: GraphBuilder, weight: int, rows: int) -> int:
     """Every row of a group carries the group's total, so a row's weight counts once for each of them."""
     row = b.op("select", rows, weight, b.const(0.0))
-    return b.add(Node("sum", (row, rows), Axis.SEQUENCE, attributes=(("scope", Scope.GROUP),)))
+    return b.add(Node("sum", (row, rows), Axis.SEQUENCE, attributes=(("scope", GROUP),)))
 
 
 def _combine(b: GraphBuilder, op: str, weight: int, factor: int) -> int:

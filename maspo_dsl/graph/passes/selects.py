@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from maspo_dsl.graph.nodes import Graph, GraphBuilder, Node, rewrite
+from maspo_dsl.semantics.operations import OPERATIONS
 
 
 def merge_selects(graph: Graph) -> Graph:
@@ -22,9 +23,6 @@ def merge_selects(graph: Graph) -> Graph:
         return None
 
     return rewrite(graph, rule)
-
-
-_HAZARDS = frozenset({"log", "sqrt", "div", "pow"})
 
 
 def guard_hazards(graph: Graph) -> Graph:
@@ -55,8 +53,14 @@ def _hazardous(b: GraphBuilder, place: int, memo: dict[int, bool]) -> bool:
     if place not in memo:
         node = b.nodes[place]
         inside = node.live and node.scope is None
-        memo[place] = inside and (node.op in _HAZARDS or any(_hazardous(b, a, memo) for a in node.args))
+        memo[place] = inside and (_hazard(node) is not None or any(_hazardous(b, a, memo) for a in node.args))
     return memo[place]
+
+
+def _hazard(node: Node) -> int | None:
+    """The argument whose value of 0 makes derivatives of a node infinite."""
+    row = OPERATIONS.get(node.op)
+    return None if row is None else row.hazard
 
 
 class _Guard:
@@ -73,10 +77,10 @@ class _Guard:
             return self.memo.get(place, place)
         node = self.b.nodes[place]
         args = [self.place(argument) for argument in node.args]
-        if node.op in _HAZARDS and node.axis is self.b.nodes[self.chosen].axis:
-            position = 1 if node.op == "div" else 0
-            if not self._guarded(args[position]):
-                args[position] = self.b.op("select", self.chosen, args[position], self.b.const(1.0))
+        position = _hazard(node)
+        together = node.axis is self.b.nodes[self.chosen].axis
+        if position is not None and together and not self._guarded(args[position]):
+            args[position] = self.b.op("select", self.chosen, args[position], self.b.const(1.0))
         self.memo[place] = self.b.add(replace(node, args=tuple(args)))
         return self.memo[place]
 
