@@ -10,9 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import torch
 
+from maspo_dsl.analysis.drawing import REALISTIC, drawn
+from maspo_dsl.semantics.quantities import TENSORS, TOKEN_TENSORS
+
 Arrays = dict[str, np.ndarray]
 
-TOKEN_TENSORS = ("logp", "logp_old", "logp_ref", "logp_rollout", "entropy", "value", "mask")
 GARBAGE = (np.nan, -np.inf, np.inf, 1e30)
 
 GROUP = np.array([7, 3, 7, 3, 3, 11, 5, 5, 7, -2, -2, 5, 3, 2, 2, 2])
@@ -48,11 +50,16 @@ def ragged(
         "reward": rewards(random),
         "group": GROUP.copy(),
     }
-    batch["value"] = random.normal(size=old.shape)
-    batch["reward_greedy"] = random.normal(size=rows)
+    batch = {**others(seed, old.shape), **batch}
     if extreme:
         _extremes(batch)
     return with_garbage(batch, seed) if garbage else batch
+
+
+def others(seed: int, shape: tuple[int, int]) -> Arrays:
+    """Every tensor that the language knows beside rewards, advantages and what follows from them."""
+    names = TENSORS.keys() - {"reward", "correct", "advantage"}
+    return drawn(REALISTIC, TENSORS, names, shape, shape[:1], seed)
 
 
 def rewards(random: np.random.Generator) -> np.ndarray:
@@ -85,7 +92,7 @@ def with_garbage(batch: Mapping[str, np.ndarray], seed: int = 0) -> Arrays:
     random = np.random.default_rng(seed + 2)
     result = dict(batch)
     for name in TOKEN_TENSORS:
-        if name in batch and name != "mask":
+        if name in batch:
             junk = random.choice(GARBAGE, size=batch["mask"].shape)
             result[name] = np.where(batch["mask"], batch[name], junk)
     return result

@@ -12,9 +12,9 @@ import pytest
 
 import maspo_dsl
 from maspo_dsl.analysis.coupling import coupling
-from maspo_dsl.cli.degenerate import degenerate_advantages
-from maspo_dsl.cli.latex_formula import latex_formula, latex_lines
 from maspo_dsl.language.expression_text import format_domain, format_expression
+from maspo_dsl.notation.degenerate import degenerate_advantages
+from maspo_dsl.notation.latex_lines import latex_formula, latex_lines
 from maspo_dsl.semantics.binding import BoundParameter
 
 from .test_docs_tables import code, table

@@ -7,17 +7,18 @@ import re
 from pathlib import Path
 
 import pytest
+from maspo_dsl.trainers.columns import COLUMNS
 
 from maspo_dsl.language.tree import Def
 from maspo_dsl.semantics.calls import signature
 from maspo_dsl.semantics.operations import FUNCTIONS
+from maspo_dsl.semantics.quantities import QUANTITIES
 from maspo_dsl.semantics.reductions import REDUCTION_WORDS
 from maspo_dsl.semantics.scopes import SCOPES
 from maspo_dsl.semantics.shipped import library_trees
 from maspo_dsl.semantics.types import Axis
 from maspo_dsl.semantics.vocabulary import (
     PARTS,
-    QUANTITIES,
     RUN_CONSTANTS,
     SLOTS,
     SPECIAL,
@@ -90,7 +91,11 @@ def meanings(words: dict[str, str]) -> str:
 
 
 TABLES = {
-    "run constants": meanings(RUN_CONSTANTS),
+    "run constants": table(
+        "name, meaning, of the run",
+        [(code(name), constant.meaning, code(constant.key)) for name, constant in RUN_CONSTANTS.items()],
+    ),
+    "metrics": meanings({name: column.meaning for name, column in COLUMNS.items() if column.by == "loss"}),
     "slots": slots(),
     "warnings": meanings(WARNINGS),
     "quantities": quantities(),

@@ -14,6 +14,7 @@ LAYERS = (
     "semantics",
     "graph",
     "analysis",
+    "notation",
     "emit",
     "runtime",
     "verification",
@@ -96,7 +97,10 @@ def test_heavy_libraries_stay_where_they_are_used(path):
     forbidden = set()
     if layer != "trainers":
         forbidden |= {"lightning", "pytorch_lightning", "transformers"}
-    if layer in {"language", "semantics", "graph", "analysis"} or path == ROOT / "trainers" / "config.py":
+    if (
+        layer in {"language", "semantics", "graph", "analysis", "notation"}
+        or path == ROOT / "trainers" / "config.py"
+    ):
         forbidden.add("torch")
     names = {name.split(".")[0] for _, name in imports(path, ast.walk(ast.parse(path.read_text())))}
     assert not names & forbidden

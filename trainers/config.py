@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias, get_args, get_origin
 
 from omegaconf import OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 from pydantic_core import ErrorDetails
+
+from maspo_dsl.semantics.vocabulary import RUN_CONSTANTS
 
 from .overrides import Keys, Tree, flat, nested, read_overrides, unknown_key
 
@@ -122,6 +125,11 @@ class RunConfig(_Block):
     """torch.compile of the loss; `auto`: not for the tiny model, where compiling outlasts its gain"""
     cache: Path = Field(default_factory=default_cache)
     """folder of warm-started and converted models"""
+
+    @property
+    def constants(self) -> dict[str, float]:
+        """What parameters can be bound to, by name."""
+        return {name: attrgetter(constant.key)(self) for name, constant in RUN_CONSTANTS.items()}
 
     @model_validator(mode="before")
     @classmethod

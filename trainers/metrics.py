@@ -12,45 +12,13 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor
 
+from .columns import COLUMNS
 from .ranks import largest_over_ranks, sum_over_ranks
 
 if TYPE_CHECKING:
     from maspo_dsl import LossOutput
 
 Row: TypeAlias = "dict[str, float | int | None]"
-
-OBJECTIVE_METRICS = (
-    "loss",
-    "policy_loss",
-    "kl",
-    "entropy",
-    "ratio_mean",
-    "ratio_max",
-    "gated_pos",
-    "gated_neg",
-    "mass_pos",
-    "mass_neg",
-    "zero_signal_groups",
-    "ess",
-    "clamped",
-    "nonfinite",
-)
-# What the clock decides, and so the only columns in which two runs with one seed differ.
-TIMING = ("tokens_per_second", "seconds")
-COLUMNS = (
-    "step",
-    "reward",
-    "eval/greedy",
-    *OBJECTIVE_METRICS,
-    "learning_rate",
-    "grad_norm",
-    "updates",
-    "length",
-    "truncated",
-    "kept",
-    "resamples",
-    *TIMING,
-)
 
 
 class Sums:
@@ -64,9 +32,9 @@ class Sums:
         self._noted: dict[str, list[float]] = {}
 
     def add(self, output: LossOutput) -> None:
-        """Take in one micro-batch. Of what ends in `_max` the largest counts: sums of maxima mean nothing."""
+        """Take in one micro-batch."""
         for name, (total, count) in output.metric_sums.items():
-            if name.endswith("_max"):
+            if COLUMNS[name].largest:
                 value = total.detach()
                 self._largest[name] = torch.maximum(self._largest.get(name, value), value)
             else:

@@ -8,18 +8,9 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 from rich.progress import TaskID, TextColumn, TimeRemainingColumn
 
+from .columns import COLUMNS
 from .metrics import Row
 
-# Metrics of a line, and how it shows them; gated tokens are those of positive | negative advantage.
-SHOWN = {
-    "reward": "  reward {:.3f}",
-    "eval/greedy": "  greedy {:.3f}",
-    "loss": "  loss {:+.3f}",
-    "gated_pos": "  gated {:.0%}",
-    "gated_neg": "|{:.0%}",
-    "entropy": "  entropy {:.2f}",
-    "tokens_per_second": "  {:.0f} tok/s",
-}
 SECONDS_BETWEEN_LINES = 5.0
 
 
@@ -64,7 +55,8 @@ class Progress:
         width = len(str(self.total))
         if row.get("gated_neg") is not None and row.get("gated_pos") is None:  # no advantage was positive
             row = {**row, "gated_pos": 0.0}
-        parts = [form.format(row[name]) for name, form in SHOWN.items() if row.get(name) is not None]
+        shown = [column for column in COLUMNS.values() if row.get(column.name) is not None]
+        parts = [column.progress.format(row[column.name]) for column in shown]
         return "".join([f"step {row['step']:>{width}}/{self.total}", *parts])
 
     def stop(self) -> None:

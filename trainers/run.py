@@ -158,8 +158,7 @@ def trainable_objective(config: RunConfig, source: str | None) -> Objective:
                 "an objective is missing: a shipped name such as maspo, or the path of an .obj file"
             )
         source = str(config.resume / "spec.obj")
-    run = {"generation_limit": config.rollout.max_new_tokens, "group_size": config.rollout.samples}
-    objective = maspo_dsl.load(source, params=config.params, run=run)
+    objective = maspo_dsl.load(source, params=config.params, run=config.constants)
     _refuse_rules(objective, config.trainer.devices)
     missing = ", ".join(f"`{name}`" for name in sorted(objective.training_inputs - PROVIDED))
     if missing:

@@ -123,8 +123,7 @@ def _job(
 
 
 def _run_hash(spec: Path, config: RunConfig) -> str:
-    run = {"generation_limit": config.rollout.max_new_tokens, "group_size": config.rollout.samples}
-    return maspo_dsl.load(spec, run=run).hash
+    return maspo_dsl.load(spec, run=config.constants).hash
 
 
 def result_of(folder: Path) -> dict[str, Any]:

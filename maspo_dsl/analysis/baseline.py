@@ -93,7 +93,7 @@ class Run:
         changed.values = {place: found for place, found in changed.values.items() if place not in below}
         return changed
 
-    def differs(self, other: Interpretation, outputs: Sequence[str], *, floor: float = 1e-13) -> bool:
+    def differs(self, other: Interpretation, outputs: Sequence[str], *, floor: float = 1e-11) -> bool:
         """Whether another evaluation gives anything else; less than `floor` of the largest number is nothing."""
         for output in outputs:
             if output not in self.found:

@@ -12,11 +12,9 @@ from enum import IntEnum
 
 from maspo_dsl.graph.nodes import Graph, Node
 from maspo_dsl.graph.statistics import window_statistics
+from maspo_dsl.semantics.quantities import LIVE_TENSORS
 from maspo_dsl.semantics.scopes import GROUP
 from maspo_dsl.semantics.types import Axis
-
-LIVE_INPUTS = frozenset({"logp", "entropy"})
-"""What the policy being trained gives. A value depends on it, too, where it is read without gradient."""
 
 
 class Reach(IntEnum):
@@ -86,7 +84,7 @@ def _values(graph: Graph, advantage: Reach, given: frozenset[int]) -> list[Reach
         if node.op == "input":
             name = node.attribute("name")
             found.append(
-                Reach.TOKEN if name in LIVE_INPUTS else advantage if name in _ADVANTAGE else Reach.NONE
+                Reach.TOKEN if name in LIVE_TENSORS else advantage if name in _ADVANTAGE else Reach.NONE
             )
             continue
         read = max((found[argument] for argument in node.args), default=Reach.NONE)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from maspo_dsl.analysis.probes import Batch, constants, uniform
+from maspo_dsl.analysis.drawing import Batch, Draw, Regime, drawn, on_policy, uniform
+from maspo_dsl.analysis.probes import constants
 from maspo_dsl.analysis.single_token import Numbers
 from maspo_dsl.semantics.objective import ResolvedObjective
 
@@ -31,7 +32,7 @@ def far_batches(objective: ResolvedObjective) -> Iterator[Batch]:
     group = np.repeat(np.arange(len(sizes)), sizes)
     rows = (len(group),)
     batch = _drawn(objective, (*rows, _COLUMNS), rows, 30_000)
-    lengths = np.floor(uniform(9, rows, 30_000) * (_COLUMNS + 1))
+    lengths = np.floor(uniform("length", rows, 30_000) * (_COLUMNS + 1))
     batch |= {"mask": np.arange(_COLUMNS) < lengths[:, None], "group": group}
     batch["correct"] = batch["reward"] > 0
     yield batch
@@ -43,60 +44,56 @@ def far_batches(objective: ResolvedObjective) -> Iterator[Batch]:
         yield {**batch, "reward": alike, "correct": alike > 0, "truncated": alike > 0}
     for sign in (0.0, 1.0, -1.0):
         yield {**batch, "advantage": sign * np.abs(batch["advantage"])}
-    policies = dict.fromkeys(("logp", "logp_ref", "logp_rollout"), batch["logp_old"])
-    yield {**batch, **policies}
+    yield on_policy(batch)
     few = group < 0
     few[:1] = True
     yield {**batch, "mask": batch["mask"] & few[:, None]}
 
 
 def _drawn(objective: ResolvedObjective, shape: tuple[int, ...], rows: tuple[int, ...], start: int) -> Batch:
-    numbers = constants(objective)
-    chosen = uniform(0, shape, start)
-    inner = np.minimum(np.log(_between(numbers, chosen, uniform(17, shape, start))), 0.0)
-    old = np.where(uniform(18, shape, start) < 0.3, inner, -np.exp(-28 + 32.4 * chosen))
+    batch = drawn(_regime(constants(objective)), objective.tensors, objective.tensors, shape, rows, start)
+    same = uniform("same reward", rows, start) < 0.1
+    return {**batch, "reward_greedy": np.where(same, batch["reward"], batch["reward_greedy"])}
 
-    def policy(stream: int) -> Numbers:
-        chosen, kind = uniform(stream, shape, start), uniform(stream + 13, shape, start)
-        moved = old + 40 * (2 * chosen - 1) ** 3
-        near = np.log(_between(numbers, chosen, uniform(stream + 9, shape, start)))
-        drawn = np.select([kind < 0.05, kind < 0.4, kind < 0.5], [old, old + near, near], moved)
-        found: Numbers = np.minimum(drawn, 0.0)
+
+def _regime(numbers: Numbers) -> Regime:
+    """What is rare, and what is near the numbers of a spec."""
+
+    def old(draw: Draw) -> Numbers:
+        chosen = draw.uniform()
+        inner = np.minimum(np.log(_between(numbers, chosen, draw.uniform("share"))), 0.0)
+        return np.where(draw.uniform("kind") < 0.3, inner, -np.exp(-28 + 32.4 * chosen))
+
+    def policy(draw: Draw) -> Numbers:
+        chosen, kind = draw.uniform(), draw.uniform("kind")
+        moved = draw.old + 40 * (2 * chosen - 1) ** 3
+        near = np.log(_between(numbers, chosen, draw.uniform("share")))
+        apart = np.select([kind < 0.05, kind < 0.4, kind < 0.5], [draw.old, draw.old + near, near], moved)
+        found: Numbers = np.minimum(apart, 0.0)
         return found
 
-    def anything(stream: int, where: tuple[int, ...]) -> Numbers:
-        return _anything(numbers, stream, where, start)
+    def anything(draw: Draw) -> Numbers:
+        return _anything(numbers, draw)
 
-    declared = {
-        name: anything(13 + number % 7, shape if given.axis.text == "token" else rows)
-        for number, (name, given) in enumerate(objective.flat.inputs.items())
-    }
-    reward = anything(8, rows)
-    return {
-        "logp_old": old,
-        "logp": policy(1),
-        "logp_ref": policy(2),
-        "logp_rollout": policy(3),
-        "entropy": np.abs(anything(4, shape)),
-        "value": anything(12, shape),
-        "advantage": anything(5, rows),
-        "reward": reward,
-        "correct": uniform(7, rows, start) < 0.5,
-        "reward_greedy": np.where(uniform(6, rows, start) < 0.1, reward, anything(10, rows)),
-        "truncated": uniform(11, rows, start) < 0.4,
-        **declared,
-    }
+    return Regime(
+        old=old,
+        policy=policy,
+        nonnegative=lambda draw: np.abs(anything(draw)),
+        real=anything,
+        condition=lambda draw: draw.uniform() < 0.4,
+        given=anything,
+    )
 
 
-def _anything(numbers: Numbers, stream: int, shape: tuple[int, ...], start: int) -> Numbers:
+def _anything(numbers: Numbers, draw: Draw) -> Numbers:
     """Any real number: 0, small whole ones, tiny and huge ones of both signs, and near the numbers of the spec."""
-    drawn, chosen, factor = (uniform((stream + 6 * turn) % 20, shape, start) for turn in (0, 1, 2))
+    kind, chosen, factor = (draw.uniform(stream) for stream in ("kind", "", "factor"))
     size = np.exp(-12 + 24 * chosen) * np.where(factor < 0.5, -1.0, 1.0)
     near = numbers[(chosen * len(numbers)).astype(int)] * _FACTORS[(factor * len(_FACTORS)).astype(int)]
     whole = np.floor(7 * chosen) - 3
     inner = _between(numbers, chosen, factor)
     exact = numbers[(chosen * len(numbers)).astype(int)]
-    shares = [drawn < 0.3, drawn < 0.5, drawn < 0.7, drawn < 0.8, drawn < 0.9]
+    shares = [kind < 0.3, kind < 0.5, kind < 0.7, kind < 0.8, kind < 0.9]
     found: Numbers = np.select(shares, [size, near, exact, inner, whole], 0.0)
     return found
 

@@ -86,6 +86,7 @@ _IDENTITY = tree.Def(
     (tree.DefParameter(tree.Identifier(_ARGUMENT, _NOWHERE), None),),
     tree.Name((_ARGUMENT,), _NOWHERE),
     None,
+    None,
     _NOWHERE,
 )
 

@@ -14,9 +14,8 @@ from maspo_dsl.language import tree
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics.assemble import Parts
 from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.quantities import POLICIES
 from maspo_dsl.semantics.terms import Term, walk
-
-_POLICIES = frozenset({"policy", "old", "rollout", "reference"})
 
 
 def policy_findings(objective: ResolvedObjective, graph: Graph) -> Iterator[Finding]:
@@ -103,7 +102,7 @@ def _comparing(rules: Mapping[str, Term]) -> dict[str, Term]:
 
 def _policies(term: Term) -> set[str]:
     names = {str(inner.attribute("name")) for inner in walk(term) if inner.op == "input"}
-    return names & _POLICIES
+    return names & POLICIES
 
 
 # ---- what is at fault

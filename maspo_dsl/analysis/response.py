@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from maspo_dsl.analysis.single_token import Numbers, SingleTokenInterpreter
 from maspo_dsl.graph.nodes import Graph
+from maspo_dsl.semantics.quantities import TENSORS
+from maspo_dsl.semantics.types import Kind
 
 
 @dataclass(frozen=True)
@@ -63,19 +65,19 @@ def gradient_weight(graph: Graph, points: Points, *, params: Mapping[str, float]
 
 
 def _tensors(points: Points) -> dict[str, NDArray[Any]]:
-    """What a batch would hold. What else an objective declares as `input` is 1."""
+    """What a batch would hold: the points, and for each other tensor what is typical of its row."""
     old = np.log(points.old)
-    nothing = np.zeros(len(points))
+    typical = {
+        name: old
+        if row.policy
+        else np.full(len(points), row.typical, bool if row.kind is Kind.BOOL else float)
+        for name, row in TENSORS.items()
+    }
     return {
+        **typical,
         "logp": old + np.log(points.ratio),
-        "logp_old": old,
-        "logp_rollout": old,
-        "logp_ref": old,
         "entropy": points.entropy,
         "advantage": points.advantage,
         "reward": points.advantage,
         "correct": points.advantage > 0,
-        "truncated": np.zeros(len(points), dtype=bool),
-        "reward_greedy": nothing,
-        "value": nothing,
     }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from maspo_dsl.analysis.coupling import LIVE_INPUTS
 from maspo_dsl.graph.nodes import Graph, GraphBuilder, Node, rewrite
 from maspo_dsl.graph.passes.constants import fold_constants
 from maspo_dsl.graph.passes.neutral import remove_neutral
+from maspo_dsl.semantics.quantities import LIVE_TENSORS
 
 _ADVANTAGE = frozenset({"advantage", "advantage_rows"})
 
@@ -17,7 +17,7 @@ def silent_without_advantage(graph: Graph) -> bool:
     something is, and such a token counts.
     """
     without = remove_neutral(fold_constants(remove_neutral(fold_constants(rewrite(graph, _no_advantage)))))
-    return not LIVE_INPUTS & set(without.inputs(["loss"]))
+    return not {*LIVE_TENSORS} & set(without.inputs(["loss"]))
 
 
 def _no_advantage(builder: GraphBuilder, node: Node) -> int | None:

@@ -26,13 +26,13 @@ def explain(
             raise InputError("--json and --latex are two forms; choose one")
         objective = load_with(spec, overrides)
         if latex:
-            from maspo_dsl.cli.latex_formula import latex_formula, latex_lines
+            from maspo_dsl.notation.latex_lines import latex_formula, latex_lines
 
             for line in latex_lines(latex_formula(objective.resolved)):
                 say(line)
             return
-        from maspo_dsl.cli.explaining import explanation
         from maspo_dsl.cli.explanation_text import explanation_lines
+        from maspo_dsl.notation.explanation import explanation
 
         found = explanation(objective)
     if as_json:

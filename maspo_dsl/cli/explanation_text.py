@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
-from maspo_dsl.cli.explaining import Explanation, ParameterRow
-from maspo_dsl.cli.formula import Formula
+from maspo_dsl.notation.explanation import Explanation, ParameterRow
+from maspo_dsl.notation.formula import Formula
 from maspo_dsl.semantics.binding import number_text
 
 WIDTH = 110
@@ -38,7 +38,7 @@ def explanation_lines(found: Explanation) -> Iterator[str]:
 
 
 def _compiled(found: Explanation) -> Iterator[tuple[str, str]]:
-    yield from ((policy.about, policy.text) for policy in found.policies)
+    yield from ((convention.about, convention.text) for convention in found.conventions)
     yield "coupling of tokens", found.coupling.text
     yield "from hidden states", found.coupling.visits
 

@@ -8,16 +8,16 @@ from typing import Annotated
 
 import typer
 
-from maspo_dsl.cli.mathematics import call_form
 from maspo_dsl.cli.output import say, say_json
 from maspo_dsl.language.expression_text import format_expression
 from maspo_dsl.language.parser import parse_objective
+from maspo_dsl.notation.plain import call_form
+from maspo_dsl.semantics.quantities import QUANTITIES
 from maspo_dsl.semantics.scopes import SCOPES
 from maspo_dsl.semantics.shipped import library_trees, shipped_names, shipped_source
 from maspo_dsl.semantics.vocabulary import (
     PARTS,
     PRIMITIVES,
-    QUANTITIES,
     RUN_CONSTANTS,
     SLOTS,
     WARNINGS,
@@ -45,7 +45,7 @@ def catalogue() -> dict[str, object]:
         "parts": {name: part.doc for name, part in PARTS.items()},
         "quantities": {name: quantity.doc for name, quantity in QUANTITIES.items()},
         "primitives": PRIMITIVES,
-        "run_constants": RUN_CONSTANTS,
+        "run_constants": {name: constant.meaning for name, constant in RUN_CONSTANTS.items()},
         "warnings": WARNINGS,
     }
     listed = {
@@ -84,6 +84,7 @@ def _library() -> list[dict[str, object]]:
                     "call": call_form(definition),
                     "meaning": definition.doc or "",
                     "body": format_expression(definition.body),
+                    "notation": definition.notation.value if definition.notation is not None else "",
                     "line": definition.name.span.line,
                 }
                 for definition in library.definitions

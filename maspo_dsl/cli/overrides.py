@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from maspo_dsl.cli.output import InputError
+from maspo_dsl.semantics.vocabulary import RUN_CONSTANTS
 
 if TYPE_CHECKING:
     from maspo_dsl.objective import Objective
 
 # Keys of a run that give a value to parameters bound to a constant of the run.
-BOUND_KEYS = {"rollout.max_new_tokens": "generation_limit", "rollout.samples": "group_size"}
+BOUND_KEYS = {constant.key: name for name, constant in RUN_CONSTANTS.items()}
 
 SpecArgument = Annotated[
     str,

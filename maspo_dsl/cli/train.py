@@ -126,8 +126,7 @@ def _mistakes_in(spec: str | None, values: Mapping[str, object]) -> Sequence[Dia
 
 def checked_early(spec: str, config: RunConfig) -> maspo_dsl.Objective:
     """The objective, so that its mistakes are found in a moment, before torch is imported. Raises SpecError."""
-    run = {"generation_limit": config.rollout.max_new_tokens, "group_size": config.rollout.samples}
-    return maspo_dsl.load(spec, params=config.params, run=run)
+    return maspo_dsl.load(spec, params=config.params, run=config.constants)
 
 
 def key_lines() -> Iterator[str]:

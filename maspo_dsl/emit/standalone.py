@@ -5,18 +5,19 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Mapping
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import pairwise
 from textwrap import indent
 
 from maspo_dsl.emit.lowering import cheapest, once_a_batch
-from maspo_dsl.emit.template_text import pieces, source
+from maspo_dsl.emit.template_text import pieces
 from maspo_dsl.emit.torch_source import FunctionWriter
+from maspo_dsl.graph.needs import live_terms, reads
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.graph.statistics import phases, window_statistics
 from maspo_dsl.semantics.objective import ResolvedObjective
-from maspo_dsl.semantics.reductions import REDUCTIONS
 from maspo_dsl.semantics.types import Axis
+from maspo_dsl.semantics.vocabulary import LOG_RATIO_BOUND
 
 # Modules of the template that every file carries whole, in this order.
 _RUNTIME = ("names", "batch", "metrics", "loss_module")
@@ -25,6 +26,7 @@ _ALIASES = """\
 Tensors = dict[str, torch.Tensor]
 Sums = dict[str, tuple[torch.Tensor, torch.Tensor]]
 Batch = dict[str, torch.Tensor]
+Inputs = dict[str, str]
 Batches = list[Batch]
 Function = object
 Measure = object
@@ -57,7 +59,7 @@ def standalone(objective: ResolvedObjective, graph: Graph) -> str:
         f'SPEC = """\\\n{_escaped(objective.text)}"""\nHASH = "{objective.hash}"',
         *functions.values(),
         "# From here on every generated file is the same, but for the last class.",
-        _constants() + "\n" + _ALIASES.rstrip(),
+        f"LOG_RATIO_BOUND = {LOG_RATIO_BOUND}\n{_ALIASES.rstrip()}",
         *operations,
         *runtime,
         _loss_class(objective, graph, list(functions)),
@@ -158,23 +160,13 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name))
 
 
-@cache
-def _constants() -> str:
-    """Assignments of the template in capitals."""
-    text = source("names")
-    segments = [
-        ast.get_source_segment(text, node) for node in ast.parse(text).body if isinstance(node, ast.Assign)
-    ]
-    return "\n".join(segment for segment in segments if segment)
-
-
 def _loss_class(objective: ResolvedObjective, graph: Graph, functions: list[str]) -> str:
     steps = [name for name in functions if name.startswith("statistics_")]
     named = [name for name in functions if name not in steps]
     entries = {
         "name": json.dumps(objective.name),
         "params": _literal(dynamic_parameters(graph)),
-        "inputs": _literal({name: declared.axis.text for name, declared in objective.flat.inputs.items()}),
+        "inputs": _literal({name: row.declaration for name, row in objective.tensors.items()}),
         "reads": _literal(reads(graph)),
         "functions": "{" + ", ".join(f'"{name}": {name}' for name in named) + "}",
         "phases": "(" + ", ".join(steps) + ("," if len(steps) == 1 else "") + ")",
@@ -200,50 +192,6 @@ def _literal(value: Mapping[str, object], indent: int = 12) -> str:
     return "{\n" + "".join(lines) + " " * indent + "}"
 
 
-def live_terms(graph: Graph) -> list[str]:
-    """Outputs that are terms of the loss; one that a weight of 0 removed is none."""
-    terms = [name for name in graph.outputs if name.startswith("term:")]
-    return [name for name in terms if graph.nodes[graph.outputs[name]].op != "const"]
-
-
 def dynamic_parameters(graph: Graph) -> dict[str, float]:
     """Parameters that the functions read at run time; the others are built in."""
     return {str(node.attribute("name")): node.value for node in graph.nodes if node.op == "param"}
-
-
-def reads(graph: Graph) -> dict[str, dict[str, str]]:
-    """For each purpose, the tensors it reads and the term that needs each of them first."""
-    terms = {name: name.removeprefix("term:") for name in live_terms(graph)}
-    found: dict[str, str] = {}
-    for output, term in terms.items():
-        label = "`ratio`" if term == "policy" else f"`{term}`"
-        for tensor in graph.inputs([output]):
-            found.setdefault(tensor, label)
-    for tensor in graph.inputs(["trained"]):
-        found.setdefault(tensor, "`exclude`")
-    loss = {tensor: found.get(tensor, "`reduce`") for tensor in graph.inputs(["loss"])}
-    statistics = window_statistics(graph)
-    here = Graph(graph.nodes, {f"statistic:{key}": place for key, place in statistics.items()})
-    window = dict.fromkeys(here.inputs(here.outputs), "the window's statistics")
-    prompt = dict.fromkeys(graph.inputs(["prompt"]), "`prompt`") if "prompt" in graph.outputs else {}
-    keep = dict.fromkeys(graph.inputs(["keep"]), "`keep`") if "keep" in graph.outputs else {}
-    return {
-        "loss": _public(loss),
-        "advantage": _public(dict.fromkeys(graph.inputs(["advantage"]), "`advantage`")),
-        "window": _public(window),
-        "keep": _public(keep),
-        "prompt": _public(prompt),
-        "statistics": {key: _togetherness(graph, key, statistics) for key in statistics},
-    }
-
-
-def _togetherness(graph: Graph, key: str, statistics: dict[str, int]) -> str:
-    """Why a statistic cannot be added up over ranks, empty if it can."""
-    if not REDUCTIONS[graph.nodes[statistics[key]].op].additive:
-        return "of all values"
-    return "" if key in phases(graph, statistics)[0] else "of another statistic"
-
-
-def _public(wanted: dict[str, str]) -> dict[str, str]:
-    """Tensors of the batch; `mask` is always there and `present` follows from it."""
-    return {tensor: term for tensor, term in wanted.items() if tensor not in ("mask", "present")}

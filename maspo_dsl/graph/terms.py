@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from maspo_dsl.graph.nodes import Attributes, GraphBuilder, Node
+from maspo_dsl.semantics.quantities import QUANTITIES
 from maspo_dsl.semantics.reductions import REDUCTIONS
 from maspo_dsl.semantics.scopes import GROUP, MICRO, SEQUENCE, Scope
 from maspo_dsl.semantics.terms import Term
 from maspo_dsl.semantics.types import Axis, Kind
-
-_TENSORS = {
-    "policy": "logp",
-    "old": "logp_old",
-    "rollout": "logp_rollout",
-    "reference": "logp_ref",
-}
 
 
 class TermBuilder:
@@ -141,7 +135,7 @@ class TermBuilder:
             return self.b.add(Node("position", (self.mask,), Axis.TOKEN, attributes=within, name=name))
         if name == "shaped_reward":
             return self.shaped_reward()
-        tensor = _TENSORS.get(name, name)
+        tensor = (QUANTITIES[name].tensor if name in QUANTITIES else None) or name
         is_bool = term.kind is Kind.BOOL
         attributes = (("name", tensor),)
         return self.b.add(Node("input", (), term.axis, is_bool, term.live, attributes, term.label or tensor))

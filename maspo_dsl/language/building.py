@@ -14,6 +14,7 @@ from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import Diagnostic
 from maspo_dsl.language.hints import joined_statement, misspelt_statement
 from maspo_dsl.language.source import Source, Span
+from maspo_dsl.language.template_check import notation_mistake
 from maspo_dsl.language.words import RESERVED_WORDS
 
 ParseTree: TypeAlias = LarkTree[Token]
@@ -101,13 +102,15 @@ class Builder:
     def _let(self, span: Span, name: Token, value: ParseTree, neutral: ParseTree | None) -> tree.Let:
         return tree.Let(self._identifier(name), self.expression(value), self._optional(neutral), span)
 
-    def _def(self, span: Span, name: Token, parameters: ParseTree, body: Parsed, doc: Parsed) -> tree.Def:
+    def _def(
+        self, span: Span, name: Token, parameters: ParseTree, body: Parsed, doc: Parsed, notation: Parsed
+    ) -> tree.Def:
+        declared = tuple(self._parameter(p) for p in parameters.children if p is not None)
+        written = self._text(self._span(notation), notation) if notation is not None else None
+        if written is not None and (mistake := notation_mistake(written, declared)) is not None:
+            self.diagnostics.append(mistake)
         return tree.Def(
-            self._identifier(name),
-            tuple(self._parameter(p) for p in parameters.children if p is not None),
-            self.expression(body),
-            _unquoted(doc),
-            span,
+            self._identifier(name), declared, self.expression(body), _unquoted(doc), written, span
         )
 
     def _parameter(self, parsed: Parsed) -> tree.DefParameter:

@@ -9,7 +9,6 @@ from typing import TypeVar, cast
 from maspo_dsl.language.layout import Comment, Layout
 from maspo_dsl.language.source import Source, Span
 from maspo_dsl.language.tree import (
-    NO_COMMENTS,
     Comments,
     Def,
     Insert,
@@ -24,6 +23,7 @@ from maspo_dsl.language.tree import (
     Swap,
     Variant,
 )
+from maspo_dsl.language.walking import transform
 
 _Statement = TypeVar("_Statement", bound=Statement)
 
@@ -82,9 +82,9 @@ class _Attacher:
         above = self.above(node.span.start)
         if isinstance(node, Variant):
             return cast(_Statement, self._variant(node, above))
-        hoisted, stages = _distribute(self.text, self.until(node.span.end), stages_of(node))
+        hoisted, commented = _distribute(self.text, self.until(node.span.end), stages_of(node))
         comments = Comments(above + hoisted, self.beside(node.span.end))
-        return replace(_with_stages(node, stages), comments=comments)
+        return replace(transform(node, lambda below: commented.get(id(below))), comments=comments)
 
     def _variant(self, node: Variant, above: tuple[str | None, ...]) -> Variant:
         """Comments beside the opening brace go above the variant."""
@@ -123,22 +123,10 @@ def stages_of(node: Statement) -> tuple[Stage, ...]:
     return ()
 
 
-def _with_stages(node: _Statement, stages: tuple[Stage, ...]) -> _Statement:
-    if all(stage.comments is NO_COMMENTS for stage in stages):
-        return node
-    if isinstance(node, Insert | Swap):
-        return replace(node, stages=stages)
-    if isinstance(node, Slot | Part | Let) and isinstance(node.value, Pipe):
-        return replace(node, value=replace(node.value, stages=stages))
-    if isinstance(node, Def) and isinstance(node.body, Pipe):
-        return replace(node, body=replace(node.body, stages=stages))
-    return node
-
-
 def _distribute(
     text: str, comments: Sequence[Comment], stages: tuple[Stage, ...]
-) -> tuple[tuple[str, ...], tuple[Stage, ...]]:
-    """Comments inside a statement to its stages; those that fit none go above the statement."""
+) -> tuple[tuple[str, ...], dict[int, Stage]]:
+    """Comments that fit no stage and go above the statement; the commented stages, by `id` of the bare one."""
     hoisted: list[str] = []
     above: dict[int, list[str]] = {}
     beside: dict[int, str] = {}
@@ -151,13 +139,12 @@ def _distribute(
             above.setdefault(around[0], []).append(comment.text)
         else:
             hoisted.append(comment.text)
-    attached = tuple(
-        replace(s, comments=Comments(tuple(above.get(i, ())), beside.get(i)))
+    commented = {
+        id(stage): replace(stage, comments=Comments(tuple(above.get(i, ())), beside.get(i)))
+        for i, stage in enumerate(stages)
         if i in above or i in beside
-        else s
-        for i, s in enumerate(stages)
-    )
-    return tuple(hoisted), attached
+    }
+    return tuple(hoisted), commented
 
 
 def _ends_line(text: str, span: Span, comment: Comment) -> bool:

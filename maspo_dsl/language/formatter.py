@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from maspo_dsl.language.alignment import WIDTH, Cell, Row, aligned
 from maspo_dsl.language.comments import stages_of
 from maspo_dsl.language.expression_text import (
-    Binds,
     format_arithmetic,
     format_domain,
     format_expression,
@@ -15,6 +14,7 @@ from maspo_dsl.language.expression_text import (
     format_stages,
     quoted,
 )
+from maspo_dsl.language.printing import Precedence
 from maspo_dsl.language.tree import (
     NO_COMMENTS,
     Allow,
@@ -126,10 +126,10 @@ def _row(statement: Statement, width: int) -> Row:
     kind, cells = _cells(statement)
     stages = stages_of(statement)
     commented = any(stage.comments != NO_COMMENTS for stage in stages)
-    row = Row(kind, cells, _text(statement), (), above, beside)
+    row = Row(kind, cells, _text(statement), _below(statement), above, beside)
     if stages and (commented or len(row.line) > width):
         line, *below = _broken(statement, stages)
-        return Row(None, (Cell(line),), "", tuple(below), above, beside)
+        return Row(None, (Cell(line),), "", (*below, *_below(statement)), above, beside)
     return row
 
 
@@ -137,6 +137,12 @@ def _text(statement: Statement) -> str:
     """The text that ends a statement, for people."""
     doc = statement.doc if isinstance(statement, Param | Def | Input) else None
     return "" if doc is None else quoted(doc)
+
+
+def _below(statement: Statement) -> tuple[str, ...]:
+    """What goes on below a statement: how a `def` is written in a formula."""
+    notation = statement.notation if isinstance(statement, Def) else None
+    return (f"{_STAGE_INDENT}notation {quoted(notation.value)}",) if notation is not None else ()
 
 
 def _cells(statement: Statement) -> tuple[str | None, tuple[Cell, ...]]:
@@ -209,7 +215,7 @@ def _broken(statement: Statement, stages: Sequence[Stage]) -> list[str]:
 
 def _around_stages(statement: Statement) -> tuple[str, str]:
     def head(value: Expression) -> str:
-        return format_expression(value.head if isinstance(value, Pipe) else value, Binds.SUM)
+        return format_expression(value.head if isinstance(value, Pipe) else value, Precedence.SUM)
 
     match statement:
         case Insert(side=side, target=target):
@@ -225,8 +231,9 @@ def _around_stages(statement: Statement) -> tuple[str, str]:
                 f"let {name.text} = {head(value)}",
                 f" neutral {format_expression(neutral)}" if neutral else "",
             )
-        case Def(body=body, doc=doc):
-            return f"{_signature(statement)} = {head(body)}", f"  {quoted(doc)}" if doc is not None else ""
+        case Def(body=body):
+            text = _text(statement)
+            return f"{_signature(statement)} = {head(body)}", f"  {text}" if text else ""
     raise TypeError(f"{type(statement).__name__} has no stages")
 
 

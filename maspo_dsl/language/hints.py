@@ -149,6 +149,11 @@ _HABITS = (
     _habit(r"$", "a sweep has two values or more", before=r"^[ \t]*sweep\b[^,]*"),
     _habit(r"[\[{]", "expressions are grouped with ( )", accepts={"NUMBER"}),
     _habit(r'"', "the text stands on a line of its own", accepts={"EXTENDS"}),
+    _habit(
+        r'"[^"]*"',
+        "the meaning of a `def` stands before its notation",
+        before=r'\bnotation[ \t]*"[^"]*"[ \t]*',
+    ),
     _habit(r"\w", "a code is written in small letters with hyphens: live-gate", accepts={"CODE"}),
     _habit(r"[)\]}]", "no bracket is open here", refuses={"RPAR", "RSQB", "RBRACE", "NUMBER"}),
 )

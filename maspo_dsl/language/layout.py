@@ -1,4 +1,4 @@
-"""Physical lines to logical lines, before the grammar sees anything: comments, open brackets, `|>` lines.
+"""Physical lines to logical lines, before the grammar sees anything: comments, open brackets, what goes on a line.
 
 The text given to the grammar is as long as the source, so that an offset is the same place in both.
 Comments, empty lines and the line ends inside a logical line are blanks in it.
@@ -11,13 +11,15 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from maspo_dsl.language.words import CLOSING_WORDS, HEADER_WORDS, OPENING_WORDS
+
 _PIECE = re.compile(r'"[^"\n]*"?|#[^\n]*|[()\[\]{}]')
 _LINE = re.compile(r"[^\n]*\n?")
-_STATEMENT_WORDS = "param|let|def|input|drop|swap|before|after|variant|sweep|allow|source|differs|objective"
 # Two words side by side, the first of them one of these, stand in no expression: a bracket was left open.
-_STARTS_STATEMENT = re.compile(rf"(?:{_STATEMENT_WORDS})[ \t]+[A-Za-z_\"]")
+_STARTS_STATEMENT = re.compile(rf"(?:{'|'.join(OPENING_WORDS)})[ \t]+[A-Za-z_\"]")
+_GOES_ON = re.compile(r'\|>|notation[ \t]*"')
 _OPENS_BLOCK = re.compile(r"\s*variant\b")
-_ENDS_BLOCK = re.compile(r"(?:variant|sweep|allow|source|differs|objective)[ \t]+[A-Za-z_\"]")
+_ENDS_BLOCK = re.compile(rf"(?:{'|'.join((*HEADER_WORDS, *CLOSING_WORDS))})[ \t]+[A-Za-z_\"]")
 _CLOSING = ")]}"
 
 
@@ -84,7 +86,7 @@ class _Scanner:
         stripped = content.lstrip(" \t")
         if not self.lines:
             return False
-        if stripped.startswith("|>") or (stripped.startswith("{") and self.block is None):
+        if _GOES_ON.match(stripped) or (stripped.startswith("{") and self.block is None):
             return True
         if not self.open or _STARTS_STATEMENT.match(stripped):
             return False

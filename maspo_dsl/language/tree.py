@@ -252,12 +252,13 @@ class DefParameter:
 
 @dataclass(frozen=True)
 class Def:
-    """`def name(parameters) = body "text"`; `doc` is the text, for `list`."""
+    """`def name(parameters) = body "text" notation "LaTeX"`; `doc` is the text, for `list`."""
 
     name: Identifier
     parameters: tuple[DefParameter, ...]
     body: Expression
     doc: str | None
+    notation: Text | None
     span: Span = field(compare=False)
     comments: Comments = field(compare=False, default=NO_COMMENTS)
 

@@ -1,12 +1,19 @@
 """The words of the language: no user names anything with them."""
 
-STATEMENT_WORDS = frozenset(
-    "objective extends source differs param let def input drop swap before after variant sweep allow".split()  # noqa: SIM905
-)
-"""Words that open a statement, and `extends`."""
+HEADER_WORDS = ("objective", "source", "differs")
+"""What a spec says of itself, at its beginning."""
+
+EDIT_WORDS = ("param", "let", "def", "input", "drop", "swap", "before", "after")
+"""Words that open a statement anywhere, slots and parts aside."""
+
+CLOSING_WORDS = ("variant", "sweep", "allow")
+"""Words that open a statement outside of a `variant` alone."""
+
+OPENING_WORDS = (*HEADER_WORDS, *EDIT_WORDS, *CLOSING_WORDS)
+STATEMENT_WORDS = (*OPENING_WORDS, "extends")
 
 EXPRESSION_WORDS = frozenset(
     "and or not if else in as when where least by neutral bind it".split()  # noqa: SIM905
 )
 
-RESERVED_WORDS = STATEMENT_WORDS | EXPRESSION_WORDS
+RESERVED_WORDS = EXPRESSION_WORDS.union(STATEMENT_WORDS)

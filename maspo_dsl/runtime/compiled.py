@@ -15,8 +15,9 @@ from torch._dynamo.backends.debugging import aot_eager
 from torch._inductor.compile_fx import compile_fx
 from torch.fx.experimental import _config as shape_config
 
+from maspo_dsl.emit.template.batch import having
 from maspo_dsl.emit.template.loss_module import LossModule
-from maspo_dsl.emit.template.names import LIVE_TENSORS, Function
+from maspo_dsl.emit.template.names import Function
 from maspo_dsl.runtime.exponential import decompositions
 
 # (batch, parameters, denominators) to the loss and its gradient by live tensor.
@@ -49,7 +50,7 @@ class CompiledLoss:
 
     def __init__(self, module: LossModule, backend: str) -> None:
         self.module, self.eagerly = module, eager_gradient(module)
-        self.live = [name for name in LIVE_TENSORS if name in module.reads["loss"]]
+        self.live = live_tensors(module)
         # Nothing else goes into the graph: a tensor that is not read would only make another graph.
         self.rest = [*sorted(set(module.reads["loss"]) - set(self.live)), "mask", "present", "sequence"]
         self.by_row = module.by_row
@@ -137,6 +138,11 @@ class CompiledLoss:
         return backend
 
 
+def live_tensors(module: LossModule) -> list[str]:
+    """Tensors that the loss has gradient to, as far as it reads them."""
+    return [name for name in having("live", module.inputs) if name in module.reads["loss"]]
+
+
 def value_and_gradient(
     loss: Function, live: dict[str, Tensor], x: dict[str, Tensor], p: dict[str, Tensor], d: dict[str, Tensor]
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -160,7 +166,7 @@ def read_as(device: torch.device) -> torch.dtype:
 
 def eager_gradient(module: LossModule) -> Gradient:
     """Value and gradient of a module's loss without compilation."""
-    loss, live = module.functions["loss"], [name for name in LIVE_TENSORS if name in module.reads["loss"]]
+    loss, live = module.functions["loss"], live_tensors(module)
 
     def gradient(
         x: dict[str, Tensor], p: dict[str, Tensor], d: dict[str, Tensor]

@@ -156,15 +156,10 @@ class _Assembler:
             self.report.error("wrong-kind", f"`{word}` needs {wanted}; this is {term.kind.word}", span)
             return None
         if term.axis not in axes:
-            self.report.error("axis", self._axis_message(word, term), span, _AXIS_HINTS.get(word, ""))
+            message = f"`{word}` cannot be {term.axis.one_value}"
+            self.report.error("axis", message, span, _AXIS_HINTS.get(word, ""))
             return None
         return self._hold_gradient(word, term, span)
-
-    @staticmethod
-    def _axis_message(word: str, term: Term) -> str:
-        have = {Axis.SCALAR: "one number for everything", Axis.GROUP: "one value a group"}
-        have |= {Axis.SEQUENCE: "one value a sequence", Axis.TOKEN: "one value a token"}
-        return f"`{word}` cannot be {have[term.axis]}"
 
     def _hold_gradient(self, word: str, term: Term, span: Span) -> Term | None:
         if word in ("ratio", "penalty", "bonus", "reduce") and not term.live:

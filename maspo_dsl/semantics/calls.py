@@ -12,11 +12,12 @@ from maspo_dsl.semantics import typing_rules as rules
 from maspo_dsl.semantics.context import Context, Value
 from maspo_dsl.semantics.operations import FUNCTIONS
 from maspo_dsl.semantics.poison import fail, poison, poisoned
+from maspo_dsl.semantics.quantities import QUANTITIES
 from maspo_dsl.semantics.reduction_rules import reduction, scope_is_known
 from maspo_dsl.semantics.reductions import REDUCTION_WORDS, Argument, Reduction
 from maspo_dsl.semantics.scopes import SCOPES, SEQUENCE, Scope
 from maspo_dsl.semantics.terms import Term, constant
-from maspo_dsl.semantics.vocabulary import PRIMITIVES, QUANTITIES, SPECIAL
+from maspo_dsl.semantics.vocabulary import PRIMITIVES, SPECIAL
 
 if TYPE_CHECKING:
     from maspo_dsl.semantics.elaborate import Elaborator

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.formatter import format_objective, format_statement
 from maspo_dsl.language.source import Span
+from maspo_dsl.language.walking import Node, names_in, transform, without_comments
 from maspo_dsl.semantics.binding import BoundParameter, number_text
 from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.vocabulary import PARTS, SLOTS
@@ -31,7 +32,7 @@ _ORDER = [
     "step",
 ]
 
-Node = TypeVar("Node")
+Statement = TypeVar("Statement", bound=tree.Statement)
 
 
 def flat_tree(flat: Flat, params: Mapping[str, BoundParameter], read: frozenset[str]) -> tree.ObjectiveTree:
@@ -44,23 +45,10 @@ def flat_tree(flat: Flat, params: Mapping[str, BoundParameter], read: frozenset[
     statements += [_bare(let) for name, let in flat.lets.items() if name in read]
     statements += [_bare(statement) for statement in _ordered(flat)]
     gone = {*flat.params, *flat.inputs, *flat.defs, *flat.lets} - read
-    statements += [_bare(v) for v in flat.variants.values() if not _names(v) & gone]
+    statements += [_bare(v) for v in flat.variants.values() if not names_in(v) & gone]
     statements += [_bare(s) for name, s in flat.sweeps.items() if name not in gone]
     statements += [_bare(a) for a in flat.allows.values()]
     return tree.ObjectiveTree(header, tuple(_spaced(statements)))
-
-
-def _names(node: object) -> set[str]:
-    """Every name in a statement."""
-    if isinstance(node, tree.Name):
-        return set(node.path)
-    if isinstance(node, tree.Identifier):
-        return {node.text}
-    if isinstance(node, tuple):
-        return {name for item in node for name in _names(item)}
-    if is_dataclass(node) and not isinstance(node, Span):
-        return {name for f in fields(node) for name in _names(getattr(node, f.name))}
-    return set()
 
 
 def _ordered(flat: Flat) -> Iterator[tree.Slot | tree.Part | tree.Rule]:
@@ -95,22 +83,19 @@ def _param(bound: BoundParameter, params: Mapping[str, BoundParameter]) -> tree.
     value = _number(bound.value, declared.span)
     binding = tree.Binding(declared.name, value, declared.span)
     kept = declared.bind if bound.origin == "default" else None
-    domain = _with_numbers(declared.domain, params)
+    domain = _with_numbers(declared.domain, params) if declared.domain is not None else None
     return tree.Param((binding,), domain, kept, declared.doc, declared.span)
 
 
-def _with_numbers(node: Node, params: Mapping[str, BoundParameter]) -> Node:
-    """An interval, or a part of one, with the values of the parameters it names."""
-    if isinstance(node, tree.Name) and node.text in params:
-        return cast(Node, _number(params[node.text].value, node.span))
-    if isinstance(node, tuple):
-        return cast(Node, tuple(_with_numbers(item, params) for item in node))
-    if is_dataclass(node) and not isinstance(node, (type, Span)):
-        changes = {
-            f.name: _with_numbers(getattr(node, f.name), params) for f in fields(node) if f.name != "span"
-        }
-        return cast(Node, replace(node, **changes))
-    return node
+def _with_numbers(domain: tree.Domain, params: Mapping[str, BoundParameter]) -> tree.Domain:
+    """An interval with the values of the parameters it names."""
+
+    def value(node: Node) -> tree.Expression | None:
+        if isinstance(node, tree.Name) and node.text in params:
+            return _number(params[node.text].value, node.span)
+        return None
+
+    return transform(domain, value)
 
 
 def _number(value: float, span: Span) -> tree.Expression:
@@ -118,18 +103,13 @@ def _number(value: float, span: Span) -> tree.Expression:
     return tree.Negate(literal, span) if value < 0 else literal
 
 
-def _bare(node: Node) -> Node:
-    """A node without its comments, numbers in their shortest text."""
-    if isinstance(node, tree.Comments):
-        return cast(Node, tree.NO_COMMENTS)
-    if isinstance(node, tree.Number):
-        return cast(Node, replace(node, text=number_text(node.value)))
-    if isinstance(node, tuple):
-        return cast(Node, tuple(_bare(item) for item in node))
-    if is_dataclass(node) and not isinstance(node, (type, Span)):
-        changes = {f.name: _bare(getattr(node, f.name)) for f in fields(node) if f.name != "span"}
-        return cast(Node, replace(node, **changes))
-    return node
+def _bare(statement: Statement) -> Statement:
+    """A statement without its comments, numbers in their shortest text."""
+
+    def shortest(node: Node) -> tree.Number | None:
+        return replace(node, text=number_text(node.value)) if isinstance(node, tree.Number) else None
+
+    return without_comments(transform(statement, shortest))
 
 
 def flat_text(flat: Flat, params: Mapping[str, BoundParameter], read: frozenset[str]) -> str:
@@ -142,11 +122,13 @@ def objective_hash(
 ) -> str:
     """Hash of what is computed: bound values, lets, definitions (the library's too), parts; nothing else.
 
-    Name, doc, source, comments, intervals, neutrals, variants and the order of declarations do not take part.
+    Name, doc, notation, source, comments, intervals, neutrals, variants and the order of declarations do not take part.
     """
     lines = [f"param {name} = {number_text(bound.value)}" for name, bound in params.items() if name in read]
     definitions = {**library, **flat.defs}
-    lines += [_line(replace(definitions[name], doc=None)) for name in read if name in definitions]
+    lines += [
+        _line(replace(definitions[name], doc=None, notation=None)) for name in read if name in definitions
+    ]
     lines += [_line(replace(flat.inputs[name], doc=None)) for name in read if name in flat.inputs]
     lines += [_line(replace(let, neutral=None)) for name, let in flat.lets.items() if name in read]
     lines += [_line(statement) for statement in _ordered(flat)]

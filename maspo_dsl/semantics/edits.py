@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import did_you_mean
@@ -144,27 +145,23 @@ def swap(flat: Flat, edit: tree.Swap, report: Report) -> None:
 
 
 def _rewrite_stages(flat: Flat, target: Target, new: Callable[[tree.Stage], tuple[tree.Stage, ...]]) -> None:
-    family, name = target.key
-    statement = statement_of(flat, target.key)
-    assert isinstance(statement.value, tree.Pipe)
+    statements, key = _home(flat, target.key)
+    statement = statements[key]
     pipe = statement.value
     stages = pipe.stages[: target.index] + new(pipe.stages[target.index]) + pipe.stages[target.index + 1 :]
-    value: tree.Expression = replace(pipe, stages=stages) if stages else pipe.head
-    if isinstance(statement, tree.Let):
-        flat.lets[name] = replace(statement, value=value)
-    elif isinstance(statement, tree.Slot):
-        flat.slots[name] = replace(statement, value=value)
-    else:
-        flat.parts[family, name] = replace(statement, value=value)
+    statements[key] = replace(statement, value=replace(pipe, stages=stages) if stages else pipe.head)
 
 
 def statement_of(flat: Flat, key: tuple[str, str]) -> tree.Let | tree.Slot | tree.Part:
     """What holds the pipe of a stage, by the stage's key."""
+    statements, name = _home(flat, key)
+    statement: tree.Let | tree.Slot | tree.Part = statements[name]
+    return statement
+
+
+def _home(flat: Flat, key: tuple[str, str]) -> tuple[dict[Any, Any], str | tuple[str, str]]:
+    """The statements of a family, and what one is called among them."""
     family, name = key
-    if family == "let":
-        return flat.lets[name]
-    if family == "slot":
-        return flat.slots[name]
-    part = flat.parts[key]
-    assert isinstance(part, tree.Part)
-    return part
+    if family in ("let", "slot"):
+        return (flat.lets if family == "let" else flat.slots), name
+    return flat.parts, key

@@ -15,6 +15,7 @@ from maspo_dsl.semantics.context import Context, Names
 from maspo_dsl.semantics.extent import Extent
 from maspo_dsl.semantics.operations import ARITHMETIC
 from maspo_dsl.semantics.poison import poison
+from maspo_dsl.semantics.quantities import QUANTITIES
 from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.scopes import SCOPES, Scope
 from maspo_dsl.semantics.searches import Searches
@@ -23,7 +24,6 @@ from maspo_dsl.semantics.types import Axis, Kind
 from maspo_dsl.semantics.vocabulary import (
     BEFORE_ADVANTAGE,
     PRIMITIVES,
-    QUANTITIES,
     SLOTS,
 )
 
@@ -159,7 +159,7 @@ class Elaborator:
         axis = self.advantage_axis if name == "A" else quantity.axis
         if name == "reward" and context.slot == "advantage":
             name = "shaped_reward"
-        if quantity.kind is Kind.PROB:
+        if quantity.policy:
             log_prob = Term("input", (), axis, Kind.LOG_PROB, quantity.live, span, (("name", name),))
             return Term("exp", (log_prob,), axis, Kind.PROB, quantity.live, span, label=name)
         return Term("input", (), axis, quantity.kind, quantity.live, span, (("name", name),), label=name)

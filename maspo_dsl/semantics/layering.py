@@ -6,16 +6,18 @@ from dataclasses import replace
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import did_you_mean
+from maspo_dsl.language.hints import joined_statement
 from maspo_dsl.language.source import Span
+from maspo_dsl.language.template import read_template
+from maspo_dsl.language.words import CLOSING_WORDS, EDIT_WORDS
 from maspo_dsl.semantics import edits
 from maspo_dsl.semantics.flat import Flat, Parameter
+from maspo_dsl.semantics.quantities import DERIVED_TENSORS, QUANTITIES, TENSORS
 from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.scopes import SCOPES
 from maspo_dsl.semantics.vocabulary import (
-    BATCH_TENSORS,
     PARTS,
     PRIMITIVES,
-    QUANTITIES,
     RUN_CONSTANTS,
     SLOTS,
     WARNINGS,
@@ -36,6 +38,7 @@ class Layer:
         for statement in statements:
             self._apply(statement)
         self._refuse_two_meanings()
+        self._check_notations()
         return self.flat
 
     def _apply(self, statement: tree.Statement) -> None:
@@ -155,7 +158,7 @@ class Layer:
                 statement.axis.span,
                 hint,
             )
-        elif statement.name.text in BATCH_TENSORS:
+        elif statement.name.text in {*TENSORS, *DERIVED_TENSORS}:
             message = f"`{statement.name.text}` is already a tensor of the batch"
             self.report.error("shadowed-name", message, statement.name.span, "choose another name")
         elif self._declare("input", statement.name):
@@ -174,6 +177,21 @@ class Layer:
                 return False
             seen.add(name.text)
         return True
+
+    def _check_notations(self) -> None:
+        """What a notation means by `${x before f}` is a `def`."""
+        known = {**self.definitions, **self.flat.defs}
+        for name, definition in self.flat.defs.items():
+            if definition.notation is None or ("def", name) not in self.seen:
+                continue
+            for place in read_template(definition.notation.value).places():
+                if place.before is not None and place.before not in known:
+                    self.report.error(
+                        "unknown-function",
+                        f"`{place.before}`, which this notation names, is no `def`",
+                        definition.notation.span,
+                        did_you_mean(place.before, known),
+                    )
 
     # ---- slots, parts, rules
 
@@ -211,7 +229,7 @@ class Layer:
                 "wrong-form", f"`{word.text}` is written differently", word.span, f"write {forms[kind.form]}"
             )
             return
-        if glued := self._glued(word.text):
+        if glued := joined_statement(word.text):
             self.report.error(
                 "unknown-statement",
                 f"no statement begins with `{word.text}`",
@@ -219,32 +237,10 @@ class Layer:
                 f"did you mean `{glued}`?",
             )
             return
-        known = [
-            *SLOTS,
-            *PARTS,
-            "param",
-            "let",
-            "def",
-            "input",
-            "drop",
-            "before",
-            "after",
-            "swap",
-            "variant",
-            "sweep",
-            "allow",
-        ]
-        hint = did_you_mean(word.text, known)
+        hint = did_you_mean(word.text, [*SLOTS, *PARTS, *EDIT_WORDS, *CLOSING_WORDS])
         if form == " = …" and not hint.startswith("did you mean"):
             hint = f"to name a value write: let {word.text} = …"
         self.report.error("unknown-statement", f"no statement begins with `{word.text}`", word.span, hint)
-
-    @staticmethod
-    def _glued(word: str) -> str:
-        for keyword in ("param", "let", "def", "drop", "swap", "sweep"):
-            if word.startswith(keyword) and len(word) > len(keyword):
-                return f"{keyword} {word[len(keyword) :]}"
-        return ""
 
     def _allow(self, statement: tree.Allow, code: tree.Identifier) -> None:
         if code.text not in WARNINGS:

@@ -12,6 +12,7 @@ from maspo_dsl.semantics import canonical
 from maspo_dsl.semantics.assemble import Parts
 from maspo_dsl.semantics.binding import BoundParameter
 from maspo_dsl.semantics.flat import Flat
+from maspo_dsl.semantics.quantities import TENSORS, Quantity, own_tensor
 from maspo_dsl.semantics.shipped import library_definitions
 
 
@@ -69,6 +70,15 @@ class ResolvedObjective:
     def params(self) -> dict[str, float]:
         """Values of the parameters that are read."""
         return {name: bound.value for name, bound in self.parameters.items() if name in self.read}
+
+    @cached_property
+    def tensors(self) -> dict[str, Quantity]:
+        """Every tensor that its batch can hold: those of the language, and the spec's own inputs."""
+        own = {
+            name: own_tensor(name, declared.axis.text, declared.doc)
+            for name, declared in self.flat.inputs.items()
+        }
+        return {**TENSORS, **own}
 
     @cached_property
     def text(self) -> str:

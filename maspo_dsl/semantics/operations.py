@@ -26,7 +26,7 @@ class Operation:
     call. `meaning` is that of the word a spec calls it by, empty for an operator. `folds`: a value of numbers alone is
     a number. `slow`: it takes a processor many times as long as a product. `hazard` is the argument whose value of 0
     makes derivatives infinite. `local` names its value in generated files. `latex` and `plain` say how a call is
-    written where that is not its word before brackets; `{0}` stands for the argument.
+    written where that is not its word before brackets, like the notation of a `def` whose parameter is `x`.
     """
 
     name: str
@@ -102,11 +102,11 @@ _OPERATIONS = (
         "square root",
         slow=True,
         hazard=0,
-        latex=r"\sqrt{{{0}}}",
-        plain="√({0})",
+        latex=r"\sqrt{$x}",
+        plain="√($x)",
     ),
     _function(
-        "abs", np.abs, lambda v, a: (np.sign(a),), "absolute value", latex=r"\left|{0}\right|", plain="|{0}|"
+        "abs", np.abs, lambda v, a: (np.sign(a),), "absolute value", latex=r"\left|$x\right|", plain="|$x|"
     ),
     _function(
         "sigmoid",
@@ -162,8 +162,8 @@ _OPERATIONS = (
         "detach",
         folds=False,
         local="constant",
-        latex=r"\mathrm{{sg}}\left[{0}\right]",
-        plain="sg[{0}]",
+        latex=r"\mathrm{sg}\left[$x\right]",
+        plain="sg[$x]",
     ),
 )
 

@@ -14,14 +14,6 @@ from maspo_dsl.semantics.totals import is_total, refuse_total
 from maspo_dsl.semantics.types import LOGARITHMIC, Axis, Kind
 from maspo_dsl.semantics.vocabulary import BEFORE_ADVANTAGE
 
-# An axis as error messages say it.
-ONE_VALUE = {
-    Axis.SCALAR: "one number for everything",
-    Axis.GROUP: "one value a group",
-    Axis.SEQUENCE: "one value a sequence",
-    Axis.TOKEN: "one value a token",
-}
-
 
 def scope_is_known(report: Report, row: Reduction, scope: Scope, slot: str, span: Span) -> bool:
     """Whether a reduction can be computed within a scope, where it stands; reports it if not.
@@ -91,7 +83,7 @@ def _kind(row: Reduction, x: Term) -> Kind:
 
 def _axis_fault(row: Reduction, x: Term, scope: Scope, written: str) -> tuple[str, str] | None:
     """What is wrong with the axis of a value, and a hint; None if nothing is."""
-    have = ONE_VALUE[x.axis]
+    have = x.axis.one_value
     if row.along and x.axis is not Axis.TOKEN:
         hint = "write at_end(…) to have it at the last token alone, per_token(…) to have it at every token"
         return f"`{written}` goes from token to token; this is {have}", hint
@@ -160,8 +152,8 @@ def _fits(
             if argument.sort == "condition"
             else f"a {row.word} within `{scope.name}`"
         )
-        limit = ONE_VALUE[widest] if row.along else limit
-        fail(report, "axis", f"{name} is {ONE_VALUE[value.axis]}, finer than {limit}", value.span)
+        limit = widest.one_value if row.along else limit
+        fail(report, "axis", f"{name} is {value.axis.one_value}, finer than {limit}", value.span)
         return False
     return True
 

@@ -48,7 +48,8 @@ class Reduction:
     that of the whole; others need all values, which `pooled` ends. `differentiable` ones pass gradient to the values.
     `along`: from token to token of a completion, with no scope to be given. `ordered`: the order of a completion's
     tokens matters; `by_place`: the order of rows decides between equal values. `keeps_kind`: the largest of log-probs
-    is a log-prob. `by_parts`: that of a group's tokens is that of its sequences' results.
+    is a log-prob. `by_parts`: that of a group's tokens is that of its sequences' results. `latex` is how it is written,
+    like the notation of a `def` whose parameters are `x` and the arguments.
     """
 
     name: str
@@ -338,6 +339,7 @@ _REDUCTIONS = (
         along=True,
         ordered=True,
         local="remaining",
+        latex=r"\sum_{k \ge t} $factor^{k - t} \left($x\right)_{k}",
     ),
 )
 

@@ -13,6 +13,7 @@ from maspo_dsl.language.diagnostics import Diagnostic, SpecError, did_you_mean
 from maspo_dsl.language.parser import names_on_broken_lines, parse_objective_partial
 from maspo_dsl.language.reading import read_source
 from maspo_dsl.language.source import Source, Span
+from maspo_dsl.language.walking import names_in
 from maspo_dsl.semantics.assemble import assemble
 from maspo_dsl.semantics.binding import bind
 from maspo_dsl.semantics.flat import Flat, Parameter
@@ -126,29 +127,16 @@ def _with_values(flat: Flat, used: frozenset[str]) -> frozenset[str]:
     """A parameter is read, too, when the default or the interval of one that is read names it."""
     grown, fresh = set(used), set(used)
     while fresh:
-        named = {other for name in fresh if name in flat.params for other in names_in(flat.params[name])}
+        named = {other for name in fresh if name in flat.params for other in _names_of(flat.params[name])}
         fresh = (named & set(flat.params)) - grown
         grown |= fresh
     return frozenset(grown)
 
 
-def names_in(node: Parameter | tree.Expression | tree.Domain | None) -> set[str]:
-    """Names in a parameter's default and interval, or in their arithmetic."""
-    match node:
-        case Parameter():
-            return names_in(node.default) | names_in(node.domain)
-        case tree.Interval():
-            return names_in(node.low) | names_in(node.high)
-        case tree.Choices():
-            return {name for value in node.values for name in names_in(value)}
-        case tree.Name(path=(name,)):
-            return {name}
-        case tree.Arithmetic():
-            return names_in(node.left) | names_in(node.right)
-        case tree.Negate():
-            return names_in(node.operand)
-        case _:
-            return set()
+def _names_of(parameter: Parameter) -> set[str]:
+    """Names in a parameter's default and interval."""
+    written = (parameter.default, parameter.domain)
+    return {name for node in written if node is not None for name in names_in(node)}
 
 
 # ---- inheritance

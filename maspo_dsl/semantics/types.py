@@ -15,8 +15,13 @@ class Axis(IntEnum):
 
     @property
     def word(self) -> str:
-        """The axis as error messages say it."""
+        """The axis by its name."""
         return self.name.lower()
+
+    @property
+    def one_value(self) -> str:
+        """What there is one of, as error messages say it."""
+        return "one number for everything" if self is Axis.SCALAR else f"one value a {self.word}"
 
 
 class Kind(Enum):

@@ -1,4 +1,4 @@
-"""The closed lists of the language: slots, quantities, primitives, warnings. None of them names a method."""
+"""The closed lists of the language: slots, primitives, warnings. None of them names a method."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 from maspo_dsl.semantics.operations import FUNCTIONS
 from maspo_dsl.semantics.reductions import REDUCTION_WORDS
-from maspo_dsl.semantics.types import Axis, Kind
+from maspo_dsl.semantics.types import Axis
 
 # The largest |log-ratio| of a quotient of policies: exp(20) is 4.9e8, safe to square in float32.
 LOG_RATIO_BOUND = 20.0
@@ -55,50 +55,18 @@ PARTS: dict[str, SlotKind] = {
 
 
 @dataclass(frozen=True)
-class Quantity:
-    """A name that the batch, the run or the rollout gives; `tensor` is the batch key it reads."""
+class RunConstant:
+    """What a run can bind a parameter to (`param … bind NAME`); `key` is where its configuration has it."""
 
-    axis: Axis
-    kind: Kind
-    tensor: str | None
-    live: bool
-    doc: str
+    meaning: str
+    key: str
 
 
-QUANTITIES: dict[str, Quantity] = {
-    "policy": Quantity(
-        Axis.TOKEN, Kind.PROB, "logp", True, "probability of the sampled token, being trained"
+RUN_CONSTANTS: dict[str, RunConstant] = {
+    "generation_limit": RunConstant(
+        "the most new tokens a run samples for a completion", "rollout.max_new_tokens"
     ),
-    "old": Quantity(Axis.TOKEN, Kind.PROB, "logp_old", False, "the policy at rollout time, recomputed"),
-    "rollout": Quantity(Axis.TOKEN, Kind.PROB, "logp_rollout", False, "the sampler's own probability"),
-    "reference": Quantity(Axis.TOKEN, Kind.PROB, "logp_ref", False, "the frozen reference policy"),
-    "reward": Quantity(Axis.SEQUENCE, Kind.REAL, "reward", False, "the task's reward of a completion"),
-    "correct": Quantity(Axis.SEQUENCE, Kind.BOOL, "correct", False, "reward > 0, unless the batch says"),
-    "truncated": Quantity(
-        Axis.SEQUENCE, Kind.BOOL, "truncated", False, "the completion hit the generation limit"
-    ),
-    "reward_greedy": Quantity(
-        Axis.SEQUENCE, Kind.REAL, "reward_greedy", False, "reward of the greedy completion"
-    ),
-    "length": Quantity(Axis.SEQUENCE, Kind.REAL, None, False, "trained tokens of a completion"),
-    "position": Quantity(
-        Axis.TOKEN, Kind.REAL, None, False, "1 for the first trained token of a completion, up to `length`"
-    ),
-    "value": Quantity(Axis.TOKEN, Kind.REAL, "value", False, "a critic's value, for GAE"),
-    "A": Quantity(Axis.SEQUENCE, Kind.REAL, None, False, "the advantage"),
-    "loss": Quantity(Axis.TOKEN, Kind.REAL, None, True, "the loss of every token; in `reduce` alone"),
-}
-
-# Tensors that every batch means the same by; a spec's own inputs have other names.
-BATCH_TENSORS = frozenset(
-    {"mask", "group", "sequence", "advantage", "advantage_rows", "entropy", "present"}
-    | {quantity.tensor for quantity in QUANTITIES.values() if quantity.tensor is not None}
-)
-
-# What a run can bind a parameter to (`param … bind NAME`), with its meaning.
-RUN_CONSTANTS: dict[str, str] = {
-    "generation_limit": "the most new tokens a run samples for a completion",
-    "group_size": "completions a run samples for a prompt",
+    "group_size": RunConstant("completions a run samples for a prompt", "rollout.samples"),
 }
 
 # Slots that are filled once a rollout, before there is an advantage.

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
+from maspo_dsl.analysis.drawing import on_policy
 from maspo_dsl.graph import passes
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.runtime.loss import ObjectiveLoss
-from maspo_dsl.verification.batches import Arrays, on_policy, rows_of, spoiled
+from maspo_dsl.verification.batches import Arrays, rows_of, spoiled
 from maspo_dsl.verification.evaluation import (
     Evaluation,
     PropertyError,

@@ -5,58 +5,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array: TypeAlias = NDArray[Any]
-Arrays: TypeAlias = dict[str, Array]
+from maspo_dsl.analysis.drawing import REALISTIC, Array, below_ceiling, drawn
+from maspo_dsl.analysis.drawing import Batch as Arrays
+from maspo_dsl.semantics.quantities import Quantity
 
 # Six groups of 5, 4, 4, 3, 3 and 1 completions, with ids that are neither sorted nor contiguous.
 GROUP = np.array([7, 3, 7, -2, 5, 3, 7, 11, 2, -2, 5, 3, 7, 2, -2, 5, 3, 7, 2, -2])
 EQUAL, BINARY = 2, (7, 3)
 COLUMNS = 7
-# No log-prob comes nearer to 0: nothing that is learned is certain.
-CEILING = -1e-3
 # What may stand where the mask is false.
 GARBAGE = (np.nan, -np.inf, np.inf, 1e30)
 
 
-def completions(seed: int, inputs: Mapping[str, str], *, ties: bool = True, columns: int = COLUMNS) -> Arrays:
+def completions(
+    seed: int, tensors: Mapping[str, Quantity], *, ties: bool = True, columns: int = COLUMNS
+) -> Arrays:
     """A batch of 20 completions with `reward` and `group`, and no `advantage`.
 
-    Rows drift from the old policy by amounts between 1e-4 and 1, single tokens by more than a factor of 4, and some
-    are rare; lengths are ragged, with holes, a row of one token and one of none. `inputs` are the spec's own, by
-    name, `token` or `sequence`; their values lie in (0, 1). Without `ties` no two rewards are equal.
+    Rows drift from the old policy by amounts between 3e-4 and 1, single tokens by more than a factor of 4, and some
+    are rare; lengths are ragged, with holes, a row of one token and one of none. `tensors` are those of the language
+    and the spec's own, by name. Without `ties` no two rewards are equal.
     """
     random = np.random.default_rng(seed)
     mask = _mask(random, columns)
-    shape = mask.shape
-    old = -random.exponential(1.2, shape) - 0.01
-    old = np.where(random.random(shape) < 0.15, -random.uniform(6.5, 11, shape), old)
-    apart = _far_tokens(random, _spread(random, (1e-4, 0.02, 0.1, 0.4, 1.0), shape), mask)
+    names = [name for name in tensors if name != "advantage"]
+    batch = drawn(REALISTIC, tensors, names, mask.shape, mask.shape[:1], seed)
+    apart = _far_tokens(random, batch["logp"] - batch["logp_old"], mask)
     # Both move down together, so that their ratio stays.
-    highest = np.maximum(old, old + apart)
-    old = old - highest + _below_0(random, highest)
-    logp = old + apart
-    batch = {
-        "logp": logp,
-        "logp_old": old,
-        "logp_rollout": _below_0(random, old + _spread(random, (3e-4, 0.05, 0.3, 1.0), shape)),
-        "logp_ref": _below_0(random, logp + 0.4 * random.standard_normal(shape)),
-        "entropy": random.exponential(0.8, shape) + 0.02,
-        "value": 0.5 * random.standard_normal(shape),
-        "mask": mask,
-        "reward": _rewards(random, ties),
-        "reward_greedy": random.standard_normal(len(GROUP)),
-        "truncated": random.random(len(GROUP)) < 0.3,
-        "group": GROUP.copy(),
-    }
+    highest = np.maximum(batch["logp_old"], batch["logp_old"] + apart)
+    old = batch["logp_old"] - highest + below_ceiling(highest, random.random(highest.shape))
+    batch |= {"logp": old + apart, "logp_old": old, "mask": mask, "group": GROUP.copy()}
+    batch["reward"] = _rewards(batch["reward"], random, ties)
     batch["correct"] = (batch["reward"] > 0) ^ (np.arange(len(GROUP)) == 2)
-    for name, axis in inputs.items():
-        batch[name] = random.uniform(0.05, 0.95, shape if axis == "token" else len(GROUP))
     return batch
 
 
@@ -70,17 +54,6 @@ def _mask(random: np.random.Generator, columns: int) -> Array:
     return mask
 
 
-def _spread(random: np.random.Generator, scales: Sequence[float], shape: tuple[int, ...]) -> Array:
-    """Normal numbers with a scale for each row."""
-    scale = random.permutation(np.resize(scales, shape[0]))
-    return scale[:, None] * random.standard_normal(shape)
-
-
-def _below_0(random: np.random.Generator, logp: Array) -> Array:
-    """Log-probs, where they would be too high a little lower, and no two the same."""
-    return np.where(logp > CEILING, CEILING * random.uniform(1, 30, logp.shape), logp)
-
-
 def _far_tokens(random: np.random.Generator, apart: Array, mask: Array) -> Array:
     """Log-ratios with one far token on each side of 0 in every completion that has drifted by more than a little."""
     result = apart.copy()
@@ -90,8 +63,7 @@ def _far_tokens(random: np.random.Generator, apart: Array, mask: Array) -> Array
     return result
 
 
-def _rewards(random: np.random.Generator, ties: bool) -> Array:
-    rewards = random.standard_normal(len(GROUP))
+def _rewards(rewards: Array, random: np.random.Generator, ties: bool) -> Array:
     if ties:
         binary = np.isin(GROUP, BINARY)
         rewards[binary] = random.permutation(np.resize([0.0, 1.0], int(binary.sum())))
@@ -109,12 +81,6 @@ def with_advantage(batch: Arrays, seed: int, *, token: bool = False, scale: floa
     advantage[::5] = 0.0
     advantage[2], advantage[1] = 1.5 * scale, -2.0 * scale
     return {**batch, "advantage": advantage}
-
-
-def on_policy(batch: Arrays) -> Arrays:
-    """The batch with one policy in all four places."""
-    names = ("logp_old", "logp_rollout", "logp_ref")
-    return {**batch, **{name: batch["logp"].copy() for name in names}}
 
 
 # ---- other forms of a batch

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from maspo_dsl.emit.template.names import LIVE_TENSORS
+from maspo_dsl.analysis.drawing import on_policy
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph, Node
+from maspo_dsl.semantics.quantities import LIVE_TENSORS
 from maspo_dsl.semantics.types import Axis
-from maspo_dsl.verification.batches import Array, Arrays, on_policy
+from maspo_dsl.verification.batches import Array, Arrays
 from maspo_dsl.verification.evaluation import (
     Evaluation,
     PropertyError,

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maspo_dsl.emit.template.names import LIVE_TENSORS
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.runtime.loss import ObjectiveLoss
+from maspo_dsl.semantics.quantities import LIVE_TENSORS
 from maspo_dsl.verification.batches import Array, Arrays, by_token
 
 ADVANTAGE = "advantage"

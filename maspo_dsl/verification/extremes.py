@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from maspo_dsl.runtime.loss import ObjectiveLoss
+from maspo_dsl.semantics.quantities import OTHER_POLICIES
 from maspo_dsl.verification.batches import (
     GARBAGE,
     Arrays,
@@ -37,7 +38,6 @@ from maspo_dsl.verification.subject import Subject
 
 SEEDS = (9, 10)
 FAR = 200.0
-_POLICIES = ("logp_old", "logp_rollout", "logp_ref")
 # bfloat16 has 8 bits.
 BFLOAT16 = 2.0**-7
 
@@ -88,7 +88,7 @@ def _far(subject: Subject) -> Iterator[tuple[str, Arrays]]:
     completions = np.broadcast_to((np.arange(shape[0]) % 3 == 1)[:, None], shape)
     for where, chosen in (("at tokens", tokens), ("of completions", completions)):
         for sign in (1.0, -1.0):
-            for other in _POLICIES:
+            for other in OTHER_POLICIES:
                 batch = {key: value.copy() for key, value in plain.items()}
                 near, far = ("logp", other) if sign > 0 else (other, "logp")
                 batch[far] = np.where(chosen, batch[near] - FAR, batch[far])

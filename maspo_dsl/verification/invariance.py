@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from torch import Tensor
 
-from maspo_dsl.emit.template.names import LIVE_TENSORS
+from maspo_dsl.semantics.quantities import LIVE_TENSORS
 from maspo_dsl.verification.batches import (
     Array,
     Arrays,

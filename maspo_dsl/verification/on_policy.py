@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from maspo_dsl.analysis.drawing import on_policy
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph, Node
 from maspo_dsl.semantics.types import Axis
-from maspo_dsl.verification.batches import Array, Arrays, on_policy
+from maspo_dsl.verification.batches import Array, Arrays
 from maspo_dsl.verification.evaluation import PropertyError, others, spot
 from maspo_dsl.verification.report import Verdict
 from maspo_dsl.verification.subject import Subject

@@ -39,8 +39,6 @@ class Subject:
     def __init__(self, objective: Objective, backend: Backend) -> None:
         self.objective = objective
         self.backend = backend
-        declared = objective.resolved.flat.inputs
-        self.own_inputs = {name: one.axis.text for name, one in declared.items()}
         self._made: dict[tuple[int, bool], list[tuple[str, Arrays]]] = {}
 
     @cached_property
@@ -77,7 +75,7 @@ class Subject:
 
     def completions(self, seed: int, *, ties: bool = True) -> Arrays:
         """A batch whose advantage is to be estimated."""
-        return completions(seed, self.own_inputs, ties=ties)
+        return completions(seed, self.objective.resolved.tensors, ties=ties)
 
     def batches(self, seed: int, *, ties: bool = True) -> list[tuple[str, Arrays]]:
         """Batches with estimated advantages and with given ones, by a name for messages."""

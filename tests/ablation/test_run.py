@@ -10,14 +10,16 @@ import time
 from pathlib import Path
 
 import pytest
+from maspo_dsl.trainers.columns import COLUMNS
 from maspo_dsl.trainers.config import ConfigError
-from maspo_dsl.trainers.metrics import TIMING
 
 from maspo_dsl.ablation.folder import read_grid, write_grid
 from maspo_dsl.ablation.jobs import jobs_of
 from maspo_dsl.ablation.launchers import LocalProcesses, RayCluster, SlurmJobs
 from maspo_dsl.ablation.request import Request
 from maspo_dsl.ablation.runner import run_grid
+
+TIMING = tuple(column.name for column in COLUMNS.values() if column.by == "clock")
 
 pytestmark = pytest.mark.slow
 BIN = Path(sys.executable).parent

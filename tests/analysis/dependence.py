@@ -8,7 +8,7 @@ from maspo_dsl.analysis.coupling import Reach
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
 
-from ..batches import Arrays
+from ..batches import Arrays, others
 
 GROUP = np.array([4, 9, 4, 9, 1])
 LENGTHS = np.array([3, 2, 1, 3, 2])
@@ -23,17 +23,15 @@ def small(seed: int) -> Arrays:
     mask = np.arange(3) < LENGTHS[:, None]
     entropy = random.exponential(1.0, size=shape)
     return {
+        **others(seed, shape),
         "logp": np.minimum(old + 0.5 * random.standard_normal(shape), -1e-3),
         "logp_old": old,
         "logp_ref": old + 0.3 * random.standard_normal(shape),
         "logp_rollout": old + 0.05 * random.standard_normal(shape),
         "entropy": entropy,
-        "value": random.standard_normal(shape),
         "mask": mask,
         "group": GROUP,
         "reward": random.standard_normal(5),
-        "reward_greedy": random.standard_normal(5),
-        "truncated": random.random(5) < 0.3,
         "advantage": 2.0 * random.standard_normal(5),
     }
 

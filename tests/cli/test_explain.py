@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 import maspo_dsl
-from maspo_dsl.cli.explaining import explanation
 from maspo_dsl.cli.explanation_text import WIDTH, explanation_lines
-from maspo_dsl.cli.mathematics import math_text
-from maspo_dsl.cli.policies import detached_in
 from maspo_dsl.language import tree
 from maspo_dsl.language.parser import parse_objective
 from maspo_dsl.language.source import Source
+from maspo_dsl.notation.conventions import detached_in
+from maspo_dsl.notation.explanation import explanation
+from maspo_dsl.notation.plain import plain_text
 
 SHIPPED = maspo_dsl.shipped()
 
@@ -28,7 +28,7 @@ def formula(name: str, **params: float) -> dict[str, str]:
 
 def said(name: str, about: str, **params: float) -> str:
     found = explanation(maspo_dsl.load(name, params))
-    return " ".join(policy.text for policy in found.policies if policy.about == about)
+    return " ".join(convention.text for convention in found.conventions if convention.about == about)
 
 
 def own(text: str, tmp_path: Path) -> str:
@@ -93,7 +93,7 @@ def test_expressions_as_mathematics(text, expected):
     parsed = parse_objective(Source("<test>", f"objective t\nlet x0 = {text}\n"))
     (let,) = parsed.statements
     assert isinstance(let, tree.Let)
-    assert math_text(let.value) == expected
+    assert plain_text(let.value) == expected
 
 
 def test_what_others_do_otherwise_is_told_and_not_inherited(cli, tmp_path):
@@ -153,7 +153,7 @@ def test_parameters_say_where_their_values_come_from():
     }
 
 
-# ---- policies
+# ---- conventions
 
 
 def test_bounds_and_gradients():
@@ -171,7 +171,7 @@ def test_degenerate_groups_are_computed_not_claimed(tmp_path):
     plain = own("advantage = reward\n", tmp_path)
     assert "A = 1 for rewards of 1" in said(plain, "equal rewards")
     per_token = own("advantage = reward / max(length, 1)\n", tmp_path)
-    assert "equal rewards" not in {p.about for p in explanation(maspo_dsl.load(per_token)).policies}
+    assert "equal rewards" not in {c.about for c in explanation(maspo_dsl.load(per_token)).conventions}
     # Two completions of one reward and different lengths do differ where length is rewarded.
     equal = said("dapo", "equal rewards")
     assert equal == "a group whose completions all got the same reward, `overlong` included: A is exactly 0"
@@ -183,11 +183,11 @@ def test_degenerate_groups_are_computed_not_claimed(tmp_path):
     assert said(shaped, "equal rewards").endswith("`brief` and `odd` included: A = 1 for rewards of 1")
     assert said(shaped, "lone completions").endswith("A = 1 for rewards of 1, `brief` and `odd` included")
     reads_more = own("advantage = reward - reward_greedy\n", tmp_path)
-    assert "equal rewards" not in {p.about for p in explanation(maspo_dsl.load(reads_more)).policies}
+    assert "equal rewards" not in {c.about for c in explanation(maspo_dsl.load(reads_more)).conventions}
 
 
 def test_spreads_and_denominators(tmp_path):
-    assert said("grpo", "scale(group)") == "ddof = 1, eps = 1e−4 (unbiased standard deviation)"
+    assert said("grpo", "scale(group)") == "ddof = 1, eps = 1e−4: x over its spread; 0 where there is none"
     assert said("dapo", "reduction").startswith("the sum over the trained tokens of the optimizer window")
     assert "its sequence" in said("grpo", "reduction") and "sequences with a trained token" in said(
         "grpo", "reduction"
@@ -195,6 +195,25 @@ def test_spreads_and_denominators(tmp_path):
     assert "add up" in said("grpo", "partition")
     micro = own("reduce = loss |> mean(micro)\n", tmp_path)
     assert "micro" in said(micro, "partition") and "add up" not in said(micro, "partition")
+
+
+def test_a_def_of_the_spec_is_told_of_like_one_of_the_library(tmp_path):
+    """No name of the library is known: what a mean is and which numbers are chosen is read from the `def`."""
+    mine = own(
+        "def average(v, within) = sum(v, within) / max(count(v, within), 1)\n"
+        'def soften(r, power = 2, cap = 3) = min(r, cap) ^ power  "a softened ratio"\n'
+        "reduce = loss |> average(sequence) |> average(window)\nratio = policy / old |> soften(cap = 4)\n",
+        tmp_path,
+    )
+    assert said(mine, "reduction") == said("grpo", "reduction")
+    assert said(mine, "soften") == "power = 2, cap = 4: a softened ratio"
+    helpers = {h.call: h.body for h in explanation(maspo_dsl.load(mine)).formula.helpers}
+    assert helpers["average(v, within)"] == "sum_within(v) / max(count_within(v), 1)"
+    total = own(
+        "def total(v, within) = sum(v, within) / max(count(v, within), 2)\nreduce = loss |> total(window)\n",
+        tmp_path,
+    )
+    assert said(total, "reduction").startswith("total over the trained tokens of the optimizer window")
 
 
 def test_what_happens_once_a_rollout_and_what_vanished():

@@ -7,10 +7,12 @@ import re
 import pytest
 
 import maspo_dsl
-from maspo_dsl.cli.latex import latex_text
-from maspo_dsl.cli.latex_formula import latex_formula, latex_lines
 from maspo_dsl.language.parser import parse_objective
+from maspo_dsl.language.printing import write
 from maspo_dsl.language.source import Source
+from maspo_dsl.notation.latex import latex_style
+from maspo_dsl.notation.latex_lines import latex_formula, latex_lines
+from maspo_dsl.semantics.shipped import library_definitions
 
 # Commands of MathJax and KaTeX alike that GitHub does not refuse.
 COMMANDS = set(
@@ -22,7 +24,7 @@ COMMANDS = set(
 
 def text_of(expression: str) -> str:
     (let,) = parse_objective(Source("<test>", f"objective t\nlet x0 = {expression}\n")).statements
-    return latex_text(let.value)
+    return write(let.value, latex_style(library_definitions()))
 
 
 def written(name: str) -> str:
@@ -60,12 +62,12 @@ def written(name: str) -> str:
         ),
         (
             "leave_one_out(reward, group)",
-            r"R - \underset{\text{others in group}}{\mathrm{mean}}\left(R\right)",
+            r"R - \underset{\text{others in }\mathrm{group}}{\mathrm{mean}}\left(R\right)",
         ),
         (
             "reward |> leave_one_out(group) |> leave_one_out_scale(group)",
-            r"\frac{R - \underset{\text{others in group}}{\mathrm{mean}}\left(R\right)}"
-            r"{\underset{\text{others in group}}{\mathrm{std}}\left(R\right)}",
+            r"\frac{R - \underset{\text{others in }\mathrm{group}}{\mathrm{mean}}\left(R\right)}"
+            r"{\underset{\text{others in }\mathrm{group}}{\mathrm{std}}\left(R\right)}",
         ),
         ("2 * k1(old, reference)", r"2 \cdot \log\left(\frac{\pi_{\mathrm{old}}}{\pi_{\mathrm{ref}}}\right)"),
         ("gae(reward, gamma, 1)", r"\mathrm{GAE}_{\gamma, 1}\left(R\right)"),
@@ -86,6 +88,60 @@ def written(name: str) -> str:
 )
 def test_expressions(expression, expected):
     assert text_of(expression) == expected
+
+
+def test_a_def_of_the_spec_is_written_by_its_notation(cli, tmp_path):
+    path = tmp_path / "own.obj"
+    path.write_text(
+        "objective own extends group_ppo\n"
+        "def spread(x, scope, eps = 0) = sqrt(mean(center(x, scope) ^ 2, scope)) + eps\n"
+        '  notation "\\sigma_{$scope}\\left(${x before center}\\right)$[ + $eps]"\n'
+        'def share(x, scope) = x / sum(x, scope)  "of the whole"  notation "\\mathrm{Share}"\n'
+        "def soft(r, width) = r * detach(exp(-abs(r - 1) / width))\n"
+        '  notation "$r \\cdot K_{$width}\\left($r - 1\\right)"\n'
+        "let a = 2 * spread(center(reward, group), group) ^ 2\n"
+        "let b = spread(center(reward, rollout_batch), group, eps = 1)\n"
+        "advantage = a + b + share(reward, group)\n"
+        "ratio = policy / old |> soft(1 + 2)\n"
+    )
+    lines = cli("explain", path, "--latex").stdout.splitlines()
+    assert r"\mathit{ratio} &= r \cdot K_{1 + 2}\left(r - 1\right) \\" in lines
+    assert r"a &= 2 \cdot \sigma_{\mathrm{group}}\left(R\right)^{2} \\" in lines
+    inner = r"R - \underset{\mathrm{rollout\_batch}}{\mathrm{mean}}\left(R\right)"
+    assert rf"b &= \sigma_{{\mathrm{{group}}}}\left({inner}\right) + 1 \\" in lines
+    assert r"A &= a + b + \underset{\mathrm{group}}{\mathrm{Share}}\left(R\right) \\" in lines
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("std(reward, group, ddof = 2)", r"\underset{\mathrm{group}}{\mathrm{std}_{2}}\left(R\right)"),
+        (
+            "whiten(log(policy), micro)",
+            r"\underset{\mathrm{micro}}{\mathrm{whiten}}\left(\log\left(\pi\right)\right)",
+        ),
+        (
+            "reward |> center(rollout_batch) |> scale(rollout_batch, eps = 0)",
+            r"\frac{R - \underset{\mathrm{rollout\_batch}}{\mathrm{mean}}\left(R\right)}"
+            r"{\underset{\mathrm{rollout\_batch}}{\mathrm{std}}\left(R\right)}",
+        ),
+        (
+            "ess(old, window) * prod(old, sequence)",
+            r"\underset{\mathrm{window}}{\mathrm{ESS}}\left(\pi_{\mathrm{old}}\right)"
+            r" \cdot \underset{\mathrm{sequence}}{\prod}\left(\pi_{\mathrm{old}}\right)",
+        ),
+    ],
+)
+def test_notations_of_the_library(expression, expected):
+    assert text_of(expression) == expected
+
+
+def test_a_notation_that_says_its_argument_twice_does_not_grow_without_end(cli, tmp_path):
+    path = tmp_path / "deep.obj"
+    stages = " |> center(group) |> scale(group)" * 8
+    path.write_text(f"objective deep extends group_ppo\nadvantage = reward{stages}\n")
+    text = cli("explain", path, "--latex").stdout
+    assert len(text) < 5_000 and r"\mathrm{center}" in text
 
 
 def test_the_formula_of_sapo():

@@ -68,7 +68,7 @@ def test_explain(cli, own):
     document = json.loads(cli("explain", own, "params.width=1", "--json").stdout)
     assert {"name": "gate", "effect": "`ratio` goes on without this stage"} in document["drops"]
     assert {t["name"] for t in document["tensors"]} == {"mask", "logp", "logp_old", "reward", "group"}
-    assert document["policies"] and document["variants"][0]["name"] == "bilateral"
+    assert document["conventions"] and document["variants"][0]["name"] == "bilateral"
 
 
 def test_list_is_of_what_ships(cli, own):

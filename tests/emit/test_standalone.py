@@ -13,24 +13,14 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from maspo_dsl.trainers.columns import COLUMNS
 
 import maspo_dsl
 
 from ..batches import as_torch, given_advantage, packed, rows_of
 from ..graph.family import NAMED, batch, objective
 
-METRICS = {
-    "loss",
-    "policy_loss",
-    "kl",
-    "entropy",
-    "ratio_mean",
-    "ratio_max",
-    "gated_pos",
-    "gated_neg",
-    "mass_pos",
-}
-METRICS |= {"mass_neg", "zero_signal_groups", "ess", "clamped", "nonfinite"}
+METRICS = {name for name, column in COLUMNS.items() if column.by == "loss"}
 
 
 @cache

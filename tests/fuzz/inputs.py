@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from maspo_dsl.language.words import RESERVED_WORDS
+from maspo_dsl.semantics.quantities import QUANTITIES
 from maspo_dsl.semantics.scopes import SCOPES
 from maspo_dsl.semantics.shipped import library_definitions, shipped_names, shipped_source
 from maspo_dsl.semantics.vocabulary import (
     PARTS,
     PRIMITIVES,
-    QUANTITIES,
     RUN_CONSTANTS,
     SLOTS,
     WARNINGS,

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
+from maspo_dsl.semantics.quantities import QUANTITIES
+from maspo_dsl.semantics.types import Axis, Kind
+
 NUMBERS = st.sampled_from(["0.2", "0.5", "0.8", "1", "1.3", "2", "3", "0", "eps_low", "1 + eps_high", "soft"])
 POSITIVE = st.sampled_from(["0.2", "0.5", "0.8", "1.3", "2", "3", "1 + eps_high", "soft"])
 CONDITIONS = st.sampled_from(
@@ -131,6 +134,11 @@ class Place:
     """`scalar`, `sequence` or `token`: the finest axis its value may have."""
     before_advantage: bool = False
 
+
+GIVEN = [row for row in QUANTITIES.values() if row.tensor is not None and not row.live and row.name != "A"]
+REWARDS = [row.name for row in GIVEN if row.axis is Axis.SEQUENCE and row.kind is Kind.REAL]
+GIVEN_CONDITIONS = [row.name for row in GIVEN if row.kind is Kind.BOOL]
+OF_TOKENS = [row.name for row in GIVEN if row.axis is Axis.TOKEN]
 
 Names = tuple[str, ...]
 """Arguments of a `def`, which then is all that its body reads."""
@@ -284,11 +292,11 @@ class _Rich:
         if names:
             return self.one(*found)
         if place.axis in ("sequence", "token"):
-            found += ["reward", "reward_greedy", "length / limit", "weighting"]
+            found += [*REWARDS, "length / limit", "weighting"]
         if place.axis == "token" or (place.axis == "sequence" and self.estimate in ESTIMATES_OF_COMPLETIONS):
             found += [] if place.before_advantage else ["A"]
         if place.axis == "token":
-            found += ["old", "rollout", "reference", "value", "noise", "position / limit", "log(old)"]
+            found += [*OF_TOKENS, "noise", "position / limit", "log(old)"]
             found += [] if place.before_advantage else ["detach(policy)", "log(detach(policy) / old)"]
         return self.one(*found)
 
@@ -381,7 +389,7 @@ class _Rich:
             case "chain":
                 return f"0.11 < {self.real(place, max(depth - 1, 0), names)} < 1.71"
             case "completion":
-                return self.one("correct", "truncated")
+                return self.one(*GIVEN_CONDITIONS)
             case "token":
                 return self.one("pick(old > 0.2, 0.3, micro, seed = 7)", "top(value, 0.3, micro)", "A > 0")
             case "not":

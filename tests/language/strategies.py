@@ -11,7 +11,7 @@ NOWHERE = Span(Source("<generated>", ""), 0, 0)
 DEPTH = 3
 
 words = st.one_of(
-    st.sampled_from(["policy", "old", "reward", "A", "clip", "kl", "eps_low", "_x1"]),
+    st.sampled_from(["policy", "old", "reward", "A", "clip", "kl", "eps_low", "_x1", "notation"]),
     st.from_regex(r"[A-Za-z_][A-Za-z_0-9]{0,8}", fullmatch=True),
 ).filter(lambda word: word not in RESERVED_WORDS)
 codes = st.from_regex(r"[a-z][a-z0-9]{0,4}(-[a-z0-9]{1,4}){0,2}", fullmatch=True)
@@ -153,8 +153,19 @@ def definition(draw):
     def parameter(draw):
         return tree.DefParameter(identifier(draw), perhaps(draw, lambda d: expression(d, 1)))
 
-    parts = identifier(draw), several(draw, parameter, 0, 3), value(draw), perhaps(draw, text)
-    return tree.Def(*parts, NOWHERE, comments(draw))
+    name, parameters = identifier(draw), several(draw, parameter, 0, 3)
+    written = perhaps(draw, lambda d: notation(d, parameters))
+    return tree.Def(name, parameters, value(draw), perhaps(draw, text), written, NOWHERE, comments(draw))
+
+
+def notation(draw, parameters):
+    """How a `def` with these parameters is written, as LaTeX can read it."""
+    forms = [r"\mathrm{f}", "a - b", r"\text{of }"]
+    for parameter in parameters:
+        place = f"${{{parameter.name.text}}}"
+        forms += [place, rf"\left({place}\right)", f"{place}^{{2}}", f"{{{place}}}_{place}"]
+        forms += [f"$[ + {place}]"] if parameter.default is not None else []
+    return tree.Text(" ".join(draw(st.lists(st.sampled_from(forms), min_size=1, max_size=4))), NOWHERE)
 
 
 def edit(draw):

@@ -1,15 +1,17 @@
 """What the text of a spec becomes: nodes and the places they came from."""
 
+import re
 import subprocess
 import sys
 import textwrap
+from importlib.resources import files
 
 import pytest
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.parser import parse_library, parse_objective
 from maspo_dsl.language.source import Source
-from maspo_dsl.language.words import EXPRESSION_WORDS, RESERVED_WORDS
+from maspo_dsl.language.words import CLOSING_WORDS, EDIT_WORDS, HEADER_WORDS, RESERVED_WORDS
 
 
 def objective(text: str) -> tree.ObjectiveTree:
@@ -127,10 +129,24 @@ def test_numbers_keep_how_they_were_written():
     assert (number.value, number.text) == (3e-4, "3e-4")
 
 
-def test_reserved_words():
-    assert {"objective", "let", "it", "when", "bind", "input"} <= RESERVED_WORDS
-    assert "it" in EXPRESSION_WORDS
-    assert "ratio" not in RESERVED_WORDS
+def test_words_are_those_of_the_grammar():
+    grammar = files("maspo_dsl.grammars").joinpath("objective.lark").read_text()
+    rules = dict(re.findall(r"^(\w+)(?:\.\d)?: (.*)", re.sub(r"//.*", "", grammar), re.MULTILINE))
+
+    def opened(rule: str) -> set[str]:
+        """Words that a statement can begin with; slots and parts begin with a name."""
+        first = rules[rule].replace("SIDE", rules["SIDE"])
+        words = re.match(r'"(\w+)"|/\(([\w|]+)\)', first)
+        return set() if words is None else set((words[1] or words[2]).split("|"))
+
+    def statements(rule: str) -> set[str]:
+        return set().union(*(opened(name) for name in rules[rule].split(" | ") if name != "_edit"))
+
+    assert statements("_edit") == set(EDIT_WORDS)
+    assert statements("_statement") == set(CLOSING_WORDS)
+    assert opened("header") | statements("_note") == set(HEADER_WORDS)
+    written = set(re.findall(r'"([a-z]+)"', grammar)) | opened("insert")
+    assert written | {"it"} == RESERVED_WORDS
 
 
 def test_spans_name_the_text_they_came_from():

@@ -9,6 +9,7 @@ import torch
 from . import record
 from .checks import shipped
 from .killing import itself_fails
+from .probes import PROBES
 from .proving import Outcome, prove
 
 ORIGINS = ("source", "spec", "library", "template")
@@ -22,7 +23,8 @@ def main() -> int:
         print(f"no reference, or no such objective: {', '.join(unknown)}", file=sys.stderr)
         return 2
     started = time.monotonic()
-    wrong = [name for name in names if not passes(name)]
+    # A probe that fails by itself would notice every mutant.
+    wrong = [name for name in (*names, *PROBES) if not passes(name)]
     found: list[Outcome] = []
     for outcomes in prove(set(names) - set(wrong), options.only or ORIGINS, options.processes):
         found += outcomes

@@ -278,10 +278,11 @@ def _drawn_in_order(keys: np.ndarray, hashes: np.ndarray, seed: int):
     place = hashes.argsort().argsort()
 
     def holds(module: torch.nn.Module) -> bool:
-        function = type(module).forward.__globals__["total_pick"]
+        known = type(module).forward.__globals__
+        function, everything = known["pick_within"], known["everything"]
         every, key = torch.ones(1, len(keys), dtype=torch.bool), torch.as_tensor(keys).unsqueeze(0)
-        x = {"present": torch.ones(1, dtype=torch.bool)}
-        drawn = (function(every, every, x, share / 64, key, seed)[0].numpy() for share in range(1, 64))
+        cells = everything({"mask": every})
+        drawn = (function(every, every, cells, share / 64, key, seed)[0].numpy() for share in range(1, 64))
         return all(((place < share) == found).all() for share, found in enumerate(drawn, 1))
 
     return holds
@@ -295,9 +296,9 @@ def endless() -> Check:
     expected = (1 - gamma**left) / (1 - gamma)
 
     def holds(module: torch.nn.Module) -> bool:
-        function = type(module).forward.__globals__["discounted_sum_within"]
-        x = {"present": torch.ones(1, dtype=torch.bool)}
-        got = function(ones, ones > 0, x, torch.tensor(gamma, dtype=torch.float64))
+        known = type(module).forward.__globals__
+        cells = known["tokens_by"]({"mask": ones > 0, "present": torch.ones(1, dtype=torch.bool)}, "sequence")
+        got = known["discounted_sum_within"](ones, ones > 0, cells, torch.tensor(gamma, dtype=torch.float64))
         return torch.allclose(got[0], expected, rtol=1e-8)
 
     return Check("a completion of 270 000 tokens", holds)

@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 
-from ..batches import Arrays, given_advantage, padded, ragged, rows_of
+from ..batches import Arrays, given_advantage, others, padded, ragged, rows_of
 from ..running import tiny
 
 POLICIES = {"policy": ("logp", "logp_ref"), "reference": ("logp_ref",), "rollout": ("logp_rollout",)}
@@ -160,13 +160,7 @@ def ties() -> Arrays:
 
 
 def complete(batch: Arrays, seed: int) -> Arrays:
-    """With an entropy, a critic's value, a sampler's log-prob and a greedy reward where there are none."""
-    random, shape = np.random.default_rng(100 + seed), batch["mask"].shape
-    more = {
-        "logp_rollout": np.minimum(batch["logp_old"] + 0.2 * random.standard_normal(shape), 0.0),
-        "entropy": random.exponential(1.0, size=shape),
-        "value": random.normal(size=shape),
-        "reward_greedy": random.normal(size=shape[0]),
-        "truncated": random.random(shape[0]) < 0.3,
-    }
-    return {**more, **batch}
+    """With an entropy, a critic's value and whatever else there is where there are none; the sampler is near."""
+    shape = batch["mask"].shape
+    near = batch["logp_old"] + 0.2 * np.random.default_rng(100 + seed).standard_normal(shape)
+    return {**others(100 + seed, shape), "logp_rollout": np.minimum(near, 0.0), **batch}

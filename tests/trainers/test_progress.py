@@ -13,7 +13,7 @@ def test_a_line_has_what_was_measured():
     progress = Progress(120, Console(file=io.StringIO()))
     line = progress.line({**ROW, "eval/greedy": 0.5, "tokens_per_second": 1234.5})
     assert line == (
-        "step   7/120  reward 0.250  greedy 0.500  loss -0.010  gated 14%|2%  entropy 1.50  1234 tok/s"
+        "step   7/120  reward 0.250  greedy 0.500  loss -0.010  entropy 1.50  gated 14%|2%  1234 tok/s"
     )
     assert progress.line({"step": 7, "gated_neg": 0.02}) == "step   7/120  gated 0%|2%"
     assert progress.line({"step": 0, "reward": 0.25, "eval/greedy": None}) == "step   0/120  reward 0.250"

@@ -11,10 +11,12 @@ import sys
 import pytest
 import torch
 from maspo_dsl.trainers.checkpoint import last_checkpoint
+from maspo_dsl.trainers.columns import COLUMNS
 from maspo_dsl.trainers.config import ConfigError, read_config
-from maspo_dsl.trainers.metrics import COLUMNS, TIMING
 from maspo_dsl.trainers.run import train
 from rich.console import Console
+
+TIMING = tuple(column.name for column in COLUMNS.values() if column.by == "clock")
 
 SMALL = [
     "rollout.prompts=8",

@@ -104,6 +104,12 @@ PLANTED = {
         r"return chosen\.sum\(-1\)",
         "return chosen.sum(-1) + 0.01 * chosen.shape[-1]",
     ),
+    "packed tokens taken for columns": (
+        "packed",
+        "group_ppo",
+        r'start = None if "sequence" in x else -1',
+        "start = -1",
+    ),
     "packed rows are one (tunix #1662)": (
         "packed",
         "gspo",

@@ -9,22 +9,7 @@ from dataclasses import dataclass
 from maspo_dsl.ablation.report.comparison import MEASURES, Comparison
 from maspo_dsl.ablation.report.figures import by_sign, curves, forest
 from maspo_dsl.ablation.report.results import PointResult
-
-_CURVES = {
-    "reward": "reward of the sampled completions",
-    "eval/greedy": "held-out greedy reward",
-    "entropy": "entropy, nats a token",
-}
-_BY_SIGN = {
-    "gated": (
-        "share of gated tokens",
-        "A token is gated whose weight in the gradient is not A times its ratio.",
-    ),
-    "mass": (
-        "mean log-prob under the old policy",
-        "The mass that the old policy gave to the sampled tokens.",
-    ),
-}
+from maspo_dsl.trainers.columns import COLUMNS
 
 
 @dataclass(frozen=True)
@@ -52,9 +37,12 @@ def _all(rows: Sequence[Comparison], results: Sequence[PointResult]) -> Iterator
             )
             name = f"difference_{measure}"
             yield Picture(name, title, note, forest(rows, measure), measure)
-    for metric, label in _CURVES.items():
-        note = f"Line: mean over seeds; band: lowest to highest. Grey, dashed: {rows[0].name}."
-        yield Picture(metric.replace("/", "_"), label, note, curves(results, metric, label))
-    for metric, (label, meaning) in _BY_SIGN.items():
-        note = f"Line: A > 0; grey, dashed: A < 0; mean over seeds, band from lowest to highest. {meaning}"
-        yield Picture(metric, f"{label}, by sign of the advantage", note, by_sign(results, metric, label))
+    for column in COLUMNS.values():
+        name, label = column.name, column.figure
+        if label and name.endswith("_pos"):
+            stem = name.removesuffix("_pos")
+            note = f"Line: A > 0; grey, dashed: A < 0; mean over seeds, band from lowest to highest. {column.note}"
+            yield Picture(stem, f"{label}, by sign of the advantage", note, by_sign(results, stem, label))
+        elif label:
+            note = f"Line: mean over seeds; band: lowest to highest. Grey, dashed: {rows[0].name}."
+            yield Picture(name.replace("/", "_"), label, note, curves(results, name, label))

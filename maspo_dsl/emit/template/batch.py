@@ -2,19 +2,11 @@
 
 import torch
 
-from maspo_dsl.emit.template.names import (
-    EITHER,
-    LIVE_TENSORS,
-    SEQUENCE_TENSORS,
-    TOKEN_TENSORS,
-    Batch,
-    BatchError,
-    Tensors,
-)
+from maspo_dsl.emit.template.names import Batch, BatchError, Inputs, Tensors
 from maspo_dsl.emit.template.operations import tokens
 
 
-def refuse_missing(objective: str, batch: Batch, wanted: dict[str, str], inputs: dict[str, str]) -> None:
+def refuse_missing(objective: str, batch: Batch, wanted: dict[str, str], inputs: Inputs) -> None:
     """Name each missing tensor with the term that needs it."""
     have = ", ".join(sorted(batch)) or "nothing"
     wanted = {"mask": "every objective", **wanted}
@@ -24,7 +16,7 @@ def refuse_missing(objective: str, batch: Batch, wanted: dict[str, str], inputs:
         raise BatchError(f"{objective}: the batch lacks {'; '.join(lines)}; it has {have}")
 
 
-def refuse_shapes(objective: str, batch: Batch, inputs: dict[str, str]) -> None:
+def refuse_shapes(objective: str, batch: Batch, inputs: Inputs) -> None:
     """Every tensor must fit the mask; all axes are printed when one does not."""
     packed = "sequence" in batch
     mask = batch["mask"]
@@ -37,17 +29,17 @@ def refuse_shapes(objective: str, batch: Batch, inputs: dict[str, str]) -> None:
         problems.append(f"`mask` must be {'[M] (packed)' if packed else '[N, T]'}")
     rows = None if packed else mask.shape[0]
     for name, value in batch.items():
-        if name in TOKEN_TENSORS or name == "sequence" or inputs.get(name) == "token":
-            if value.shape != mask.shape:
-                problems.append(f"`{name}` must have the shape of `mask`")
-        elif name in SEQUENCE_TENSORS or name in EITHER or inputs.get(name) == "sequence":
-            if value.shape == mask.shape and name in EITHER:
-                continue
+        declared = inputs.get(name, "")
+        if value.shape != mask.shape and "token" in declared:
+            problems.append(f"`{name}` must have the shape of `mask`")
+        elif "sequence" in declared or (value.shape != mask.shape and "either" in declared):
             rows = value.shape[0] if rows is None and value.dim() == 1 else rows
             if value.dim() != 1 or value.shape[0] != rows:
-                problems.append(f"`{name}` must be [N]{' or [N, T]' if name in EITHER else ''}")
+                problems.append(f"`{name}` must be [N]{' or [N, T]' if 'either' in declared else ''}")
     problems += [
-        f"`{name}` must be whole numbers" for name in ("group", "sequence") if is_fractional(batch.get(name))
+        f"`{name}` must be whole numbers"
+        for name in having("index", inputs)
+        if is_fractional(batch.get(name))
     ]
     problems += (
         ["`sequence` must name rows of the [N] tensors: 0 to N - 1"]
@@ -68,10 +60,14 @@ def off_rows(sequence: torch.Tensor, rows: int | None) -> bool:
     return bool((sequence < 0).any() | (sequence >= limit).any())
 
 
-def shape_word(name: str, inputs: dict[str, str]) -> str:
+def shape_word(name: str, inputs: Inputs) -> str:
     """The shape of a tensor of the batch in words."""
-    by_token = name in TOKEN_TENSORS or name == "mask" or inputs.get(name) == "token"
-    return "[N, T]" if by_token else "[N]"
+    return "[N, T]" if "token" in inputs[name] else "[N]"
+
+
+def having(word: str, inputs: Inputs) -> list[str]:
+    """Names of the tensors that are declared with a word."""
+    return [name for name, declared in inputs.items() if word in declared]
 
 
 def computed_dtype(x: Batch) -> torch.dtype:
@@ -83,34 +79,33 @@ def computed_dtype(x: Batch) -> torch.dtype:
     return dtype
 
 
-def converted(batch: Batch, inputs: dict[str, str]) -> Tensors:
+def converted(batch: Batch, inputs: Inputs) -> Tensors:
     """The tensors an objective can read: floats in one dtype, gradient to the live ones alone."""
-    known = {*TOKEN_TENSORS, *SEQUENCE_TENSORS, *EITHER, "mask", "sequence", *inputs}
-    dtype = computed_dtype({name: value for name, value in batch.items() if name in known})
+    dtype = computed_dtype({name: value for name, value in batch.items() if name in inputs})
     x: Tensors = {}
-    for name in known & set(batch):
-        value = batch[name] if name in LIVE_TENSORS else batch[name].detach()
-        if name in ("mask", "correct", "truncated"):
+    for name in set(batch) & set(inputs):
+        declared = inputs[name]
+        value = batch[name] if "live" in declared else batch[name].detach()
+        if "condition" in declared:
             x[name] = value if value.dtype == torch.bool else value != 0
         else:
-            x[name] = value if name in ("group", "sequence") else value.to(dtype)
+            x[name] = value.to(dtype) if "number" in declared else value
     if "reward" in x:
         x["reward"] = one_a_sequence(x["reward"], x, inputs)
     return x
 
 
-def rows_told(x: Tensors, inputs: dict[str, str]) -> int | None:
+def rows_told(x: Tensors, inputs: Inputs) -> int | None:
     """How many sequences there are, if a tensor says: packed tokens alone do not."""
     mask = x["mask"]
     if "sequence" not in x:
         return mask.shape[0]
-    certain = [name for name in SEQUENCE_TENSORS if name not in EITHER]
-    certain += [name for name, axis in inputs.items() if axis == "sequence"]
-    certain += [name for name in EITHER if name in x and x[name].shape != mask.shape]
+    certain = having("sequence", inputs)
+    certain += [name for name in having("either", inputs) if name in x and x[name].shape != mask.shape]
     return next((x[name].shape[0] for name in certain if name in x), None)
 
 
-def one_a_sequence(reward: torch.Tensor, x: Tensors, inputs: dict[str, str]) -> torch.Tensor:
+def one_a_sequence(reward: torch.Tensor, x: Tensors, inputs: Inputs) -> torch.Tensor:
     """A reward of each sequence; one of each token is summed over the trained ones."""
     rows = rows_told(x, inputs)
     if rows is None or reward.shape == (rows,):
@@ -121,7 +116,7 @@ def one_a_sequence(reward: torch.Tensor, x: Tensors, inputs: dict[str, str]) -> 
     return trained.new_zeros(rows).index_add(0, x["sequence"], trained)
 
 
-def rows_present(x: Tensors, inputs: dict[str, str]) -> Tensors:
+def rows_present(x: Tensors, inputs: Inputs) -> Tensors:
     """`present` [N]: sequences with a trained token and a reward; `mask` without the others."""
     mask = x["mask"]
     if "sequence" not in x:

@@ -17,6 +17,7 @@ from maspo_dsl.emit.template.names import (
     BatchError,
     Batches,
     Function,
+    Inputs,
     Parts,
     Sums,
     Tensors,
@@ -27,25 +28,26 @@ from maspo_dsl.emit.template.operations import masked, tokens
 class LossModule(torch.nn.Module):
     """An objective as a module without weights; the subclass at the end of the file names its functions.
 
-    `batch` is a mapping of tensors (natural logs): `logp logp_old logp_ref logp_rollout entropy` [N, T]; `mask`
-    [N, T], true at trained tokens; `reward correct truncated` [N]; `group` [N], any ids; `advantage` [N] or [N, T],
-    which replaces the estimator. In packed form token tensors are [M] and `sequence` [M] says which row of the
-    [N] tensors each token belongs to; an `advantage` or `reward` [M] then is one a token, unless M is N. Computes
-    in float32, or float64 if `logp` is.
+    `batch` is a mapping of tensors (natural logs), whose names and axes are the `inputs`: token [N, T], sequence [N],
+    either of both. `mask` is true at trained tokens; `group` has any ids; `advantage` replaces the estimator. In
+    packed form token tensors are [M] and `sequence` [M] says which row of the [N] tensors each token belongs to; an
+    `advantage` or `reward` [M] then is one a token, unless M is N. Computes in float32, or float64 if `logp` is.
     """
 
     def __init__(
         self,
         name: str,
         params: dict[str, float],
-        inputs: dict[str, str],
+        inputs: Inputs,
         reads: dict[str, dict[str, str]],
         functions: dict[str, Function],
         phases: tuple[Function, ...],
         by_row: bool,
     ) -> None:
-        """`reads` says for each purpose which tensors are read, and by which term; `inputs` the spec's own.
+        """`reads` says for each purpose which tensors are read, and by which term.
 
+        `inputs` says of each tensor that a batch can hold its axis, and whether it is a number (with gradient: live), a
+        condition or an index.
         `by_row`: the estimator gives one advantage a sequence.
         """
         super().__init__()
@@ -225,7 +227,7 @@ class LossModule(torch.nn.Module):
                 (slope,) = torch.autograd.grad(policy.sum(), logp)
         x = {**x, "logp": logp.detach()}
         terms = {name: value.detach() for name, value in terms.items()}
-        bad = nonfinite_tokens(x, terms)
+        bad = nonfinite_tokens(x, terms, self.inputs)
         sums = measured(x, d, terms, slope)
         sums["nonfinite"] = (bad.pop("any"), terms["trained"].sum())
         return sums, bad

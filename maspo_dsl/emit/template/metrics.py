@@ -2,16 +2,10 @@
 
 import torch
 
-from maspo_dsl.emit.template.names import (
-    LOG_RATIO_BOUND,
-    TOKEN_TENSORS,
-    Batch,
-    Measure,
-    Recorder,
-    Sums,
-    Tensors,
-)
+from maspo_dsl.emit.template.batch import having
+from maspo_dsl.emit.template.names import Batch, Inputs, Measure, Recorder, Sums, Tensors
 from maspo_dsl.emit.template.operations import max_within, rows_by, sum_within
+from maspo_dsl.semantics.vocabulary import LOG_RATIO_BOUND
 
 
 class LossOutput:
@@ -81,7 +75,7 @@ def measured(x: Tensors, d: Batch, terms: Tensors, slope: torch.Tensor) -> Sums:
     return sums
 
 
-def nonfinite_tokens(x: Tensors, terms: Tensors) -> Tensors:
+def nonfinite_tokens(x: Tensors, terms: Tensors, inputs: Inputs) -> Tensors:
     """How many tokens are not finite, by term and tensor; `any` counts the trained ones with such a term.
 
     Tensors are looked at where the mask is true, because NaN can be why a token is excluded.
@@ -90,7 +84,7 @@ def nonfinite_tokens(x: Tensors, terms: Tensors) -> Tensors:
     token_terms = {
         f"term `{name}`": value for name, value in terms.items() if value.dim() and name != "trained"
     }
-    tensors = {f"tensor `{name}`": x[name] for name in TOKEN_TENSORS if name in x}
+    tensors = {f"tensor `{name}`": x[name] for name in having("token number", inputs) if name in x}
     flags = {name: trained & ~torch.isfinite(value) for name, value in token_terms.items()}
     flags |= {name: x["mask"] & ~torch.isfinite(value) for name, value in tensors.items()}
     found = {name: flag.sum() for name, flag in flags.items()}

@@ -8,18 +8,13 @@ import torch
 Tensors: TypeAlias = dict[str, torch.Tensor]
 Sums: TypeAlias = dict[str, tuple[torch.Tensor, torch.Tensor]]
 Batch: TypeAlias = Mapping[str, torch.Tensor]
+Inputs: TypeAlias = Mapping[str, str]
 Batches: TypeAlias = Sequence[Batch]
 Function: TypeAlias = Callable[..., Tensors]
 Measure: TypeAlias = Callable[[], tuple[Sums, Tensors]]
 Recorder: TypeAlias = Callable[..., None]
 Condition: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 Parts: TypeAlias = Sequence[Any]
-
-TOKEN_TENSORS = ("logp", "logp_old", "logp_ref", "logp_rollout", "entropy", "value")
-SEQUENCE_TENSORS = ("reward", "correct", "truncated", "reward_greedy", "group")
-EITHER = ("advantage", "reward")
-LIVE_TENSORS = ("logp", "entropy")
-LOG_RATIO_BOUND = 20.0
 
 
 class BatchError(ValueError):

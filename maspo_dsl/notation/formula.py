@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from maspo_dsl.cli.mathematics import (
-    LEGEND,
+from maspo_dsl.language import tree
+from maspo_dsl.language.printing import Precedence, write
+from maspo_dsl.language.walking import names_in
+from maspo_dsl.notation.calls import (
+    Defs,
     applied,
     arguments_of,
     body_of,
-    call_form,
     calls_in,
     expanded,
+    scope_parameters,
     substitute,
 )
-from maspo_dsl.cli.notation import PLAIN_TEXT, Notation
-from maspo_dsl.language import tree
-from maspo_dsl.language.expression_text import Binds
+from maspo_dsl.notation.plain import call_form
+from maspo_dsl.notation.styles import PLAIN_TEXT, FormulaStyle
+from maspo_dsl.notation.symbols import LEGEND, SYMBOLS
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.types import Axis
 
 
 @dataclass(frozen=True)
-class Line:
+class FormulaLine:
     """`symbol = text`; without a symbol, text that goes on from the line before. `note` says what it is."""
 
     symbol: str
@@ -44,102 +47,90 @@ class Helper:
 class Formula:
     """The formula's lines, the calls in them, and what their symbols stand for."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[FormulaLine, ...]
     helpers: tuple[Helper, ...]
     legend: tuple[tuple[str, str], ...]
 
 
-def formula(
-    objective: ResolvedObjective, defs: Mapping[str, tree.Def], notation: Notation = PLAIN_TEXT
-) -> Formula:
+def formula(objective: ResolvedObjective, defs: Defs, style: FormulaStyle = PLAIN_TEXT) -> Formula:
     """The formula of an objective; `defs` are all that it can call. The legend is of the plain symbols."""
-    writer = _Writer(objective, defs, notation)
+    writer = _Writer(objective, defs, style)
     lines = tuple(writer.lines())
-    helpers = tuple(_helpers(writer.shown, defs, notation))
-    everything = " ".join([*(f"{line.symbol} {line.text}" for line in lines), *(h.body for h in helpers)])
-    words = {symbol: meaning for symbol, meaning in LEGEND.items() if _occurs(symbol, everything)}
-    legend = tuple((_closed(symbol), meaning) for symbol, meaning in words.items())
-    return Formula(lines, helpers, legend)
+    called = _called(writer.shown, defs)
+    helpers = tuple(_helper(definition, defs, style) for definition in called)
+    used = {name for node in [*writer.shown, *(d.body for d in called)] for name in names_in(node)}
+    used |= {"loss"} | ({"detach"} if any(line.note == "weight" for line in lines) else set())
+    return Formula(lines, helpers, tuple(_legend(used)))
 
 
-def _occurs(symbol: str, text: str) -> bool:
-    return (
-        symbol in text
-        if symbol != "π"
-        else any(c == "π" and n != "_" for c, n in zip(text, text[1:] + " ", strict=True))
-    )
-
-
-def _closed(symbol: str) -> str:
-    closed = {
-        "sg[": "sg[·]",
-        "H(": "H(π)",
-        "next(": "next(·)",
-        "discounted_sum(": "discounted_sum(·)",
-        "top_": "top",
-    }
-    return closed.get(symbol, symbol)
+def _legend(used: set[str]) -> Iterator[tuple[str, str]]:
+    """What stands for the words that are used, of those that a reader must be told."""
+    words = {name: (symbol.plain, symbol.meaning) for name, symbol in SYMBOLS.items()}
+    words |= LEGEND
+    yield from (words[name] for name in words if name in used and words[name][1])
 
 
 class _Writer:
     """Writes the lines and remembers the expressions it showed."""
 
-    def __init__(
-        self, objective: ResolvedObjective, defs: Mapping[str, tree.Def], notation: Notation
-    ) -> None:
+    def __init__(self, objective: ResolvedObjective, defs: Defs, style: FormulaStyle) -> None:
         self.objective = objective
         self.flat = objective.flat
         self.defs = defs
-        self.notation = notation
-        self.shown: list[object] = []
+        self.written_out = {
+            n: d for n, d in defs.items() if not (style.by_notation and d.notation is not None)
+        }
+        self.style = style
+        self.expressions = style.expressions(defs, frozenset())
+        self.shown: list[tree.Expression] = []
 
-    def lines(self) -> Iterator[Line]:
+    def lines(self) -> Iterator[FormulaLine]:
         yield from self._loss()
         yield from self._token_loss()
         yield from self._pipe("ratio", "r")
         for name, let in self.flat.lets.items():
             if name in self.objective.read:
-                yield Line(self._symbol(name), self._math(let.value))
+                yield FormulaLine(self._symbol(name), self._math(let.value))
         yield from self._pipe("advantage", "A")
         yield from self._rewards()
         for slot in ("prompt", "step"):
             if slot in self.flat.slots:
-                yield Line(self._symbol(slot), self._math(self.flat.slots[slot].value))
+                yield FormulaLine(self._symbol(slot), self._math(self.flat.slots[slot].value))
         for (word, name), part in self.flat.parts.items():
             if isinstance(part, tree.Rule):
-                yield Line(self._symbol(name), self._one_level(part.condition), _RULES[word])
+                yield FormulaLine(self._symbol(name), self._one_level(part.condition), _RULES[word])
 
     # ---- the loss
 
-    def _loss(self) -> Iterator[Line]:
+    def _loss(self) -> Iterator[FormulaLine]:
         value = self.flat.slots["reduce"].value
-        yield Line(self._symbol("loss"), self._math(value), "minimised")
+        yield FormulaLine(self._symbol("loss"), self._math(value), "minimised")
         yield from self._terms(scalar=True)
 
-    def _terms(self, scalar: bool) -> Iterator[Line]:
+    def _terms(self, scalar: bool) -> Iterator[FormulaLine]:
         """Penalties and bonuses: those that are one number, added after `reduce`, or those of tokens."""
         for word, sign in (("penalty", "+"), ("bonus", "-")):
             for name, part in self._of(word):
                 if (self._term_axis(word, name) is Axis.SCALAR) is scalar:
-                    text = self._one_level(part.value, Binds.PRODUCT)
-                    yield Line("", self.notation.term(sign, text), f"{word} {name}")
+                    text = self._one_level(part.value, Precedence.PRODUCT)
+                    yield FormulaLine("", self.style.term(sign, text), f"{word} {name}")
 
-    def _token_loss(self) -> Iterator[Line]:
+    def _token_loss(self) -> Iterator[FormulaLine]:
         weights = [name for name, _ in self._of("weight")]
-        product = self.notation.negated([self._symbol(word) for word in ("A", "ratio", *weights)])
+        product = self.style.negated([self._symbol(word) for word in ("A", "ratio", *weights)])
         muted = [name for word, name in self.flat.parts if word == "mute"]
         note = f"0 where {' or '.join(muted)}" if muted else ""
-        yield Line(self._symbol("token loss"), product, note)
+        yield FormulaLine(self._symbol("token loss"), product, note)
         yield from self._terms(scalar=False)
         for name, part in self._of("weight"):
-            yield Line(self._symbol(name), self.notation.detached(self._one_level(part.value)), "weight")
+            yield FormulaLine(self._symbol(name), self.style.detached(self._one_level(part.value)), "weight")
 
-    def _rewards(self) -> Iterator[Line]:
+    def _rewards(self) -> Iterator[FormulaLine]:
         terms = list(self._of("reward"))
         names = [self._symbol(name) for name, _ in terms]
-        yield Line(self._symbol("R"), self.notation.total(names))
+        yield FormulaLine(self._symbol("R"), self.style.total(names))
         for name, part in terms:
-            yield Line(self._symbol(name), self._one_level(part.value), "reward term")
+            yield FormulaLine(self._symbol(name), self._one_level(part.value), "reward term")
 
     def _of(self, word: str) -> Iterator[tuple[str, tree.Part]]:
         for (kind, name), part in self.flat.parts.items():
@@ -152,7 +143,7 @@ class _Writer:
 
     # ---- pipes
 
-    def _pipe(self, slot: str, symbol: str) -> Iterator[Line]:
+    def _pipe(self, slot: str, symbol: str) -> Iterator[FormulaLine]:
         """A slot's pipe: its head, then a line a stage where stages have guards or are the ratio's."""
         value = self.flat.slots[slot].value
         final = symbol if slot == "advantage" else slot
@@ -160,51 +151,51 @@ class _Writer:
             slot == "advantage" and all(stage.guard is None for stage in value.stages)
         )
         if plain or not isinstance(value, tree.Pipe):
-            yield Line(self._symbol(final), self._math(value))
+            yield FormulaLine(self._symbol(final), self._math(value))
             return
-        start = symbol if slot == "ratio" else self.notation.numbered(symbol, 0)
-        yield Line(start, self._math(value.head))
+        start = symbol if slot == "ratio" else self.style.numbered(symbol, 0)
+        yield FormulaLine(start, self._math(value.head))
         before = start
         for number, stage in enumerate(value.stages, 1):
             last = number == len(value.stages)
-            after = self._symbol(final) if last else self.notation.numbered(symbol, number)
+            after = self._symbol(final) if last else self.style.numbered(symbol, number)
             call, named = self._with_named_choices(applied(stage, tree.Name((before,), stage.span)))
-            yield Line(after, self._stage(stage, call, before), stage.name)
+            yield FormulaLine(after, self._stage(stage, call, before), stage.name)
             yield from named
             before = after
 
-    def _with_named_choices(self, call: tree.Call) -> tuple[tree.Call, list[Line]]:
+    def _with_named_choices(self, call: tree.Call) -> tuple[tree.Call, list[FormulaLine]]:
         """The call with the names of its `def` for arguments that are choices, and a line for each of these."""
         definition = self.defs.get(call.function.text)
-        if definition is None or not self.notation.names_choices:
+        if definition is None or not self.style.names_choices:
             return call, []
         given = arguments_of(call, definition)
         taken = {*self.flat.params, *self.flat.lets}
         choices = {n: v for n, v in given.items() if isinstance(v, tree.Choose) and n not in taken}
         named = {**given, **{name: tree.Name((name,), call.span) for name in choices}}
         arguments = tuple(tree.Argument(None, named[p.name.text], call.span) for p in definition.parameters)
-        lines = [Line(self._symbol(name), self._math(value)) for name, value in choices.items()]
+        lines = [FormulaLine(self._symbol(name), self._math(value)) for name, value in choices.items()]
         return tree.Call(call.function, arguments, call.span), lines
 
     def _stage(self, stage: tree.Stage, call: tree.Call, before: str) -> str:
         value = tree.Name((before,), stage.span)
-        body = body_of(call, self.defs) or call
+        body = body_of(call, self.written_out) or call
         text = self._math(body)
         if stage.guard is None:
             return text
-        guard = expanded(substitute(stage.guard, {"it": value}), self.defs)
+        guard = expanded(substitute(stage.guard, {"it": value}), self.written_out)
         text = f"({text})" if isinstance(body, tree.Pipe) else text
-        return self.notation.guarded(text, self._math(guard), before)
+        return self.style.guarded(text, self._math(guard), before)
 
     def _symbol(self, word: str) -> str:
-        return self.notation.symbol(word)
+        return self.style.symbol(word)
 
-    def _math(self, node: tree.Expression, binds: Binds = Binds.PIPE) -> str:
+    def _math(self, node: tree.Expression, needed: Precedence = Precedence.PIPE) -> str:
         self.shown.append(node)
-        return self.notation.expression(node, binds)
+        return write(node, self.expressions, needed)
 
-    def _one_level(self, node: tree.Expression, binds: Binds = Binds.PIPE) -> str:
-        return self._math(expanded(node, self.defs), binds)
+    def _one_level(self, node: tree.Expression, needed: Precedence = Precedence.PIPE) -> str:
+        return self._math(expanded(node, self.written_out), needed)
 
 
 _RULES = {
@@ -214,17 +205,18 @@ _RULES = {
 }
 
 
-def _helpers(shown: Iterable[object], defs: Mapping[str, tree.Def], notation: Notation) -> Iterator[Helper]:
+def _called(shown: Iterable[tree.Expression], defs: Defs) -> list[tree.Def]:
     """Every `def` that shown expressions call, directly or through another, in the order of first use."""
     pending = [call.function.text for node in shown for call in calls_in(node)]
-    seen: set[str] = set()
+    found: dict[str, tree.Def] = {}
     while pending:
         name = pending.pop(0)
-        if name in seen or name not in defs:
-            continue
-        seen.add(name)
-        definition = defs[name]
-        yield Helper(
-            call_form(definition), notation.expression(definition.body, Binds.PIPE), definition.doc or ""
-        )
-        pending += [call.function.text for call in calls_in(definition.body)]
+        if name not in found and name in defs:
+            found[name] = defs[name]
+            pending += [call.function.text for call in calls_in(defs[name].body)]
+    return list(found.values())
+
+
+def _helper(definition: tree.Def, defs: Defs, style: FormulaStyle) -> Helper:
+    body = write(definition.body, style.expressions(defs, scope_parameters(definition, defs)))
+    return Helper(call_form(definition), body, definition.doc or "")

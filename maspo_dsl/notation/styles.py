@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from maspo_dsl.cli.latex import bracketed, cases, latex_name, latex_text
-from maspo_dsl.cli.mathematics import TOKEN_LOSS, math_text
-from maspo_dsl.language import tree
-from maspo_dsl.language.expression_text import Binds
+from maspo_dsl.language.printing import Style
+from maspo_dsl.notation.calls import Defs
+from maspo_dsl.notation.latex import cases, latex_name, latex_style
+from maspo_dsl.notation.plain import plain_style
+from maspo_dsl.notation.symbols import TOKEN_LOSS
 
 
 @dataclass(frozen=True)
-class Notation:
+class FormulaStyle:
     """How the pieces are written that a formula is put together from.
 
-    `expression` puts what binds less tightly than asked in brackets; `symbol` is of a name that a line defines: a
-    slot, a `let`, a part; `numbered` of the value of a pipe after so many stages. `negated` is minus a product,
-    `total` the task's reward with what is added to it, `term` one that goes on from the line before, after its sign;
-    `guarded` takes a value, its condition and the value elsewhere. With `names_choices` an argument that is a choice
-    gets a line of its own, since the body of a stage may say it more than once.
+    `expressions` is their style for a spec's `def`s and for further names that stand for a scope; `symbol` is of a name
+    that a line defines: a slot, a `let`, a part; `numbered` of the value of a pipe after so many stages. `negated` is
+    minus a product, `total` the task's reward with what is added to it, `term` one that goes on from the line before,
+    after its sign; `guarded` takes a value, its condition and the value elsewhere. With `names_choices` an argument
+    that is a choice gets a line of its own, since the body of a stage may say it more than once; with `by_notation` a
+    `def` that brings a notation is written by it, and not as its body.
     """
 
-    expression: Callable[[tree.Expression, Binds], str]
+    expressions: Callable[[Defs, frozenset[str]], Style]
     symbol: Callable[[str], str]
     numbered: Callable[[str, int], str]
     negated: Callable[[Sequence[str]], str]
@@ -31,12 +33,13 @@ class Notation:
     detached: Callable[[str], str]
     guarded: Callable[[str, str, str], str]
     names_choices: bool
+    by_notation: bool
 
 
 _DIGITS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
-PLAIN_TEXT = Notation(
-    expression=math_text,
+PLAIN_TEXT = FormulaStyle(
+    expressions=plain_style,
     symbol=lambda word: TOKEN_LOSS if word == "token loss" else word,
     numbered=lambda symbol, number: f"{symbol}{number}".translate(_DIGITS),
     negated=lambda factors: f"−{' · '.join(factors)}",
@@ -45,18 +48,20 @@ PLAIN_TEXT = Notation(
     detached=lambda text: f"sg[{text}]",
     guarded=lambda text, guard, otherwise: f"{text} where {guard}; else {otherwise}",
     names_choices=False,
+    by_notation=False,
 )
 """For a terminal: π / π_old, mean_group(R), sg[…]."""
 
-LATEX = Notation(
-    expression=latex_text,
-    symbol=lambda word: r"\mathcal{L}" if word == "loss" else latex_name(word),
+LATEX = FormulaStyle(
+    expressions=latex_style,
+    symbol=lambda word: {"loss": r"\mathcal{L}", "token loss": r"\ell"}.get(word) or latex_name(word),
     numbered=lambda symbol, number: f"{symbol}_{{{number}}}",
     negated=lambda factors: "-" + r" \cdot ".join(factors),
     total=lambda terms: " + ".join([r"\text{the task's reward}", *terms]),
     term=lambda sign, text: rf"\quad {{}} {sign} {text}",
-    detached=lambda text: bracketed(r"\mathrm{sg}", text, "[", "]"),
+    detached=r"\mathrm{{sg}}\left[{}\right]".format,
     guarded=lambda text, guard, otherwise: cases([(text, guard), (otherwise, None)]),
     names_choices=True,
+    by_notation=True,
 )
 """For a page: fractions, cases, Greek letters, a reduction with its scope below it."""

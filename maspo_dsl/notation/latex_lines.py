@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from maspo_dsl.cli.formula import Formula, Line, formula
-from maspo_dsl.cli.notation import LATEX
+from maspo_dsl.notation.formula import Formula, FormulaLine, formula
+from maspo_dsl.notation.styles import LATEX
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.shipped import library_definitions
 
@@ -26,7 +26,7 @@ def latex_lines(written: Formula) -> Iterator[str]:
     yield r"\end{aligned}"
 
 
-def _row(line: Line) -> str:
+def _row(line: FormulaLine) -> str:
     rule = line.note.split(":")[0]
     if rule in _RULES:
         return rf"{_RULES[rule]} &\text{{ where }} {line.text}"

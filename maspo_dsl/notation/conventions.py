@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from maspo_dsl.cli.degenerate import degenerate_advantages
-from maspo_dsl.cli.formula import Formula
-from maspo_dsl.cli.mathematics import applied, arguments_of, calls_in, math_text
-from maspo_dsl.emit.standalone import live_terms
+from maspo_dsl.graph.needs import live_terms
 from maspo_dsl.language import tree
+from maspo_dsl.notation.calls import Defs, applied, arguments_of, calls_in, defaults_of
+from maspo_dsl.notation.degenerate import degenerate_advantages
+from maspo_dsl.notation.formula import Formula
+from maspo_dsl.notation.plain import plain_text
 from maspo_dsl.objective import Objective
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.scopes import MICRO, SCOPES
@@ -17,25 +18,23 @@ from maspo_dsl.semantics.terms import Term, walk
 from maspo_dsl.semantics.types import Axis
 from maspo_dsl.semantics.vocabulary import EXPONENT_BOUND, LOG_RATIO_BOUND
 
-Defs = Mapping[str, tree.Def]
-
 
 @dataclass(frozen=True)
-class Policy:
+class Convention:
     """One decision: what it is about, and what is done."""
 
     about: str
     text: str
 
 
-def policies(objective: Objective, defs: Defs, formula: Formula) -> Iterator[Policy]:
+def conventions(objective: Objective, defs: Defs, formula: Formula) -> Iterator[Convention]:
     """Every decision that holds for this objective, the formula's own settings included."""
     resolved = objective.resolved
     yield from _bounds(resolved)
     yield from _counting(resolved)
-    yield from (Policy(about, text) for about, text in degenerate_advantages(objective))
-    yield from _spreads(resolved, defs)
-    yield from _denominators(resolved)
+    yield from (Convention(about, text) for about, text in degenerate_advantages(objective))
+    yield from _settings(resolved, defs)
+    yield from _denominators(resolved, defs)
     yield from _gradients(resolved, formula)
     yield from _once_a_rollout(resolved)
     yield from _vanished(objective)
@@ -56,23 +55,25 @@ def _terms(resolved: ResolvedObjective) -> list[Term]:
     return [*(term for term in single if term is not None), *(t for group in groups for t in group.values())]
 
 
-def _bounds(resolved: ResolvedObjective) -> Iterator[Policy]:
+def _bounds(resolved: ResolvedObjective) -> Iterator[Convention]:
     bounds = {term.attribute("high") for term in walk(*_terms(resolved)) if term.op == "bound"}
     if LOG_RATIO_BOUND in bounds:
-        yield Policy(
+        yield Convention(
             "log-ratios",
             f"a quotient of policies is the exp of a difference of log-probs, held inside ±{LOG_RATIO_BOUND:g}; "
             "beyond it the gradient is 0 (the metric `clamped` is the share of such tokens)",
         )
     if EXPONENT_BOUND in bounds:
-        yield Policy("exponents", f"any other exp takes at most {EXPONENT_BOUND:g}, which float32 can hold")
+        yield Convention(
+            "exponents", f"any other exp takes at most {EXPONENT_BOUND:g}, which float32 can hold"
+        )
 
 
 # ---- who counts
 
 
-def _counting(resolved: ResolvedObjective) -> Iterator[Policy]:
-    yield Policy(
+def _counting(resolved: ResolvedObjective) -> Iterator[Convention]:
+    yield Convention(
         "trained tokens",
         "those where `mask` is true, in completions that have a reward; whatever a masked token holds, NaN included, "
         "touches neither loss nor gradient",
@@ -80,41 +81,38 @@ def _counting(resolved: ResolvedObjective) -> Iterator[Policy]:
     excluded = [name for word, name in resolved.flat.parts if word == "exclude"]
     muted = [name for word, name in resolved.flat.parts if word == "mute"]
     if excluded:
-        yield Policy(
+        yield Convention(
             "excluded tokens", f"{' and '.join(excluded)}: out of the loss and out of its denominators"
         )
     if muted:
-        yield Policy(
+        yield Convention(
             "muted tokens", f"{' and '.join(muted)}: no policy term, but counted, penalties untouched"
         )
-    yield Policy(
+    yield Convention(
         "missing rewards", "a completion whose reward is NaN is not trained, and is no part of its group"
     )
-    yield Policy(
+    yield Convention(
         "empty completions",
         "a sequence without a trained token is no part of its group, and in no denominator",
     )
 
 
-def _spreads(resolved: ResolvedObjective, defs: Defs) -> Iterator[Policy]:
-    """Every `ddof` and `eps` in use, given or by default."""
+def _settings(resolved: ResolvedObjective, defs: Defs) -> Iterator[Convention]:
+    """The parameters of called `def`s that have a default, given or not: what papers often leave unsaid."""
     flat = resolved.flat
     values = [slot.value for slot in flat.slots.values()]
     values += [p.condition if isinstance(p, tree.Rule) else p.value for p in flat.parts.values()]
     values += [let.value for name, let in flat.lets.items() if name in resolved.read]
     for call in (call for value in values for call in calls_in(value)):
         definition = defs.get(call.function.text)
-        if definition is None:
+        if definition is None or not (defaults := defaults_of(definition)):
             continue
         given = arguments_of(call, definition)
-        settings = [f"{name} = {math_text(given[name])}" for name in ("ddof", "eps") if name in given]
         scope = next((v.text for v in given.values() if isinstance(v, tree.Name) and v.text in SCOPES), "")
-        if settings:
-            meaning = {"0": "biased", "1": "unbiased"}.get(
-                math_text(given["ddof"]) if "ddof" in given else "", ""
-            )
-            suffix = f" ({meaning} standard deviation)" if meaning else ""
-            yield Policy(f"{definition.name.text}({scope})", f"{', '.join(settings)}{suffix}")
+        settings = ", ".join(f"{name} = {plain_text(given[name])}" for name in defaults)
+        meaning = f": {definition.doc}" if definition.doc else ""
+        called = f"{definition.name.text}({scope})" if scope else definition.name.text
+        yield Convention(called, settings + meaning)
 
 
 # ---- denominators
@@ -122,7 +120,7 @@ def _spreads(resolved: ResolvedObjective, defs: Defs) -> Iterator[Policy]:
 _COUNTED = {Axis.TOKEN: "tokens", Axis.SEQUENCE: "sequences with a trained token", Axis.GROUP: "groups"}
 
 
-def _denominators(resolved: ResolvedObjective) -> Iterator[Policy]:
+def _denominators(resolved: ResolvedObjective, defs: Defs) -> Iterator[Convention]:
     value = resolved.flat.slots["reduce"].value
     steps = value.stages if isinstance(value, tree.Pipe) else ()
     calls = [applied(stage, tree.Name(("it",), stage.span)) for stage in steps] or calls_in(value)[::-1]
@@ -139,17 +137,17 @@ def _denominators(resolved: ResolvedObjective) -> Iterator[Policy]:
         scope, name = scopes[0], call.function.text
         what = _COUNTED.get(axis, "values")
         kind = "trained tokens" if axis is Axis.TOKEN else what
-        match name:
-            case "mean":
-                said.append(f"the sum over the {kind} of {scope.cell}, divided by their number (at least 1)")
-            case "sum":
-                said.append(f"the sum over the {kind} of {scope.cell}, divided by nothing")
-            case _:
-                said.append(f"{name} over the {kind} of {scope.cell}")
+        over = f"over the {kind} of {scope.cell}"
+        if name == "sum":
+            said.append(f"the sum {over}, divided by nothing")
+        elif name in defs and _is_mean(defs[name]):
+            said.append(f"the sum {over}, divided by their number (at least 1)")
+        else:
+            said.append(f"{name} {over}")
         axis = scope.axis
     if said:
-        yield Policy("reduction", "; then ".join(said))
-        yield Policy(
+        yield Convention("reduction", "; then ".join(said))
+        yield Convention(
             "partition",
             "depends on the size of the micro-batch, because the spec says `micro`"
             if any(
@@ -159,15 +157,32 @@ def _denominators(resolved: ResolvedObjective) -> Iterator[Policy]:
         )
 
 
+def _is_mean(definition: tree.Def) -> bool:
+    """Whether a `def` says sum(x, scope) / max(count(x, scope), 1), whatever it is called."""
+    names = [tree.Name((parameter.name.text,), definition.span) for parameter in definition.parameters]
+    if len(names) != 2:
+        return False
+
+    def call(function: str, *values: tree.Expression) -> tree.Call:
+        arguments = tuple(tree.Argument(None, value, definition.span) for value in values)
+        return tree.Call(tree.Name((function,), definition.span), arguments, definition.span)
+
+    one = tree.Number(1.0, "1", definition.span)
+    count = call("max", call("count", *names), one)
+    return definition.body == tree.Arithmetic("/", call("sum", *names), count, definition.span)
+
+
 # ---- gradients
 
 
-def _gradients(resolved: ResolvedObjective, formula: Formula) -> Iterator[Policy]:
+def _gradients(resolved: ResolvedObjective, formula: Formula) -> Iterator[Convention]:
     live = ["ratio", *resolved.parts.penalties, *resolved.parts.bonuses]
-    yield Policy("with gradient", f"π, where it stands in {' and '.join(dict.fromkeys(live))}; nothing else")
+    yield Convention(
+        "with gradient", f"π, where it stands in {' and '.join(dict.fromkeys(live))}; nothing else"
+    )
     stopped = [text for line in formula.lines if line.note != "weight" for text in detached_in(line.text)]
     always = ["A", *resolved.parts.weights, "every other policy"]
-    yield Policy("without gradient", ", ".join([*dict.fromkeys(stopped), *always]))
+    yield Convention("without gradient", ", ".join([*dict.fromkeys(stopped), *always]))
 
 
 def detached_in(text: str) -> Iterator[str]:
@@ -182,24 +197,24 @@ def detached_in(text: str) -> Iterator[str]:
         start = text.find("sg[", end)
 
 
-def _once_a_rollout(resolved: ResolvedObjective) -> Iterator[Policy]:
+def _once_a_rollout(resolved: ResolvedObjective) -> Iterator[Convention]:
     names = [f"{word} {name}" for word, name in resolved.flat.parts if word in ("reward", "keep")]
     names += ["prompt"] if "prompt" in resolved.flat.slots else []
     once = ["the advantage", *names]
-    yield Policy(
+    yield Convention(
         "once a rollout", f"{', '.join(once)}: computed before the first update on it, never in the loss"
     )
-    yield Policy(
+    yield Convention(
         "given advantage", "a batch that brings `advantage` replaces the estimator, reward terms and all"
     )
 
 
-def _vanished(objective: Objective) -> Iterator[Policy]:
+def _vanished(objective: Objective) -> Iterator[Convention]:
     """Terms of weight 0, which are not computed."""
     terms = {name.removeprefix("term:") for name in live_terms(objective.graph)}
     parts = objective.resolved.parts
     for name in [*parts.penalties, *parts.bonuses]:
         if name not in terms:
-            yield Policy(
+            yield Convention(
                 "vanished", f"{name} has weight 0: it is not computed, and what it alone reads is not needed"
             )

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from maspo_dsl.cli.coupled import Coupled, coupled
-from maspo_dsl.cli.formula import Formula, formula
-from maspo_dsl.cli.policies import Policy, policies
-from maspo_dsl.cli.tensors import Tensor, tensors
 from maspo_dsl.language import tree
 from maspo_dsl.language.expression_text import format_arithmetic, format_domain, format_expression
 from maspo_dsl.language.formatter import format_statement
 from maspo_dsl.language.source import Span
+from maspo_dsl.notation.conventions import Convention, conventions
+from maspo_dsl.notation.coupled import Coupled, coupled
+from maspo_dsl.notation.formula import Formula, formula
+from maspo_dsl.notation.tensors import Tensor, tensors
 from maspo_dsl.objective import Objective
 from maspo_dsl.semantics.assemble import assemble
 from maspo_dsl.semantics.binding import BoundParameter, bind, number_text
@@ -55,8 +55,8 @@ class DropEffect:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A variant with its edits, or a sweep with its values."""
+class NamedText:
+    """A variant with its edits, a sweep with its values, or a warning with why it is allowed."""
 
     name: str
     text: str
@@ -75,14 +75,14 @@ class Explanation:
     extends: tuple[str, ...]
     formula: Formula
     parameters: tuple[ParameterRow, ...]
-    policies: tuple[Policy, ...]
+    conventions: tuple[Convention, ...]
     coupling: Coupled
     tensors: tuple[Tensor, ...]
     origins: tuple[Origin, ...]
     drops: tuple[DropEffect, ...]
-    variants: tuple[Choice, ...]
-    sweeps: tuple[Choice, ...]
-    allowed: tuple[Choice, ...]
+    variants: tuple[NamedText, ...]
+    sweeps: tuple[NamedText, ...]
+    allowed: tuple[NamedText, ...]
     warnings: tuple[str, ...]
 
 
@@ -102,18 +102,20 @@ def explanation(objective: Objective) -> Explanation:
         extends=resolved.lineage,
         formula=written,
         parameters=tuple(_parameter(bound, resolved) for bound in resolved.parameters.values()),
-        policies=tuple(policies(objective, defs, written)),
+        conventions=tuple(conventions(objective, defs, written)),
         coupling=coupled(objective),
         tensors=tuple(tensors(objective)),
         origins=tuple(_origins(resolved)),
         drops=tuple(_drops(resolved)),
-        variants=tuple(Choice(name, _edits(variant)) for name, variant in flat.variants.items()),
+        variants=tuple(NamedText(name, _edits(variant)) for name, variant in flat.variants.items()),
         sweeps=tuple(
-            Choice(name, ", ".join(map(format_arithmetic, sweep.values)))
+            NamedText(name, ", ".join(map(format_arithmetic, sweep.values)))
             for name, sweep in flat.sweeps.items()
         ),
         allowed=tuple(
-            Choice(code, allow.why) for code, allow in flat.allows.items() if code in objective.acknowledged
+            NamedText(code, allow.why)
+            for code, allow in flat.allows.items()
+            if code in objective.acknowledged
         ),
         warnings=tuple(f"{w.code}: {w.message}" for w in objective.warnings),
     )

@@ -1,0 +1,143 @@
+"""Values for the tensors of a batch, each drawn by its row: by what it can hold, and by the regime of the batch.
+
+A regime says how far from each other policies are and how large other values get. Probes, `verify` and the tests draw
+from here, so a quantity that is added to the table is drawn everywhere, as a spec's own input is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maspo_dsl.semantics.quantities import OTHER_POLICIES, QUANTITIES, Domain, Quantity
+
+Array: TypeAlias = NDArray[Any]
+Batch: TypeAlias = dict[str, Array]
+Shape: TypeAlias = tuple[int, ...]
+
+# No log-prob of a realistic batch comes nearer to 0: nothing that is learned is certain.
+CEILING = -1e-3
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One tensor to draw: its row and shape, and the old policy's log-probs of the same tokens.
+
+    `seed` decides everything: numbers come from streams that differ by tensor, and are the same on every machine.
+    """
+
+    row: Quantity
+    shape: Shape
+    seed: int
+    old: Array
+
+    def uniform(self, stream: str = "") -> Array:
+        """Numbers of [0, 1); streams of different names are independent."""
+        return uniform(f"{self.row.name}/{stream}", self.shape, self.seed)
+
+    def between(self, low: float, high: float) -> Array:
+        """Numbers spread evenly over an interval."""
+        return low + (high - low) * self.uniform()
+
+    def normal(self, stream: str = "") -> Array:
+        """Standard normal numbers, two uniform ones each (Box-Muller)."""
+        radius = np.sqrt(-2 * np.log1p(-self.uniform(f"{stream} radius")))
+        found: Array = radius * np.cos(2 * np.pi * self.uniform(f"{stream} angle"))
+        return found
+
+    def exponential(self, scale: float) -> Array:
+        """Exponentially distributed numbers."""
+        found: Array = -scale * np.log1p(-self.uniform())
+        return found
+
+
+Drawn: TypeAlias = Callable[[Draw], Array]
+
+
+@dataclass(frozen=True)
+class Regime:
+    """What is drawn for each domain. `old` are log-probs of the old policy, from which other policies depart."""
+
+    old: Drawn
+    policy: Drawn
+    nonnegative: Drawn
+    real: Drawn
+    condition: Drawn
+    given: Drawn
+
+    def of(self, row: Quantity) -> Drawn | None:
+        """What is drawn for a tensor; None for mask and indices, which give a batch its form."""
+        known = {
+            Domain.LOG_PROB: self.policy if row.name != "old" else lambda draw: draw.old,
+            Domain.NONNEGATIVE: self.nonnegative,
+            Domain.REAL: self.real,
+            Domain.CONDITION: self.condition,
+            Domain.INPUT: self.given,
+        }
+        return known.get(row.domain)
+
+
+def on_policy(batch: Mapping[str, Array]) -> Batch:
+    """The batch with the policy being trained in the place of all others."""
+    return {**batch, **{name: batch["logp"].copy() for name in OTHER_POLICIES}}
+
+
+def uniform(stream: str, shape: Shape, seed: int) -> Array:
+    """Numbers of [0, 1) of a stream by name."""
+    return np.random.default_rng([seed, crc32(stream.encode())]).random(shape)
+
+
+def _realistic_policy(draw: Draw) -> Array:
+    """Rows as far from the old policy as an update or a sampler leaves them: 3e-4, 0.05, 0.3 or 1 on average."""
+    rows = draw.shape[0]
+    order = np.argsort(uniform(f"{draw.row.name}/order", (rows,), draw.seed))
+    scale = np.resize((3e-4, 0.05, 0.3, 1.0), rows)[order]
+    apart = (scale * draw.normal().T).T
+    return below_ceiling(draw.old + apart, draw.uniform("ceiling"))
+
+
+def below_ceiling(logp: Array, uniform: Array) -> Array:
+    """Log-probs, where they would be too near to 0 a little lower, and no two the same."""
+    found: Array = np.where(logp > CEILING, CEILING * (1 + 29 * uniform), logp)
+    return found
+
+
+def _realistic_old(draw: Draw) -> Array:
+    """Log-probs as a model has them, 15% of them of rare tokens."""
+    rare = -6.5 - 4.5 * draw.uniform("rarity")
+    return np.where(draw.uniform("rare") < 0.15, rare, -draw.exponential(1.2) - 0.01)
+
+
+# As a training run has it.
+REALISTIC = Regime(
+    old=_realistic_old,
+    policy=_realistic_policy,
+    nonnegative=lambda draw: draw.exponential(0.8) + 0.02,
+    real=Draw.normal,
+    condition=lambda draw: draw.uniform() < 0.3,
+    given=lambda draw: draw.between(0.05, 0.95),
+)
+
+
+def drawn(
+    regime: Regime,
+    tensors: Mapping[str, Quantity],
+    names: Iterable[str],
+    tokens: Shape,
+    rows: Shape,
+    seed: int,
+) -> Batch:
+    """The tensors of these names, those of tokens in the one shape and those of sequences in the other."""
+    old = regime.old(Draw(QUANTITIES["old"], tokens, seed, np.zeros(tokens)))
+    batch = {}
+    for name in names:
+        row = tensors[name]
+        draw = regime.of(row)
+        if draw is not None:
+            batch[name] = draw(Draw(row, tokens if row.axis.word == "token" else rows, seed, old))
+    return batch

@@ -1,0 +1,42 @@
+"""How quantities are written in a formula, and what stands in its legend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A name in plain text and in LaTeX, and what it stands for, if a reader must be told."""
+
+    plain: str
+    latex: str
+    meaning: str = ""
+
+
+TOKEN_LOSS = "\N{SCRIPT SMALL L}"
+
+SYMBOLS: dict[str, Symbol] = {
+    "policy": Symbol("π", r"\pi", "probability of the sampled token under the policy being trained"),
+    "old": Symbol("π_old", r"\pi_{\mathrm{old}}", "under the policy at rollout time"),
+    "rollout": Symbol("π_rollout", r"\pi_{\mathrm{rollout}}", "under the sampler"),
+    "reference": Symbol("π_ref", r"\pi_{\mathrm{ref}}", "under the frozen reference"),
+    "reward": Symbol("R", "R"),
+    "loss": Symbol(TOKEN_LOSS, r"\ell", "loss of one token"),
+    "position": Symbol(
+        "position", r"\mathit{position}", "1 for the first trained token of a completion, up to length"
+    ),
+    "inf": Symbol("∞", r"\infty"),
+    "it": Symbol("·", r"\,\cdot\,"),
+}
+
+ENTROPY = "H"
+
+LEGEND: dict[str, tuple[str, str]] = {
+    "detach": ("sg[·]", "the value inside, without gradient"),
+    "entropy": (f"{ENTROPY}(π)", "entropy of the policy's distribution"),
+    "next": ("next(·)", "the value at the completion's next trained token, 0 after its last"),
+    "discounted_sum": ("discounted_sum(·)", "y = x + factor · (y at the completion's next trained token)"),
+    "top": ("top", "the share of the tokens that have the largest values"),
+}
+"""How primitives that a reader must be told of stand in a formula, and what they mean."""

@@ -1,0 +1,135 @@
+"""The quantities of the language and the tensors of a batch: one row each, which everything else reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from maspo_dsl.semantics.types import Axis, Kind
+
+
+class Domain(Enum):
+    """Which values a tensor can hold: what the loss expects of it, and what tests and probes draw for it."""
+
+    LOG_PROB = "natural log of a probability"
+    NONNEGATIVE = "0 or more"
+    REAL = "any number"
+    CONDITION = "true or false"
+    INPUT = "a spec's own input, whose meaning is not known"
+    MASK = "true at trained tokens"
+    INDEX = "whole numbers"
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A name of the language, a tensor of the batch, or both.
+
+    `tensor` is the batch key that it reads, None for what is computed. With `per_token` a batch may bring one value a
+    token instead of one a sequence. `live` values carry gradient. `typical` is what an unremarkable token has where
+    an analysis asks about one token alone.
+    """
+
+    name: str
+    axis: Axis
+    kind: Kind
+    domain: Domain
+    tensor: str | None
+    doc: str
+    live: bool = False
+    per_token: bool = False
+    typical: float = 0.0
+
+    @property
+    def policy(self) -> bool:
+        """Whether it is the probability that some policy gives to the sampled token."""
+        return self.kind is Kind.PROB
+
+    @property
+    def shape(self) -> str:
+        """The shape and type of its tensor, in words."""
+        shape = "[N, T]" if self.axis is Axis.TOKEN else "[N]"
+        return shape + {Domain.CONDITION: " bool", Domain.MASK: " bool", Domain.INDEX: " int"}.get(
+            self.domain, ""
+        )
+
+    @property
+    def meaning(self) -> str:
+        """What its tensor holds."""
+        return f"log-prob of the sampled token: {self.doc}" if self.policy else self.doc
+
+    @property
+    def declaration(self) -> str:
+        """What a generated file says of its tensor: the axis, what it holds, and whether it is live."""
+        axis = "either" if self.per_token else self.axis.word
+        holds = {Domain.CONDITION: "condition", Domain.MASK: "condition", Domain.INDEX: "index"}
+        return " ".join([axis, holds.get(self.domain, "number"), *(["live"] if self.live else [])])
+
+
+def _policy(name: str, tensor: str, doc: str, *, live: bool = False) -> Quantity:
+    return Quantity(name, Axis.TOKEN, Kind.PROB, Domain.LOG_PROB, tensor, doc, live)
+
+
+_TOKEN, _SEQUENCE = Axis.TOKEN, Axis.SEQUENCE
+_REAL, _BOOL = (Kind.REAL, Domain.REAL), (Kind.BOOL, Domain.CONDITION)
+
+_ROWS = (
+    _policy("policy", "logp", "the policy being trained", live=True),
+    _policy("old", "logp_old", "the policy at rollout time, recomputed"),
+    _policy("rollout", "logp_rollout", "the policy as the sampler computed it"),
+    _policy("reference", "logp_ref", "the frozen reference policy"),
+    Quantity("reward", _SEQUENCE, *_REAL, "reward", "the task's reward of a completion", per_token=True),
+    Quantity("correct", _SEQUENCE, *_BOOL, "correct", "reward > 0, unless the batch says"),
+    Quantity("truncated", _SEQUENCE, *_BOOL, "truncated", "the completion hit the generation limit"),
+    Quantity("reward_greedy", _SEQUENCE, *_REAL, "reward_greedy", "reward of the greedy completion"),
+    Quantity("length", _SEQUENCE, *_REAL, None, "trained tokens of a completion"),
+    Quantity(
+        "position", _TOKEN, *_REAL, None, "1 for the first trained token of a completion, up to `length`"
+    ),
+    Quantity("value", _TOKEN, *_REAL, "value", "a critic's value, for GAE"),
+    Quantity("A", _SEQUENCE, *_REAL, "advantage", "the advantage", per_token=True),
+    Quantity("loss", _TOKEN, *_REAL, None, "the loss of every token; in `reduce` alone", live=True),
+)
+QUANTITIES: dict[str, Quantity] = {row.name: row for row in _ROWS}
+POLICIES = frozenset(row.name for row in _ROWS if row.policy)
+
+_WITHOUT_NAME = (
+    Quantity("mask", _TOKEN, Kind.BOOL, Domain.MASK, "mask", "trained tokens"),
+    Quantity(
+        "group",
+        _SEQUENCE,
+        Kind.REAL,
+        Domain.INDEX,
+        "group",
+        "whole numbers: which completions share a prompt",
+    ),
+    Quantity("sequence", _TOKEN, Kind.REAL, Domain.INDEX, "sequence", "packed form: the row of each token"),
+    Quantity(
+        "entropy",
+        _TOKEN,
+        Kind.REAL,
+        Domain.NONNEGATIVE,
+        "entropy",
+        "of the policy's distribution, in nats",
+        live=True,
+    ),
+)
+
+# Every tensor that a batch can hold, by its key.
+TENSORS: dict[str, Quantity] = {row.tensor: row for row in (*_ROWS, *_WITHOUT_NAME) if row.tensor is not None}
+LIVE_TENSORS = tuple(name for name, row in TENSORS.items() if row.live)
+TOKEN_TENSORS = tuple(
+    name
+    for name, row in TENSORS.items()
+    if row.axis is _TOKEN and row.domain not in (Domain.MASK, Domain.INDEX)
+)
+# Log-probs of the policies that are not trained.
+OTHER_POLICIES = tuple(name for name, row in TENSORS.items() if row.policy and not row.live)
+# What the loss adds to a batch: the advantage for each sequence, and which sequences count.
+DERIVED_TENSORS = frozenset({"advantage_rows", "present"})
+
+
+def own_tensor(name: str, axis: str, doc: str | None = None) -> Quantity:
+    """The row of a spec's own input, which is of axis `token` or `sequence`."""
+    return Quantity(
+        name, Axis[axis.upper()], Kind.REAL, Domain.INPUT, name, doc or "declared by the spec", typical=1.0
+    )

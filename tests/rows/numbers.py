@@ -1,0 +1,83 @@
+"""What the objective of each row gives, kept in numbers.json: `python -m tests.rows.numbers` writes it anew."""
+
+import ast
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import maspo_dsl
+from maspo_dsl.emit.standalone import standalone
+from maspo_dsl.notation.latex_lines import latex_formula, latex_lines
+from maspo_dsl.verification.batches import cut, packed, places, rows_of
+from maspo_dsl.verification.evaluation import as_torch, computed, interpreted
+from maspo_dsl.verification.subject import Subject
+
+from .specs import ROWS, spec
+
+FILE = Path(__file__).with_name("numbers.json")
+FUNCTIONS = ("once", "loss", "advantage", "keep", "prompt", "step", "terms", "statistics_")
+SEED = 3
+
+
+def kept() -> dict[str, dict[str, Any]]:
+    return json.loads(FILE.read_text())
+
+
+def found(row: str) -> dict[str, Any]:
+    """Losses and gradients by the oracle and by emitted code, whole, packed and in parts; and what is written of it."""
+    objective = maspo_dsl.load(io.StringIO(spec(ROWS[row])))
+    subject = Subject(objective, "eager")
+    batches = dict(subject.batches(SEED))
+    numbers: dict[str, list[float]] = {}
+    for name in ("batch with rewards", "batch with advantages"):
+        numbers[f"oracle, {name}"] = _shown(interpreted(subject.raw, batches[name]))
+        numbers[f"emitted, {name}"] = _shown(computed(subject.eager, batches[name]))
+    batch = batches["batch with advantages"]
+    line = packed(batch, places(batch, SEED, in_order=True))
+    numbers["packed"] = [computed(subject.eager, line).loss]
+    parts = [as_torch(rows_of(batch, piece)) for piece in cut(batch, 2, SEED, whole_groups=True)]
+    window = subject.eager.window(parts)
+    numbers["in parts"] = [sum(subject.eager(part, denominators=window).loss.item() for part in parts)]
+    return {
+        "numbers": numbers,
+        "reads": sorted(objective.inputs | objective.training_inputs),
+        "warnings": sorted({warning.code for warning in objective.warnings}),
+        "text": objective.text,
+        "latex": list(latex_lines(latex_formula(objective.resolved))),
+        "source": _functions(standalone(objective.resolved, objective.graph)),
+    }
+
+
+def _shown(evaluation: Any) -> list[float]:
+    """The loss, and two sums of the gradients that tell their elements apart."""
+    values = [np.ravel(gradient) for _, gradient in sorted(evaluation.derived.items())]
+    line = np.concatenate(values)
+    return [evaluation.loss, float(np.abs(line).sum()), float(line @ np.cos(np.arange(line.size)))]
+
+
+def _functions(source: str) -> str:
+    """The objective's own functions of a generated file."""
+    tree = ast.parse(source)
+    own = [
+        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith(FUNCTIONS)
+    ]
+    return "\n".join(ast.unparse(node) for node in own)
+
+
+def difference(got: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    """The first thing in which two findings differ; empty if none does."""
+    for key in ("reads", "warnings", "text", "latex", "source"):
+        if got[key] != expected[key]:
+            return f"{key}: {got[key]} is not {expected[key]}"
+    for key, numbers in expected["numbers"].items():
+        if not np.allclose(got["numbers"][key], numbers, rtol=1e-9, atol=1e-12):
+            return f"{key}: {got['numbers'][key]} is not {numbers}"
+    return ""
+
+
+if __name__ == "__main__":
+    FILE.write_text(json.dumps({row: found(row) for row in ROWS}, indent=1) + "\n")

@@ -1,0 +1,103 @@
+"""Every row of every table goes the whole way from text to gradient, and is missed by its name once it is gone."""
+
+import io
+import sys
+
+import numpy as np
+import pytest
+
+import maspo_dsl
+from maspo_dsl.emit.standalone import standalone
+from maspo_dsl.graph.build import build
+from maspo_dsl.graph.interpret import Interpretation
+from maspo_dsl.graph.passes import PASSES
+from maspo_dsl.notation.explanation import explanation
+from maspo_dsl.notation.latex_lines import latex_formula, latex_lines
+from maspo_dsl.semantics.operations import OPERATIONS
+from maspo_dsl.verification.evaluation import check_difference, computed, interpreted
+from maspo_dsl.verification.hidden import from_hidden
+from maspo_dsl.verification.subject import Subject
+
+from .numbers import difference, found, kept
+from .specs import ROWS, spec
+
+
+def objective(line: str) -> maspo_dsl.Objective:
+    return maspo_dsl.load(io.StringIO(spec(line)))
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_from_text_to_gradient(row):
+    """Checked, interpreted, through every pass, emitted, from hidden states, explained and in LaTeX: one loss."""
+    subject = Subject(objective(ROWS[row]), "eager")
+    graph = subject.raw
+    for name, batch in subject.batches(0):
+        expected = interpreted(graph, batch)
+        assert expected.largest > 1e-9, name
+        simplified = graph
+        for transform in PASSES:
+            simplified = transform(simplified)
+            check_difference(interpreted(simplified, batch), expected, f"{transform.__name__}, {name}")
+        check_difference(computed(subject.eager, batch), expected, f"emitted, {name}")
+    assert from_hidden(subject)[0] == "pass"
+    shown = explanation(subject.objective)
+    assert shown.formula.lines and shown.tensors
+    assert "\n".join(latex_lines(latex_formula(subject.objective.resolved))).startswith(r"\begin{aligned}")
+    assert subject.objective.warnings is not None
+
+
+@pytest.mark.parametrize("name", [name for name, row in OPERATIONS.items() if row.partials is not None])
+def test_partial_derivatives(name):
+    """Of the value, in float64, by central differences."""
+    row = OPERATIONS[name]
+    random = np.random.default_rng(0)
+    arguments = [random.uniform(0.2, 3.0, 20) for _ in range(row.arity)]
+    if name == "select":
+        arguments[0] = arguments[0] > 1
+    partials = row.partials(row.value(*arguments), *arguments)
+    assert len(partials) == row.arity
+    for position in range(name == "select", row.arity):
+        moved = [
+            [a + (1e-6 * sign if place == position else 0) for place, a in enumerate(arguments)]
+            for sign in (1, -1)
+        ]
+        quotient = (row.value(*moved[0]) - row.value(*moved[1])) / 2e-6
+        np.testing.assert_allclose(
+            np.broadcast_to(partials[position], quotient.shape), quotient, rtol=1e-6, atol=1e-8
+        )
+
+
+def without(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Take a name out of every table that has it."""
+    modules = [
+        module for path, module in list(sys.modules.items()) if path.startswith("maspo_dsl.semantics.")
+    ]
+    tables = {
+        id(table): table for module in modules for table in vars(module).values() if isinstance(table, dict)
+    }
+    for table in tables.values():
+        if name in table and not name.startswith("__"):
+            monkeypatch.delitem(table, name)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_missing_row_is_named(row, monkeypatch):
+    """Forgetting is loud: somewhere on the way there is an error that says what is not known."""
+    name, text = row.split(" ")[-1], spec(ROWS[row])
+    batch = Subject(objective(ROWS[row]), "eager").batches(0)[0][1]
+    without(monkeypatch, name)
+    with pytest.raises((maspo_dsl.SpecError, KeyError)) as caught:
+        found = maspo_dsl.load(io.StringIO(text))
+        standalone(found.resolved, found.graph)
+        Interpretation(build(found.resolved.parts), batch).output("loss")
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_numbers_are_those_kept(row):
+    """The same loss and gradient by the oracle and in torch, whole, packed and in parts, as when they were looked at."""
+    assert not difference(found(row), kept()[row])
+
+
+def test_a_number_is_kept_for_each_row():
+    assert set(kept()) == set(ROWS)
