@@ -8,6 +8,8 @@ from maspo_dsl.verification.report import Line
 from maspo_dsl.verification.subject import Subject
 from maspo_dsl.verification.verify import CHECKS
 
+from ..proof.settings import MEAN_OF_MICRO, POOLED, SEARCHED_IN_MICRO
+
 ROOT = Path(__file__).parents[2]
 FOLDERS = (ROOT / "tests/specs", ROOT / "tests/verify/specs", ROOT / "examples/objectives")
 FILES = {path.stem: path for folder in FOLDERS for path in sorted(folder.glob("*.obj"))}
@@ -25,9 +27,9 @@ def _sources() -> dict[str, str]:
 
 SPECS = _sources()
 
-MICRO = {"bapo", "bapo_paper", "bnpo", "clip_cov", "dcpo", "dgpo", "kl_cov"}
+MICRO = MEAN_OF_MICRO | SEARCHED_IN_MICRO
 """Objectives that say `micro`: of all, they alone may change with the cut of a window."""
-UNPOOLED = {"own", "stapo", "stapo_maspo", "stapo_v1", "top_entropy"}
+UNPOOLED = POOLED | {"own"}
 """Those with a statistic of a window that several ranks cannot add up."""
 DECLARED = {
     "micro-batches": MICRO,
