@@ -13,7 +13,7 @@ import torch
 import maspo_dsl
 from maspo_dsl.runtime import compiled as runtime
 
-from ..batches import Arrays, as_torch, given_advantage, packed
+from ..batches import Arrays, as_torch, given_advantage, packed, ragged, rows_of
 from ..running import tiny
 
 
@@ -210,6 +210,19 @@ def test_packed_is_padded(name):
     for length in (3, 11):
         evaluated(loss, packed(given_advantage(9, extreme=False, columns=length)))
     assert loss.compilations == 2
+
+
+def test_parts_of_a_window():
+    arrays = ragged(10, extreme=False)
+    loss = traced("maspo")
+    arrays["advantage"] = loss.advantage(as_torch(arrays)).numpy()
+    whole, gradient = evaluated(loss, arrays)
+    parts = [rows_of(arrays, rows) for rows in (range(3), range(3, 11), range(11, 16))]
+    denominators = loss.window([as_torch(part, torch.float32) for part in parts])
+    found = [evaluated(loss, part, denominators=denominators) for part in parts]
+    assert sum(value for value, _ in found) == pytest.approx(whole, rel=1e-5, abs=1e-7)
+    np.testing.assert_allclose(np.concatenate([g for _, g in found]), gradient, rtol=1e-4, atol=1e-8)
+    assert loss.compilations == 1
 
 
 def test_module_has_no_weights_and_prints_its_objective():
