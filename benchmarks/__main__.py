@@ -88,7 +88,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("names", nargs="*", help=f"which: {', '.join(known)}; all without one")
     parser.add_argument("--turns", type=int, default=5, help="turns of each candidate")
-    parser.add_argument("--largest", type=int, default=15, help="tokens grow up to 2^P, words to 2^(P+3)")
+    parser.add_argument(
+        "--largest", type=int, default=15, help="tokens grow up to 2^P, the vocabulary to 2^(P+3)"
+    )
     parser.add_argument("--write", action="store_true", help="write the tables into docs/benchmarks.md")
     options = parser.parse_args()
     unknown = set(options.names) - set(known)

@@ -12,9 +12,9 @@ from benchmarks.measure import seconds
 from benchmarks.pictures import link, picture
 from benchmarks.table import milliseconds
 
-BASE = Size(sequences=8, length=128, hidden=256, words=2**14)
+BASE = Size(sequences=8, length=128, hidden=256, vocabulary=2**14)
 SMALLEST = 10
-"""Tokens begin at 2 to this power, words at 8 times as many."""
+"""Tokens begin at 2 to this power, the vocabulary at 8 times that."""
 RATED = replace(BASE, length=512)
 """The size at which the rates of the model are measured."""
 
@@ -31,12 +31,12 @@ class Point:
 
 
 def axes(largest: int) -> dict[str, list[tuple[int, Size]]]:
-    """Sizes by what grows: tokens, words, sequences of the same tokens; `largest` is a power of two."""
+    """Sizes by what grows: tokens, vocabulary, sequences of the same tokens; `largest` is a power of two."""
     tokens = [2**power for power in range(SMALLEST, largest + 1)]
     sequences = [2**power for power in range(8)]
     return {
         "tokens": [(count, replace(BASE, length=count // BASE.sequences)) for count in tokens],
-        "words": [(8 * count, replace(BASE, words=8 * count)) for count in tokens],
+        "vocabulary": [(8 * count, replace(BASE, vocabulary=8 * count)) for count in tokens],
         "sequences": [
             (count, replace(BASE, sequences=count, length=BASE.tokens // count)) for count in sequences
         ],
@@ -74,7 +74,7 @@ def table(name: str, points: Sequence[Point]) -> str:
 
 
 def law(name: str, points: Sequence[Point]) -> str:
-    """The law of one axis in words: the power that was found beside those of the products and of the model."""
+    """The law of one axis as a sentence: the power that was found beside those of the products and of the model."""
     at, head = [point.at for point in points], [point.head for point in points]
     model, products = [point.predicted for point in points], [point.products for point in points]
     miss = largest_miss(head, model)
@@ -104,7 +104,7 @@ def draw(name: str, points: Sequence[Point]) -> None:
 def report(largest: int, *, turns: int, draws: bool) -> str:
     """All axes of sizes, measured, drawn if wished, and as text for docs/benchmarks.md."""
     rates = measured_rates(RATED, turns=3 * turns)
-    fixed = f"{BASE.tokens:,} tokens in {BASE.sequences} completions, V {BASE.words:,}"
+    fixed = f"{BASE.tokens:,} tokens in {BASE.sequences} completions, V {BASE.vocabulary:,}"
     parts = [
         f"H {BASE.hidden}; where it does not grow: {fixed}. The model: {rates.text}, measured at "
         f"{RATED.tokens:,} tokens.\n"

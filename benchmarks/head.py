@@ -17,12 +17,12 @@ from maspo_dsl.runtime.log_probs import head_memory
 
 @dataclass(frozen=True)
 class Size:
-    """`sequences` completions of `length` tokens, states of `hidden`, a vocabulary of `words`."""
+    """`sequences` completions of `length` tokens, states of `hidden`, `vocabulary` tokens to choose from."""
 
     sequences: int = 8
     length: int = 512
     hidden: int = 576
-    words: int = 49152
+    vocabulary: int = 49152
 
     @property
     def tokens(self) -> int:
@@ -32,26 +32,26 @@ class Size:
     @property
     def shape(self) -> str:
         """The size in words."""
-        return f"{self.tokens} tokens, H {self.hidden}, V {self.words}, float32"
+        return f"{self.tokens} tokens, H {self.hidden}, V {self.vocabulary}, float32"
 
 
 class Problem:
     """States, weight and a batch on which nothing is clipped, or `clipped` of the tokens are.
 
-    `silent` of the completions have no advantage.
+    `inactive` of the completions have no advantage.
     """
 
-    def __init__(self, size: Size, *, clipped: float = 0.0, silent: float = 0.0) -> None:
+    def __init__(self, size: Size, *, clipped: float = 0.0, inactive: float = 0.0) -> None:
         random = torch.Generator().manual_seed(0)
         self.size = size
         shape = (size.sequences, size.length)
         self.hidden = torch.randn(*shape, size.hidden, generator=random).requires_grad_()
-        self.weight = (0.05 * torch.randn(size.words, size.hidden, generator=random)).requires_grad_()
-        self.tokens = torch.randint(0, size.words, shape, generator=random)
+        self.weight = (0.05 * torch.randn(size.vocabulary, size.hidden, generator=random)).requires_grad_()
+        self.tokens = torch.randint(0, size.vocabulary, shape, generator=random)
         mask = torch.ones(shape, dtype=torch.bool)
         logp, _ = maspo_dsl.log_probs(self.hidden.detach(), self.weight.detach(), self.tokens)
         advantage = torch.where(torch.arange(size.sequences) % 2 == 0, 1.0, -1.0)
-        advantage[: round(silent * size.sequences)] = 0.0
+        advantage[: round(inactive * size.sequences)] = 0.0
         # Above the upper bound where A > 0, below the lower one where A < 0: such a token has no gradient.
         away = torch.where(torch.rand(shape, generator=random) < clipped, 1.0, 0.0) * advantage[:, None]
         self.batch = {"mask": mask, "advantage": advantage, "logp_old": logp - away, "logp_ref": logp}
@@ -119,14 +119,14 @@ class Problem:
 
 def rows(size: Size = Size(), *, turns: int = 5) -> list[Row]:
     """The head's rows of the table."""
-    problem, half, silent = Problem(size), Problem(size, clipped=0.5), Problem(size, silent=0.5)
+    problem, half, inactive = Problem(size), Problem(size, clipped=0.5), Problem(size, inactive=0.5)
     dapo, maspo = (maspo_dsl.compile(name) for name in ("dapo", "maspo"))
     candidates = {
         "head": problem.by_head(dapo),
         "products": problem.by_products(),
         "logits": problem.by_logits(dapo),
         "half": half.by_head(dapo),
-        "silent": silent.by_head(dapo),
+        "inactive": inactive.by_head(dapo),
     }
     # Two that differ by a hundredth need more turns, and nothing between them.
     pair = {"dapo": candidates["head"], "maspo": problem.by_head(maspo)}
@@ -134,7 +134,7 @@ def rows(size: Size = Size(), *, turns: int = 5) -> list[Row]:
     if liger is not None:
         candidates["liger"] = liger
     took = seconds(candidates, turns=turns, warm_up=1) | seconds(pair, turns=3 * turns, warm_up=1)
-    gradients = 4 * size.hidden * (size.tokens + size.words)
+    gradients = 4 * size.hidden * (size.tokens + size.vocabulary)
     head, plain = (peak_bytes(candidates[name]) - gradients for name in ("head", "logits"))
     what = f"head + `dapo`, {size.shape}"
     found = [
@@ -145,7 +145,7 @@ def rows(size: Size = Size(), *, turns: int = 5) -> list[Row]:
         Row(
             "the same, half of the completions without signal: time",
             "all",
-            took["silent"],
+            took["inactive"],
             took["head"],
             0.75,
         ),

@@ -38,7 +38,7 @@ class Rates:
 
     def head(self, size: Size) -> float:
         """Seconds that head and loss of a size take."""
-        passes = PASSES * size.tokens * size.words / self.logits
+        passes = PASSES * size.tokens * size.vocabulary / self.logits
         return self.products(size) + passes + room(size) / self.fresh
 
     @property
@@ -53,12 +53,12 @@ class Rates:
 
 def operations(size: Size) -> float:
     """Multiplications and additions of the three products of a size."""
-    return 6.0 * size.tokens * size.hidden * size.words
+    return 6.0 * size.tokens * size.hidden * size.vocabulary
 
 
 def room(size: Size) -> int:
     """Logits of a chunk of a size."""
-    return min(size.tokens * size.words, HEAD_MEMORY // 4)
+    return min(size.tokens * size.vocabulary, HEAD_MEMORY // 4)
 
 
 def measured_rates(size: Size, *, turns: int) -> Rates:

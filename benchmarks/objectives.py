@@ -1,4 +1,4 @@
-"""The time of head and loss by objective, with the schedule on which each visits its tokens."""
+"""The time of head and loss by objective, with the schedule of each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.measure import seconds
 from benchmarks.pictures import link, picture
 from benchmarks.table import milliseconds
 from maspo_dsl.analysis.coupling import Reach
-from maspo_dsl.analysis.schedule import visits
+from maspo_dsl.analysis.schedule import schedule_text
 
 NAMES = ("grpo", "dapo", "maspo", "cispo", "sapo", "gspo", "vespo", "stapo", "top_entropy")
 
@@ -21,7 +21,7 @@ NAMES = ("grpo", "dapo", "maspo", "cispo", "sapo", "gspo", "vespo", "stapo", "to
 class Cost:
     """Seconds of head and loss of an objective, and of the three products of all tokens.
 
-    `schedule` is what `explain` says; `again` whether tokens are visited a second time; `used` the share of tokens
+    `schedule` is what `explain` says; `again` whether there is a second pass over the head; `used` the share of tokens
     with a gradient.
     """
 
@@ -41,7 +41,7 @@ class Cost:
     def share(self) -> float:
         """How much of the three products of all tokens is needed: logits of all, gradients of those that have one.
 
-        A second visit forms the logits of the latter again.
+        A second pass forms the logits of the latter again.
         """
         return (1 + (3 if self.again else 2) * self.used) / 3
 
@@ -58,7 +58,7 @@ def _cost(problem: Problem, name: str, turns: int) -> Cost:
     used = float((head()[0] != 0).any(-1).float().mean())
     took = seconds({"head": head, "products": problem.by_products()}, turns=turns, warm_up=1)
     again = loss.schedule.reach > Reach.SEQUENCE
-    return Cost(name, visits(loss.schedule), again, used, took["head"], took["products"])
+    return Cost(name, schedule_text(loss.schedule), again, used, took["head"], took["products"])
 
 
 def table(found: Sequence[Cost]) -> str:

@@ -104,7 +104,7 @@ def _tokenizer() -> Any:
 def sampling(policy: Policy, task: Task) -> dict[str, float]:
     """Median seconds of a rollout: ours, and `generate` of transformers with the log-probs it can return."""
     prompts = [each.prompt for each in itertools.islice(task.train(0), PROMPTS) for _ in range(SAMPLES)]
-    ids, attention = generation.left_padded([policy.tokenizer.encode(each) for each in prompts], 0)
+    ids, attention = generation.padded([policy.tokenizer.encode(each) for each in prompts], 0, left=True)
 
     def own() -> object:
         return generation.generate(

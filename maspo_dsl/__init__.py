@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from maspo_dsl.language.diagnostics import Diagnostic, SpecError
-from maspo_dsl.objective import Objective, load, parse
-from maspo_dsl.semantics.shipped import shipped_names
 
 if TYPE_CHECKING:
     from maspo_dsl.emit.template.metrics import LossOutput
     from maspo_dsl.emit.template.names import BatchError
+    from maspo_dsl.objective import Objective, load, parse
     from maspo_dsl.runtime.log_probs import log_probs
     from maspo_dsl.runtime.loss import ObjectiveLoss, compile
     from maspo_dsl.verification.report import Report
@@ -32,20 +31,25 @@ __all__ = [
     "verify",
 ]
 
-# What needs torch is imported when it is asked for: checking a spec takes no seconds.
+# What needs torch or numpy is imported when it is asked for: formatting a spec takes no seconds.
 _LAZY = {
     "BatchError": "maspo_dsl.emit.template.names",
     "LossOutput": "maspo_dsl.emit.template.metrics",
+    "Objective": "maspo_dsl.objective",
     "ObjectiveLoss": "maspo_dsl.runtime.loss",
     "Report": "maspo_dsl.verification.report",
     "compile": "maspo_dsl.runtime.loss",
+    "load": "maspo_dsl.objective",
     "log_probs": "maspo_dsl.runtime.log_probs",
+    "parse": "maspo_dsl.objective",
     "verify": "maspo_dsl.verification.verify",
 }
 
 
 def shipped() -> list[str]:
     """Names of the shipped objectives, sorted."""
+    from maspo_dsl.semantics.shipped import shipped_names
+
     return list(shipped_names())
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 from maspo_dsl.language.source import Source
 from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.part_words import Role
 from maspo_dsl.semantics.resolve import find_source, resolve, split_variant
 
 if TYPE_CHECKING:
-    from maspo_dsl.analysis.lints import Verdict
+    from maspo_dsl.analysis.lints import LintResult
     from maspo_dsl.graph.nodes import Graph
     from maspo_dsl.language.diagnostics import Diagnostic
 
@@ -54,7 +55,7 @@ class Objective:
     @property
     def keeps(self) -> bool:
         """Whether it selects what a rollout trains on (`keep`)."""
-        return bool(self.resolved.parts.keeps)
+        return bool(self.resolved.parts.of(Role.FILTER))
 
     @property
     def inputs(self) -> frozenset[str]:
@@ -83,15 +84,15 @@ class Objective:
     @property
     def warnings(self) -> tuple[Diagnostic, ...]:
         """What a reader would ask about and the spec does not acknowledge; found when first asked for."""
-        return self._verdict.warnings
+        return self._lint_result.warnings
 
     @property
     def acknowledged(self) -> frozenset[str]:
         """Codes of the warnings that would be given but for an `allow`."""
-        return self._verdict.acknowledged
+        return self._lint_result.acknowledged
 
     @cached_property
-    def _verdict(self) -> Verdict:
+    def _lint_result(self) -> LintResult:
         from maspo_dsl.analysis.lints import lint
 
         return lint(self.resolved, self.graph)

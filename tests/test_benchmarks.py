@@ -17,17 +17,20 @@ from benchmarks.head import Problem, Size, rows
 from benchmarks.measure import peak_bytes
 from benchmarks.table import Row, markdown
 
-SMALL = Size(sequences=4, length=32, hidden=8, words=64)
+SMALL = Size(sequences=4, length=32, hidden=8, vocabulary=64)
 
 
-@pytest.mark.parametrize(("clipped", "silent"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5)])
-def test_the_head_and_plain_logits_give_the_same_gradients(clipped, silent):
-    problem, loss = Problem(SMALL, clipped=clipped, silent=silent), maspo_dsl.compile("dapo", backend="eager")
+@pytest.mark.parametrize(("clipped", "inactive"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5)])
+def test_the_head_and_plain_logits_give_the_same_gradients(clipped, inactive):
+    problem, loss = (
+        Problem(SMALL, clipped=clipped, inactive=inactive),
+        maspo_dsl.compile("dapo", backend="eager"),
+    )
     for found, wanted in zip(problem.by_head(loss)(), problem.by_logits(loss)(), strict=True):
         assert wanted.abs().max() > 1e-4
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
     used = (problem.by_head(loss)()[0].abs().sum(-1) > 0).float().mean()
-    assert used == pytest.approx((1 - clipped) * (1 - silent), abs=0.1)
+    assert used == pytest.approx((1 - clipped) * (1 - inactive), abs=0.1)
 
 
 @pytest.mark.slow
@@ -79,12 +82,12 @@ def test_the_exponent_of_a_power_is_found_from_the_larger_half():
 
 
 def test_the_model_of_the_cost_is_its_products_two_passes_and_room_for_a_chunk():
-    size = Size(sequences=2, length=5, hidden=3, words=7)
+    size = Size(sequences=2, length=5, hidden=3, vocabulary=7)
     assert law.operations(size) == 6 * 10 * 3 * 7
     rates = law.Rates(operations=100.0, logits=10.0, fresh=5.0)
     assert rates.products(size) == pytest.approx(12.6)
     assert rates.head(size) == pytest.approx(12.6 + 2 * 10 * 7 / 10 + 10 * 7 / 5)
-    assert law.room(Size(sequences=8, length=2**12, hidden=3, words=2**14)) == 96 * 2**20 / 4
+    assert law.room(Size(sequences=8, length=2**12, hidden=3, vocabulary=2**14)) == 96 * 2**20 / 4
     found = law.measured_rates(SMALL, turns=1)
     assert min(found.operations, found.logits, found.fresh) > 0
     assert law.largest_miss([10.0, 10.0], [9.0, 12.0]) == pytest.approx(-0.2)
@@ -93,7 +96,7 @@ def test_the_model_of_the_cost_is_its_products_two_passes_and_room_for_a_chunk()
 
 def test_the_axes_reach_what_is_asked_for():
     axes = growth.axes(15)
-    for name, last, of in (("tokens", 15, "tokens"), ("words", 18, "words")):
+    for name, last, of in (("tokens", 15, "tokens"), ("vocabulary", 18, "vocabulary")):
         assert [at for at, _ in axes[name]] == [2**power for power in range(last - 5, last + 1)]
         assert all(getattr(size, of) == at for at, size in axes[name])
     assert all(size.sequences == at and size.tokens == 1024 for at, size in axes["sequences"])
@@ -123,13 +126,13 @@ def test_a_size_is_measured_with_what_the_model_says():
 @pytest.mark.slow
 def test_objectives_are_measured_on_their_schedules(tmp_path, monkeypatch):
     dapo, entropic = objectives.costs(SMALL, names=("dapo", "top_entropy"), turns=1)
-    assert dapo.schedule.startswith("one visit") and entropic.schedule.startswith("two visits")
+    assert dapo.schedule.startswith("one pass") and entropic.schedule.startswith("two passes")
     assert (dapo.used, dapo.share) == (1.0, 1.0)
     assert entropic.used == pytest.approx(0.2, abs=0.02)
     assert entropic.share == pytest.approx((1 + 3 * entropic.used) / 3)
-    cost = objectives.Cost("dapo", "one visit", False, 0.25, 0.06, 0.03)
+    cost = objectives.Cost("dapo", "one pass", False, 0.25, 0.06, 0.03)
     assert objectives.table([cost]).splitlines()[-1] == (
-        "| `dapo` | one visit | 25 % | 60 ms | 30 ms | 2.00 | 0.50 |"
+        "| `dapo` | one pass | 25 % | 60 ms | 30 ms | 2.00 | 0.50 |"
     )
     monkeypatch.setattr(pictures, "FOLDER", tmp_path / "images")
     objectives.draw([dapo, entropic])

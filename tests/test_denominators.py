@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import maspo_dsl
+from maspo_dsl.semantics.part_words import Role
 
 from .batches import as_torch, padded, rows_of
 from .running import SHIPPED, compiled, objective, plain, run_loss, same, slot, undivided
@@ -86,9 +87,9 @@ def shipped_rules() -> dict[str, set[str]]:
     """The words of the rules that objectives have for tokens."""
     parts = {name: objective(name).resolved.parts for name in SHIPPED}
     return {
-        name: {word for word, rules in (("mute", part.mutes), ("exclude", part.excludes)) if rules}
+        name: {word for word, _ in rules}
         for name, part in parts.items()
-        if part.mutes or part.excludes
+        if (rules := part.of(Role.REMOVES_POLICY_TERM, Role.REMOVES_TOKEN))
     }
 
 

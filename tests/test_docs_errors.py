@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "errors.md"
 EXAMPLE = re.compile(r"```(spec|python)\n(.*?)```\n\n```text\n(.*?)```\n", re.DOTALL)
 SECTION = re.compile(r"^### `([\w-]+)`$", re.MULTILINE)
-REPORTERS = {"error", "fail", "_fail", "_fault", "refuse", "Diagnostic", "Finding"}
+REPORTERS = {"error", "fail", "_fail", "_fault", "reject", "Diagnostic", "Finding"}
 CODE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 

@@ -12,22 +12,16 @@ from maspo_dsl.trainers.columns import COLUMNS
 from maspo_dsl.language.tree import Def
 from maspo_dsl.semantics.calls import signature
 from maspo_dsl.semantics.operations import FUNCTIONS
+from maspo_dsl.semantics.part_words import PART_WORDS
 from maspo_dsl.semantics.quantities import QUANTITIES
 from maspo_dsl.semantics.reductions import REDUCTION_WORDS
 from maspo_dsl.semantics.scopes import SCOPES
 from maspo_dsl.semantics.shipped import library_trees
 from maspo_dsl.semantics.types import Axis
-from maspo_dsl.semantics.vocabulary import (
-    PARTS,
-    RUN_CONSTANTS,
-    SLOTS,
-    SPECIAL,
-    WARNINGS,
-)
+from maspo_dsl.semantics.vocabulary import RUN_CONSTANTS, SPECIAL, WARNINGS
 
 PAGE = Path(__file__).parents[1] / "docs" / "language.md"
 TABLE = re.compile(r"(<!-- table: ([\w ]+) -->\n)(?:\n(?:\|[^\n]*\n)+)?")
-FORMS = {"slot": "{} = …", "part": "{} NAME = …", "rule": "{} NAME where …"}
 
 
 def table(head: str, rows: list[tuple[str, ...]]) -> str:
@@ -42,11 +36,11 @@ def code(text: str) -> str:
 
 def slots() -> str:
     rows = []
-    for word, kind in {**SLOTS, **PARTS}.items():
+    for kind in PART_WORDS.values():
         axes = ", ".join(axis.word for axis in sorted(kind.axes))
         value = f"{axes}; a condition" if kind.form == "rule" else axes
         neutral = kind.neutral or "must be given"
-        rows.append((code(FORMS[kind.form].format(word)), value, neutral, kind.doc))
+        rows.append((code(kind.written("NAME")), value, neutral, kind.doc))
     return table("statement, axis, neutral, meaning", rows)
 
 

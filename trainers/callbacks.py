@@ -134,11 +134,11 @@ class Interrupt:
     where Python allows no signal handlers.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, log: Callable[[str], None]) -> None:
         """Nothing has been requested."""
         self.requested = False
         self.graceful = False
-        self._say = say
+        self._log = log
         self._before: signal.Handlers | int | Callable[[int, FrameType | None], object] | None = None
 
     def __enter__(self) -> Interrupt:
@@ -158,4 +158,4 @@ class Interrupt:
         if self.requested or not self.graceful:
             raise KeyboardInterrupt
         self.requested = True
-        self._say("stopping after this step; Ctrl-C again stops now, without saving")
+        self._log("stopping after this step; Ctrl-C again stops now, without saving")

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Trainer
 
-from .config import ConfigError
+from .config_error import ConfigError
 
 FOLDER = "checkpoints"
 

@@ -19,6 +19,8 @@ from pydantic_core import ErrorDetails
 
 from maspo_dsl.semantics.vocabulary import RUN_CONSTANTS
 
+from .catalogue import MODELS, TASKS, run_defaults
+from .config_error import ConfigError
 from .overrides import Keys, Tree, flat, nested, read_overrides, unknown_key
 
 Count: TypeAlias = Annotated[int, Field(ge=1, strict=True)]
@@ -27,17 +29,6 @@ Positive: TypeAlias = Annotated[FiniteFloat, Field(gt=0, strict=True)]
 Name: TypeAlias = Annotated[str, Field(min_length=1)]
 Number: TypeAlias = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True)]
 Scalar: TypeAlias = bool | int | float | str
-
-
-class ConfigError(ValueError):
-    """A run cannot start as configured; the message is a paragraph in the user's terms.
-
-    `values` are those that could be read nevertheless, by path.
-    """
-
-    def __init__(self, message: str, values: Mapping[str, object] | None = None) -> None:
-        super().__init__(message)
-        self.values = dict(values or {})
 
 
 class _Block(BaseModel):
@@ -109,10 +100,8 @@ class RunConfig(_Block):
     """folder of an earlier run to go on with"""
     seed: Natural = 0
     """of everything random"""
-    model: Name = "tiny"
-    """tiny, smollm2, a Hugging Face id, or a folder"""
-    task: Name = "sort"
-    """sort, addition, or a .jsonl file of prompts"""
+    model: Name = Field("tiny", description=f"{', '.join(MODELS)}, a Hugging Face id, or a folder")
+    task: Name = Field("sort", description=f"{', '.join(TASKS)}, a .jsonl file, or the import path of a task")
     task_options: dict[str, Scalar] = Field(default_factory=dict)
     """options of the task"""
     reward: Name | None = None
@@ -140,7 +129,7 @@ class RunConfig(_Block):
             k: v.model_dump(exclude_unset=True) if isinstance(v, _Block) else v for k, v in values.items()
         }
         given = flat(plain)
-        return nested({**_defaults(given.get("model", "tiny"), given.get("task")), **given})
+        return nested({**run_defaults(given.get("model", "tiny"), given.get("task")), **given})
 
     @model_validator(mode="after")
     def _check_shares(self) -> RunConfig:
@@ -232,26 +221,6 @@ def _with_saved(values: Tree) -> tuple[Tree, list[str]]:
         **values,
         "run": values["resume"],
     }, mistakes
-
-
-def _defaults(model: object, task: object) -> Tree:
-    """Defaults that depend on the model and the task, by path; measured on two CPU cores."""
-    if model == "tiny":
-        return {}
-    return {
-        "task": "addition",
-        "rollout.prompts": 8,
-        # A model that echoes the question before it completions is cut off at 8 tokens, and never paid.
-        "rollout.max_new_tokens": 12 if task in (None, "addition", "sort") else 128,
-        "trainer.max_steps": 12,
-        "trainer.updates_per_rollout": 2,
-        "trainer.micro_batches": 2,
-        "trainer.learning_rate": 2e-5,
-        "trainer.warmup_steps": 0,
-        "trainer.eval_every": 4,
-        "trainer.eval_prompts": 64,
-        "trainer.checkpoint_every": 4,
-    }
 
 
 def _is_text(kind: object) -> bool:

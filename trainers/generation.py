@@ -18,13 +18,13 @@ from transformers import DynamicCache
 
 import maspo_dsl
 
-from .config import ConfigError
+from .config_error import ConfigError
 from .head import at_head, linear_head, model_logits
 from .policies.policy import Policy, Tokenizer
 from .prompts import Prompt, shown
 
-# Logits held at once without a gradient: 2 ** 24 floats are 64 MiB. With 49,152 words in the vocabulary
-# that is 341 positions, with 51 it is any rollout.
+# Logits held at once without a gradient: 2 ** 24 floats are 64 MiB. With a vocabulary of 49,152
+# that is 341 positions, with one of 51 it is any rollout.
 _LOGITS_AT_ONCE = 2**24
 # Positions read together where the head gives log-probs without holding all logits.
 _STATES_AT_ONCE = 2**14
@@ -70,8 +70,8 @@ def generate(
         raise ConfigError(f"max_new_tokens={max_new_tokens}: expected at least 1")
     encoded = _encode(policy, prompts, max_new_tokens)
     device = next(policy.model.parameters()).device
-    ids, attention = (part.to(device) for part in left_padded(encoded, policy.tokenizer.pad_id))
-    rows = max(1, _LOGITS_AT_ONCE // _vocabulary(policy.model))
+    ids, attention = (part.to(device) for part in padded(encoded, policy.tokenizer.pad_id, left=True))
+    rows = max(1, _LOGITS_AT_ONCE // _vocab_size(policy.model))
     sampler = _Sampler(policy, max_new_tokens, None if greedy else generator, temperature)
     with _evaluating(policy.model):
         chunks = [
@@ -118,7 +118,7 @@ def token_logp(
         return _by_logits(model, tokens, attention, length, temperature, entropy)
     head = linear_head(model)
     if head is None:
-        read, rows = _by_logits, _LOGITS_AT_ONCE // (_vocabulary(model) * (length + 1))
+        read, rows = _by_logits, _LOGITS_AT_ONCE // (_vocab_size(model) * (length + 1))
     else:
         read, rows = partial(_by_head, head), _STATES_AT_ONCE // tokens.shape[1]
     chunks = zip(torch.split(tokens, max(1, rows)), torch.split(attention, max(1, rows)), strict=True)
@@ -127,12 +127,13 @@ def token_logp(
     return logp, torch.cat([part[1] for part in parts if part[1] is not None]) if entropy else None
 
 
-def left_padded(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Rows of tokens as [N, P] int64, padded on the left, and where it holds tokens, [N, P] bool."""
+def padded(rows: Sequence[Sequence[int]], pad_id: int, *, left: bool) -> tuple[Tensor, Tensor]:
+    """Rows of tokens as [N, P] int64, padded on the left or the right, and where it holds tokens, [N, P] bool."""
     width = max(len(row) for row in rows)
-    tokens = torch.tensor([[pad_id] * (width - len(row)) + list(row) for row in rows])
-    lengths = torch.tensor([len(row) for row in rows])
-    return tokens, torch.arange(width) >= width - lengths[:, None]
+    fillers = [[pad_id] * (width - len(row)) for row in rows]
+    filled = [[*f, *row] if left else [*row, *f] for f, row in zip(fillers, rows, strict=True)]
+    lengths, columns = torch.tensor([len(row) for row in rows])[:, None], torch.arange(width)
+    return torch.tensor(filled), columns >= width - lengths if left else columns < lengths
 
 
 @dataclass(frozen=True)
@@ -267,7 +268,7 @@ def _up_to_end(completions: Tensor, tokenizer: Tokenizer) -> Tensor:
 
 
 def _texts(completions: Tensor, mask: Tensor, tokenizer: Tokenizer) -> list[str]:
-    """The words of completions, without the token that ends them."""
+    """The text of completions, without the token that ends them."""
     rows = zip(completions.tolist(), mask.sum(dim=1).tolist(), strict=True)
     return [
         tokenizer.decode([token for token in row[:size] if token not in tokenizer.eos_ids])
@@ -280,7 +281,7 @@ def _widened(part: Tensor, length: int, fill: float) -> Tensor:
     return nn.functional.pad(part, (0, length - part.shape[1]), value=fill)
 
 
-def _vocabulary(model: nn.Module) -> int:
+def _vocab_size(model: nn.Module) -> int:
     """The number of logits of a position."""
     return int(getattr(getattr(model, "config", None), "vocab_size", 2**16))
 

@@ -29,7 +29,7 @@ class Sums:
         self.updates = 0
         self._pairs: dict[str, Tensor] = {}
         self._largest: dict[str, Tensor] = {}
-        self._noted: dict[str, list[float]] = {}
+        self._values: dict[str, list[float]] = {}
 
     def add(self, output: LossOutput) -> None:
         """Take in one micro-batch."""
@@ -45,16 +45,16 @@ class Sums:
         pair = torch.stack([torch.as_tensor(value).detach().double() for value in (total, count)])
         self._pairs[name] = self._pairs[name] + pair if name in self._pairs else pair
 
-    def note(self, name: str, value: float) -> None:
+    def add_value(self, name: str, value: float) -> None:
         """Take in one number of an update."""
-        self._noted.setdefault(name, []).append(value)
+        self._values.setdefault(name, []).append(value)
 
     def means(self) -> dict[str, float]:
         """The step's metrics; one that counted nothing is absent."""
         pairs = sum_over_ranks(self._pairs)
         means = {name: float(pair[0] / pair[1]) for name, pair in pairs.items() if float(pair[1]) > 0}
         means |= {name: float(value) for name, value in largest_over_ranks(self._largest).items()}
-        return means | {name: sum(noted) / len(noted) for name, noted in self._noted.items()}
+        return means | {name: sum(values) / len(values) for name, values in self._values.items()}
 
 
 class Records:

@@ -25,7 +25,7 @@ from .generation import token_logp
 from .head import at_head, linear_head
 from .metrics import Sums
 from .ranks import sum_over_ranks, world_size
-from .rows import Part, Window
+from .rows import MicroBatch, Window
 
 if TYPE_CHECKING:
     from maspo_dsl import LossOutput, ObjectiveLoss
@@ -42,7 +42,7 @@ class PolicyTrainer(LightningModule):
         temperature: of the rollouts.
         live_entropy: whether the objective reads the entropy of the present policy, with its gradient.
         scales_steps: whether the objective has a `step` rule, which scales the learning rate of an update.
-        say: prints a line.
+        log: prints a line.
     """
 
     def __init__(
@@ -55,13 +55,13 @@ class PolicyTrainer(LightningModule):
         temperature: float = 1.0,
         live_entropy: bool = False,
         scales_steps: bool = False,
-        say: Callable[[str], None] = print,
+        log: Callable[[str], None] = print,
     ) -> None:
         """Keep the parts; the model is not copied."""
         super().__init__()
         self.automatic_optimization = False
         self.model, self.loss, self.config = model, loss, config
-        self.temperature, self.live_entropy, self.say = temperature, live_entropy, say
+        self.temperature, self.live_entropy, self._log_line = temperature, live_entropy, log
         self.scales_steps = scales_steps
         self.objective_hash = objective_hash
         self.sums = Sums()
@@ -95,15 +95,16 @@ class PolicyTrainer(LightningModule):
         for number, part in enumerate(window):
             with self._local_until(last=number == len(window) - 1):
                 outputs.append(self.loss_of(part, denominators))
-                self._backward(outputs[-1])
+                # Strategies with several ranks average gradients: the factor makes the mean a sum.
+                self.manual_backward(outputs[-1].loss * world_size())
         if self.logs_this_step():
             for output in outputs:
                 self.sums.add(output)
         norm = clip_gradient(self.model, self.config.gradient_clip)
-        self.sums.note("grad_norm", norm)
-        self.sums.note("learning_rate", rate)
+        self.sums.add_value("grad_norm", norm)
+        self.sums.add_value("learning_rate", rate)
         if not math.isfinite(norm):
-            self.say(
+            self._log_line(
                 f"step {self.current_epoch + 1}: the gradient's norm is {norm}; this update is left out. "
                 f"Not finite: {not_finite(outputs) or 'the gradient of a finite loss'}"
             )
@@ -130,7 +131,7 @@ class PolicyTrainer(LightningModule):
         with torch.no_grad():
             return sum_over_ranks(self.loss.window([self.with_policy(part) for part in window]))
 
-    def loss_of(self, part: Part, denominators: dict[str, Tensor]) -> LossOutput:
+    def loss_of(self, part: MicroBatch, denominators: dict[str, Tensor]) -> LossOutput:
         """The loss of a micro-batch, from the states before the model's head if that is a linear map and no more."""
         head = linear_head(self.model)
         if head is None:
@@ -153,7 +154,7 @@ class PolicyTrainer(LightningModule):
 
         return at_head(self.model, head, part["tokens"], part["attention"], length, compute)
 
-    def with_policy(self, part: Part) -> dict[str, Tensor]:
+    def with_policy(self, part: MicroBatch) -> dict[str, Tensor]:
         """A micro-batch as the loss reads it, with the present policy's log-probs."""
         logp, entropy = token_logp(
             self.model,
@@ -172,10 +173,6 @@ class PolicyTrainer(LightningModule):
             return 1.0
         with torch.no_grad():
             return float(self.loss.step([self.with_policy(part) for part in window]))
-
-    def _backward(self, output: LossOutput) -> None:
-        """Add a part's gradient; the factor undoes the mean that strategies with several ranks take."""
-        self.manual_backward(output.loss * world_size())
 
     def _local_until(self, *, last: bool) -> contextlib.AbstractContextManager[None]:
         """Gradients stay on their rank until the last part of a window."""
@@ -204,5 +201,5 @@ def not_finite(outputs: Sequence[LossOutput]) -> str:
     return ", ".join(sorted(names))
 
 
-def _loss_batch(part: Part) -> dict[str, Tensor]:
+def _loss_batch(part: MicroBatch) -> dict[str, Tensor]:
     return {name: value for name, value in part.items() if name not in ("tokens", "attention")}

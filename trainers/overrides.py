@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TypeAlias
 
 from omegaconf import OmegaConf
+
+from maspo_dsl.language.diagnostics import nearest
 
 Tree: TypeAlias = "dict[str, object]"
 
@@ -95,12 +96,11 @@ def unknown_key(path: str, keys: Keys, value: str = "…") -> str:
     if home:
         return f"there is no key `{path}`; write `{home}={value}`"
     leaves = {known.rsplit(".", 1)[-1]: known for known in sorted(keys.paths)}
-    match = get_close_matches(path, keys.paths, 1, 0.75) or [
-        leaves[name] for name in get_close_matches(leaf, leaves, 1, 0.7)
-    ]
+    # Closer than a name needs to be: what is far from every key may be a parameter of the objective.
+    match = nearest(leaf, leaves, closeness=0.7)
     parts = [f"there is no key `{path}`"]
     if match:
-        parts.append(f"did you mean `{match[0]}`?")
+        parts.append(f"did you mean `{leaves[match]}`?")
     elif "." in path and keys.within(path.split(".")[0]):
         parts.append(f"its block has {', '.join(keys.within(path.split('.')[0]))}")
     elif "." not in path:

@@ -23,9 +23,9 @@ class Progress:
         self.console = console or Console()
         self._bar: Bar | None = None
         self._task: TaskID | None = None
-        self._said_at = time.monotonic()
+        self._logged_at = time.monotonic()
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Print a line."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
@@ -45,10 +45,10 @@ class Progress:
         """Show a row live; as a line if it has a held-out reward or, off a terminal, steps are slow."""
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=int(row["step"] or 0), description=self.line(row))
-        waited = self._bar is None and time.monotonic() - self._said_at > SECONDS_BETWEEN_LINES
+        waited = self._bar is None and time.monotonic() - self._logged_at > SECONDS_BETWEEN_LINES
         if waited or row.get("eval/greedy") is not None or row["step"] == self.total:
-            self._said_at = time.monotonic()
-            self.say(self.line(row))
+            self._logged_at = time.monotonic()
+            self.log(self.line(row))
 
     def line(self, row: Row) -> str:
         """A row as text."""

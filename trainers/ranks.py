@@ -9,6 +9,8 @@ import torch
 import torch.distributed
 from torch import Tensor
 
+from .rows import stacked
+
 
 def world_size() -> int:
     """The number of processes."""
@@ -66,7 +68,7 @@ def rows_of_all_ranks(batch: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], s
     gathered = cast("list[dict[str, Tensor]]", of_all_ranks({k: value.cpu() for k, value in batch.items()}))
     columns = max(part["mask"].shape[1] for part in gathered)
     joined = {
-        name: torch.cat([_widened(part[name], columns) for part in gathered]).to(value.device)
+        name: stacked([part[name] for part in gathered], columns).to(value.device)
         for name, value in batch.items()
     }
     start = sum(len(part["mask"]) for part in gathered[: rank()])
@@ -75,8 +77,3 @@ def rows_of_all_ranks(batch: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], s
 
 def _several() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
-
-
-def _widened(value: Tensor, columns: int) -> Tensor:
-    """[N] as it is; [N, T] filled up on the right."""
-    return value if value.ndim == 1 else torch.nn.functional.pad(value, (0, columns - value.shape[1]))

@@ -8,20 +8,16 @@ names.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import math
-import sys
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
-from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeAlias
 
 from maspo_dsl.language.diagnostics import did_you_mean
 
-from .config import ConfigError
+from .config_error import ConfigError
+from .import_path import describe, load_by_path
 from .prompts import Messages, Prompt, as_completion, completion_text, shown
 
 RewardFunction: TypeAlias = Callable[..., "list[float | None]"]
@@ -44,21 +40,12 @@ def load_reward(path: str) -> RewardFunction:
 
     Raises ConfigError where there is no such module or function, naming the nearest one.
     """
-    module_name, dot, name = path.rpartition(".")
-    if not dot or "/" in path or not all(part.isidentifier() for part in path.split(".")):
-        raise ConfigError(
-            f"`reward={path}` is not an import path: write `module.function`; "
-            "a function `score` in rewards.py of the current folder is `rewards.score`"
-        )
-    function = getattr(module := _import(module_name, path), name, None)
-    if function is None:
-        hint = did_you_mean(name, _functions(module)) or "the module defines no function"
-        raise ConfigError(f"`reward={path}`: module `{module_name}` has no function `{name}`; {hint}")
+    function = load_by_path("reward", path, "function")
     if not callable(function):
         raise ConfigError(f"`reward={path}` is a {type(function).__name__}, not a function")
     if inspect.iscoroutinefunction(function):
         raise ConfigError(f"`reward={path}` is an `async def`; a reward is a plain function")
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 def score(
@@ -91,44 +78,6 @@ def reward_name(reward: RewardFunction) -> str:
     return f"{getattr(reward, '__module__', '?')}.{name}"
 
 
-def _import(module_name: str, path: str) -> ModuleType:
-    """Import a reward's module with the current folder in front, as `python -m` does."""
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    importlib.invalidate_caches()
-    try:
-        return importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        missing = error.name or module_name
-        if module_name != missing and not module_name.startswith(f"{missing}."):
-            raise ConfigError(
-                f"`reward={path}`: module `{module_name}` imports `{missing}`, which is not installed"
-            ) from error
-        neighbours = [file.stem for file in Path.cwd().glob("*.py")]
-        hint = (
-            did_you_mean(module_name, neighbours)
-            if neighbours
-            else "there is no Python file in the current folder"
-        )
-        raise ConfigError(
-            f"`reward={path}`: there is no module `{missing}` in {folder} or installed; {hint}"
-        ) from error
-    except (Exception, SystemExit) as error:  # a script that exits is not a Ctrl-C
-        raise ConfigError(
-            f"`reward={path}`: importing `{module_name}` failed: {_described(error)}"
-        ) from error
-
-
-def _functions(module: ModuleType) -> list[str]:
-    """Names of the functions that a module defines itself."""
-    return [
-        name
-        for name, value in vars(module).items()
-        if inspect.isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
-    ]
-
-
 def _call(reward: RewardFunction, name: str, arguments: Mapping[str, object]) -> object:
     """What a reward function answers to the arguments it accepts."""
     accepted = _accepted(reward, name, arguments)
@@ -137,7 +86,7 @@ def _call(reward: RewardFunction, name: str, arguments: Mapping[str, object]) ->
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"reward function `{name}` failed: {_described(error)}") from error
+        raise ConfigError(f"reward function `{name}` failed: {describe(error, __file__)}") from error
 
 
 def _accepted(reward: RewardFunction, name: str, arguments: Mapping[str, object]) -> dict[str, object]:
@@ -153,14 +102,14 @@ def _accepted(reward: RewardFunction, name: str, arguments: Mapping[str, object]
                 f"reward function `{name}` takes `{parameter.name}` by position; it is called with keywords"
             )
         if required and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            _require(parameter.name, name, arguments)
+            _check_argument(parameter.name, name, arguments)
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return dict(arguments)
     named = {parameter.name for parameter in parameters if parameter.kind is not parameter.POSITIONAL_ONLY}
     return {key: value for key, value in arguments.items() if key in named}
 
 
-def _require(argument: str, name: str, arguments: Mapping[str, object]) -> None:
+def _check_argument(argument: str, name: str, arguments: Mapping[str, object]) -> None:
     """Refuse a function that needs a column which is not there."""
     if argument not in arguments:
         raise ConfigError(
@@ -207,14 +156,3 @@ def _number(value: object, name: str, index: int, completion: object) -> float:
             f"reward function `{name}` returned {number} {place}; a reward is a finite number in 32 bits"
         )
     return number
-
-
-def _described(error: BaseException) -> str:
-    """An exception of the user's code in one line, with the place it came from."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename != __file__ and "importlib" not in frame.filename]
-    if isinstance(error, SyntaxError):
-        place = f"{error.filename}:{error.lineno}"
-    else:
-        place = f"{own[-1].filename}:{own[-1].lineno}" if own else "unknown place"
-    return f"{type(error).__name__}: {error} ({place})"

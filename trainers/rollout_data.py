@@ -72,18 +72,19 @@ class RolloutData(LightningDataModule):
         objective: Objective,
         loss: ObjectiveLoss,
         config: RunConfig,
-        say: Callable[[str], None] = print,
+        log: Callable[[str], None] = print,
     ) -> None:
         """Keep the parts; copies the policy if the objective reads a reference."""
         super().__init__()
         self.policy, self.task, self.reward = policy, task, reward
-        self.objective, self.loss, self.config, self.say = objective, loss, config, say
-        self.reference = _frozen_copy(policy.model) if "logp_ref" in objective.training_inputs else None
+        self.objective, self.loss, self.config, self.log = objective, loss, config, log
+        reads_reference = "logp_ref" in objective.training_inputs
+        self.reference = copy.deepcopy(policy.model).requires_grad_(False).eval() if reads_reference else None
         self.steps_done = 0
         self.sampled: Sampled | None = None
         self._windows: list[Window] | None = None
         self._streams: Streams | None = None
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
 
     @property
     def streams(self) -> Streams:
@@ -111,14 +112,14 @@ class RolloutData(LightningDataModule):
         """Where every rank's random streams stand; exact between steps."""
         return {
             "steps_done": self.steps_done,
-            "said": sorted(self._said),
+            "warned": sorted(self._warned),
             "ranks": of_all_ranks(self.streams.state()),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
         self.steps_done = state["steps_done"]
-        self._said = set(state["said"])
+        self._warned = set(state["warned"])
         self.streams.restore(state["ranks"][rank()])
 
     def _make_windows(self) -> list[Window]:
@@ -132,7 +133,7 @@ class RolloutData(LightningDataModule):
                 if len(rows)
                 else "the objective's `keep` rule kept no completion"
             )
-            self.say(f"step {self.steps_done + 1}: {reason}; no update is made from this rollout")
+            self.log(f"step {self.steps_done + 1}: {reason}; no update is made from this rollout")
         # Every rank must make as many updates as the others, or they wait for each other for ever.
         windows = least_over_ranks(min(groups, trainer.updates_per_rollout), rows.tokens.device)
         if not windows:
@@ -163,11 +164,11 @@ class RolloutData(LightningDataModule):
                 resamples += 1
                 rows = join([rows, choose(more, self.loss.keep(more.batch))])
             if missing > 0 and len(rows):
-                self._say_once(
+                self._warn_once(
                     "short",
                     f"step {self.steps_done + 1}: the objective's `keep` rule left {_group_count(rows)} of "
                     f"{wanted} prompts after {resamples} refills (rollout.max_resamples); training goes on "
-                    "with those. Said once.",
+                    "with those. Logged once.",
                 )
         self.sampled = Sampled(first, completions, tokens, len(rows), resamples, started)
         self._warn_without_signal(first.batch["reward"])
@@ -224,29 +225,29 @@ class RolloutData(LightningDataModule):
         return logp, entropies if entropies is not None else logp
 
     def _warn_without_signal(self, reward: Tensor) -> None:
-        """Say it when a rollout's rewards are all the same."""
+        """Warn once of a rollout whose rewards are all the same."""
         if len(reward) > 1 and bool((reward == reward[0]).all()):
-            self._say_once(
+            self._warn_once(
                 "flat",
                 f"step {self.steps_done + 1}: all {len(reward)} rewards are {float(reward[0]):g}, so a "
-                "relative advantage has no signal; an easier task or more samples may help. Said once.",
+                "relative advantage has no signal; an easier task or more samples may help. Logged once.",
             )
 
     def _warn_without_advantage(self, batch: dict[str, Tensor]) -> None:
-        """Say it when rewards differ, and every advantage is 0 all the same."""
+        """Warn once of a rollout whose rewards differ, and whose advantages are all 0."""
         if bool(batch["advantage"].any()) or bool((batch["reward"] == batch["reward"][0]).all()):
             return
-        self._say_once(
+        self._warn_once(
             "zero",
             f"step {self.steps_done + 1}: every advantage is 0, so nothing is learned from this rollout; an "
             f"advantage relative to a group needs completions to one prompt (rollout.samples="
-            f"{self.config.rollout.samples}) whose rewards differ. Said once.",
+            f"{self.config.rollout.samples}) whose rewards differ. Logged once.",
         )
 
-    def _say_once(self, name: str, text: str) -> None:
-        if name not in self._said:
-            self._said.add(name)
-            self.say(text)
+    def _warn_once(self, name: str, text: str) -> None:
+        if name not in self._warned:
+            self._warned.add(name)
+            self.log(text)
 
 
 def greedy_reward(
@@ -279,8 +280,3 @@ def columns_of(examples: Sequence[Example]) -> dict[str, list[object]]:
 
 def _group_count(rows: Rows) -> int:
     return int(torch.unique(rows.batch["group"]).numel())
-
-
-def _frozen_copy(model: nn.Module) -> nn.Module:
-    """The reference policy: the starting policy, which never learns."""
-    return copy.deepcopy(model).requires_grad_(False).eval()

@@ -13,9 +13,9 @@ from torch.nn.functional import pad
 from .prompts import Prompt
 
 # A micro-batch: the loss's batch without `logp`, and `tokens` and `attention` to compute it from.
-Part: TypeAlias = "dict[str, Tensor]"
+MicroBatch: TypeAlias = "dict[str, Tensor]"
 # What one optimizer update is computed from.
-Window: TypeAlias = "list[Part]"
+Window: TypeAlias = "list[MicroBatch]"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def join(parts: Sequence[Rows]) -> Rows:
     return Rows(
         torch.cat([_widened(part.tokens, part.length, before, after) for part in parts]),
         torch.cat([_widened(part.attention, part.length, before, after) for part in parts]),
-        {name: _stacked([part.batch[name] for part in parts], after) for name in parts[0].batch},
+        {name: stacked([part.batch[name] for part in parts], after) for name in parts[0].batch},
         [prompt for part in parts for prompt in part.prompts],
         [text for part in parts for text in part.texts],
     )
@@ -86,7 +86,7 @@ def cut(group: Tensor, windows: int, micro_batches: int, generator: torch.Genera
     return [parts for parts in cuts if parts]
 
 
-def micro_batch(rows: Rows, indices: Tensor) -> Part:
+def micro_batch(rows: Rows, indices: Tensor) -> MicroBatch:
     """Some rows as a micro-batch, without the columns that are padding in all of them."""
     mask = rows.batch["mask"][indices]
     used = mask.any(dim=0).nonzero()
@@ -109,6 +109,6 @@ def _widened(value: Tensor, length: int, before: int, after: int) -> Tensor:
     return pad(value, (before - (value.shape[1] - length), after - length))
 
 
-def _stacked(values: Sequence[Tensor], length: int) -> Tensor:
-    """Tensors [N] or [N, T] under each other."""
+def stacked(values: Sequence[Tensor], length: int) -> Tensor:
+    """Tensors [N], or [N, T] of any T filled up on the right to `length` columns, under each other."""
     return torch.cat([pad(v, (0, length - v.shape[1])) if v.ndim == 2 else v for v in values])

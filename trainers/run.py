@@ -20,8 +20,10 @@ from rich.console import Console
 import maspo_dsl
 
 from .callbacks import Checkpoints, Interrupt, Recorder
+from .catalogue import model_row
 from .checkpoint import last_checkpoint, step_of
-from .config import ConfigError, RunConfig
+from .config import RunConfig
+from .config_error import ConfigError
 from .curves import draw_curves
 from .dead_rewards import dead_rewards
 from .metrics import Row, read_rows
@@ -76,13 +78,13 @@ def train(
     checkpoint = resumed_checkpoint(config, objective)
     progress = Progress(config.trainer.max_steps, console)
     if checkpoint and step_of(checkpoint) >= config.trainer.max_steps:
-        progress.say(f"{folder} has its {step_of(checkpoint)} steps; raise trainer.max_steps to go on")
+        progress.log(f"{folder} has its {step_of(checkpoint)} steps; raise trainer.max_steps to go on")
         return RunResult(folder, step_of(checkpoint), False, tuple(read_rows(folder)))
-    with _quiet_lightning(), _seeded(config), Interrupt(progress.say) as interrupt:
+    with _without_lightning_logs(), _seeded(config), Interrupt(progress.log) as interrupt:
         try:
             _fit(config, objective, folder, checkpoint, progress, interrupt)
         except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
-            progress.say("stopped at once" if folder.exists() else "stopped before the first step")
+            progress.log("stopped at once" if folder.exists() else "stopped before the first step")
         finally:
             progress.stop()
     saved = last_checkpoint(folder)
@@ -91,7 +93,7 @@ def train(
     rows = tuple(read_rows(folder))
     if is_first_process() and rows:
         draw_curves(rows, folder / "curves.png", f"{objective.name} on {config.task}, {config.model}")
-        progress.say(ending(folder, rows, steps, finished))
+        progress.log(ending(folder, rows, steps, finished))
     return RunResult(folder, steps, not finished, rows)
 
 
@@ -106,17 +108,17 @@ def _fit(
     """Build the parts and train."""
     task = build_task(config.task, **config.task_options)
     reward = load_reward(config.reward) if config.reward else task.reward
-    progress.say(f"objective {objective.name}@{objective.hash[:12]}, task {task.name}, model {config.model}")
-    if config.model in ("tiny", "smollm2"):
-        progress.say(f"model {config.model} is made ready once and kept in {config.cache}")
+    progress.log(f"objective {objective.name}@{objective.hash[:12]}, task {task.name}, model {config.model}")
+    if model_row(config.model).cached:
+        progress.log(f"model {config.model} is made ready once and kept in {config.cache}")
     if dead_rewards(objective, config.rollout.max_new_tokens):
-        progress.say(
+        progress.log(
             f"the reward terms of {objective.name} are 0 for every completion of at most "
             f"{config.rollout.max_new_tokens} tokens: set its lengths, or `bind generation_limit` to them"
         )
     policy = build_policy(config.model, task, seed=config.seed, cache=config.cache)
     loss = maspo_dsl.compile(objective, backend=choose_backend(config, progress))
-    data = RolloutData(policy, task, reward, objective, loss, config, progress.say)
+    data = RolloutData(policy, task, reward, objective, loss, config, progress.log)
     module = PolicyTrainer(
         policy.model,
         loss,
@@ -124,8 +126,8 @@ def _fit(
         config.trainer,
         temperature=config.rollout.temperature,
         live_entropy="entropy" in objective.inputs,
-        scales_steps=objective.resolved.parts.step is not None,
-        say=progress.say,
+        scales_steps=objective.resolved.parts.get("step") is not None,
+        log=progress.log,
     )
     held_out = task.held_out(config.trainer.eval_prompts)
     recorder = Recorder(
@@ -141,12 +143,11 @@ def _fit(
 def choose_backend(config: RunConfig, progress: Progress) -> Literal["inductor", "eager"]:
     """How the loss runs, said in a line.
 
-    `auto` runs it eagerly for the tiny model: compiling takes 15 to 30 seconds, a good part of the whole
-    run, in which computing the loss is a trifle.
+    `auto` runs it eagerly for models so small that compiling would outlast its gain.
     """
-    compiled = config.compile == "on" or (config.compile == "auto" and config.model != "tiny")
+    compiled = config.compile == "on" or (config.compile == "auto" and model_row(config.model).compiles_loss)
     why = "" if config.compile != "auto" else f" (compile=auto, model {config.model})"
-    progress.say(f"loss: {'torch.compile, inductor' if compiled else 'eager'}{why}")
+    progress.log(f"loss: {'torch.compile, inductor' if compiled else 'eager'}{why}")
     return "inductor" if compiled else "eager"
 
 
@@ -159,7 +160,7 @@ def trainable_objective(config: RunConfig, source: str | None) -> Objective:
             )
         source = str(config.resume / "spec.obj")
     objective = maspo_dsl.load(source, params=config.params, run=config.constants)
-    _refuse_rules(objective, config.trainer.devices)
+    _check_rules(objective, config.trainer.devices)
     missing = ", ".join(f"`{name}`" for name in sorted(objective.training_inputs - PROVIDED))
     if missing:
         raise ConfigError(
@@ -169,13 +170,13 @@ def trainable_objective(config: RunConfig, source: str | None) -> Objective:
     return objective
 
 
-def _refuse_rules(objective: Objective, devices: int) -> None:
+def _check_rules(objective: Objective, devices: int) -> None:
     """Refuse what an objective says and training would not do."""
     parts = objective.resolved.parts
     wrong = []
-    if parts.prompt is not None:
+    if parts.get("prompt") is not None:
         wrong.append(("prompt", "training does not select prompts yet"))
-    if parts.step is not None and devices > 1:
+    if parts.get("step") is not None and devices > 1:
         wrong.append(("step", "training applies it with trainer.devices=1 only"))
     for slot, why in wrong:
         raise ConfigError(
@@ -223,7 +224,7 @@ def _seeded(config: RunConfig) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet_lightning() -> Iterator[None]:
+def _without_lightning_logs() -> Iterator[None]:
     """Keep Lightning's remarks on loops and data loaders that this run does not have out of the output."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level

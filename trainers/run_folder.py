@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from .checkpoint import last_checkpoint, saved_hash, step_of
-from .config import ConfigError, RunConfig, write_config
+from .config import RunConfig, write_config
+from .config_error import ConfigError
 from .metrics import Records, Row
 
 if TYPE_CHECKING:

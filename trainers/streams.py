@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from itertools import islice
 from typing import Any
 
 import numpy
 import torch
 
+from .config_error import ConfigError
 from .tasks import Example, Task
 
 
@@ -18,14 +20,19 @@ class Streams:
         """Open every stream at its beginning."""
         self.sampler = torch.Generator().manual_seed(seed)
         self.shuffler = torch.Generator().manual_seed(seed)
-        self._examples = task.train(seed)
+        self._task, self._examples = task.name, task.train(seed)
         self._drawn = 0
 
     def draw(self, count: int) -> tuple[int, list[Example]]:
-        """The next `count` training examples, and the number of the first."""
+        """The next `count` training examples, and the number of the first. Raises ConfigError: there are no more."""
         first = self._drawn
         self._drawn += count
-        return first, [next(self._examples) for _ in range(count)]
+        drawn = list(islice(self._examples, count))
+        if len(drawn) < count:
+            raise ConfigError(
+                f"task `{self._task}` ended after {first + len(drawn)} examples; `train` must not end"
+            )
+        return first, drawn
 
     def state(self) -> dict[str, Any]:
         """Where the streams stand, and the global generators too, from which a reward function may draw."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import os
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,8 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .config import ConfigError
-from .generation import generate, left_padded, token_logp
+from maspo_dsl.language.writing import write_whole
+
+from .config_error import ConfigError
+from .generation import generate, padded, token_logp
 from .policies.policy import Policy, Tokenizer
 from .prompts import shown
 from .tasks.task import Example, Task
@@ -24,9 +25,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WarmStart:
-    """How long to imitate answers: until `accuracy` of the sampled ones are right, or for `max_steps`.
+    """How long to imitate answers: until `accuracy` of sampled completions are right, or for `max_steps`.
 
-    The target leaves room above it: reinforcement needs some answers right and most of them wrong.
+    The target leaves room above it: reinforcement needs some completions right and most of them wrong.
     """
 
     accuracy: float = 0.15
@@ -43,7 +44,7 @@ DEFAULT = WarmStart()
 def warm_start(policy: Policy, task: Task, *, seed: int, settings: WarmStart = DEFAULT) -> tuple[int, float]:
     """Train a policy on the task's answers, in place; returns steps and sampled accuracy.
 
-    Reads training examples only, whose prompt is text and whose `answer` column is what to say. The same
+    Reads training examples only, whose prompt is text and whose `answer` column is the completion to imitate. The same
     seed gives the same weights on one CPU thread. Raises ConfigError for an example that cannot be
     imitated.
     """
@@ -62,10 +63,10 @@ def warm_start(policy: Policy, task: Task, *, seed: int, settings: WarmStart = D
         accuracy = sampled_accuracy(policy, list(islice(examples, settings.check_prompts)), seed)
         log.debug("warm start: step %d, sampled accuracy %.3f", steps, accuracy)
     model.eval()
-    log.info("warm start: %.3f of sampled answers right after %d steps", accuracy, steps)
+    log.info("warm start: %.3f of sampled completions right after %d steps", accuracy, steps)
     if accuracy < settings.accuracy:
         log.warning(
-            "the warm start of task `%s` got only %.3f of its answers right in %d steps",
+            "the warm start of task `%s` got only %.3f of its completions right in %d steps",
             task.name,
             accuracy,
             steps,
@@ -76,8 +77,8 @@ def warm_start(policy: Policy, task: Task, *, seed: int, settings: WarmStart = D
 def imitation_loss(policy: Policy, examples: list[Example]) -> Tensor:
     """Mean negative log-prob of the answers and the end after them, in nats a token; a live scalar."""
     tokenizer = policy.tokenizer
-    prompts, attention = left_padded([tokenizer.encode(e.prompt) for e in examples], tokenizer.pad_id)
-    answers, mask = _right_padded([_answer(tokenizer, example) for example in examples], tokenizer.pad_id)
+    prompts, attention = padded([tokenizer.encode(e.prompt) for e in examples], tokenizer.pad_id, left=True)
+    answers, mask = padded([_answer(tokenizer, each) for each in examples], tokenizer.pad_id, left=False)
     tokens, seen = torch.cat([prompts, answers], dim=1), torch.cat([attention, mask], dim=1)
     logp, _ = token_logp(policy.model, tokens, seen, answers.shape[1], temperature=1.0, entropy=False)
     return -(logp * mask).sum() / mask.sum()
@@ -101,9 +102,7 @@ def save_weights(model: torch.nn.Module, path: Path) -> None:
     torch.save(model.state_dict(), buffer)
     payload = buffer.getvalue()
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(hashlib.sha256(payload).digest() + payload)
-    partial.replace(path)
+    write_whole(path, hashlib.sha256(payload).digest() + payload)
 
 
 def load_weights(model: torch.nn.Module, path: Path) -> bool:
@@ -126,10 +125,3 @@ def _answer(tokenizer: Tokenizer, example: Example) -> list[int]:
             "policy of random weights is started; name a pretrained one with `model=…`"
         )
     return [*tokenizer.encode(str(answer)), tokenizer.eos_ids[0]]
-
-
-def _right_padded(rows: list[list[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Rows of tokens as [N, T], padded on the right, and where it holds tokens."""
-    width = max(len(row) for row in rows)
-    tokens = torch.tensor([row + [pad_id] * (width - len(row)) for row in rows])
-    return tokens, torch.arange(width) < torch.tensor([len(row) for row in rows])[:, None]

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from maspo_dsl.ablation.changes import variant_edits
-from maspo_dsl.ablation.point import Candidate, free_name, identifier
+from maspo_dsl.ablation.point import Candidate, identifier
+from maspo_dsl.language.naming import unused_name
 from maspo_dsl.language.source import Source
 from maspo_dsl.semantics.binding import number_text
 from maspo_dsl.semantics.flat import Flat
@@ -49,7 +50,7 @@ def read_base(spec: str, params: Mapping[str, float]) -> Base:
     if folder is not None:
         beside[f"{plain.name}.obj"] = source.text
     derived = _derived(plain, variant, params)
-    name = free_name(derived.name, lambda one: f"{one}.obj" in beside)
+    name = unused_name(derived.name, {Path(file).stem for file in beside})
     return Base(replace(derived, name=name), beside)
 
 
@@ -67,10 +68,10 @@ def _derived(plain: ResolvedObjective, variant: str | None, params: Mapping[str,
     values = {name: number_text(float(value)) for name, value in params.items()}
     lines = tuple(f"param {name} = {value}" for name, value in values.items())
     words = [word for pair in values.items() for word in pair]
-    said = [f"variant {variant}"] if variant else []
-    said += [f"{name} = {value}" for name, value in values.items()]
+    changes = [f"variant {variant}"] if variant else []
+    changes += [f"{name} = {value}" for name, value in values.items()]
     name = identifier(plain.name, variant or "", *words)
-    return Candidate(name, "base", plain.name, f"{plain.name} with {', '.join(said)}", edits + lines)
+    return Candidate(name, "base", plain.name, f"{plain.name} with {', '.join(changes)}", edits + lines)
 
 
 def _local_bases(objective: ResolvedObjective, folder: Path | None) -> Iterator[tuple[str, str]]:

@@ -10,10 +10,10 @@ from maspo_dsl.ablation.point import Candidate, identifier
 from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import did_you_mean, nearest
 from maspo_dsl.language.formatter import format_statement
-from maspo_dsl.semantics.edits import Target, statement_of, targets
+from maspo_dsl.semantics.edits import Target, neutral_targets, statement_of, targets
 from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.objective import ResolvedObjective
-from maspo_dsl.semantics.vocabulary import SLOTS
+from maspo_dsl.semantics.part_words import SLOTS
 
 
 class GridError(Exception):
@@ -22,33 +22,23 @@ class GridError(Exception):
 
 def droppable(base: ResolvedObjective) -> list[Target]:
     """Every part that can be dropped by a name that means it alone, in the order data meets them."""
-    named = [target for target in _candidates(base) if target.family != "slot" or SLOTS[target.name].neutral]
+    named = list(neutral_targets(base.flat, base.used))
     counts = Counter(target.path for target in named)
     return [target for target in named if counts[target.path] == 1]
 
 
 def undroppable(base: ResolvedObjective) -> Iterator[tuple[str, str]]:
     """Parts that no edit can drop, each with the reason."""
-    every = list(_candidates(base))
-    counts = Counter(target.path for target in every)
-    for path in dict.fromkeys(target.path for target in every):
-        if counts[path] > 1:
-            yield path, f"{counts[path]} stages are called `{path}`; give them names of their own with `as`"
-    for target in every:
-        if target.family == "slot" and not SLOTS[target.name].neutral:
-            yield target.path, f"`{target.name}` has no neutral; it can be replaced, not dropped"
+    counts = Counter(target.path for target in neutral_targets(base.flat, base.used))
+    for path, count in counts.items():
+        if count > 1:
+            yield path, f"{count} stages are called `{path}`; give them names of their own with `as`"
+    for word in base.flat.slots:
+        if SLOTS[word].neutral is None:
+            yield word, f"`{word}` has no neutral; it can be replaced, not dropped"
     for name, let in base.flat.lets.items():
         if let.neutral is None and name in base.used:
             yield f"let.{name}", f"`{name}` has no neutral value"
-
-
-def _candidates(base: ResolvedObjective) -> Iterator[Target]:
-    flat = base.flat
-    for target in targets(flat):
-        owner_unread = target.key[0] == "let" and target.key[1] not in base.used
-        bare_let = target.family == "let" and flat.lets[target.name].neutral is None
-        if target.family != "param" and not owner_unread and not bare_let:
-            yield target
 
 
 def short_names(parts: Sequence[Target]) -> dict[str, str]:

@@ -15,10 +15,11 @@ from maspo_dsl.ablation.changes import GridError
 from maspo_dsl.ablation.grid import Grid, make_grid
 from maspo_dsl.ablation.manifest import read_manifest
 from maspo_dsl.ablation.request import Request
+from maspo_dsl.language.writing import whole_folder, write_whole
 
 MANIFEST = "manifest.json"
 # Raises for the file of a point that must not be in a grid.
-Refuse: TypeAlias = Callable[[Path], None]
+PointCheck: TypeAlias = Callable[[Path], None]
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,11 @@ def manifest(grid: Grid, spec: str, seeds: int) -> dict[str, Any]:
 
 
 def plan(
-    spec: str, request: Request, params: Mapping[str, float], seeds: int, refuse: Refuse | None = None
+    spec: str, request: Request, params: Mapping[str, float], seeds: int, check: PointCheck | None = None
 ) -> dict[str, Any]:
     """The manifest of a grid that is written nowhere. Raises as `write_grid` does for a new folder."""
     with tempfile.TemporaryDirectory(prefix="maspo-grid-") as scratch:
-        return _staged(spec, request, params, seeds, Path(scratch), refuse)
+        return _staged(spec, request, params, seeds, Path(scratch), check)
 
 
 def write_grid(
@@ -73,17 +74,17 @@ def write_grid(
     params: Mapping[str, float],
     seeds: int,
     folder: Path,
-    refuse: Refuse | None = None,
+    check: PointCheck | None = None,
 ) -> GridFolder:
     """Write a grid into a new or empty folder, or find the same one there, whose runs go on.
 
-    The folder appears whole or not at all. `refuse` raises for the file of a point that must not be in it. Raises
+    The folder appears whole or not at all. `check` raises for the file of a point that must not be in it. Raises
     that, SpecError and GridError, then nothing is written: the grid cannot be, or the folder holds another one, the
     same one with more seeds, or something else.
     """
     with tempfile.TemporaryDirectory(prefix="maspo-grid-") as scratch:
         staged = Path(scratch)
-        document = _staged(spec, request, params, seeds, staged, refuse)
+        document = _staged(spec, request, params, seeds, staged, check)
         known = _known(folder)
         if known is None:
             _place(staged, folder)
@@ -107,7 +108,7 @@ def read_grid(folder: Path) -> GridFolder:
     return GridFolder(folder, document)
 
 
-def note_runs(grid: GridFolder, folders: Sequence[Path]) -> None:
+def record_runs(grid: GridFolder, folders: Sequence[Path]) -> None:
     """Write into the manifest which runs belong to the grid as it was last run."""
     runs = [os.path.relpath(folder, grid.path.resolve()) for folder in folders]
     _replace_manifest(grid.path, {**grid.manifest, "runs": runs})
@@ -119,16 +120,16 @@ def _staged(
     params: Mapping[str, float],
     seeds: int,
     folder: Path,
-    refuse: Refuse | None,
+    check: PointCheck | None,
 ) -> dict[str, Any]:
     """The manifest of a grid whose files, itself among them, are written into an empty folder."""
     grid = make_grid(spec, request, params, folder)
     document = manifest(grid, spec, seeds)
     for name, text in {**grid.texts, MANIFEST: json.dumps(document, indent=2) + "\n"}.items():
         (folder / name).write_text(text, encoding="utf-8")
-    if refuse is not None:
+    if check is not None:
         for point in grid.points:
-            refuse(folder / point.file)
+            check(folder / point.file)
     return document
 
 
@@ -160,12 +161,9 @@ def _place(staged: Path, folder: Path) -> None:
         if target.exists():
             _fill(staged, target)
         else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as beside:
-                whole = Path(beside) / "grid"
-                shutil.copytree(staged, whole)
-                whole.chmod(0o755)
-                whole.replace(target)
+            with whole_folder(target) as whole:
+                for file in staged.iterdir():
+                    shutil.copyfile(file, whole / file.name)
     except OSError as error:
         raise GridError(f"{folder} cannot be written: {(error.strerror or str(error)).lower()}") from None
 
@@ -186,6 +184,4 @@ def _fill(staged: Path, target: Path) -> None:
 
 
 def _replace_manifest(folder: Path, document: Mapping[str, Any]) -> None:
-    partial = folder / f".{MANIFEST}.partial"
-    partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / MANIFEST)
+    write_whole(folder / MANIFEST, json.dumps(document, indent=2) + "\n")

@@ -9,20 +9,22 @@ from typing import TypeAlias
 
 from maspo_dsl.ablation.base import Base, Family, read_base, read_family
 from maspo_dsl.ablation.changes import GridError
-from maspo_dsl.ablation.point import Candidate, free_name
+from maspo_dsl.ablation.point import Candidate
 from maspo_dsl.ablation.request import Request, absent, candidates
 from maspo_dsl.graph.build import build
 from maspo_dsl.graph.nodes import Node
 from maspo_dsl.graph.passes import simplify
 from maspo_dsl.language.diagnostics import SpecError
+from maspo_dsl.language.naming import unused_name
 from maspo_dsl.language.source import Source
 from maspo_dsl.objective import Objective
 from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.part_words import Role
 from maspo_dsl.semantics.resolve import find_source, resolve, split_variant
 from maspo_dsl.semantics.shipped import shipped_names, shipped_source
 
 # A candidate that is no point, and why.
-Refusal: TypeAlias = tuple[str, str]
+Rejection: TypeAlias = tuple[str, str]
 # Nodes that a run depends on, and the places of the outputs among them.
 Fingerprint: TypeAlias = tuple[tuple[Node, ...], tuple[tuple[str, int], ...]]
 # Outputs of a graph that a run depends on; the others are for its metrics.
@@ -61,8 +63,8 @@ class Grid:
     """
 
     points: tuple[Point, ...]
-    impossible: tuple[Refusal, ...]
-    idle: tuple[Refusal, ...]
+    impossible: tuple[Rejection, ...]
+    idle: tuple[Rejection, ...]
 
     @property
     def texts(self) -> dict[str, str]:
@@ -103,11 +105,11 @@ class _Builder:
     def __init__(self, family: Family, base: Base, folder: Path) -> None:
         self.folder = folder
         self.points = {
-            family.base.hash: Point(base.candidate, family.base.hash, bool(family.base.parts.keeps))
+            family.base.hash: Point(base.candidate, family.base.hash, bool(family.base.parts.of(Role.FILTER)))
         }
         self.names = {base.candidate.name, *(Path(file).stem for file in base.beside)}
-        self.impossible: list[Refusal] = []
-        self.idle: list[Refusal] = []
+        self.impossible: list[Rejection] = []
+        self.idle: list[Rejection] = []
         self.idle_axes: set[tuple[str, str]] = set()
         self.fingerprints: dict[str, Fingerprint] = {}
         self.unchanged = self._fingerprint(family.base)
@@ -121,7 +123,8 @@ class _Builder:
             name = "" if candidate.kind == "combined" else candidate.name
             different.setdefault((name, candidate.edits), candidate)
         for candidate in sorted(different.values(), key=lambda one: len(one.axes)):
-            self._take(self._renamed(candidate))
+            # Of two points of one name, the later one gets a number.
+            self._take(replace(candidate, name=unused_name(candidate.name, self._taken())))
 
     def compare(self, names: Iterable[str]) -> None:
         """Add other objectives, NAME@VARIANT too, as they are. Raises SpecError."""
@@ -135,7 +138,7 @@ class _Builder:
             if as_written and objective.name not in self.names:
                 name, doc, text = objective.name, objective.doc, source.text
             else:
-                name = free_name(objective.name, self._taken)
+                name = unused_name(objective.name, self._taken())
                 doc = f"{Path(plain).stem} with variant {variant}" if variant else objective.doc
                 text = _flat_text(objective, name, doc)
             self._add(Candidate(name, "against", name, doc or f"{spec} as it is", text=text), objective)
@@ -145,22 +148,18 @@ class _Builder:
         file = self.folder / f"{name}.obj"
         return not file.is_file() or file.read_text(encoding="utf-8") == shipped_source(name).text
 
-    def _taken(self, name: str) -> bool:
-        """Whether a point cannot be called so: a file of that name is there, or what is shipped extends it."""
-        return name in self.names or name in shipped_names()
-
-    def _renamed(self, candidate: Candidate) -> Candidate:
-        """Two points of one name: the later one gets a number."""
-        return replace(candidate, name=free_name(candidate.name, self._taken))
+    def _taken(self) -> set[str]:
+        """What no point can be called: a file of that name is there, or what is shipped extends it."""
+        return self.names.union(shipped_names())
 
     def _take(self, candidate: Candidate) -> None:
         try:
             objective = self._resolved(candidate)
         except SpecError as error:
-            self._refuse(candidate, error)
+            self._reject(candidate, error)
             return
         if objective.hash not in self.points and self._moves_nothing(candidate, objective):
-            self._rest(candidate, "nothing that is computed changes")
+            self._add_idle(candidate, "nothing that is computed changes")
         else:
             self._add(candidate, objective)
 
@@ -188,7 +187,7 @@ class _Builder:
             self.fingerprints[objective.hash] = fingerprint(objective)
         return self.fingerprints[objective.hash]
 
-    def _rest(self, candidate: Candidate, why: str) -> None:
+    def _add_idle(self, candidate: Candidate, why: str) -> None:
         """Not run, and said so; alone, it is known to do nothing."""
         if len(candidate.axes) == 1:
             self.idle_axes.update(candidate.axes)
@@ -200,9 +199,9 @@ class _Builder:
             self.points[objective.hash] = replace(known, same_as=(*known.same_as, candidate.name))
             return
         self.names.add(candidate.name)
-        self.points[objective.hash] = Point(candidate, objective.hash, bool(objective.parts.keeps))
+        self.points[objective.hash] = Point(candidate, objective.hash, bool(objective.parts.of(Role.FILTER)))
 
-    def _refuse(self, candidate: Candidate, error: SpecError) -> None:
+    def _reject(self, candidate: Candidate, error: SpecError) -> None:
         """What was asked for by value must be possible, if anything reads it; what was derived is listed."""
         why = "; ".join(found.message for found in error.diagnostics)
         if candidate.kind not in ("vary", "swap"):
@@ -210,7 +209,7 @@ class _Builder:
             self.names.add(candidate.name)
             self.impossible.append((candidate.name, edits + why))
         elif all(found.code == "unread-name" for found in error.diagnostics):
-            self._rest(candidate, why)
+            self._add_idle(candidate, why)
         else:
             hinted = [f"{found.message}; {found.hint}".rstrip("; ") for found in error.diagnostics]
             raise GridError(f"{candidate.doc}: {'; '.join(hinted)}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 import maspo_dsl
 from maspo_dsl.ablation.folder import GridFolder
+from maspo_dsl.language.writing import write_whole
 from maspo_dsl.trainers.config import RunConfig, read_config
 
 State: TypeAlias = Literal["waiting", "running", "finished", "failed", "interrupted"]
@@ -58,7 +58,7 @@ class Job:
     def write(self) -> None:
         """Write the job's file."""
         document = {**asdict(self), "folder": str(self.folder), "overrides": list(self.overrides)}
-        write_atomically(self.file, json.dumps(document, indent=2))
+        write_whole(self.file, json.dumps(document, indent=2) + "\n")
 
     @property
     def finished(self) -> bool:
@@ -143,13 +143,3 @@ class _Result(BaseModel):
     steps: int
     cpu_seconds: float
     wall_seconds: float
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file that is whole or not there, whenever the machine stops."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

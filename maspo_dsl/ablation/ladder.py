@@ -14,7 +14,7 @@ from maspo_dsl.semantics.objective import ResolvedObjective
 
 
 @dataclass(frozen=True)
-class Difference:
+class LadderStep:
     """One part in which an objective differs from its ancestor; `revert` is the line that undoes it."""
 
     name: str
@@ -49,36 +49,36 @@ def ladder(base: ResolvedObjective, ancestor: Flat) -> list[Candidate]:
     return points
 
 
-def differences_from(base: ResolvedObjective, ancestor: Flat) -> Iterator[Difference]:
+def differences_from(base: ResolvedObjective, ancestor: Flat) -> Iterator[LadderStep]:
     """Every part in which an objective differs from an ancestor."""
     flat, names = base.flat, short_names(droppable(base))
     for name, before in ancestor.params.items():
         if name in flat.params and _value(flat.params[name]) != _value(before):
-            yield Difference(name, f"param {name} = {_value(before)}")
+            yield LadderStep(name, f"param {name} = {_value(before)}")
     yield from _parts(flat, ancestor, names)
     for name, slot in flat.slots.items():
         if name not in ancestor.slots:
-            yield Difference(name, f"drop {name}")
+            yield LadderStep(name, f"drop {name}")
         elif ancestor.slots[name] != slot:
-            yield Difference(name, format_statement(ancestor.slots[name]).strip())
+            yield LadderStep(name, format_statement(ancestor.slots[name]).strip())
     for name, let in flat.lets.items():
         if name in ancestor.lets:
             if ancestor.lets[name] != let:
-                yield Difference(name, format_statement(ancestor.lets[name]).strip())
+                yield LadderStep(name, format_statement(ancestor.lets[name]).strip())
         elif f"let.{name}" in names:
-            yield Difference(name, f"drop {names[f'let.{name}']}")
+            yield LadderStep(name, f"drop {names[f'let.{name}']}")
 
 
-def _parts(flat: Flat, ancestor: Flat, names: Mapping[str, str]) -> Iterator[Difference]:
+def _parts(flat: Flat, ancestor: Flat, names: Mapping[str, str]) -> Iterator[LadderStep]:
     for (kind, name), part in flat.parts.items():
         before = ancestor.parts.get((kind, name))
         if before is None:
-            yield Difference(name, f"drop {names[f'{kind}.{name}']}")
+            yield LadderStep(name, f"drop {names[f'{kind}.{name}']}")
         elif before != part:
-            yield Difference(name, format_statement(before).strip())
+            yield LadderStep(name, format_statement(before).strip())
     for (kind, name), part in ancestor.parts.items():
         if (kind, name) not in flat.parts:
-            yield Difference(f"without_{name}", format_statement(part).strip())
+            yield LadderStep(f"without_{name}", format_statement(part).strip())
 
 
 def _value(parameter: Parameter) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain, count
 
 # Of a kind that a reader of the grid asks for; `base` is what all others are compared with.
 KINDS = ("base", "without", "ladder", "vary", "swap", "variant", "combined", "against")
@@ -41,12 +39,6 @@ def identifier(*words: str) -> str:
     """A name of a spec made of words and values: `maspo`, `alpha`, `0.15` is `maspo_alpha_0_15`."""
     parts = (re.sub(r"\W+", "_", word.replace("-", "m").replace("+", "")).strip("_") for word in words)
     return "_".join(part for part in parts if part)[:_LONGEST_NAME].rstrip("_")
-
-
-def free_name(name: str, taken: Callable[[str], bool]) -> str:
-    """A name that nothing else has: itself, or the first free one of NAME_2, NAME_3, …"""
-    numbered = (f"{name}_{number}" for number in count(2))
-    return next(one for one in chain([name], numbered) if not taken(one))
 
 
 def combined(name: str, kind: str, parts: list[Candidate]) -> Candidate:

@@ -1,4 +1,4 @@
-"""What training would refuse of a grid's runs, found before anything of it is written or started."""
+"""What training would not accept of a grid's runs, found before anything of it is written or started."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from maspo_dsl.trainers.config import RunConfig
 
 
-def refuse_settings(config: RunConfig) -> None:
+def check_settings(config: RunConfig) -> None:
     """Build the task and find the reward function as a run does. Raises ConfigError: one of them cannot be."""
     from maspo_dsl.trainers.rewards import load_reward
     from maspo_dsl.trainers.tasks import build_task
@@ -17,7 +17,7 @@ def refuse_settings(config: RunConfig) -> None:
         load_reward(config.reward)
 
 
-def refuse_point(config: RunConfig, spec: Path) -> None:
+def check_point(config: RunConfig, spec: Path) -> None:
     """Load a point's file as a run does. Raises ConfigError and SpecError: training does not take the objective."""
     from maspo_dsl.trainers.run import trainable_objective
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from maspo_dsl.ablation.folder import GridFolder, note_runs
+from maspo_dsl.ablation.folder import GridFolder, record_runs
 from maspo_dsl.ablation.jobs import Job, State, jobs_of, preparations
 from maspo_dsl.ablation.launchers import Launcher
 from maspo_dsl.ablation.worker import INTERRUPTED
@@ -54,7 +54,7 @@ def run_grid(
     before anything starts; a run that fails is noted on the board and does not stop the others.
     """
     board = Board(tuple(jobs_of(grid, overrides)))
-    note_runs(grid, [job.folder for job in board.jobs])
+    record_runs(grid, [job.folder for job in board.jobs])
     unfinished = [job for job in board.jobs if board.states[job] != "finished"]
     show(board)
     if not unfinished:

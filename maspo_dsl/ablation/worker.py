@@ -18,8 +18,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from maspo_dsl.ablation.jobs import RESULT, Job, read_job, write_atomically
+from maspo_dsl.ablation.jobs import RESULT, Job, read_job
 from maspo_dsl.language.diagnostics import SpecError
+from maspo_dsl.language.writing import write_whole
 
 FAILED = 1
 INTERRUPTED = 130
@@ -53,7 +54,8 @@ def _prepare(job: Job) -> int:
 def _train(job: Job) -> int:
     """Train, from the last checkpoint if there is one, and write the result."""
     from maspo_dsl.trainers.checkpoint import last_checkpoint
-    from maspo_dsl.trainers.config import ConfigError, read_config
+    from maspo_dsl.trainers.config import read_config
+    from maspo_dsl.trainers.config_error import ConfigError
     from maspo_dsl.trainers.run import train
 
     attempts = job.folder.with_name(f"{job.folder.name}.attempts")
@@ -82,7 +84,7 @@ def _write_result(job: Job, attempts: Path) -> None:
     records = [json.loads(line) for line in attempts.read_text(encoding="utf-8").splitlines()]
     totals = {name: sum(record[name] for record in records) for name in ("cpu_seconds", "wall_seconds")}
     document = {"key": job.key, "point": job.name, "seed": job.seed, "steps": job.steps, **totals}
-    write_atomically(job.folder / RESULT, json.dumps(document, indent=2))
+    write_whole(job.folder / RESULT, json.dumps(document, indent=2) + "\n")
 
 
 def _cpu_seconds() -> float:

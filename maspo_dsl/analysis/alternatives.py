@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from maspo_dsl.language import tree
 from maspo_dsl.semantics.binding import BoundParameter, bind
+from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.objective import ResolvedObjective
-from maspo_dsl.semantics.report import Report
 
 _USUAL = (0.0, 0.05, 0.3, 3.0, 6.0, 20.0)
 """Values near what probabilities, ratios, advantages and lengths of the probes are."""
@@ -52,7 +52,7 @@ def _number(node: tree.Expression) -> float | None:
 
 def values_with(objective: ResolvedObjective, name: str, value: float) -> dict[str, float] | None:
     """The values of all parameters once one has another; None where it may not."""
-    report = Report()
+    report = DiagnosticCollector()
     settings = objective.settings
     bound = bind(objective.flat, {**settings.params, name: value}, settings.run, report)
     return None if report.failed else {other: parameter.value for other, parameter in bound.items()}

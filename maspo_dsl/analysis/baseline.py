@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 
+from maspo_dsl.analysis.drawing import Arrays
 from maspo_dsl.analysis.extremes import far_batches, far_tokens
-from maspo_dsl.analysis.probes import Batch, batches, long_completions, tokens
+from maspo_dsl.analysis.probes import batches, long_completions, tokens
 from maspo_dsl.analysis.single_token import SingleTokenInterpreter
+from maspo_dsl.analysis.trial import graph_of
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.semantics.objective import ResolvedObjective
@@ -23,7 +26,7 @@ STAGES = (*SOON, "long")
 EVERYWHERE = ("alone", "far alone", "batches", "long", "far")
 """What is tried before something is said to have no effect, whatever the numbers that a spec compares with."""
 
-_SOURCES: dict[str, Callable[[ResolvedObjective], Iterable[Batch]]] = {
+_SOURCES: dict[str, Callable[[ResolvedObjective], Iterable[Arrays]]] = {
     "alone": lambda objective: [tokens(objective)],
     "batches": batches,
     "long": long_completions,
@@ -47,11 +50,16 @@ class Baseline:
 
     def __init__(self, objective: ResolvedObjective) -> None:
         self.objective = objective
-        self._sources: dict[str, Iterator[Batch]] = {}
-        self._batches: dict[str, list[Batch]] = {}
-        self._runs: dict[tuple[int, str, int], Run] = {}
+        self._sources: dict[str, Iterator[Arrays]] = {}
+        self._batches: dict[str, list[Arrays]] = {}
+        self._trials: dict[tuple[int, str, int], Trial] = {}
 
-    def batches(self, stage: str) -> Iterator[Batch]:
+    @cached_property
+    def graph(self) -> Graph:
+        """The objective's graph in which a parameter of value 0 or 1 is a parameter still."""
+        return graph_of(self.objective.parts)
+
+    def batches(self, stage: str) -> Iterator[Arrays]:
         """The batches of a stage; each is drawn when it is first asked for."""
         source = self._sources.setdefault(stage, iter(_SOURCES[stage](self.objective)))
         drawn = self._batches.setdefault(stage, [])
@@ -72,14 +80,14 @@ class Baseline:
         kind = SingleTokenInterpreter if of_tokens(stage) else Interpretation
         return (kind(graph, batch, params=params) for batch in self.batches(stage))
 
-    def runs(self, graph: Graph, stage: str, params: dict[str, float] | None = None) -> Iterator[Run]:
+    def trials(self, graph: Graph, stage: str, params: dict[str, float] | None = None) -> Iterator[Trial]:
         """The same with what they give, remembered where parameters have their own values."""
         for number, interpretation in enumerate(self.interpretations(graph, stage, params)):
-            run = Run(interpretation)
-            yield run if params else self._runs.setdefault((id(graph), stage, number), run)
+            trial = Trial(interpretation)
+            yield trial if params else self._trials.setdefault((id(graph), stage, number), trial)
 
 
-class Run:
+class Trial:
     """One evaluation of a graph, and what it gives, to be compared with others."""
 
     def __init__(self, interpretation: Interpretation) -> None:
@@ -104,14 +112,16 @@ class Run:
         return False
 
 
-def _results(run: Interpretation, output: str) -> Iterator[Array]:
+def _results(interpretation: Interpretation, output: str) -> Iterator[Array]:
     """An output, or of the loss its gradients, one after the other."""
     if output != "loss":
-        yield np.asarray(run.output(output), dtype=float)
+        yield np.asarray(interpretation.output(output), dtype=float)
         return
-    yield run.gradient("loss", "logp")
-    reads = any(node.op == "input" and node.attribute("name") == "entropy" for node in run.graph.nodes)
-    yield run.gradient("loss", "entropy") if reads else np.zeros(())
+    yield interpretation.gradient("loss", "logp")
+    reads = any(
+        node.op == "input" and node.attribute("name") == "entropy" for node in interpretation.graph.nodes
+    )
+    yield interpretation.gradient("loss", "entropy") if reads else np.zeros(())
 
 
 def _unequal(one: Array, other: Array, floor: float) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from maspo_dsl.analysis.coupling import Coupling, Reach, coupling
 from maspo_dsl.analysis.trial import graph_of
-from maspo_dsl.semantics.assemble import Parts
 from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.part_words import PART_WORDS, SLOTS, When
 from maspo_dsl.semantics.scopes import Scope
 from maspo_dsl.semantics.terms import Term, walk
 from maspo_dsl.semantics.types import Axis
@@ -33,31 +33,18 @@ def causes(objective: ResolvedObjective, found: Coupling) -> list[Cause]:
     if found.reach is Reach.TOKEN:
         return []
     parts = objective.parts
-    bare = replace(parts, weights={}, mutes={}, excludes={}, penalties={}, bonuses={})
-    if coupling(graph_of(bare)).reach is found.reach:
-        slots = [("ratio", parts.ratio), ("reduce", parts.reduce)]
-    else:
+    optional = [key for key in objective.flat.parts if PART_WORDS[key[0]].when is When.IN_LOSS]
+    bare = parts.without(optional)
+    slots = [(word, parts[word]) for word in SLOTS if PART_WORDS[word].when is When.IN_LOSS]
+    if coupling(graph_of(bare)).reach is not found.reach:
+        alone = [(key, term) for key, term in parts.by_key.items() if key in optional]
         slots = [
-            (name, term)
-            for name, term, with_it in _alone(parts, bare)
-            if coupling(graph_of(with_it)).reach is found.reach
+            (" ".join(key), term)
+            for key, term in alone
+            if coupling(graph_of(bare.replaced({key: term}))).reach is found.reach
         ]
     found_causes = [Cause(name, tuple(_calls(term, found.reach))) for name, term in slots]
     return [cause for cause in found_causes if cause.calls or cause.part.startswith("exclude ")]
-
-
-def _alone(parts: Parts, bare: Parts) -> Iterator[tuple[str, Term, Parts]]:
-    """Each weight, rule, penalty and bonus, and the objective with it and none of the others."""
-    for name, term in parts.weights.items():
-        yield f"weight {name}", term, replace(bare, weights={name: term})
-    for name, term in parts.mutes.items():
-        yield f"mute {name}", term, replace(bare, mutes={name: term})
-    for name, term in parts.excludes.items():
-        yield f"exclude {name}", term, replace(bare, excludes={name: term})
-    for name, term in parts.penalties.items():
-        yield f"penalty {name}", term, replace(bare, penalties={name: term})
-    for name, term in parts.bonuses.items():
-        yield f"bonus {name}", term, replace(bare, bonuses={name: term})
 
 
 def _calls(term: Term, reach: Reach) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """How far the gradient of one token reaches: whose current policy its coefficient depends on.
 
 Every policy term obeys dL/dlogp = -c, where c is a number. What c of a token is made of decides in how many passes a
-loss can be computed: if it is that token's own log-prob alone, one visit to a token is enough; if the completion's
-(a geometric mean of ratios), one visit to a completion; if it is the batch's (a quantile of entropies), two.
+loss can be computed: if it is that token's own log-prob alone, one pass over the head is enough; if the completion's
+(a geometric mean of ratios), one pass with whole completions together; if it is the
+batch's (a quantile of entropies), two.
 """
 
 from __future__ import annotations

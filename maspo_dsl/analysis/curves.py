@@ -54,7 +54,7 @@ def brief(value: float) -> str:
 
 
 @dataclass(frozen=True)
-class Example:
+class ExampleToken:
     """A token that shows something, its weight in units of its advantage, and which circumstances matter for it."""
 
     ratio: float
@@ -85,15 +85,15 @@ class Curves:
         weight = gradient_weight(self.graph, self.points) / self.points.advantage
         return weight.reshape(-1, len(RATIOS))
 
-    def turns(self) -> dict[Side, Example]:
+    def turns(self) -> dict[Side, ExampleToken]:
         """Where the weight first has the other sign than at ratio 1, by side."""
         return {side: found for side in SIDES if (found := self._turn(side)) is not None}
 
-    def unbounded(self) -> dict[Side, Example]:
+    def unbounded(self) -> dict[Side, ExampleToken]:
         """Sides on which the weight still grows at the end of all ratios, each with what it has become at 1000."""
         return {side: found for side in SIDES if (found := self._growth(side)) is not None}
 
-    def off_at_one(self) -> Example | None:
+    def off_at_one(self) -> ExampleToken | None:
         """A token at ratio 1 whose weight is not its advantage, the one that is farthest off."""
         at_one = self._at_one()
         error = np.where(np.isfinite(at_one), np.abs(at_one - 1), 0.0)
@@ -109,7 +109,7 @@ class Curves:
 
     # ---- turning
 
-    def _turn(self, side: Side) -> Example | None:
+    def _turn(self, side: Side) -> ExampleToken | None:
         outward = self._outward(side)
         start = outward[:, :1]
         with np.errstate(invalid="ignore"):
@@ -126,16 +126,16 @@ class Curves:
         nearer = narrow is not None and abs(np.log(narrow.ratio)) < abs(np.log(turns.ratio)) - 1e-6
         return narrow if nearer else turns
 
-    def _narrow_turn(self, side: Side) -> Example | None:
+    def _narrow_turn(self, side: Side) -> ExampleToken | None:
         """The same for bands between the ratios of the grid: where the gradient is looked at closely."""
         curves = [int(np.argmax(self._columns()["A"] == advantage)) for advantage in _ADVANTAGES[:2]]
-        found: list[Example] = []
+        found: list[ExampleToken] = []
         for curve in curves:
             columns = {name: float(column[curve]) for name, column in self._columns().items()}
             if np.sign(columns["A"]) != side.sign:
                 continue
             old = 1e-9 if side.above else columns["old"]
-            like = Example(1.0, columns["A"], old, columns["entropy"], 0.0)
+            like = ExampleToken(1.0, columns["A"], old, columns["entropy"], 0.0)
             start = float(self._at(np.array([1.0]), like)[0])
             logs = _FINE if side.above else -_FINE
             turned = self._at(np.exp(logs), like) * np.sign(start) < -_NOTHING * abs(start)
@@ -146,7 +146,7 @@ class Curves:
                 )
         return min(found, key=lambda example: abs(np.log(example.ratio)), default=None)
 
-    def _closer(self, like: Example, begin: float, end: float, start: float) -> Example:
+    def _closer(self, like: ExampleToken, begin: float, end: float, start: float) -> ExampleToken:
         """Between a log-ratio before a turn and one behind it, by bisection."""
         for _ in range(40):
             middle = (begin + end) / 2
@@ -155,7 +155,7 @@ class Curves:
         ratio = np.exp(np.array([end]))
         return replace(like, ratio=float(ratio[0]), weight=float(self._at(ratio, like)[0]))
 
-    def _turning_ratio(self, found: Example, side: Side, start: float) -> float:
+    def _turning_ratio(self, found: ExampleToken, side: Side, start: float) -> float:
         """Where between two ratios of the grid the sign changes, by bisection into 32 pieces at a time."""
         step = 1 if side.above else -1
         end = np.log(found.ratio)
@@ -170,7 +170,7 @@ class Curves:
 
     # ---- growing
 
-    def _growth(self, side: Side) -> Example | None:
+    def _growth(self, side: Side) -> ExampleToken | None:
         outward = np.abs(self._outward(side))
         middle, far = outward[:, 1 + _MIDDLE], outward[:, 1 + _FAR]
         with np.errstate(invalid="ignore"):
@@ -206,7 +206,7 @@ class Curves:
         """Weights from ratio 1 on, away from it."""
         return self.relative[:, ONE:] if side.above else self.relative[:, ONE::-1]
 
-    def _at(self, ratios: Numbers, like: Example) -> Numbers:
+    def _at(self, ratios: Numbers, like: ExampleToken) -> Numbers:
         """Weights over advantage at other ratios, all else as in an example."""
         given = (np.full(len(ratios), value) for value in (like.advantage, like.old, like.entropy))
         points = Points(ratios, *given)
@@ -219,7 +219,7 @@ class Curves:
         weight: float,
         outcome: NDArray[Any],
         among: NDArray[np.bool_] | bool = True,
-    ) -> Example:
+    ) -> ExampleToken:
         """The token of a curve at a ratio; what matters for it is what `outcome`, one a curve, changes with.
 
         Only curves among some, and with a token at that ratio, are asked.
@@ -231,7 +231,7 @@ class Curves:
         )
         asked = self.points.possible.reshape(-1, len(RATIOS))[:, place] & among
         matters = tuple(self._matters(curve, outcome, asked))
-        return Example(float(RATIOS[place]), advantage, old, entropy, weight, matters)
+        return ExampleToken(float(RATIOS[place]), advantage, old, entropy, weight, matters)
 
     def _matters(self, curve: int, outcome: NDArray[Any], among: NDArray[np.bool_]) -> Iterator[str]:
         columns = self._columns()

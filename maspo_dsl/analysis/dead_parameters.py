@@ -7,10 +7,10 @@ from functools import cached_property
 from itertools import islice
 
 from maspo_dsl.analysis.alternatives import alternatives
-from maspo_dsl.analysis.baseline import OUTPUTS, SOON, STAGES, Baseline, Run, asked
+from maspo_dsl.analysis.baseline import OUTPUTS, SOON, STAGES, Baseline, Trial, asked
+from maspo_dsl.analysis.drawing import Arrays
 from maspo_dsl.analysis.finding import Finding
 from maspo_dsl.analysis.midway import midway
-from maspo_dsl.analysis.probes import Batch
 from maspo_dsl.analysis.spec_lints import dead_parts
 from maspo_dsl.analysis.trial import graph_of, rebound
 from maspo_dsl.graph.interpret import Interpretation
@@ -70,22 +70,7 @@ def _candidates(objective: ResolvedObjective) -> list[str]:
 
 def _roots(objective: ResolvedObjective) -> list[Term]:
     """The parts that are not dead as a whole."""
-    parts = objective.parts
-    dead = set(dead_parts(objective))
-    groups = {
-        "reward": parts.rewards,
-        "keep": parts.keeps,
-        "weight": parts.weights,
-        "mute": parts.mutes,
-        "exclude": parts.excludes,
-        "penalty": parts.penalties,
-        "bonus": parts.bonuses,
-    }
-    roots = [parts.advantage, parts.ratio, parts.reduce, parts.prompt, parts.step]
-    roots += [
-        term for word, group in groups.items() for name, term in group.items() if (word, name) not in dead
-    ]
-    return [root for root in roots if root is not None]
+    return list(objective.parts.without(list(dead_parts(objective))).terms())
 
 
 def _ranges(objective: ResolvedObjective) -> set[str]:
@@ -111,14 +96,9 @@ class _Trials:
         self.ranges = _ranges(objective)
 
     @cached_property
-    def unsimplified(self) -> Graph:
-        """The graph in which a parameter of value 0 or 1 is a parameter still."""
-        return graph_of(self.objective.parts)
-
-    @cached_property
-    def midway(self) -> list[Batch] | None:
+    def midway(self) -> list[Arrays] | None:
         """Batches on which searches end midway, None where that is not known."""
-        return midway(self.objective, self.unsimplified)
+        return midway(self.objective, self.baseline.graph)
 
     def moves_soon(self, name: str, values: Sequence[float]) -> bool:
         """Whether one of a few values is seen to matter on what takes little."""
@@ -141,9 +121,11 @@ class _Trials:
         reached = [output for output in OUTPUTS if graph.outputs.get(output) in below]
         for stage in stages:
             outputs = asked(stage, reached)
-            runs = self.baseline.runs(graph, stage) if outputs else iter(())
+            trials = self.baseline.trials(graph, stage) if outputs else iter(())
             if any(
-                run.differs(run.with_value(name, value, below), outputs) for run in runs for value in values
+                trial.differs(trial.with_value(name, value, below), outputs)
+                for trial in trials
+                for value in values
             ):
                 return True
         return False
@@ -152,17 +134,17 @@ class _Trials:
         """A graph that the parameter is one of."""
         if _has(self.graph, name):
             return self.graph
-        return self.unsimplified if _has(self.unsimplified, name) else None
+        return self.baseline.graph if _has(self.baseline.graph, name) else None
 
     def _moves_rebuilt(self, name: str, values: Sequence[float]) -> bool:
         """A value may be read before there is a graph: by the range of `least`, or as the default of another."""
-        graph = self.unsimplified
+        graph = self.baseline.graph
         present = [output for output in OUTPUTS if output in graph.outputs]
         for rebuilt in self._rebuilt(name, values):
             for stage in SOON:
                 others = self.baseline.interpretations(rebuilt, stage)
-                pairs = zip(self.baseline.runs(graph, stage), others, strict=True)
-                if any(run.differs(other, asked(stage, present)) for run, other in pairs):
+                pairs = zip(self.baseline.trials(graph, stage), others, strict=True)
+                if any(trial.differs(other, asked(stage, present)) for trial, other in pairs):
                     return True
         return False
 
@@ -171,11 +153,11 @@ class _Trials:
         reached = self.midway
         if reached is None:
             return True
-        runs = [Run(Interpretation(self.unsimplified, batch)) for batch in reached]
+        trials = [Trial(Interpretation(self.baseline.graph, batch)) for batch in reached]
         return any(
-            run.differs(Interpretation(rebuilt, batch), ["loss"])
+            trial.differs(Interpretation(rebuilt, batch), ["loss"])
             for rebuilt in (self._rebuilt(name, values, _REBUILT_MIDWAY) if reached else ())
-            for run, batch in zip(runs, reached, strict=True)
+            for trial, batch in zip(trials, reached, strict=True)
         )
 
     def _rebuilt(self, name: str, values: Sequence[float], count: int = _REBUILT) -> Iterator[Graph]:

@@ -1,9 +1,8 @@
-"""Parts, stages, added terms, bounds and conditions without effect: taken out, every gradient is the same."""
+"""Parts without effect: whatever could be dropped is, and nothing is different; a rule always holds, or never."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -11,222 +10,236 @@ import numpy as np
 from maspo_dsl.analysis.alternatives import alternatives, values_with
 from maspo_dsl.analysis.baseline import EVERYWHERE, OUTPUTS, Baseline, asked, of_tokens
 from maspo_dsl.analysis.finding import Finding
-from maspo_dsl.analysis.leaving_out import without
-from maspo_dsl.analysis.marks import Marked, Place, marked, numbered
-from maspo_dsl.analysis.trial import GROUPS, graph_of
-from maspo_dsl.graph.build import build
+from maspo_dsl.analysis.trial import dropped, graph_of, graph_of_values
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
+from maspo_dsl.language import tree
 from maspo_dsl.language.source import Span
+from maspo_dsl.language.walking import Node, names_in
+from maspo_dsl.semantics.edits import Target, neutral_targets, statement_of
+from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.part_words import BEFORE_ADVANTAGE, PART_WORDS, Role
+from maspo_dsl.semantics.parts import Key, Parts
 from maspo_dsl.semantics.terms import Term, constant, static_truth, static_value, walk
-from maspo_dsl.semantics.types import Kind
+from maspo_dsl.semantics.types import Axis, Kind
 
 _VALUES = 6
-"""How many other values each parameter of a place is given."""
-_TINY = 1e-3
-"""A smaller number that is added, or a bound nearer to 0, is a precaution."""
+"""How many other values each parameter of a part is given."""
 _FARTHEST = 65536
 """No completion, nor group, that is tried has more tokens; of a part that compares with more nothing is said."""
 _COUNTED = frozenset({"length", "position"})
+_NEUTRAL = {Role.FILTER: True, Role.STEP_SCALE: 1.0, Role.PROMPT_SCORE: 0.0}
+"""Values of the parts that are outputs of their own, where there is no such part."""
 _HINT = "take it out, or look at its numbers: it may be meant for something else"
 
 
 def dead_part_findings(
     objective: ResolvedObjective, baseline: Baseline, known: Collection[Span], dead: Collection[str]
 ) -> Iterator[Finding]:
-    """A warning for everything written that could be left out.
+    """A warning for each rule that always holds, or never, and for each part that could as well be dropped.
 
     `known` are the places of other warnings of this kind, `dead` the parameters that move nothing: what has to do
-    with them is passed over. A place that reads a parameter is tried with other values of it, too.
+    with them is passed over. A part that reads a parameter is tried with other values of it, too. Of two parts that
+    do the same, the later one is at fault, and the spec's own rather than an inherited one.
     """
-    found = marked(objective)
-    if found is None:
+    spans = list(known)
+    flat = objective.flat
+    for (word, name), holds in _constant_rules(objective, baseline, dead).items():
+        span = flat.parts[word, name].span
+        if not _touches(span, spans):
+            spans.append(span)
+            always = "always" if holds else "never"
+            yield Finding("dead-part", f"the condition of `{word} {name}` {always} holds", span, _HINT)
+    if not _trains(baseline):
+        # That is not for want of any one part.
         return
-    search = _Search(objective, baseline, found, dead)
-    places = [place for place in found.places if not _touches(place.span, known)]
-    holds = search.constant([place for place in places if place.kind == "condition"])
-    spans: list[Span] = []
-    for place in _order(objective, places) if search.trains() else ():
-        if place.kind == "condition" or _inside(place.span, spans):
+    gone: list[Target] = []
+    for target in _by_fault(objective):
+        node = _node(flat, target)
+        own = any(target.key == other.key and other.family != "stage" for other in gone)
+        if own or _touches(node.span, spans) or _reached(flat, node) & set(dead):
             continue
-        if search.idle(place):
-            spans.append(place.span)
-            yield Finding("dead-part", _message(place, holds), place.span, _HINT)
-    for place, truth in holds.items():
-        if not _inside(place.span, spans):
-            spans.append(place.span)
-            yield Finding("dead-part", f"`{_text(place.span)}` {_truth(truth)}", place.span, _HINT)
+        if _is_idle(objective, baseline, [*gone, target]):
+            gone.append(target)
+            yield Finding("dead-part", _message(target, node), node.span, _HINT)
 
 
-def _order(objective: ResolvedObjective, places: list[Place]) -> list[Place]:
-    """Whole parts first; of two places that do the same, the later one is at fault, and the spec's own."""
-    own = objective.flat.header.span.source
-    inherited = {place: place.span.source is not own for place in places}
-    later = places[::-1]
-    return sorted(later, key=lambda place: (inherited[place], place.kind != "part", place.kind == "term"))
+def _by_fault(objective: ResolvedObjective) -> list[Target]:
+    """What could be dropped, but for a `let` that is its neutral already."""
+    flat = objective.flat
+    source = flat.header.span.source
+    targets = neutral_targets(flat, objective.used)
+    neutral = {name for name, let in flat.lets.items() if let.value == let.neutral}
+    later_first = [t for t in targets if t.family != "let" or t.name not in neutral][::-1]
+    return sorted(
+        later_first,
+        key=lambda target: (_node(flat, target).span.source is not source, target.family != "part"),
+    )
+
+
+def _node(flat: Flat, target: Target) -> tree.Stage | tree.Let | tree.Slot | tree.Part | tree.Rule:
+    if target.family == "stage":
+        pipe = statement_of(flat, target.key).value
+        assert isinstance(pipe, tree.Pipe)
+        return pipe.stages[target.index]
+    return flat.parts[target.key] if target.family == "part" else statement_of(flat, target.key)
 
 
 def _touches(span: Span, others: Collection[Span]) -> bool:
     return any(span.within(other) or other.within(span) for other in others)
 
 
-def _inside(span: Span, others: Collection[Span]) -> bool:
-    return any(span.within(other) for other in others)
+def _reached(flat: Flat, node: Node) -> set[str]:
+    """Every name that something written reads, through what the names stand for."""
+    found, fresh = set[str](), names_in(node)
+    meanings: dict[str, Node] = {**flat.lets, **flat.slots, **flat.defs}
+    while fresh:
+        found |= fresh
+        fresh = {name for other in fresh if other in meanings for name in names_in(meanings[other])} - found
+    return found
 
 
-# ---- messages
-
-
-def _message(place: Place, holds: dict[Place, bool]) -> str:
-    said = f"`{' '.join(place.owner)}`" if place.kind == "part" else f"`{_text(place.span)}`"
-    whole = [truth for other, truth in holds.items() if other.span.within(place.span)]
-    if whole and not any(whole):
-        return f"{said} has no effect: its condition never holds"
+def _message(target: Target, node: tree.Stage | tree.Let | tree.Slot | tree.Part | tree.Rule) -> str:
+    match target.family:
+        case "stage":
+            text = " ".join(node.span.text.split())
+        case "part":
+            text = f"{target.owner} {target.name}"
+        case _:
+            text = target.name
+    without = "with its neutral value" if target.family == "let" else "without it"
     same = "every gradient and every advantage is the same"
-    if place.owner[0] in ("keep", "prompt", "step") or place.owner[1] in ("prompt", "step"):
+    if target.word in PART_WORDS and PART_WORDS[target.word].role in _NEUTRAL:
         same = "everything is the same"
-    return f"{said} has no effect: without it {same}"
+    return f"`{text}` has no effect: {without} {same}"
 
 
-def _text(span: Span) -> str:
-    return " ".join(span.text.split())
+# ---- without a part
 
 
-def _truth(truth: bool) -> str:
-    return "always holds" if truth else "never holds"
+def _trains(baseline: Baseline) -> bool:
+    """Whether the policy term has a gradient at all."""
+    trials = baseline.trials(baseline.graph, "alone")
+    return any(np.any(trial.interpretation.gradient("policy_loss")) for trial in trials)
 
 
-# ---- search
-
-
-class _Search:
-    """Leaves places out, and looks whether anything is different."""
-
-    def __init__(
-        self, objective: ResolvedObjective, baseline: Baseline, found: Marked, dead: Collection[str]
-    ) -> None:
-        self.objective = objective
-        self.baseline = baseline
-        self.parts = found.parts
-        self.dead = dead
-        self.graph = graph_of(found.parts)
-
-    def trains(self) -> bool:
-        """Whether the policy term has a gradient at all; if not, that is not for want of any one place."""
-        runs = self.baseline.runs(self.graph, "alone")
-        return any(np.any(run.interpretation.gradient("policy_loss")) for run in runs)
-
-    def idle(self, place: Place) -> bool:
-        """Whether a place has no effect; if so, it is left out from here on."""
-        shorter = without(self.parts, place)
-        if shorter is None:
-            return False
-        written = self._written(place)
-        names = _parameters(written) | self._switched_off(place)
-        if names & set(self.dead) or _beyond(written) or self._precaution(place, written):
-            return False
-        graph = graph_of(shorter)
-        outputs = [name for name in OUTPUTS[::-1] if name in self.graph.outputs and name in graph.outputs]
-        if place.kind == "term" and place.owner == ("slot", "ratio"):
-            outputs.append("policy_term")
-        early = place.owner[0] in ("reward", "keep") or place.owner[1] in ("advantage", "prompt")
-        stages = [stage for stage in EVERYWHERE if not (early and of_tokens(stage))]
-        if self._differs(graph, stages, outputs, {}):
-            return False
-        for name in sorted(names):
-            for value in islice(alternatives(self.objective, name), _VALUES):
-                params = values_with(self.objective, name, value) or {}
-                if self._differs(graph, stages, outputs, params):
-                    return False
-        self.parts = shorter
-        return True
-
-    def _differs(self, graph: Graph, stages: list[str], outputs: list[str], params: dict[str, float]) -> bool:
-        for stage in stages:
-            others = self.baseline.interpretations(graph, stage, params)
-            runs = self.baseline.runs(self.graph, stage, params)
-            # A token alone has no large numbers of others to be rounded with.
-            floor = 0.0 if of_tokens(stage) else 1e-13
-            pairs = zip(runs, others, strict=True)
-            if any(run.differs(other, asked(stage, outputs), floor=floor) for run, other in pairs):
-                return True
+def _is_idle(objective: ResolvedObjective, baseline: Baseline, targets: list[Target]) -> bool:
+    """Whether nothing is different without some targets, of which all but the last are known to be idle."""
+    target, shorter = targets[-1], dropped(objective, *targets)
+    if shorter is None or _beyond(_terms(objective.parts, target)):
         return False
+    other = graph_of(_comparable(shorter, objective.parts))
+    names = _reached(objective.flat, _node(objective.flat, target)) & set(objective.parameters)
+    # At another value of a parameter that switches something off, the part may be needed.
+    names |= {
+        name for name in objective.used & set(objective.parameters) if objective.parameters[name].value == 0
+    }
+    early = target.word in BEFORE_ADVANTAGE
+    stages = [stage for stage in EVERYWHERE if not (early and of_tokens(stage))]
+    return not any(
+        _differs(baseline, other, stage, params) for params in _settings(objective, names) for stage in stages
+    )
 
-    def _written(self, place: Place) -> list[Term]:
-        """What is left out with a place: its terms down to the value without it."""
-        if place.kind == "part":
-            word, name = place.owner
-            term = getattr(self.parts, GROUPS[word]).get(name)
-            return [] if term is None else list(walk(term))
-        marks = numbered(self.parts)
-        kept = {id(term) for term in walk(*marks.get(place.rest, []))}
-        return [term for term in walk(*marks.get(place.whole, [])) if id(term) not in kept]
 
-    def _switched_off(self, place: Place) -> set[str]:
-        """Parameters of value 0 in what a place is applied to: at another value it may be needed."""
-        names = _parameters(list(walk(*numbered(self.parts).get(place.whole, []))))
-        return {name for name in names if self.objective.parameters[name].value == 0}
+def _differs(baseline: Baseline, other: Graph, stage: str, params: dict[str, float]) -> bool:
+    outputs = [name for name in OUTPUTS[::-1] if name in baseline.graph.outputs]
+    # A token alone has no large numbers of others to be rounded with.
+    floor = 0.0 if of_tokens(stage) else 1e-13
+    pairs = zip(
+        baseline.trials(baseline.graph, stage, params),
+        baseline.interpretations(other, stage, params),
+        strict=True,
+    )
+    return any(trial.differs(changed, asked(stage, outputs), floor=floor) for trial, changed in pairs)
 
-    def _precaution(self, place: Place, written: list[Term]) -> bool:
-        """Against division by 0, say: a tiny number, or what is written without a gradient on purpose."""
-        if place.kind == "part" or place.owner[0] not in ("slot", "let", *GROUPS):
-            return False
-        if place.kind == "term" and place.span.text.startswith("detach("):
-            return True
-        numbers = [static_value(term) for term in written if term.op in ("const", "param")]
-        known = [abs(number) for number in numbers if number is not None]
-        return bool(known) and max(known) < _TINY
 
-    # ---- conditions
+def _settings(objective: ResolvedObjective, names: Collection[str]) -> Iterator[dict[str, float]]:
+    """Values for parameters: their own, then others of each one."""
+    yield {}
+    for name in sorted(names):
+        for value in islice(alternatives(objective, name), _VALUES):
+            yield values_with(objective, name, value) or {}
 
-    def constant(self, places: list[Place]) -> dict[Place, bool]:
-        """The conditions that always hold, or never, whatever they are asked of."""
-        marks = numbered(self.parts)
-        asked_of = {
-            place: terms
-            for place in places
-            if (terms := marks.get(place.whole))
-            and all(static_truth(term) is None for term in terms)
-            and not _parameters(list(walk(*terms))) & set(self.dead)
-            and not _beyond(list(walk(*terms)))
+
+def _comparable(shorter: Parts, parts: Parts) -> Parts:
+    """With the neutral value of what is an output of its own in place of those that are gone."""
+    gone = {key: term for key, term in parts.of(*_NEUTRAL).items() if key not in shorter.by_key}
+    return shorter.replaced(
+        {
+            key: Term(
+                "const",
+                (),
+                Axis.SCALAR,
+                term.kind,
+                False,
+                term.span,
+                (("value", _NEUTRAL[PART_WORDS[key[0]].role]),),
+            )
+            for key, term in gone.items()
         }
-        seen: dict[Place, set[bool]] = {place: set() for place in asked_of}
-        numbers = {str(index): place for index, place in enumerate(asked_of)}
-        graph = self._graph_of_conditions({key: asked_of[place] for key, place in numbers.items()})
-        self._see(graph, numbers, seen, {})
-        for name in sorted(_parameters([term for terms in asked_of.values() for term in walk(*terms)])):
-            for value in islice(alternatives(self.objective, name), _VALUES):
-                self._see(graph, numbers, seen, values_with(self.objective, name, value) or {})
-        return {place: min(truths) for place, truths in seen.items() if len(truths) == 1}
+    )
 
-    def _see(
-        self, graph: Graph, numbers: dict[str, Place], seen: dict[Place, set[bool]], params: dict[str, float]
-    ) -> None:
+
+def _terms(parts: Parts, target: Target) -> Iterator[Term]:
+    """The terms of the part that a target is or stands in; of a `let` all that might be."""
+    family, name = target.key
+    if family == "let":
+        return walk(*parts.terms())
+    return walk(parts[name] if family == "slot" else parts.by_key[target.key])
+
+
+def _beyond(terms: Iterator[Term]) -> bool:
+    """Whether something that is counted is compared with more than is ever tried."""
+    found = list(terms)
+    counted = any(
+        term.op in ("count", "sum", "rank", "discounted_sum")
+        or (term.op == "input" and term.attribute("name") in _COUNTED)
+        for term in found
+    )
+    numbers = [abs(value) for term in found if (value := static_value(term)) is not None]
+    return counted and max(numbers, default=0.0) > _FARTHEST
+
+
+# ---- rules
+
+
+def _constant_rules(
+    objective: ResolvedObjective, baseline: Baseline, dead: Collection[str]
+) -> dict[Key, bool]:
+    """The rules whose condition always holds, or never, whatever it is asked of."""
+    parts = objective.parts
+    conditions = {}
+    for key, term in parts.of(Role.FILTER, Role.REMOVES_POLICY_TERM, Role.REMOVES_TOKEN).items():
+        numbers_decide = static_truth(term) is not None
+        if not (numbers_decide or _beyond(walk(term)) or _parameters(term) & set(dead)):
+            conditions[key] = term
+    if not conditions:
+        return {}
+    seen: dict[Key, set[bool]] = {key: set() for key in conditions}
+    names = {name for term in conditions.values() for name in _parameters(term)}
+    outputs = {f"{number}": key for number, key in enumerate(conditions)}
+    graph = graph_of_values(parts, {output: _as_number(conditions[key]) for output, key in outputs.items()})
+    for params in _settings(objective, names):
         for stage in EVERYWHERE:
+            for interpretation in baseline.interpretations(graph, stage, params):
+                for output, key in outputs.items():
+                    if len(seen[key]) < 2 and not (key[0] in BEFORE_ADVANTAGE and of_tokens(stage)):
+                        seen[key] |= _truths(interpretation, f"term:{output}")
             if all(len(truths) == 2 for truths in seen.values()):
-                return
-            for run in self.baseline.interpretations(graph, stage, params):
-                for output in graph.outputs:
-                    key = output.removeprefix("term:").split(".")[0]
-                    if key in numbers and len(seen[numbers[key]]) < 2:
-                        seen[numbers[key]] |= _truths(run, output, numbers[key])
-
-    def _graph_of_conditions(self, terms: dict[str, list[Term]]) -> Graph:
-        """A graph of which each condition is an output: what is added to the loss is one."""
-        numbers = {
-            f"{key}.{index}": _as_number(term)
-            for key, found in terms.items()
-            for index, term in enumerate(found)
-        }
-        return build(replace(self.parts, penalties=numbers, bonuses={}))
+                return {}
+    return {key: min(truths) for key, truths in seen.items() if len(truths) == 1}
 
 
-def _truths(run: Interpretation, output: str, place: Place) -> set[bool]:
-    """What a condition is; a rule is not asked about completions without tokens, a precaution is."""
-    values = run.output(output)
-    if place.owner[0] in ("keep", "mute", "exclude") and values.ndim:
-        known = run.batch["mask" if values.ndim == 2 else "present"].astype(bool)
+def _parameters(term: Term) -> set[str]:
+    return {str(inner.attribute("name")) for inner in walk(term) if inner.op == "param"}
+
+
+def _truths(interpretation: Interpretation, output: str) -> set[bool]:
+    """What a rule says of tokens, and of completions that have some."""
+    values = interpretation.output(output)
+    if values.ndim:
+        known = interpretation.batch["mask" if values.ndim == 2 else "present"].astype(bool)
         values = np.broadcast_to(values, known.shape)[known]
     return {truth for truth, seen in ((True, np.any(values)), (False, not np.all(values))) if seen}
 
@@ -234,18 +247,3 @@ def _truths(run: Interpretation, output: str, place: Place) -> set[bool]:
 def _as_number(condition: Term) -> Term:
     one, zero = constant(1.0, condition.span), constant(0.0, condition.span)
     return Term("select", (condition, one, zero), condition.axis, Kind.REAL, False, condition.span)
-
-
-def _parameters(terms: Collection[Term]) -> set[str]:
-    return {str(term.attribute("name")) for term in terms if term.op == "param"}
-
-
-def _beyond(terms: Collection[Term]) -> bool:
-    """Whether something that is counted is compared with more than is ever tried."""
-    counted = any(
-        term.op in ("count", "sum", "rank", "discounted_sum")
-        or (term.op == "input" and term.attribute("name") in _COUNTED)
-        for term in terms
-    )
-    numbers = [abs(value) for term in terms if (value := static_value(term)) is not None]
-    return counted and max(numbers, default=0.0) > _FARTHEST

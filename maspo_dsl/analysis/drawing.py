@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from maspo_dsl.semantics.quantities import OTHER_POLICIES, QUANTITIES, Domain, Quantity
 
 Array: TypeAlias = NDArray[Any]
-Batch: TypeAlias = dict[str, Array]
+Arrays: TypeAlias = dict[str, Array]
 Shape: TypeAlias = tuple[int, ...]
 
 # No log-prob of a realistic batch comes nearer to 0: nothing that is learned is certain.
@@ -82,7 +82,7 @@ class Regime:
         return known.get(row.domain)
 
 
-def on_policy(batch: Mapping[str, Array]) -> Batch:
+def on_policy(batch: Mapping[str, Array]) -> Arrays:
     """The batch with the policy being trained in the place of all others."""
     return {**batch, **{name: batch["logp"].copy() for name in OTHER_POLICIES}}
 
@@ -131,7 +131,7 @@ def drawn(
     tokens: Shape,
     rows: Shape,
     seed: int,
-) -> Batch:
+) -> Arrays:
     """The tensors of these names, those of tokens in the one shape and those of sequences in the other."""
     old = regime.old(Draw(QUANTITIES["old"], tokens, seed, np.zeros(tokens)))
     batch = {}

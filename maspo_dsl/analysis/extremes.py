@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from maspo_dsl.analysis.drawing import Batch, Draw, Regime, drawn, on_policy, uniform
+from maspo_dsl.analysis.drawing import Arrays, Draw, Regime, drawn, on_policy, uniform
 from maspo_dsl.analysis.probes import constants
 from maspo_dsl.analysis.single_token import Numbers
 from maspo_dsl.semantics.objective import ResolvedObjective
@@ -20,12 +20,12 @@ _MOST = 256
 _COLUMNS = 6
 
 
-def far_tokens(objective: ResolvedObjective) -> Batch:
+def far_tokens(objective: ResolvedObjective) -> Arrays:
     """Tokens alone, each tensor `[K]`: probabilities from e^-80 to 1, any two policies equal or e^40 apart."""
     return _drawn(objective, (_ALONE,), (_ALONE,), 20_000)
 
 
-def far_batches(objective: ResolvedObjective) -> Iterator[Batch]:
+def far_batches(objective: ResolvedObjective) -> Iterator[Arrays]:
     """Padded batches of groups small and large; then such where all rewards, advantages or policies are alike."""
     near = [int(size) + more for size in constants(objective) if 1 < size < _MOST for more in (-1, 0, 1)]
     sizes = [*_SIZES, *near[-6:]]
@@ -50,7 +50,7 @@ def far_batches(objective: ResolvedObjective) -> Iterator[Batch]:
     yield {**batch, "mask": batch["mask"] & few[:, None]}
 
 
-def _drawn(objective: ResolvedObjective, shape: tuple[int, ...], rows: tuple[int, ...], start: int) -> Batch:
+def _drawn(objective: ResolvedObjective, shape: tuple[int, ...], rows: tuple[int, ...], start: int) -> Arrays:
     batch = drawn(_regime(constants(objective)), objective.tensors, objective.tensors, shape, rows, start)
     same = uniform("same reward", rows, start) < 0.1
     return {**batch, "reward_greedy": np.where(same, batch["reward"], batch["reward_greedy"])}

@@ -19,8 +19,8 @@ from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import Diagnostic, SpecError
 from maspo_dsl.language.source import Source, Span
+from maspo_dsl.semantics.collector import in_source_order
 from maspo_dsl.semantics.objective import ResolvedObjective
-from maspo_dsl.semantics.report import in_source_order
 from maspo_dsl.semantics.resolve import resolve
 
 _FORESTALLED = {"cap-below-one": frozenset({"on-policy-weight"})}
@@ -28,14 +28,14 @@ _FORESTALLED = {"cap-below-one": frozenset({"on-policy-weight"})}
 
 
 @dataclass(frozen=True)
-class Verdict:
+class LintResult:
     """The warnings of an objective, in source order, and the codes of those that an `allow` keeps quiet."""
 
     warnings: tuple[Diagnostic, ...]
     acknowledged: frozenset[str]
 
 
-def lint(objective: ResolvedObjective, graph: Graph) -> Verdict:
+def lint(objective: ResolvedObjective, graph: Graph) -> LintResult:
     """What a reader would ask about an objective; an acknowledgement of nothing is a warning, too.
 
     `graph` is the objective's own, simplified.
@@ -44,7 +44,7 @@ def lint(objective: ResolvedObjective, graph: Graph) -> Verdict:
     quiet = [finding for finding in found if _acknowledged(objective, finding)]
     given = [finding.diagnostic() for finding in found if finding not in quiet]
     unused = _unused(objective, {finding.code for finding in found})
-    return Verdict(tuple(in_source_order([*given, *unused])), frozenset(finding.code for finding in quiet))
+    return LintResult(tuple(in_source_order([*given, *unused])), frozenset(finding.code for finding in quiet))
 
 
 def _findings(objective: ResolvedObjective, graph: Graph) -> Iterator[Finding]:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from maspo_dsl.analysis.probes import Batch, batches
+from maspo_dsl.analysis.drawing import Arrays
+from maspo_dsl.analysis.probes import batches
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.semantics.objective import ResolvedObjective
@@ -18,14 +19,14 @@ _HALVINGS = 20
 """On the way from a batch where the first candidate is taken to one where none is."""
 
 
-def midway(objective: ResolvedObjective, graph: Graph) -> list[Batch] | None:
+def midway(objective: ResolvedObjective, graph: Graph) -> list[Arrays] | None:
     """Batches on which the searches of the loss end beyond their first candidate, one for each that ever does.
 
     A search that never does takes the first candidate on some batch and none on another, and on the way from one to
     the other jumps. None where that cannot be told: a search takes the same on every batch that is tried, or is of
     tokens.
     """
-    found: list[Batch] = []
+    found: list[Arrays] = []
     needed = set(graph.reachable(["loss"]))
     searches = [place for place, node in graph if node.op == "least" and place in needed]
     for place in searches:
@@ -45,9 +46,9 @@ class _Search:
         self.graph = Graph(graph.nodes, {**graph.outputs, "search": place})
         self.first = float(str(graph.nodes[place].attribute("low")))
 
-    def midway(self, tried: list[Batch]) -> list[Batch] | None:
+    def midway(self, tried: list[Arrays]) -> list[Arrays] | None:
         """A batch on which the search ends beyond its first candidate; none if it jumps, None if that is not seen."""
-        ends: dict[str, Batch] = {}
+        ends: dict[str, Arrays] = {}
         for batch in tried:
             taken = self._taken(batch)
             if taken == "later":
@@ -67,15 +68,15 @@ class _Search:
                     none = between
         return []
 
-    def _taken(self, batch: Batch) -> str:
+    def _taken(self, batch: Arrays) -> str:
         """What the search takes: the `first` candidate, a `later` one, or `none`."""
         value = float(Interpretation(self.graph, batch).output("search"))
         return "none" if np.isinf(value) else "first" if value == self.first else "later"
 
 
-def _alike(objective: ResolvedObjective) -> Iterator[Batch]:
+def _alike(objective: ResolvedObjective) -> Iterator[Arrays]:
     """Batches that differ in numbers alone, so that there are others between each two of them."""
-    base: Batch | None = None
+    base: Arrays | None = None
     for batch in batches(objective):
         base = batch if base is None else base
         if batch["mask"].shape != base["mask"].shape:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 
@@ -12,11 +11,11 @@ from maspo_dsl.analysis.finding import Finding
 from maspo_dsl.analysis.policy_lints import off_at_one
 from maspo_dsl.analysis.probes import batches, tokens
 from maspo_dsl.analysis.single_token import Numbers, SingleTokenInterpreter
-from maspo_dsl.analysis.trial import assembled, copied, dropped
-from maspo_dsl.graph.build import build
+from maspo_dsl.analysis.trial import assembled, copied, dropped, graph_of_values
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.language import tree
+from maspo_dsl.semantics.edits import Target
 from maspo_dsl.semantics.objective import ResolvedObjective
 
 _VALUE, _NEUTRAL = "value", "neutral"
@@ -40,7 +39,7 @@ def neutral_findings(objective: ResolvedObjective, *, on_policy: bool) -> Iterat
 def _spoils(objective: ResolvedObjective, let: tree.Let) -> str:
     """A message if an on-policy token does not weigh its advantage once the `let` is dropped."""
     name = let.name.text
-    parts = dropped(objective, f"let.{name}")
+    parts = dropped(objective, Target("let", "let", name, ("let", name)))
     found = None if parts is None else off_at_one(parts)
     if found is None:
         return ""
@@ -98,9 +97,8 @@ def _graph(objective: ResolvedObjective, let: tree.Let, neutral: tree.Expression
     parts = assembled(objective, flat)
     if parts is None:
         return None
-    value, other = parts.mutes[_NEUTRAL].args
-    # What is added to the loss is an output of the graph.
-    return build(replace(objective.parts, penalties={_VALUE: value, _NEUTRAL: other}, bonuses={}))
+    value, other = parts.named("mute")[_NEUTRAL].args
+    return graph_of_values(objective.parts, {_VALUE: value, _NEUTRAL: other})
 
 
 def _with_values(known: Numbers, run: Interpretation, name: str) -> Numbers:

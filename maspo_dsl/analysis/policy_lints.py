@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
-from maspo_dsl.analysis.curves import Curves, Example, Side, brief
+from maspo_dsl.analysis.curves import Curves, ExampleToken, Side, brief
 from maspo_dsl.analysis.finding import Finding
 from maspo_dsl.analysis.trial import graph_of, ratio_prefixes, without_factors
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.language import tree
 from maspo_dsl.language.source import Span
-from maspo_dsl.semantics.assemble import Parts
 from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.part_words import Role
+from maspo_dsl.semantics.parts import Parts
 from maspo_dsl.semantics.quantities import POLICIES
 from maspo_dsl.semantics.terms import Term, walk
 
@@ -84,20 +84,16 @@ def _on_policy(objective: ResolvedObjective, curves: Curves) -> Iterator[Finding
         )
 
 
-def off_at_one(parts: Parts, curves: Curves | None = None) -> Example | None:
+def off_at_one(parts: Parts, curves: Curves | None = None) -> ExampleToken | None:
     """A token that is on policy in every respect and weighs anything but its advantage.
 
     A rule that compares no two policies mutes what its author wants muted, on policy too: it is not asked.
     """
-    mutes, excludes = _comparing(parts.mutes), _comparing(parts.excludes)
-    if curves is None or (len(mutes), len(excludes)) != (len(parts.mutes), len(parts.excludes)):
-        curves = Curves(graph_of(replace(parts, mutes=mutes, excludes=excludes)))
+    rules = parts.of(Role.REMOVES_POLICY_TERM, Role.REMOVES_TOKEN)
+    others = [key for key, rule in rules.items() if len(_policies(rule)) < 2]
+    if curves is None or others:
+        curves = Curves(graph_of(parts.without(others)))
     return curves.off_at_one()
-
-
-def _comparing(rules: Mapping[str, Term]) -> dict[str, Term]:
-    """The rules that read two policies or more."""
-    return {name: rule for name, rule in rules.items() if len(_policies(rule)) > 1}
 
 
 def _policies(term: Term) -> set[str]:

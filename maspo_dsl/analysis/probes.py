@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from maspo_dsl.analysis.drawing import Batch, Draw, Regime, drawn, uniform
+from maspo_dsl.analysis.drawing import Arrays, Draw, Regime, drawn, uniform
 from maspo_dsl.analysis.single_token import Numbers
-from maspo_dsl.analysis.trial import graph_of, terms_of
+from maspo_dsl.analysis.trial import graph_of
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.terms import static_value, walk
 
@@ -26,13 +26,13 @@ _LONGEST = 65536
 """No completion that is tried is longer, whatever a parameter says."""
 
 
-def tokens(objective: ResolvedObjective) -> Batch:
+def tokens(objective: ResolvedObjective) -> Arrays:
     """`ALONE` tokens, each tensor `[K]`: old probabilities down to e^-20, ratios beyond every bound, A up to 100."""
     names = objective.tensors.keys() - {"advantage"}
     return _drawn(objective, names, (ALONE,), (ALONE,), spread=21.0, size=4.5)
 
 
-def batches(objective: ResolvedObjective) -> Iterator[Batch]:
+def batches(objective: ResolvedObjective) -> Iterator[Arrays]:
     """Padded batches of 24 completions, with an advantage of their own, from near the old policy to far from it."""
     for number, (spread, size) in enumerate(_EXTENTS * _BATCHES):
         start = 1000 * (number + 1)
@@ -40,7 +40,7 @@ def batches(objective: ResolvedObjective) -> Iterator[Batch]:
         yield _batch(objective, _GROUPS, lengths, spread, size, start)
 
 
-def long_completions(objective: ResolvedObjective) -> Iterator[Batch]:
+def long_completions(objective: ResolvedObjective) -> Iterator[Arrays]:
     """One batch of completions of 1 to 8192 tokens, and as long as the spec's large numbers, or a little off."""
     values = sorted(value for value in constants(objective) if _LONG[1] < value <= _LONGEST)
     near = [length for value in values[-2:] for length in (value, value + 1, value - 1, 0.9 * value)]
@@ -59,7 +59,7 @@ def _batch(
     size: float,
     start: int,
     read: Collection[str] | None = None,
-) -> Batch:
+) -> Arrays:
     """`read` are the tensors that are wanted: of a hundred thousand tokens, drawing them takes longest.
 
     Whether a completion is correct follows from its reward.
@@ -83,7 +83,7 @@ def _drawn(
     spread: float,
     size: float,
     start: int = 0,
-) -> Batch:
+) -> Arrays:
     magnitude = np.exp(2 * size * uniform("magnitude", rows, start) - size)
     sign = np.where(uniform("sign", rows, start) < 0.5, -1.0, 1.0)
     batch = drawn(_regime(spread), objective.tensors, names, shape, rows, start)
@@ -112,5 +112,5 @@ def _regime(spread: float) -> Regime:
 
 def constants(objective: ResolvedObjective) -> Numbers:
     """Sizes of the numbers that a spec says or that follow from its parameters, sorted, and 1."""
-    found = {static_value(term) for term in walk(*terms_of(objective.parts))}
+    found = {static_value(term) for term in walk(*objective.parts.terms())}
     return np.array(sorted({abs(value) for value in found if value} | {1.0}))

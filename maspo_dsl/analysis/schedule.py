@@ -1,25 +1,26 @@
-"""In which visits to its tokens a loss can be computed from hidden states."""
+"""In how many passes over the head a loss can be computed from hidden states."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from maspo_dsl.analysis.coupling import Reach, coupling
-from maspo_dsl.analysis.silence import silent_without_advantage
+from maspo_dsl.analysis.silence import skips_zero_advantage
 from maspo_dsl.graph.nodes import Graph
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """What a loss says of how its tokens may be visited.
+    """How the passes over the head may cut the tokens of a loss into chunks.
 
     `reach` bounds whose policy the coefficient of a token depends on, `reach_given` if the denominators of the window
-    are given. `silent`: a token without advantage has no part in the loss. `entropy`: the loss has gradient to it.
+    are given. `skips_zero_advantage`: a
+    token whose advantage is 0 has no part in the loss. `entropy`: the loss has gradient to it.
     """
 
     reach: Reach
     reach_given: Reach
-    silent: bool
+    skips_zero_advantage: bool
     entropy: bool
 
 
@@ -30,7 +31,7 @@ def schedule(graph: Graph) -> Schedule:
         # The value of a statistic has no part in a gradient where it only scales, but it must be known.
         reach=Reach.BATCH if found.statistics else found.reach,
         reach_given=given.reach,
-        silent=silent_without_advantage(graph),
+        skips_zero_advantage=skips_zero_advantage(graph),
         entropy=_has_gradient(graph, "entropy"),
     )
 
@@ -48,21 +49,21 @@ def _has_gradient(graph: Graph, name: str) -> bool:
     return False
 
 
-def visits(plan: Schedule) -> str:
+def schedule_text(plan: Schedule) -> str:
     """The schedule in words, for `explain`."""
-    text = _VISITS[plan.reach]
+    text = _PASSES[plan.reach]
     if plan.reach_given < plan.reach:
-        text += f"; {_VISITS[plan.reach_given]} where the window's denominators are given"
-    if plan.silent:
-        text += "; tokens without advantage are not visited"
+        text += f"; {_PASSES[plan.reach_given]} where the window's denominators are given"
+    if plan.skips_zero_advantage:
+        text += "; tokens without advantage are skipped"
     return text
 
 
-_ONE, _TWO = "one visit to each token", "two visits to each token, the second to those with a gradient"
-_VISITS = {
+_ONE, _TWO = "one pass over the head", "two passes over the head, the second over tokens with a gradient"
+_PASSES = {
     Reach.NONE: _ONE,
     Reach.TOKEN: _ONE,
-    Reach.SEQUENCE: "one visit to each completion",
+    Reach.SEQUENCE: "one pass over the head, whole completions together",
     Reach.GROUP: _TWO,
     Reach.BATCH: _TWO,
 }

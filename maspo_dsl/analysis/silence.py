@@ -10,7 +10,7 @@ from maspo_dsl.semantics.quantities import LIVE_TENSORS
 _ADVANTAGE = frozenset({"advantage", "advantage_rows"})
 
 
-def silent_without_advantage(graph: Graph) -> bool:
+def skips_zero_advantage(graph: Graph) -> bool:
     """Whether the policy at a token whose advantage is 0 changes neither the loss nor a gradient.
 
     Decided by what is left of the loss when every advantage is 0: with a KL penalty or an entropy bonus

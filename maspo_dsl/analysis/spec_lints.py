@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from maspo_dsl.analysis.finding import Finding
 from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.part_words import Role, When
+from maspo_dsl.semantics.parts import Key
 from maspo_dsl.semantics.scopes import MICRO
 from maspo_dsl.semantics.terms import Term, static_value, walk
 from maspo_dsl.semantics.types import Axis, Kind
@@ -19,15 +21,9 @@ def spec_findings(objective: ResolvedObjective) -> Iterator[Finding]:
     yield from _dead_parts(objective)
 
 
-def _loss_roots(objective: ResolvedObjective) -> list[Term]:
-    parts = objective.parts
-    groups = (parts.weights, parts.mutes, parts.excludes, parts.penalties, parts.bonuses)
-    return [parts.ratio, parts.reduce, *(term for group in groups for term in group.values())]
-
-
 def _micro_scope(objective: ResolvedObjective) -> Iterator[Finding]:
     spans: set[tuple[str, int]] = set()
-    for term in walk(*_loss_roots(objective)):
+    for term in walk(*objective.parts.terms(When.IN_LOSS)):
         scopes = [value for key, value in term.attributes if key == "scope"]
         place = (term.span.source.name, term.span.start)
         if MICRO in scopes and place not in spans:
@@ -37,7 +33,7 @@ def _micro_scope(objective: ResolvedObjective) -> Iterator[Finding]:
 
 def _k1_in_loss(objective: ResolvedObjective) -> Iterator[Finding]:
     """A penalty that is a multiple of log(policy / other): its derivative does not depend on the other policy."""
-    for name, term in [*objective.parts.penalties.items(), *objective.parts.bonuses.items()]:
+    for (_, name), term in objective.parts.of(Role.ADDED, Role.SUBTRACTED).items():
         core: Term | None = term
         while core is not None and not (core.kind is Kind.LOG_RATIO and core.op in ("bound", "sub")):
             core = _multiplied(core)
@@ -69,7 +65,7 @@ def _multiplied(term: Term) -> Term | None:
 def _caps(objective: ResolvedObjective) -> Iterator[Finding]:
     """An upper bound below 1 on the ratio, in whatever branch."""
     seen: set[tuple[str, int]] = set()
-    for term in walk(objective.parts.ratio):
+    for term in walk(objective.parts["ratio"]):
         if term.op != "min" or term.axis < Axis.SEQUENCE:
             continue
         for side, other in (term.args, term.args[::-1]):
@@ -87,7 +83,7 @@ def _caps(objective: ResolvedObjective) -> Iterator[Finding]:
 
 
 def _dead_parts(objective: ResolvedObjective) -> Iterator[Finding]:
-    for root in _loss_roots(objective):
+    for root in objective.parts.terms(When.IN_LOSS):
         found = {name: term for term in walk(root) if (name := _over_itself(term)) is not None}
         for name, term in found.items():
             # Within a function of the library, what is wrong is its call.
@@ -106,13 +102,11 @@ def _over_itself(term: Term) -> str | None:
     return above if above == below else None
 
 
-def dead_parts(objective: ResolvedObjective) -> Iterator[tuple[str, str]]:
+def dead_parts(objective: ResolvedObjective) -> Iterator[Key]:
     """Word and name of each part that is multiplied by 0."""
-    parts = objective.parts
-    for word, group in (("penalty", parts.penalties), ("bonus", parts.bonuses), ("reward", parts.rewards)):
-        for name, term in group.items():
-            if any(static_value(factor) == 0 for factor in _factors(term)):
-                yield word, name
+    for key, term in objective.parts.of(Role.ADDED, Role.SUBTRACTED, Role.REWARD_TERM).items():
+        if any(static_value(factor) == 0 for factor in _factors(term)):
+            yield key
 
 
 def _factors(term: Term) -> Iterator[Term]:

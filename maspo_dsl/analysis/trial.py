@@ -10,25 +10,16 @@ from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.graph.passes.selects import guard_hazards
 from maspo_dsl.language import tree
 from maspo_dsl.language.source import Span
-from maspo_dsl.semantics.assemble import Parts, assemble
+from maspo_dsl.semantics.assemble import assemble
 from maspo_dsl.semantics.binding import bind
+from maspo_dsl.semantics.collector import DiagnosticCollector
+from maspo_dsl.semantics.edits import Target, remove
 from maspo_dsl.semantics.flat import Flat
-from maspo_dsl.semantics.layering import Layer
 from maspo_dsl.semantics.objective import ResolvedObjective
-from maspo_dsl.semantics.report import Report
+from maspo_dsl.semantics.part_words import Role
+from maspo_dsl.semantics.parts import Parts
 from maspo_dsl.semantics.shipped import library_definitions
 from maspo_dsl.semantics.terms import Term
-
-GROUPS = {
-    "reward": "rewards",
-    "keep": "keeps",
-    "weight": "weights",
-    "mute": "mutes",
-    "exclude": "excludes",
-    "penalty": "penalties",
-    "bonus": "bonuses",
-}
-"""Where the parts of a word are."""
 
 
 def graph_of(parts: Parts) -> Graph:
@@ -39,6 +30,12 @@ def graph_of(parts: Parts) -> Graph:
     return guard_hazards(build(parts))
 
 
+def graph_of_values(parts: Parts, values: Mapping[str, Term]) -> Graph:
+    """A graph that has some values as its outputs `term:NAME`, as it has what is added to the loss."""
+    added = parts.of(Role.ADDED, Role.SUBTRACTED)
+    return build(parts.without(added).replaced({("penalty", name): term for name, term in values.items()}))
+
+
 def copied(objective: ResolvedObjective) -> Flat:
     """The flat spec, free to be changed."""
     return objective.flat.as_base(objective.flat.header)
@@ -46,13 +43,13 @@ def copied(objective: ResolvedObjective) -> Flat:
 
 def assembled(objective: ResolvedObjective, flat: Flat) -> Parts | None:
     """The parts of a changed flat spec, with the values that the objective has; None if it is none any more."""
-    parts, _ = assemble(flat, objective.parameters, library_definitions(), Report())
+    parts, _ = assemble(flat, objective.parameters, library_definitions(), DiagnosticCollector())
     return parts
 
 
 def rebound(objective: ResolvedObjective, name: str, value: float) -> Parts | None:
     """The parts with another value of a parameter; None where the value is not allowed."""
-    report = Report()
+    report = DiagnosticCollector()
     settings = objective.settings
     bound = bind(objective.flat, {**settings.params, name: value}, settings.run, report)
     if report.failed:
@@ -60,12 +57,13 @@ def rebound(objective: ResolvedObjective, name: str, value: float) -> Parts | No
     return assemble(objective.flat, bound, library_definitions(), report)[0]
 
 
-def dropped(objective: ResolvedObjective, name: str) -> Parts | None:
-    """The parts after `drop NAME`; None where that is not an objective any more."""
-    report = Report()
-    target = tree.Name(tuple(name.split(".")), objective.flat.header.span)
-    flat = Layer(copied(objective), library_definitions(), report).apply((tree.Drop((target,), target.span),))
-    return None if report.failed else assembled(objective, flat)
+def dropped(objective: ResolvedObjective, *targets: Target) -> Parts | None:
+    """The parts after a `drop` of some targets; None where that is not an objective any more."""
+    flat = copied(objective)
+    # The places of the stages before a stage stay what they are.
+    for target in sorted(targets, key=lambda target: -target.index):
+        remove(flat, target)
+    return assembled(objective, flat)
 
 
 def ratio_prefixes(objective: ResolvedObjective) -> Iterator[tuple[Span, Parts | None]]:
@@ -80,30 +78,11 @@ def ratio_prefixes(objective: ResolvedObjective) -> Iterator[tuple[Span, Parts |
         flat.slots["ratio"] = replace(slot, value=shorter)
         found = assembled(objective, flat)
         # Only the ratio is cut: what else names it keeps the whole.
-        parts = None if found is None else replace(objective.parts, ratio=found.ratio)
+        parts = None if found is None else objective.parts.replaced({("ratio", ""): found["ratio"]})
         yield pipe.stages[count].span, parts
 
 
 def without_factors(objective: ResolvedObjective) -> Iterator[tuple[Span, Parts]]:
     """The objective without one of its weights or rules, each with the span of what is taken out."""
-    parts, flat = objective.parts, objective.flat
-    for name in parts.weights:
-        yield flat.parts["weight", name].span, replace(parts, weights=_less(parts.weights, name))
-    for name in parts.mutes:
-        yield flat.parts["mute", name].span, replace(parts, mutes=_less(parts.mutes, name))
-    for name in parts.excludes:
-        yield flat.parts["exclude", name].span, replace(parts, excludes=_less(parts.excludes, name))
-
-
-def _less(group: Mapping[str, Term], name: str) -> dict[str, Term]:
-    return {other: term for other, term in group.items() if other != name}
-
-
-def terms_of(parts: Parts) -> list[Term]:
-    """Every part as a term."""
-    slots = (parts.advantage, parts.ratio, parts.reduce, parts.prompt, parts.step)
-    groups = (getattr(parts, name) for name in GROUPS.values())
-    return [
-        *(slot for slot in slots if slot is not None),
-        *(term for group in groups for term in group.values()),
-    ]
+    for key in objective.parts.of(Role.FACTOR, Role.REMOVES_POLICY_TERM, Role.REMOVES_TOKEN):
+        yield objective.flat.parts[key].span, objective.parts.without([key])

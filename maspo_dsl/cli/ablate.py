@@ -18,14 +18,14 @@ from maspo_dsl.cli.output import (
     InputError,
     counted,
     invalid_input_exits,
-    note,
-    say,
-    say_json,
+    log,
+    print_json,
+    print_line,
 )
 from maspo_dsl.cli.overrides import OverridesArgument, SpecArgument
 
 if TYPE_CHECKING:
-    from maspo_dsl.ablation.folder import GridFolder, Refuse
+    from maspo_dsl.ablation.folder import GridFolder, PointCheck
     from maspo_dsl.ablation.request import Request
     from maspo_dsl.ablation.runner import Board
 
@@ -92,22 +92,22 @@ def ablate(
         )
         params, typed = split_params(overrides or [])
         settings = read_settings(typed)
-        _refuse_unheard(typed, settings, run, dry_run, workers)
+        _check_effective(typed, settings, run, dry_run, workers)
         if output == "":
             raise InputError("-o names no folder")
         folder = None if dry_run else Path(output) if output else default_folder(spec)
-        refuse = _preflight(settings) if run else None
-        document, grid = _made(spec, request, params, seeds, folder, refuse)
+        check = _preflight(settings) if run else None
+        document, grid = _made(spec, request, params, seeds, folder, check)
     if as_json:
-        say_json(document)
+        print_json(document)
     else:
         for line in table(document, settings.config):
-            say(line)
+            print_line(line)
         if folder is not None:
-            say(f"written to {folder}")
+            print_line(f"written to {folder}")
     if run and grid is not None:
         with invalid_input_exits(), _grid_errors():
-            status = _run(grid, settings, workers, note if as_json else say)
+            status = _run(grid, settings, workers, log if as_json else print_line)
         if status:
             raise typer.Exit(status)
 
@@ -140,10 +140,10 @@ def _request(
     )
 
 
-def _refuse_unheard(
+def _check_effective(
     typed: Sequence[str], settings: RunSettings, run: bool, dry_run: bool, workers: int | None
 ) -> None:
-    """Refuse what would do nothing: settings of runs that nobody asked for, processes that start elsewhere."""
+    """Raise InputError for options without effect: settings of runs without --run, workers of another launcher."""
     if run and dry_run:
         raise InputError("--run trains and --dry-run writes nothing; give one of them")
     if not run and not dry_run and typed:
@@ -154,12 +154,12 @@ def _refuse_unheard(
         raise InputError(f"--workers is of this machine; launcher={settings.launcher} decides for itself")
 
 
-def _preflight(settings: RunSettings) -> Refuse:
-    """Refuse settings that no run can have; what refuses points that no run can train."""
-    from maspo_dsl.ablation.preflight import refuse_point, refuse_settings
+def _preflight(settings: RunSettings) -> PointCheck:
+    """Raise for settings that no run can have; the check of a point raises for one that no run can train."""
+    from maspo_dsl.ablation.preflight import check_point, check_settings
 
-    refuse_settings(settings.config)
-    return partial(refuse_point, settings.config)
+    check_settings(settings.config)
+    return partial(check_point, settings.config)
 
 
 def _made(
@@ -168,14 +168,14 @@ def _made(
     params: Mapping[str, float],
     seeds: int,
     folder: Path | None,
-    refuse: Refuse | None,
+    check: PointCheck | None,
 ) -> tuple[Mapping[str, Any], GridFolder | None]:
     """The manifest, and the grid if it is written."""
     from maspo_dsl.ablation.folder import plan, write_grid
 
     if folder is None:
-        return plan(spec, request, params, seeds, refuse), None
-    grid = write_grid(spec, request, params, seeds, folder, refuse)
+        return plan(spec, request, params, seeds, check), None
+    grid = write_grid(spec, request, params, seeds, folder, check)
     return grid.manifest, grid
 
 
@@ -192,14 +192,14 @@ def _run(grid: GridFolder, settings: RunSettings, workers: int | None, tell: Cal
 
 def _ending(grid: GridFolder, board: Board, tell: Callable[[str], None]) -> int:
     for job, why in board.reasons.items():
-        note(f"failed: {job.name} seed {job.seed} ({job.log})")
-        note("  " + why.replace("\n", "\n  "))
+        log(f"failed: {job.name} seed {job.seed} ({job.log})")
+        log("  " + why.replace("\n", "\n  "))
     counts = board.counts
     if counts["finished"] == len(board.jobs):
         tell(f"{counted(len(board.jobs), 'run')} finished; read them with `maspo-dsl report {grid.path}`")
         return 0
     left = len(board.jobs) - counts["finished"]
-    note(f"{counted(left, 'run')} of {len(board.jobs)} not finished; the same command goes on with them")
+    log(f"{counted(left, 'run')} of {len(board.jobs)} not finished; the same command goes on with them")
     return FAILED if counts["failed"] else INTERRUPTED
 
 
@@ -263,7 +263,7 @@ def split_params(overrides: Sequence[str]) -> tuple[dict[str, float], list[str]]
 @contextmanager
 def _grid_errors() -> Iterator[None]:
     from maspo_dsl.ablation.changes import GridError
-    from maspo_dsl.trainers.config import ConfigError
+    from maspo_dsl.trainers.config_error import ConfigError
 
     try:
         yield

@@ -15,8 +15,8 @@ from maspo_dsl.cli.output import (
     counted,
     errors_in,
     invalid_input_exits,
-    say,
-    say_json,
+    print_json,
+    print_line,
     show_diagnostics,
 )
 from maspo_dsl.cli.sources import expand_folders, is_library
@@ -69,7 +69,7 @@ def check(
         names = expand_folders(specs)
     checked = [check_spec(name, hashed=as_json) for name in names]
     if as_json:
-        say_json(report(checked))
+        print_json(report(checked))
     else:
         _show(checked)
     if any(one.errors or (strict and one.warnings) for one in checked):
@@ -131,8 +131,8 @@ def _show(checked: Sequence[Checked]) -> None:
     for one in checked:
         show_diagnostics(one.diagnostics, sys.stdout)
         if one.diagnostics:
-            say()
-        say(f"{one.spec}: {one.verdict}")
+            print_line()
+        print_line(f"{one.spec}: {one.verdict}")
     if len(checked) > 1:
         bad = sum(1 for one in checked if one.errors)
-        say(f"{len(checked)} specs: {f'{bad} with errors' if bad else 'no errors'}")
+        print_line(f"{len(checked)} specs: {f'{bad} with errors' if bad else 'no errors'}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from maspo_dsl.cli.output import InputError, invalid_input_exits, say, say_json
+from maspo_dsl.cli.output import InputError, invalid_input_exits, print_json, print_line
 from maspo_dsl.cli.overrides import OverridesArgument, SpecArgument, load_with
 
 
@@ -29,14 +29,14 @@ def explain(
             from maspo_dsl.notation.latex_lines import latex_formula, latex_lines
 
             for line in latex_lines(latex_formula(objective.resolved)):
-                say(line)
+                print_line(line)
             return
         from maspo_dsl.cli.explanation_text import explanation_lines
         from maspo_dsl.notation.explanation import explanation
 
         found = explanation(objective)
     if as_json:
-        say_json(asdict(found))
+        print_json(asdict(found))
         return
     for line in explanation_lines(found):
-        say(line)
+        print_line(line)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from maspo_dsl.cli.output import FAILED, InputError, counted, invalid_input_exits, note, say, write_whole
+from maspo_dsl.cli.output import FAILED, InputError, counted, invalid_input_exits, log, print_line, write_file
 from maspo_dsl.cli.sources import expand_folders, formatted, read_stdin
 from maspo_dsl.language.diagnostics import Diagnostic, SpecError
 from maspo_dsl.language.reading import read_source
@@ -46,20 +46,20 @@ def _format_stdin(check: bool) -> bool:
     if not check:
         sys.stdout.write(text)
     elif text != source.text:
-        note("<stdin>: would change")
+        log("<stdin>: would change")
     return text != source.text
 
 
 def _format_files(paths: list[str], check: bool) -> bool:
     """Whether any file changed, or would."""
-    changed = [(path, text) for path, text in _canonical(paths) if _stored(path) != text.encode()]
+    changed = [(path, text) for path, text in _canonical(paths) if Path(path).read_bytes() != text.encode()]
     for path, text in changed:
         if not check:
-            write_whole(Path(path), text)
-        say(f"{path}: {'would change' if check else 'changed'}")
+            write_file(Path(path), text)
+        print_line(f"{path}: {'would change' if check else 'changed'}")
     unchanged = len(paths) - len(changed)
     if unchanged:
-        note(f"{counted(unchanged, 'file')} in canonical form already")
+        log(f"{counted(unchanged, 'file')} in canonical form already")
     return bool(changed)
 
 
@@ -75,7 +75,3 @@ def _canonical(paths: list[str]) -> list[tuple[str, str]]:
     if mistakes:
         raise SpecError(mistakes)
     return found
-
-
-def _stored(path: str) -> bytes:
-    return Path(path).read_bytes()

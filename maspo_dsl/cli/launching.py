@@ -82,12 +82,12 @@ def read_settings(settings: Sequence[str]) -> RunSettings:
             overrides.append(text)
     if launcher not in _LAUNCHERS:
         raise InputError(f"`launcher={launcher}`: no such launcher; {did_you_mean(launcher, _LAUNCHERS)}")
-    _refuse_stray(launcher, options)
+    _check_options(launcher, options)
     return RunSettings(read_config(overrides), tuple(overrides), launcher, options)
 
 
-def _refuse_stray(launcher: str, options: Mapping[str, str]) -> None:
-    """Refuse an option that the launcher does not have, or a value that it cannot have."""
+def _check_options(launcher: str, options: Mapping[str, str]) -> None:
+    """Raise for an option that the launcher does not have, or a value that it cannot have."""
     known = {
         "ray": _RAY_OPTIONS,
         "slurm": tuple(f"slurm.{name}" for name in ("cluster", *SUBMITIT_OPTIONS, *SLURM_OPTIONS)),

@@ -8,18 +8,17 @@ from typing import Annotated
 
 import typer
 
-from maspo_dsl.cli.output import say, say_json
+from maspo_dsl.cli.output import print_json, print_line
 from maspo_dsl.language.expression_text import format_expression
 from maspo_dsl.language.parser import parse_objective
 from maspo_dsl.notation.plain import call_form
+from maspo_dsl.semantics.part_words import NAMED, SLOTS
 from maspo_dsl.semantics.quantities import QUANTITIES
 from maspo_dsl.semantics.scopes import SCOPES
 from maspo_dsl.semantics.shipped import library_trees, shipped_names, shipped_source
 from maspo_dsl.semantics.vocabulary import (
-    PARTS,
     PRIMITIVES,
     RUN_CONSTANTS,
-    SLOTS,
     WARNINGS,
 )
 
@@ -32,17 +31,17 @@ def list_(
     The objectives, the library in the language, and the words of the language itself.
     """
     if as_json:
-        say_json(catalogue())
+        print_json(catalogue())
     else:
         for line in catalogue_lines():
-            say(line)
+            print_line(line)
 
 
 def catalogue() -> dict[str, object]:
     """Everything that ships, as a document for machines."""
     words = {
         "slots": {name: slot.doc for name, slot in SLOTS.items()},
-        "parts": {name: part.doc for name, part in PARTS.items()},
+        "parts": {name: part.doc for name, part in NAMED.items()},
         "quantities": {name: quantity.doc for name, quantity in QUANTITIES.items()},
         "primitives": PRIMITIVES,
         "run_constants": {name: constant.meaning for name, constant in RUN_CONSTANTS.items()},
@@ -120,7 +119,7 @@ def catalogue_lines() -> Iterator[str]:
 
 _WORDS: dict[str, dict[str, str]] = {
     "Slots, written `slot = …`": {name: slot.doc for name, slot in SLOTS.items()},
-    "Parts, written `part name = …` or `rule name where …`": {name: p.doc for name, p in PARTS.items()},
+    "Parts, written `part name = …` or `rule name where …`": {name: p.doc for name, p in NAMED.items()},
     "Quantities": {name: quantity.doc for name, quantity in QUANTITIES.items()},
     "Primitives": PRIMITIVES,
 }

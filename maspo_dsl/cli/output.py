@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import typer
 
 from maspo_dsl.language.diagnostics import Diagnostic, SpecError
 from maspo_dsl.language.rendering import render, to_json
+from maspo_dsl.language.writing import write_whole
 
 FAILED = 1
 INVALID = 2
@@ -37,19 +37,19 @@ def colored(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def say(text: str = "") -> None:
+def print_line(text: str = "") -> None:
     """Print a line of the command's product to standard output."""
     print(text, file=sys.stdout)
 
 
-def note(text: str) -> None:
+def log(text: str) -> None:
     """Print a line about the work to standard error."""
     print(text, file=sys.stderr)
 
 
-def say_json(document: object) -> None:
+def print_json(document: object) -> None:
     """Print the one JSON document of a command."""
-    say(json.dumps(document, indent=2, ensure_ascii=False))
+    print_line(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def show_diagnostics(diagnostics: Sequence[Diagnostic], stream: TextIO | None = None) -> None:
@@ -75,52 +75,29 @@ def invalid_input_exits(*, as_json: bool = False) -> Iterator[None]:
         _fail(str(error), error.diagnostics, as_json)
     except InputError as error:
         if not as_json:
-            note(f"error: {error}")
+            log(f"error: {error}")
             show_diagnostics(error.diagnostics)
         _fail(str(error), error.diagnostics, as_json)
     except RecursionError:
         message = "this spec is nested too deeply; name parts of it with `let`"
         if not as_json:
-            note(f"error: {message}")
+            log(f"error: {message}")
         _fail(message, [], as_json)
 
 
 def _fail(message: str, diagnostics: Sequence[Diagnostic], as_json: bool) -> None:
     if as_json:
-        say_json({"error": message, "diagnostics": to_json(diagnostics)})
+        print_json({"error": message, "diagnostics": to_json(diagnostics)})
     raise typer.Exit(INVALID)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file by way of a new one beside it, so that it is whole or as it was. Keeps links and modes.
-
-    Raises InputError where the file cannot be written.
-    """
-    target = path.resolve()
+def write_file(path: Path, text: str) -> None:
+    """Write a file that is whole or as it was. Raises InputError where it cannot be written."""
     try:
-        if target.exists() and not os.access(target, os.W_OK):
-            raise PermissionError(13, "it is read-only")
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-            Path(temporary).chmod(_mode(target))
-            Path(temporary).replace(target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_whole(path, text)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise InputError(f"`{path}` cannot be written: {reason}") from None
-
-
-def _mode(target: Path) -> int:
-    """The mode of the file that is replaced; of a new one, what the umask leaves."""
-    if target.exists():
-        return target.stat().st_mode & 0o777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
 
 
 def counted(number: int, noun: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maspo_dsl.cli.output import InputError, invalid_input_exits, say, say_json, write_whole
+from maspo_dsl.cli.output import InputError, invalid_input_exits, print_json, print_line, write_file
 
 if TYPE_CHECKING:
     from maspo_dsl.ablation.report.pictures import Picture
@@ -45,15 +45,15 @@ def report(
             raise InputError(f"{error}{_earlier(folder)}") from None
         rows = compare(results)
         if as_json:
-            say_json({"base": rows[0].name, "points": [finite(asdict(row)) for row in rows]})
+            print_json({"base": rows[0].name, "points": [finite(asdict(row)) for row in rows]})
             return
         text, drawn = markdown(rows, grid.manifest), pictures(rows, results)
         if figures is not None:
             write_figures(figures, drawn)
         for name, content in zip(WRITTEN, (html(rows, drawn, grid.manifest), text), strict=True):
-            write_whole(folder / name, content)
-    say(text)
-    say(f"written to {' and '.join(str(folder / name) for name in WRITTEN)}")
+            write_file(folder / name, content)
+    print_line(text)
+    print_line(f"written to {' and '.join(str(folder / name) for name in WRITTEN)}")
 
 
 def _earlier(folder: Path) -> str:
@@ -69,7 +69,7 @@ def write_figures(folder: Path, pictures: Sequence[Picture]) -> None:
     except OSError as error:
         raise InputError(f"`{folder}` cannot be made: {(error.strerror or str(error)).lower()}") from None
     for picture in pictures:
-        write_whole(folder / f"{picture.name}.svg", picture.svg)
+        write_file(folder / f"{picture.name}.svg", picture.svg)
 
 
 def finite(value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from maspo_dsl.cli.output import InputError, counted, invalid_input_exits, say
+from maspo_dsl.cli.output import InputError, counted, invalid_input_exits, print_line
 from maspo_dsl.cli.overrides import OverridesArgument, SpecArgument, load_with
 from maspo_dsl.objective import Objective
 from maspo_dsl.semantics.resolve import find_source
@@ -67,7 +67,7 @@ def _show_tree(spec: str, overrides: list[str] | None, variant: str | None) -> N
         )
     source, _ = find_source(spec)
     for line in tree_lines(parse_file(source)):
-        say(line)
+        print_line(line)
 
 
 def _show_graph(objective: Objective, raw: bool) -> None:
@@ -76,11 +76,11 @@ def _show_graph(objective: Objective, raw: bool) -> None:
 
     before = build(objective.resolved.parts)
     shown = before if raw else objective.graph
-    say(f"# {objective.name}@{objective.hash}")
+    print_line(f"# {objective.name}@{objective.hash}")
     if raw:
-        say(f"# before simplification: {counted(len(before.nodes), 'operation')}")
+        print_line(f"# before simplification: {counted(len(before.nodes), 'operation')}")
     else:
         number = counted(len(shown.nodes), "operation")
-        say(f"# {number}, {len(before.nodes)} before simplification (--raw)")
+        print_line(f"# {number}, {len(before.nodes)} before simplification (--raw)")
     for line in graph_lines(shown):
-        say(line)
+        print_line(line)

@@ -11,7 +11,7 @@ from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import Diagnostic, SpecError
 from maspo_dsl.language.formatter import format_library, format_objective
 from maspo_dsl.language.parser import parse_library, parse_objective
-from maspo_dsl.language.reading import SIZE_LIMIT, refuse_foreign
+from maspo_dsl.language.reading import SIZE_LIMIT, foreign_text
 from maspo_dsl.language.source import Source, Span
 
 # What may come before the first word of a file: blank lines, comments, and a library's text.
@@ -47,7 +47,7 @@ def read_stdin() -> Source:
             raise SpecError([Diagnostic("not-text", "this is not text in UTF-8", place)]) from None
         text = content.decode("utf-8", errors="replace")
     source = Source("<stdin>", text)
-    if (refusal := refuse_foreign(source)) is not None:
+    if (refusal := foreign_text(source)) is not None:
         raise SpecError([refusal])
     return source
 

@@ -15,8 +15,8 @@ from maspo_dsl.cli.output import (
     INTERRUPTED,
     InputError,
     invalid_input_exits,
-    note,
-    say,
+    log,
+    print_line,
     show_diagnostics,
 )
 from maspo_dsl.cli.overrides import of_spec
@@ -43,7 +43,7 @@ def train(
     """
     if keys:
         for line in key_lines():
-            say(line)
+            print_line(line)
         return
     with invalid_input_exits():
         spec, overrides = split_spec(arguments or [])
@@ -79,12 +79,13 @@ def _run(spec: str | None, overrides: list[str]) -> int:
             if not ctrl_c.pressed and not isinstance(error, KeyboardInterrupt):
                 raise
             what = "" if isinstance(error, KeyboardInterrupt) else f" ({type(error).__name__}: {error})"
-            note(f"interrupted; no step was made, so there is nothing to resume{what}")
+            log(f"interrupted; no step was made, so there is nothing to resume{what}")
             return INTERRUPTED
 
 
 def _train(spec: str | None, overrides: list[str]) -> int:
-    from maspo_dsl.trainers.config import ConfigError, read_config
+    from maspo_dsl.trainers.config import read_config
+    from maspo_dsl.trainers.config_error import ConfigError
 
     try:
         config = read_config(overrides)
@@ -105,10 +106,10 @@ def _train(spec: str | None, overrides: list[str]) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        note(f"error: the run failed: {error}")
+        log(f"error: the run failed: {error}")
         return FAILED
     if result.interrupted and not result.rows:
-        note("interrupted; no step was made, so there is nothing to resume")
+        log("interrupted; no step was made, so there is nothing to resume")
     return INTERRUPTED if result.interrupted else 0
 
 

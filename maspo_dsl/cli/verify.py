@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maspo_dsl.cli.output import FAILED, InputError, counted, invalid_input_exits, say, say_json
+from maspo_dsl.cli.output import FAILED, InputError, counted, invalid_input_exits, print_json, print_line
 from maspo_dsl.cli.overrides import OverridesArgument, load_with
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def verify(
         objective = _objective(spec, overrides, everything)
         reports = [_verified(objective, backend)] if objective else _verified_all(backend)
     if as_json:
-        say_json(_document(reports[0]) if objective else _documents(reports))
+        print_json(_document(reports[0]) if objective else _documents(reports))
     else:
         _show(reports, one=objective is not None)
     if not all(report.ok for report in reports):
@@ -168,13 +168,13 @@ def _show(reports: Sequence[Report], *, one: bool) -> None:
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDTH)
     console.print(_table_of_lines(reports[0]) if one else _table_of_reports(reports))
     if one:
-        say(f"{reports[0].name}@{reports[0].hash}: {_verdict(reports[0])}, {reports[0].seconds:.1f} s")
+        print_line(f"{reports[0].name}@{reports[0].hash}: {_verdict(reports[0])}, {reports[0].seconds:.1f} s")
         return
     failed = [report for report in reports if not report.ok]
     for report in failed:
         for line in report.failed:
-            say(f"{report.name}: {line.name}: {line.detail}")
-    say(f"{counted(len(reports), 'objective')}: {f'{len(failed)} fail' if failed else 'all hold'}")
+            print_line(f"{report.name}: {line.name}: {line.detail}")
+    print_line(f"{counted(len(reports), 'objective')}: {f'{len(failed)} fail' if failed else 'all hold'}")
 
 
 def _verdict(report: Report) -> str:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from maspo_dsl.graph.nodes import Graph, Node
 from maspo_dsl.graph.terms import TermBuilder
-from maspo_dsl.semantics.assemble import Parts
+from maspo_dsl.semantics.part_words import PART_WORDS, Role
+from maspo_dsl.semantics.parts import Parts
 from maspo_dsl.semantics.scopes import WINDOW
 from maspo_dsl.semantics.types import Axis
+
+_OPERATIONS = {Role.ADDED: "add", Role.SUBTRACTED: "sub"}
+"""How a part joins the loss of a token."""
 
 
 def build(parts: Parts) -> Graph:
@@ -20,7 +24,7 @@ def build(parts: Parts) -> Graph:
 
 class _Build(TermBuilder):
     def __init__(self, parts: Parts) -> None:
-        super().__init__(parts.rewards)
+        super().__init__(parts.of(Role.REWARD_TERM).values())
         self.parts = parts
         self.outputs: dict[str, int] = {}
 
@@ -33,23 +37,22 @@ class _Build(TermBuilder):
         self._window_counts()
         self.outputs["loss"] = self._reduced(token_loss, "loss", scalars)
         self.outputs["policy_loss"] = self._reduced(policy_term, "policy")
-        if self.parts.step is not None:
-            self.outputs["step"] = self.term(self.parts.step)
+        if (step := self.parts.get("step")) is not None:
+            self.outputs["step"] = self.term(step)
         return self.b.graph(self.outputs)
 
     # ---- parts
 
     def _before_the_loss(self) -> None:
-        advantage = self.row(self.term(self.parts.advantage))
+        advantage = self.row(self.term(self.parts["advantage"]))
         present = self.present if self.b.nodes[advantage].axis is Axis.SEQUENCE else self.mask
         self.outputs["advantage"] = self.b.op("select", present, advantage, self.b.const(0.0))
-        if self.parts.rewards:
+        if self.rewards:
             self.outputs["shaped_reward"] = self.shaped_reward()
-        if self.parts.keeps:
-            conditions = [self.row(self.term(term)) for term in self.parts.keeps.values()]
-            self.outputs["keep"] = self._all(conditions)
-        if self.parts.prompt is not None:
-            self.outputs["prompt"] = self.row(self.term(self.parts.prompt))
+        if kept := [self.row(self.term(term)) for term in self.parts.of(Role.FILTER).values()]:
+            self.outputs["keep"] = self._all(kept)
+        if (prompt := self.parts.get("prompt")) is not None:
+            self.outputs["prompt"] = self.row(self.term(prompt))
 
     def _all(self, conditions: list[int], op: str = "and") -> int:
         result = conditions[0]
@@ -59,7 +62,7 @@ class _Build(TermBuilder):
 
     def _trained(self) -> int:
         trained = self.mask
-        for name, term in self.parts.excludes.items():
+        for (_, name), term in self.parts.of(Role.REMOVES_TOKEN).items():
             condition = self.token(self.term(term))
             trained = self.b.op("and", trained, self.b.op("not", condition), name=f"without_{name}")
         rows = self.present
@@ -78,33 +81,32 @@ class _Build(TermBuilder):
             )
 
     def _policy_term(self) -> int:
-        term = self.times(self.advantage(), self.term(self.parts.ratio))
-        for weight in self.parts.weights.values():
+        term = self.times(self.advantage(), self.term(self.parts["ratio"]))
+        for weight in self.parts.of(Role.FACTOR).values():
             term = self.times(term, self.term(weight))
         term = self.token(self.b.op("neg", term))
-        if self.parts.mutes:
-            muted = self._all([self.token(self.term(mute)) for mute in self.parts.mutes.values()], "or")
-            self.outputs["muted"] = muted
+        rules = self.parts.of(Role.REMOVES_POLICY_TERM).values()
+        if conditions := [self.token(self.term(rule)) for rule in rules]:
+            muted = self.outputs["muted"] = self._all(conditions, "or")
             term = self.b.op("select", muted, self.b.const(0.0), term)
         self.outputs["term:policy"] = term
         return term
 
     def _with_penalties(self, policy_term: int) -> tuple[int, list[tuple[str, int]]]:
         total, scalars = policy_term, []
-        for op, group in (("add", self.parts.penalties), ("sub", self.parts.bonuses)):
-            for name, term in group.items():
-                place = self.term(term)
-                if self.b.nodes[place].axis is Axis.SCALAR:
-                    scalars.append((op, place))
-                else:
-                    place = self.token(place)
-                    total = self.b.op(op, total, place)
-                self.outputs[f"term:{name}"] = place
+        for (word, name), term in self.parts.of(*_OPERATIONS).items():
+            op, place = _OPERATIONS[PART_WORDS[word].role], self.term(term)
+            if self.b.nodes[place].axis is Axis.SCALAR:
+                scalars.append((op, place))
+            else:
+                place = self.token(place)
+                total = self.b.op(op, total, place)
+            self.outputs[f"term:{name}"] = place
         return total, scalars
 
     def _reduced(self, token_loss: int, key: str, scalars: list[tuple[str, int]] | None = None) -> int:
         self.loss_place = token_loss
-        result = self.term(self.parts.reduce, f"trained:{key}")
+        result = self.term(self.parts["reduce"], f"trained:{key}")
         for op, scalar in scalars or []:
             result = self.b.op(op, result, scalar)
         return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 
 from maspo_dsl.graph.nodes import Attributes, GraphBuilder, Node
 from maspo_dsl.semantics.quantities import QUANTITIES
@@ -15,7 +15,7 @@ from maspo_dsl.semantics.types import Axis, Kind
 class TermBuilder:
     """Puts terms into a graph, each once; `rewards` are what is added to the task's own."""
 
-    def __init__(self, rewards: Mapping[str, Term]) -> None:
+    def __init__(self, rewards: Collection[Term]) -> None:
         self.rewards = rewards
         self.b = GraphBuilder()
         self.memo: dict[tuple[int, str], int] = {}
@@ -75,7 +75,7 @@ class TermBuilder:
     def shaped_reward(self) -> int:
         """The task's reward and what the spec adds to it."""
         total = self._input("reward", Axis.SEQUENCE)
-        for term in self.rewards.values():
+        for term in self.rewards:
             total = self.b.op("add", total, self.row(self.term(term)))
         return total
 

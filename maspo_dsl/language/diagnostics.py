@@ -58,11 +58,14 @@ class SpecError(Exception):
         )
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name closest to a misspelt one, if any is close; letters in the wrong order are closest."""
+def nearest(name: str, known: Iterable[str], closeness: float = 0.6) -> str | None:
+    """The known name closest to a misspelt one, if any is close; letters in the wrong order are closest.
+
+    `closeness` is the share of letters, from 0 to 1, that the two must have in common and in the same order.
+    """
     candidates = list(known)
     swapped = [candidate for candidate in candidates if sorted(candidate) == sorted(name)]
-    matches = get_close_matches(name, swapped or candidates, n=1, cutoff=0.6)
+    matches = get_close_matches(name, swapped or candidates, n=1, cutoff=closeness)
     return matches[0] if matches else None
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from difflib import get_close_matches
 
+from maspo_dsl.language.diagnostics import nearest
 from maspo_dsl.language.words import STATEMENT_WORDS
 
 
 @dataclass(frozen=True)
-class Place:
+class ErrorSite:
     """Where the parser stopped: the line before and from that place, and the terminals that may follow."""
 
     before: str
@@ -42,7 +42,7 @@ class _Habit:
     accepts: frozenset[str] = frozenset()
     refuses: frozenset[str] = frozenset()
 
-    def at(self, place: Place) -> Hint | None:
+    def at(self, place: ErrorSite) -> Hint | None:
         """The hint, if the habit shows here."""
         here = re.match(self.here, place.here)
         before = re.search(self.before, place.before) if self.before is not None else None
@@ -159,7 +159,7 @@ _HABITS = (
 )
 
 
-def find_hint(place: Place) -> Hint | None:
+def find_hint(place: ErrorSite) -> Hint | None:
     """What to say about this place, if the mistake is a known one."""
     word = place.before.strip()
     meant = (_misspelt_note(word) if place.here.startswith('"') else None) or joined_statement(word)
@@ -183,5 +183,5 @@ def _misspelt_note(word: str) -> str | None:
 
 
 def misspelt_statement(word: str) -> str | None:
-    """`let` for `lets`."""
-    return next(iter(get_close_matches(word, STATEMENT_WORDS, n=1, cutoff=0.8)), None)
+    """`let` for `lets`. Closer than a name needs to be: the word may be that of a part, whose own hint is better."""
+    return nearest(word, STATEMENT_WORDS, closeness=0.8)

@@ -16,7 +16,7 @@ from maspo_dsl.language.building import EXPRESSION_DEPTH, Builder, ParseTree
 from maspo_dsl.language.comments import with_comments, with_library_comments
 from maspo_dsl.language.diagnostics import Diagnostic, SpecError
 from maspo_dsl.language.layout import Layout, read_layout
-from maspo_dsl.language.reading import refuse_foreign
+from maspo_dsl.language.reading import foreign_text
 from maspo_dsl.language.source import Source, Span
 from maspo_dsl.language.syntax_errors import explain, missing_header
 from maspo_dsl.language.tree import LibraryTree, ObjectiveTree
@@ -116,7 +116,7 @@ def _in_order(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
 
 def _parse(source: Source, start: str) -> tuple[ParseTree | None, list[Diagnostic], Layout]:
     """Parse, and after a mistake parse again without the logical line that has it."""
-    if (refusal := refuse_foreign(source)) is not None:
+    if (refusal := foreign_text(source)) is not None:
         return None, [refusal], read_layout("", EXPRESSION_DEPTH)
     layout = read_layout(source.text, EXPRESSION_DEPTH)
     diagnostics, text, blanked = _refusals(source, layout), layout.text, set[int]()
@@ -149,7 +149,7 @@ def _refusals(source: Source, layout: Layout) -> list[Diagnostic]:
     """What the layout alone shows to be wrong, one mistake a statement; the grammar is not asked about it."""
     found: dict[int, Diagnostic] = {}
 
-    def refuse(code: str, offset: int, message: str, hint: str) -> None:
+    def reject(code: str, offset: int, message: str, hint: str) -> None:
         line = layout.line_at(offset)
         place = Span(source, offset, offset + 1)
         found.setdefault(line.start if line else 0, Diagnostic(code, message, place, hint))
@@ -157,11 +157,11 @@ def _refusals(source: Source, layout: Layout) -> list[Diagnostic]:
     for line in layout.lines:
         if line.end - line.start > STATEMENT_LIMIT:
             message = f"this statement has more than {STATEMENT_LIMIT} characters"
-            refuse("too-long", line.start, message, _NAME_PARTS)
+            reject("too-long", line.start, message, _NAME_PARTS)
     for bracket in layout.too_deep:
-        refuse("too-deep", bracket, f"more than {EXPRESSION_DEPTH} brackets are open here", _NAME_PARTS)
+        reject("too-deep", bracket, f"more than {EXPRESSION_DEPTH} brackets are open here", _NAME_PARTS)
     for brace in layout.unclosed_blocks:
-        refuse("unclosed-brace", brace, "this `{` is never closed", "close the variant with `}`")
+        reject("unclosed-brace", brace, "this `{` is never closed", "close the variant with `}`")
     return list(found.values())
 
 

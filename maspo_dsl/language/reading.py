@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from pathlib import Path
 
-from maspo_dsl.language.diagnostics import Diagnostic, SpecError
+from maspo_dsl.language.diagnostics import Diagnostic, SpecError, nearest
 from maspo_dsl.language.source import Source, Span
 
 SIZE_LIMIT = 2**20
@@ -38,12 +37,12 @@ def read_source(path: str | Path) -> Source:
         readable = Source(name, content[: error.start].decode("utf-8-sig"))
         raise SpecError([_not_text(readable, len(readable.text))]) from None
     source = Source(name, text)
-    if (refusal := refuse_foreign(source)) is not None:
+    if (refusal := foreign_text(source)) is not None:
         raise SpecError([refusal])
     return source
 
 
-def refuse_foreign(source: Source) -> Diagnostic | None:
+def foreign_text(source: Source) -> Diagnostic | None:
     """Why a text cannot be an objective or a library, where a glance shows it."""
     text = source.text
     if len(text) > SIZE_LIMIT:
@@ -75,8 +74,8 @@ def _beside(path: Path) -> str:
     if not path.parent.is_dir():
         return f"there is no folder `{path.parent}` either"
     names = sorted(p.name for p in path.parent.glob("*.obj"))
-    close = get_close_matches(path.name, names, n=1)
-    return f"did you mean `{path.parent / close[0]}`?" if close else ""
+    close = nearest(path.name, names)
+    return f"did you mean `{path.parent / close}`?" if close else ""
 
 
 def _too_large(source: Source) -> Diagnostic:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 
 from lark import Lark, UnexpectedInput, UnexpectedToken
 
-from maspo_dsl.language.diagnostics import Diagnostic
-from maspo_dsl.language.hints import Place, find_hint
+from maspo_dsl.language.diagnostics import Diagnostic, nearest
+from maspo_dsl.language.hints import ErrorSite, find_hint
 from maspo_dsl.language.layout import Layout, LogicalLine
 from maspo_dsl.language.source import Source, Span
 
@@ -62,7 +61,7 @@ def _unexpected_text(
     accepts: frozenset[str],
     grammar: Lark,
 ) -> Diagnostic:
-    hint = find_hint(_place(source, line, offset, accepts))
+    hint = find_hint(_site(source, line, offset, accepts))
     operator = _LONG_OPERATOR.match(source.text, offset)
     word = operator.group() if operator else str(getattr(error, "token", source.text[offset]))
     start = offset - (hint.back if hint else 0)
@@ -85,7 +84,7 @@ def _unexpected_text(
 def _unexpected_end(source: Source, line: LogicalLine, accepts: frozenset[str], grammar: Lark) -> Diagnostic:
     """The place is the end of the text of the line, before any comment."""
     last = not source.text[line.end :].strip()
-    hint = find_hint(_place(source, line, line.end, accepts))
+    hint = find_hint(_site(source, line, line.end, accepts))
     return Diagnostic(
         "syntax",
         f"unexpected end of {'file' if last else 'line'}{_expected(accepts, source, line.end, grammar)}",
@@ -101,7 +100,7 @@ def missing_header(source: Source, line: LogicalLine) -> Diagnostic | None:
     if words[0] == "objective":
         return None
     place = Span(source, line.start, line.start + len(words[0]))
-    if get_close_matches(words[0], ["objective"]):
+    if nearest(words[0], ["objective"]):
         hint = "did you mean `objective`?"
     elif words[0] == "def":
         hint = "this looks like a library of `def` lines"
@@ -110,8 +109,10 @@ def missing_header(source: Source, line: LogicalLine) -> Diagnostic | None:
     return Diagnostic("no-objective", "a file starts with `objective NAME`", place, hint)
 
 
-def _place(source: Source, line: LogicalLine, offset: int, accepts: frozenset[str]) -> Place:
-    return Place(source.text[line.start : offset], source.text[offset : _line_end(source, offset)], accepts)
+def _site(source: Source, line: LogicalLine, offset: int, accepts: frozenset[str]) -> ErrorSite:
+    return ErrorSite(
+        source.text[line.start : offset], source.text[offset : _line_end(source, offset)], accepts
+    )
 
 
 def _line_end(source: Source, offset: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from maspo_dsl.language.source import Span
 from maspo_dsl.language.template import OptionalPart, Place, Template, TemplatePart, read_template
 from maspo_dsl.language.walking import Node, Tree, descendants, transform
 from maspo_dsl.notation.symbols import ENTROPY
-from maspo_dsl.semantics.operations import FUNCTIONS, OPERATIONS
+from maspo_dsl.semantics.operations import OPERATIONS
 from maspo_dsl.semantics.reductions import REDUCTION_WORDS
 from maspo_dsl.semantics.scopes import SCOPES
 
@@ -75,13 +75,13 @@ def expanded(node: tree.Expression, defs: Defs) -> tree.Expression:
 def body_of(call: tree.Call, defs: Defs) -> tree.Expression | None:
     """The body of the `def` that a call means, with its arguments in place; None for a primitive or within a scope."""
     definition = defs.get(call.function.text)
-    if definition is None or any(_is_scope(argument.value) for argument in call.arguments):
+    if definition is None or any(_is_one_of(argument.value, SCOPES) for argument in call.arguments):
         return None
     return substitute(definition.body, arguments_of(call, definition))
 
 
-def _is_scope(node: tree.Expression) -> bool:
-    return isinstance(node, tree.Name) and node.text in SCOPES
+def _is_one_of(node: tree.Expression, names: Collection[str]) -> bool:
+    return isinstance(node, tree.Name) and node.text in names
 
 
 def arguments_of(call: tree.Call, definition: tree.Def) -> dict[str, tree.Expression]:
@@ -98,28 +98,25 @@ def defaults_of(definition: tree.Def) -> dict[str, tree.Expression]:
     return {p.name.text: p.default for p in definition.parameters if p.default is not None}
 
 
-def scope_parameters(definition: tree.Def, defs: Defs) -> frozenset[str]:
-    """The parameters of a `def` that stand for scopes: its body gives them to a reduction as what to reduce within."""
-    found: set[str] = set()
-    for call in calls_in(definition.body):
-        inner = defs.get(call.function.text)
-        if inner is not None:
-            given = arguments_of(call, inner)
-            scopes = [given[name] for name in scope_parameters(inner, defs) if name in given]
-        else:
-            scopes = _within(call)
-        found |= {value.text for value in scopes if isinstance(value, tree.Name)}
-    return frozenset(found & {p.name.text for p in definition.parameters})
+def called(shown: Iterable[tree.Expression], defs: Defs) -> dict[str, frozenset[str]]:
+    """Every `def` that expressions call, directly or through another, in the order of first use.
 
-
-def _within(call: tree.Call) -> list[tree.Expression]:
-    """What a reduction is called within, if it is one and no operation of the same word."""
-    row = REDUCTION_WORDS.get(call.function.text)
-    if row is None or row.along or row.word in FUNCTIONS:
-        return []
-    before = sum(argument.default is None and argument.sort != "whole" for argument in row.given)
-    positional = [argument.value for argument in call.arguments if argument.keyword is None]
-    return positional[1 + before : 2 + before]
+    With each the names that stand for a scope in its body: those of the language, and parameters that are given one.
+    """
+    found: dict[str, frozenset[str]] = {}
+    pending = [(node, frozenset(SCOPES)) for node in shown]
+    while pending:
+        node, scopes = pending.pop(0)
+        for call in calls_in(node):
+            name = call.function.text
+            if name not in defs:
+                continue
+            given = {p for p, value in arguments_of(call, defs[name]).items() if _is_one_of(value, scopes)}
+            known = found.get(name)
+            if known is None or not given <= known:
+                found[name] = (known or frozenset(SCOPES)) | given
+                pending.append((defs[name].body, found[name]))
+    return found
 
 
 # ---- how a call is written
@@ -208,7 +205,7 @@ class CallWriter:
 
     def is_scope(self, node: tree.Expression) -> bool:
         """Whether an expression is the name of a scope."""
-        return isinstance(node, tree.Name) and node.text in self.scopes
+        return _is_one_of(node, self.scopes)
 
 
 _LONG = 200

@@ -13,8 +13,10 @@ from maspo_dsl.notation.formula import Formula
 from maspo_dsl.notation.plain import plain_text
 from maspo_dsl.objective import Objective
 from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.operations import OPERATIONS
+from maspo_dsl.semantics.part_words import BEFORE_ADVANTAGE, Role
 from maspo_dsl.semantics.scopes import MICRO, SCOPES
-from maspo_dsl.semantics.terms import Term, walk
+from maspo_dsl.semantics.terms import walk
 from maspo_dsl.semantics.types import Axis
 from maspo_dsl.semantics.vocabulary import EXPONENT_BOUND, LOG_RATIO_BOUND
 
@@ -40,23 +42,8 @@ def conventions(objective: Objective, defs: Defs, formula: Formula) -> Iterator[
     yield from _vanished(objective)
 
 
-def _terms(resolved: ResolvedObjective) -> list[Term]:
-    parts = resolved.parts
-    groups = (
-        parts.rewards,
-        parts.keeps,
-        parts.weights,
-        parts.mutes,
-        parts.excludes,
-        parts.penalties,
-        parts.bonuses,
-    )
-    single = (parts.advantage, parts.ratio, parts.reduce, parts.prompt, parts.step)
-    return [*(term for term in single if term is not None), *(t for group in groups for t in group.values())]
-
-
 def _bounds(resolved: ResolvedObjective) -> Iterator[Convention]:
-    bounds = {term.attribute("high") for term in walk(*_terms(resolved)) if term.op == "bound"}
+    bounds = {term.attribute("high") for term in walk(*resolved.parts.terms()) if term.op == "bound"}
     if LOG_RATIO_BOUND in bounds:
         yield Convention(
             "log-ratios",
@@ -78,8 +65,8 @@ def _counting(resolved: ResolvedObjective) -> Iterator[Convention]:
         "those where `mask` is true, in completions that have a reward; whatever a masked token holds, NaN included, "
         "touches neither loss nor gradient",
     )
-    excluded = [name for word, name in resolved.flat.parts if word == "exclude"]
-    muted = [name for word, name in resolved.flat.parts if word == "mute"]
+    excluded = [name for _, name in resolved.parts.of(Role.REMOVES_TOKEN)]
+    muted = [name for _, name in resolved.parts.of(Role.REMOVES_POLICY_TERM)]
     if excluded:
         yield Convention(
             "excluded tokens", f"{' and '.join(excluded)}: out of the loss and out of its denominators"
@@ -151,7 +138,8 @@ def _denominators(resolved: ResolvedObjective, defs: Defs) -> Iterator[Conventio
             "partition",
             "depends on the size of the micro-batch, because the spec says `micro`"
             if any(
-                term.op != "const" and ("scope", MICRO) in term.attributes for term in walk(*_terms(resolved))
+                term.op != "const" and ("scope", MICRO) in term.attributes
+                for term in walk(*resolved.parts.terms())
             )
             else "however a window is cut into micro-batches, their gradients add up to the window's gradient",
         )
@@ -176,31 +164,31 @@ def _is_mean(definition: tree.Def) -> bool:
 
 
 def _gradients(resolved: ResolvedObjective, formula: Formula) -> Iterator[Convention]:
-    live = ["ratio", *resolved.parts.penalties, *resolved.parts.bonuses]
+    live = ["ratio", *(name for _, name in resolved.parts.of(Role.ADDED, Role.SUBTRACTED))]
     yield Convention(
         "with gradient", f"π, where it stands in {' and '.join(dict.fromkeys(live))}; nothing else"
     )
     stopped = [text for line in formula.lines if line.note != "weight" for text in detached_in(line.text)]
-    always = ["A", *resolved.parts.weights, "every other policy"]
+    always = ["A", *(name for _, name in resolved.parts.of(Role.FACTOR)), "every other policy"]
     yield Convention("without gradient", ", ".join([*dict.fromkeys(stopped), *always]))
 
 
 def detached_in(text: str) -> Iterator[str]:
     """What stands inside each outermost `sg[…]` of a formula."""
-    start = text.find("sg[")
+    opening = OPERATIONS["detach"].plain.partition("$x")[0]
+    start = text.find(opening)
     while start >= 0:
-        depth, end = 1, start + 3
+        depth, end = 1, start + len(opening)
         while depth and end < len(text):
             depth += {"[": 1, "]": -1}.get(text[end], 0)
             end += 1
-        yield text[start + 3 : end - 1]
-        start = text.find("sg[", end)
+        yield text[start + len(opening) : end - 1]
+        start = text.find(opening, end)
 
 
 def _once_a_rollout(resolved: ResolvedObjective) -> Iterator[Convention]:
-    names = [f"{word} {name}" for word, name in resolved.flat.parts if word in ("reward", "keep")]
-    names += ["prompt"] if "prompt" in resolved.flat.slots else []
-    once = ["the advantage", *names]
+    early = [key for key in resolved.parts.by_key if key[0] in BEFORE_ADVANTAGE and key[0] != "advantage"]
+    once = ["the advantage", *(" ".join(key).strip() for key in early)]
     yield Convention(
         "once a rollout", f"{', '.join(once)}: computed before the first update on it, never in the loss"
     )
@@ -212,8 +200,7 @@ def _once_a_rollout(resolved: ResolvedObjective) -> Iterator[Convention]:
 def _vanished(objective: Objective) -> Iterator[Convention]:
     """Terms of weight 0, which are not computed."""
     terms = {name.removeprefix("term:") for name in live_terms(objective.graph)}
-    parts = objective.resolved.parts
-    for name in [*parts.penalties, *parts.bonuses]:
+    for _, name in objective.resolved.parts.of(Role.ADDED, Role.SUBTRACTED):
         if name not in terms:
             yield Convention(
                 "vanished", f"{name} has weight 0: it is not computed, and what it alone reads is not needed"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from maspo_dsl.analysis.causes import Cause, causes
 from maspo_dsl.analysis.coupling import Reach, coupling
-from maspo_dsl.analysis.schedule import schedule, visits
+from maspo_dsl.analysis.schedule import schedule, schedule_text
 from maspo_dsl.objective import Objective
 
 _WHERE = {
@@ -21,8 +21,8 @@ _WHERE = {
 class Coupled:
     """How far the gradient of one token reaches, the parts that make it, and which statistics of a window move.
 
-    `reach` is `token`, `sequence`, `group` or `batch`; `visits` says in which visits to its tokens the loss is computed
-    from hidden states; `text` says the rest in a sentence.
+    `reach` is `token`, `sequence`, `group` or `batch`; `visits` says in how many passes over the head the loss is
+    computed from hidden states; `text` says the rest in a sentence.
     """
 
     reach: str
@@ -41,7 +41,9 @@ def coupled(objective: Objective) -> Coupled:
         text += f", by {' and '.join(map(_said, because))}"
     if found.statistics:
         text += f"; counted anew for each update, since the policy moves it: {', '.join(found.statistics)}"
-    return Coupled(found.reach.word, because, found.statistics, visits(schedule(objective.graph)), text)
+    return Coupled(
+        found.reach.word, because, found.statistics, schedule_text(schedule(objective.graph)), text
+    )
 
 
 def _said(cause: Cause) -> str:

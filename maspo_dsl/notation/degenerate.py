@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from maspo_dsl.objective import Objective
 from maspo_dsl.semantics.binding import number_text
+from maspo_dsl.semantics.part_words import Role
 
 if TYPE_CHECKING:
     from maspo_dsl.graph.nodes import Graph
@@ -24,7 +24,8 @@ def degenerate_advantages(objective: Objective) -> Iterator[tuple[str, str]]:
     graph = _of_rewards(objective)
     if not set(graph.inputs(["advantage"])) <= _KNOWN:
         return
-    added = " and ".join(f"`{name}`" for name in objective.resolved.parts.rewards)
+    rewards = objective.resolved.parts.of(Role.REWARD_TERM)
+    added = " and ".join(f"`{name}`" for _, name in rewards)
     included = f", {added} included" if added else ""
     equal = [_advantages(graph, [1, 1, 1, *rest], [0, 0, 0, 1, 1], cut)[:3] for rest, cut in _SURROUNDINGS]
     if _agree(equal):
@@ -39,12 +40,13 @@ def degenerate_advantages(objective: Objective) -> Iterator[tuple[str, str]]:
 
 def _of_rewards(objective: Objective) -> Graph:
     """The graph in which the reward that the batch brings is the whole reward."""
-    if not objective.resolved.parts.rewards:
+    parts = objective.resolved.parts
+    if not (rewards := parts.of(Role.REWARD_TERM)):
         return objective.graph
     from maspo_dsl.graph.build import build
     from maspo_dsl.graph.passes import simplify
 
-    return simplify(build(replace(objective.resolved.parts, rewards={})))
+    return simplify(build(parts.without(rewards)))
 
 
 # The rewards of another group, and whether the last tokens of every other completion are masked.

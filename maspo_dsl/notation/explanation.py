@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from maspo_dsl.analysis.trial import dropped
 from maspo_dsl.language import tree
 from maspo_dsl.language.expression_text import format_arithmetic, format_domain, format_expression
 from maspo_dsl.language.formatter import format_statement
@@ -15,14 +17,11 @@ from maspo_dsl.notation.coupled import Coupled, coupled
 from maspo_dsl.notation.formula import Formula, formula
 from maspo_dsl.notation.tensors import Tensor, tensors
 from maspo_dsl.objective import Objective
-from maspo_dsl.semantics.assemble import assemble
-from maspo_dsl.semantics.binding import BoundParameter, bind, number_text
-from maspo_dsl.semantics.edits import Target, targets
-from maspo_dsl.semantics.layering import Layer
+from maspo_dsl.semantics.binding import BoundParameter, number_text
+from maspo_dsl.semantics.edits import Target, neutral_targets, targets
 from maspo_dsl.semantics.objective import ResolvedObjective
-from maspo_dsl.semantics.report import Report
+from maspo_dsl.semantics.part_words import PART_WORDS
 from maspo_dsl.semantics.shipped import library_definitions
-from maspo_dsl.semantics.vocabulary import PARTS, SLOTS
 
 
 @dataclass(frozen=True)
@@ -181,47 +180,23 @@ def _edits(variant: tree.Variant) -> str:
 
 
 def _drops(resolved: ResolvedObjective) -> Iterator[DropEffect]:
-    flat = resolved.flat
-    everything = [t for t in targets(flat) if t.family != "param"]
-    for target in everything:
-        if target.family == "let" and target.name not in resolved.read:
-            continue
-        names = [t.name for t in everything]
-        paths = [t.path for t in everything]
-        if paths.count(target.path) > 1:
-            continue
-        name = target.name if names.count(target.name) == 1 else target.path
-        effect = _effect(target, resolved)
-        if effect and _can_drop(name, resolved):
-            yield DropEffect(name, effect)
-
-
-def _can_drop(name: str, resolved: ResolvedObjective) -> bool:
-    """Whether the objective is still one without the part; without its last reduction, for one, it is none."""
-    report = Report()
-    header = resolved.flat.header
-    target = tree.Name(tuple(name.split(".")), header.span)
-    layer = Layer(resolved.flat.as_base(header), library_definitions(), report)
-    flat = layer.apply((tree.Drop((target,), header.span),))
-    assemble(flat, bind(flat, {}, {}, report), library_definitions(), report)
-    return not report.failed
+    everything = [target for target in targets(resolved.flat) if target.family != "param"]
+    names = Counter(target.name for target in everything)
+    paths = Counter(target.path for target in everything)
+    for target in neutral_targets(resolved.flat, resolved.used):
+        # Without its last reduction, for one, it is no objective any more.
+        if paths[target.path] == 1 and dropped(resolved, target) is not None:
+            name = target.name if names[target.name] == 1 else target.path
+            yield DropEffect(name, _effect(target, resolved))
 
 
 def _effect(target: Target, resolved: ResolvedObjective) -> str:
-    """What dropping a target does; empty where it has no neutral value."""
+    """What dropping a target does."""
     match target.family:
         case "let":
             neutral = resolved.flat.lets[target.name].neutral
-            return f"{target.name} becomes {format_expression(neutral)}" if neutral is not None else ""
+            assert neutral is not None
+            return f"{target.name} becomes {format_expression(neutral)}"
         case "stage":
             return f"`{target.owner}` goes on without this stage"
-        case "slot":
-            return SLOTS[target.name].neutral or ""
-    word = target.key[0]
-    return {
-        "reward": "the term is not added to the reward",
-        "keep": "the rule keeps every completion",
-        "weight": "its factor is 1",
-        "mute": "no token is muted by it",
-        "exclude": "no token is excluded by it",
-    }.get(word, f"the term is {PARTS[word].neutral}")
+    return PART_WORDS[target.word].dropped

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from maspo_dsl.language import tree
@@ -13,15 +13,17 @@ from maspo_dsl.notation.calls import (
     applied,
     arguments_of,
     body_of,
-    calls_in,
+    called,
     expanded,
-    scope_parameters,
     substitute,
 )
 from maspo_dsl.notation.plain import call_form
 from maspo_dsl.notation.styles import PLAIN_TEXT, FormulaStyle
 from maspo_dsl.notation.symbols import LEGEND, SYMBOLS
 from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.part_words import NAMED, Role
+from maspo_dsl.semantics.parts import Key
+from maspo_dsl.semantics.scopes import SCOPES
 from maspo_dsl.semantics.types import Axis
 
 
@@ -56,11 +58,11 @@ def formula(objective: ResolvedObjective, defs: Defs, style: FormulaStyle = PLAI
     """The formula of an objective; `defs` are all that it can call. The legend is of the plain symbols."""
     writer = _Writer(objective, defs, style)
     lines = tuple(writer.lines())
-    called = _called(writer.shown, defs)
-    helpers = tuple(_helper(definition, defs, style) for definition in called)
-    used = {name for node in [*writer.shown, *(d.body for d in called)] for name in names_in(node)}
-    used |= {"loss"} | ({"detach"} if any(line.note == "weight" for line in lines) else set())
-    return Formula(lines, helpers, tuple(_legend(used)))
+    within = called(writer.shown, defs)
+    helpers = tuple(_helper(defs[name], defs, scopes, style) for name, scopes in within.items())
+    bodies = (defs[name].body for name in within)
+    used = {name for node in (*writer.shown, *bodies) for name in names_in(node)}
+    return Formula(lines, helpers, tuple(_legend(used | {"loss"})))
 
 
 def _legend(used: set[str]) -> Iterator[tuple[str, str]]:
@@ -81,7 +83,7 @@ class _Writer:
             n: d for n, d in defs.items() if not (style.by_notation and d.notation is not None)
         }
         self.style = style
-        self.expressions = style.expressions(defs, frozenset())
+        self.expressions = style.expressions(defs, frozenset(SCOPES))
         self.shown: list[tree.Expression] = []
 
     def lines(self) -> Iterator[FormulaLine]:
@@ -98,7 +100,8 @@ class _Writer:
                 yield FormulaLine(self._symbol(slot), self._math(self.flat.slots[slot].value))
         for (word, name), part in self.flat.parts.items():
             if isinstance(part, tree.Rule):
-                yield FormulaLine(self._symbol(name), self._one_level(part.condition), _RULES[word])
+                note = f"{word}: {NAMED[word].note}"
+                yield FormulaLine(self._symbol(name), self._one_level(part.condition), note)
 
     # ---- the loss
 
@@ -109,37 +112,36 @@ class _Writer:
 
     def _terms(self, scalar: bool) -> Iterator[FormulaLine]:
         """Penalties and bonuses: those that are one number, added after `reduce`, or those of tokens."""
-        for word, sign in (("penalty", "+"), ("bonus", "-")):
-            for name, part in self._of(word):
-                if (self._term_axis(word, name) is Axis.SCALAR) is scalar:
+        for role, sign in ((Role.ADDED, "+"), (Role.SUBTRACTED, "-")):
+            for (word, name), part in self._of(role):
+                if (self.objective.parts.by_key[word, name].axis is Axis.SCALAR) is scalar:
                     text = self._one_level(part.value, Precedence.PRODUCT)
                     yield FormulaLine("", self.style.term(sign, text), f"{word} {name}")
 
     def _token_loss(self) -> Iterator[FormulaLine]:
-        weights = [name for name, _ in self._of("weight")]
+        weights = [name for (_, name), _ in self._of(Role.FACTOR)]
         product = self.style.negated([self._symbol(word) for word in ("A", "ratio", *weights)])
-        muted = [name for word, name in self.flat.parts if word == "mute"]
+        muted = [name for _, name in self.objective.parts.of(Role.REMOVES_POLICY_TERM)]
         note = f"0 where {' or '.join(muted)}" if muted else ""
         yield FormulaLine(self._symbol("token loss"), product, note)
         yield from self._terms(scalar=False)
-        for name, part in self._of("weight"):
-            yield FormulaLine(self._symbol(name), self.style.detached(self._one_level(part.value)), "weight")
+        for (_, name), part in self._of(Role.FACTOR):
+            value = tree.Argument(None, expanded(part.value, self.written_out), part.span)
+            detached = tree.Call(tree.Name(("detach",), part.span), (value,), part.span)
+            yield FormulaLine(self._symbol(name), self._math(detached), "weight")
 
     def _rewards(self) -> Iterator[FormulaLine]:
-        terms = list(self._of("reward"))
-        names = [self._symbol(name) for name, _ in terms]
+        terms = list(self._of(Role.REWARD_TERM))
+        names = [self._symbol(name) for (_, name), _ in terms]
         yield FormulaLine(self._symbol("R"), self.style.total(names))
-        for name, part in terms:
+        for (_, name), part in terms:
             yield FormulaLine(self._symbol(name), self._one_level(part.value), "reward term")
 
-    def _of(self, word: str) -> Iterator[tuple[str, tree.Part]]:
-        for (kind, name), part in self.flat.parts.items():
-            if kind == word and isinstance(part, tree.Part):
-                yield name, part
-
-    def _term_axis(self, word: str, name: str) -> Axis:
-        parts = self.objective.parts
-        return (parts.penalties if word == "penalty" else parts.bonuses)[name].axis
+    def _of(self, role: Role) -> Iterator[tuple[Key, tree.Part]]:
+        for key in self.objective.parts.of(role):
+            part = self.flat.parts[key]
+            assert isinstance(part, tree.Part)
+            yield key, part
 
     # ---- pipes
 
@@ -198,25 +200,6 @@ class _Writer:
         return self._math(expanded(node, self.written_out), needed)
 
 
-_RULES = {
-    "keep": "keep: completions that are trained on",
-    "mute": "mute: tokens without a policy term, counted all the same",
-    "exclude": "exclude: tokens left out, of denominators too",
-}
-
-
-def _called(shown: Iterable[tree.Expression], defs: Defs) -> list[tree.Def]:
-    """Every `def` that shown expressions call, directly or through another, in the order of first use."""
-    pending = [call.function.text for node in shown for call in calls_in(node)]
-    found: dict[str, tree.Def] = {}
-    while pending:
-        name = pending.pop(0)
-        if name not in found and name in defs:
-            found[name] = defs[name]
-            pending += [call.function.text for call in calls_in(defs[name].body)]
-    return list(found.values())
-
-
-def _helper(definition: tree.Def, defs: Defs, style: FormulaStyle) -> Helper:
-    body = write(definition.body, style.expressions(defs, scope_parameters(definition, defs)))
+def _helper(definition: tree.Def, defs: Defs, scopes: frozenset[str], style: FormulaStyle) -> Helper:
+    body = write(definition.body, style.expressions(defs, scopes))
     return Helper(call_form(definition), body, definition.doc or "")

@@ -44,10 +44,10 @@ _POWER_OF_TEN = re.compile(r"([\d.]+)[eE]([+-]?\d+)")
 _NOTATIONS = primitive_notations("latex")
 
 
-def latex_style(defs: Defs, scopes: frozenset[str] = frozenset()) -> Style:
-    """The style of a page. Calls are written by the notation of their `def`; `scopes` are names that stand for one."""
+def latex_style(defs: Defs, scopes: frozenset[str] = frozenset(SCOPES)) -> Style:
+    """The style of a page. Calls are written by the notation of their `def`; `scopes` are the names of scopes."""
     own = {name: notation for name, d in defs.items() if (notation := notation_of(d)) is not None}
-    call = CallWriter({**_NOTATIONS, **own}, defs, scopes | frozenset(SCOPES), _upright, _upright, _below)
+    call = CallWriter({**_NOTATIONS, **own}, defs, scopes, _upright, _upright, _below)
     return Style(
         number=_number,
         text=r"\text{{{}}}".format,

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from maspo_dsl.notation.formula import Formula, FormulaLine, formula
 from maspo_dsl.notation.styles import LATEX
 from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.part_words import NAMED
 from maspo_dsl.semantics.shipped import library_definitions
-
-_RULES = {"keep": r"\text{kept}", "mute": r"\text{muted}", "exclude": r"\text{excluded}"}
 
 
 def latex_formula(objective: ResolvedObjective) -> Formula:
@@ -27,7 +26,7 @@ def latex_lines(written: Formula) -> Iterator[str]:
 
 
 def _row(line: FormulaLine) -> str:
-    rule = line.note.split(":")[0]
-    if rule in _RULES:
-        return rf"{_RULES[rule]} &\text{{ where }} {line.text}"
+    row = NAMED.get(line.note.split(":")[0])
+    if row is not None and row.form == "rule":
+        return rf"\text{{{row.adjective}}} &\text{{ where }} {line.text}"
     return f"{line.symbol} &{'=' if line.symbol else ''} {line.text}".strip()

@@ -20,9 +20,9 @@ _SUPERSCRIPTS = {"2": "²", "3": "³"}
 _NOTATIONS = primitive_notations("plain")
 
 
-def plain_style(defs: Defs, scopes: frozenset[str] = frozenset()) -> Style:
-    """The style of a terminal. Calls of a `def` are written as calls; `scopes` are names that stand for a scope."""
-    call = CallWriter(_NOTATIONS, defs, scopes | frozenset(SCOPES), str, str, "{}_{}".format)
+def plain_style(defs: Defs, scopes: frozenset[str] = frozenset(SCOPES)) -> Style:
+    """The style of a terminal. Calls of a `def` are written as calls; `scopes` are the names that stand for a scope."""
+    call = CallWriter(_NOTATIONS, defs, scopes, str, str, "{}_{}".format)
     return Style(
         number=lambda text: (text.replace("-", "−"), Precedence.ATOM),
         text=str,

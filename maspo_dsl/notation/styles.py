@@ -16,7 +16,7 @@ from maspo_dsl.notation.symbols import TOKEN_LOSS
 class FormulaStyle:
     """How the pieces are written that a formula is put together from.
 
-    `expressions` is their style for a spec's `def`s and for further names that stand for a scope; `symbol` is of a name
+    `expressions` is their style for a spec's `def`s and the names that stand for a scope; `symbol` is of a name
     that a line defines: a slot, a `let`, a part; `numbered` of the value of a pipe after so many stages. `negated` is
     minus a product, `total` the task's reward with what is added to it, `term` one that goes on from the line before,
     after its sign; `guarded` takes a value, its condition and the value elsewhere. With `names_choices` an argument
@@ -30,7 +30,6 @@ class FormulaStyle:
     negated: Callable[[Sequence[str]], str]
     total: Callable[[Sequence[str]], str]
     term: Callable[[str, str], str]
-    detached: Callable[[str], str]
     guarded: Callable[[str, str, str], str]
     names_choices: bool
     by_notation: bool
@@ -45,7 +44,6 @@ PLAIN_TEXT = FormulaStyle(
     negated=lambda factors: f"−{' · '.join(factors)}",
     total=lambda terms: " + ".join(["the task's reward", *terms]),
     term=lambda sign, text: f"{'−' if sign == '-' else sign} {text}",
-    detached=lambda text: f"sg[{text}]",
     guarded=lambda text, guard, otherwise: f"{text} where {guard}; else {otherwise}",
     names_choices=False,
     by_notation=False,
@@ -59,7 +57,6 @@ LATEX = FormulaStyle(
     negated=lambda factors: "-" + r" \cdot ".join(factors),
     total=lambda terms: " + ".join([r"\text{the task's reward}", *terms]),
     term=lambda sign, text: rf"\quad {{}} {sign} {text}",
-    detached=r"\mathrm{{sg}}\left[{}\right]".format,
     guarded=lambda text, guard, otherwise: cases([(text, guard), (otherwise, None)]),
     names_choices=True,
     by_notation=True,

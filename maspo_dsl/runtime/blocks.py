@@ -1,4 +1,4 @@
-"""Which tokens are visited together: those whose coefficients depend on each other."""
+"""Which tokens are in one chunk: those whose coefficients depend on each other."""
 
 from __future__ import annotations
 

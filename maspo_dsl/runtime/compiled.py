@@ -32,13 +32,13 @@ INDUCTOR_OPTIONS = {
     "cpp.enable_floating_point_contract_flag": "fast",
 }
 
-_said: set[str] = set()
+_warned: set[str] = set()
 
 
-def say_once(message: str) -> None:
+def warn_once(message: str) -> None:
     """One line on stderr, the first time only."""
-    if message not in _said:
-        _said.add(message)
+    if message not in _warned:
+        _warned.add(message)
         print(message, file=sys.stderr)
 
 
@@ -92,8 +92,8 @@ class CompiledLoss:
         if self._graph is None:
             self._graph = torch.compile(self._joint(), fullgraph=True, backend=self._counting_backend())
         mask = x["mask"]
-        live, x = (at_least_two(part, mask, by_row=self.by_row) for part in (live, x))
-        x["mask"] = x["mask"].view(torch.uint8).to(read_as(mask.device))
+        live, x = (without_length_one(part, mask, by_row=self.by_row) for part in (live, x))
+        x["mask"] = x["mask"].view(torch.uint8).to(mask_dtype(mask.device))
         both = {**live, **x}
         form = tuple(
             (name, value.dtype, value.dim(), _is_column(name, value)) for name, value in both.items()
@@ -155,7 +155,7 @@ def value_and_gradient(
     return result, gradient
 
 
-def read_as(device: torch.device) -> torch.dtype:
+def mask_dtype(device: torch.device) -> torch.dtype:
     """The dtype in which a graph reads a mask fastest, its conversion included.
 
     Vectors of AVX-512 load as many bytes as they have floats in one instruction; others put them together in memory.
@@ -194,13 +194,13 @@ def can_compile(backend: str, device: torch.device) -> bool:
     compilers = config.cpp.cxx if isinstance(config.cpp.cxx, (tuple, list)) else (config.cpp.cxx,)
     if any(name and shutil.which(name) for name in compilers):
         return True
-    say_once(
+    warn_once(
         "maspo-dsl: no C++ compiler was found, so the loss runs eagerly (install g++ or clang++ for the fused one)"
     )
     return False
 
 
-def at_least_two(x: dict[str, Tensor], mask: Tensor, *, by_row: bool) -> dict[str, Tensor]:
+def without_length_one(x: dict[str, Tensor], mask: Tensor, *, by_row: bool) -> dict[str, Tensor]:
     """Tensors of a batch with rows, and tokens, of which there is one repeated; the second are not trained.
 
     A length of 1 would be another graph, since torch.compile takes it for something to broadcast. `by_row`: the

@@ -1,9 +1,9 @@
 """The loss from final hidden states and the head's weight: `[N, T, V]` is never formed.
 
-Tokens are visited in chunks: logits, log-prob, coefficient c = dL/dlogp, and the gradients of states and weight while
-the logits are hot. That takes one visit if c of a token depends on the policy at the tokens of its chunk alone: any
-chunk will do for token-local objectives, whole completions for those that gather over one. Otherwise all log-probs
-are computed first, and only tokens with a coefficient are visited again.
+The head is applied to chunks of tokens: logits, log-prob, coefficient c = dL/dlogp, and the gradients of states and
+weight while the logits are still in the cache. That is one pass over the head if c of a token depends on the policy at
+the tokens of its chunk alone: any chunk will do for token-local objectives, whole completions for those that gather
+over one. Otherwise all log-probs are computed first, and a second pass takes only tokens with a coefficient.
 
 A coefficient comes from the very graph of the loss from log-probs, evaluated on the whole batch with the log-probs
 known so far; what stands for the others has no part in it.
@@ -25,7 +25,7 @@ from maspo_dsl.emit.template.names import BatchError
 from maspo_dsl.runtime.blocks import blocks
 from maspo_dsl.runtime.compiled import Gradient
 from maspo_dsl.runtime.hidden_batch import HiddenBatch
-from maspo_dsl.runtime.linear_head import HeadGradients, LinearHead, Visit
+from maspo_dsl.runtime.linear_head import HeadGradients, HeadPass, LinearHead
 
 Tensors: TypeAlias = dict[str, Tensor]
 Needs: TypeAlias = tuple[bool, bool, bool]
@@ -52,14 +52,14 @@ class Compiled:
 class Evaluated:
     """A loss, 0-d, with the batch, parameters and denominators that it was computed from.
 
-    `unvisited` are the trained tokens whose log-prob is still unknown, since the loss does not depend on it.
+    `skipped` are the trained tokens whose log-prob is still unknown, since the loss does not depend on it.
     """
 
     loss: Tensor
     x: Tensors
     p: Tensors
     d: Tensors
-    unvisited: Tensor
+    skipped: Tensor
 
 
 def loss_from_hidden(compiled: Compiled, given: HiddenBatch, head: LinearHead) -> LossOutput:
@@ -73,14 +73,14 @@ def loss_from_hidden(compiled: Compiled, given: HiddenBatch, head: LinearHead) -
 
     def measure() -> Any:
         (result,) = found
-        if len(result.unvisited):
+        if len(result.skipped):
             if versions != _versions(given, head):
                 raise BatchError(
-                    f"{compiled.module.name}: the metrics take in {len(result.unvisited)} tokens without advantage, "
+                    f"{compiled.module.name}: the metrics take in {len(result.skipped)} tokens without advantage, "
                     "which the loss did not need; read them before the optimizer changes the weight"
                 )
             with torch.no_grad():
-                _Visits(compiled, given, head.whole()).fill(result.x, result.unvisited)
+                _Passes(compiled, given, head.whole()).fill(result.x, result.skipped)
         return compiled.module.measure(result.x, result.p, result.d)
 
     return LossOutput(loss, measure)
@@ -91,8 +91,8 @@ def _versions(given: HiddenBatch, head: LinearHead) -> list[int]:
     return [tensor._version for tensor in (given.hidden, head.weight, head.bias) if tensor is not None]
 
 
-class _Visits:
-    """The visits of one call."""
+class _Passes:
+    """The passes of one call."""
 
     def __init__(self, compiled: Compiled, given: HiddenBatch, head: LinearHead) -> None:
         self.module, self.gradient, self.plan = compiled.module, compiled.gradient, compiled.schedule
@@ -112,65 +112,67 @@ class _Visits:
             self.fill(x, rows)
             x = self._prepared_late(x) if late else x
             d = self._denominators(x)
-            loss, slopes = self._slopes(x, p, d)
-            self._visit_again(gradients, rows, slopes)
+            loss, coefficients = self._coefficients(x, p, d)
+            self._second_pass(gradients, rows, coefficients)
             return Evaluated(loss, x, p, d, rows[:0])
         d = self._denominators(x)
-        heard = self._heard(x, rows, reach)
+        active = self._active(x, rows, reach)
         known = None
-        for block in blocks(reach, rows[heard], self._sequences(x), self.chunk):
-            known = self._visit_block(gradients, block, x, p, d)
-        loss = self._slopes(x, p, d)[0] if known is None else known
-        silent = rows[~heard]
-        if len(silent) and not loss.isfinite():  # a term that is not defined at what stands for a log-prob
-            self.fill(x, silent)
-            loss, silent = self._slopes(x, p, d)[0], silent[:0]
-        return Evaluated(loss, x, p, d, silent)
+        for block in blocks(reach, rows[active], self._sequences(x), self.chunk):
+            known = self._pass_over_block(gradients, block, x, p, d)
+        loss = self._coefficients(x, p, d)[0] if known is None else known
+        skipped = rows[~active]
+        if len(skipped) and not loss.isfinite():  # a term that is not defined at what stands for a log-prob
+            self.fill(x, skipped)
+            loss, skipped = self._coefficients(x, p, d)[0], skipped[:0]
+        return Evaluated(loss, x, p, d, skipped)
 
     def fill(self, x: Tensors, rows: Tensor) -> None:
         """Put the log-probs (and entropies) of some tokens into the batch, and keep nothing else."""
         for chunk in torch.split(rows, self.chunk):
-            self._note(x, chunk, self._visit(chunk, entropy="entropy" in self.computed))
+            self._store(x, chunk, self._head_pass(chunk, entropy="entropy" in self.computed))
 
-    # ---- visits
+    # ---- passes
 
-    def _visit_block(
+    def _pass_over_block(
         self, gradients: HeadGradients, block: Tensor, x: Tensors, p: Tensors, d: Tensors
     ) -> Tensor:
-        """One visit to the tokens of a block, or two if their logits do not fit together; the loss so far."""
+        """One pass over the tokens of a block, or two if their logits do not fit together; the loss so far."""
         if len(block) > self.chunk:
             self.fill(x, block)
-            loss, slopes = self._slopes(x, p, d)
-            self._visit_again(gradients, block, slopes)
+            loss, coefficients = self._coefficients(x, p, d)
+            self._second_pass(gradients, block, coefficients)
             return loss
-        visit = self._visit(block, entropy="entropy" in self.computed)
-        self._note(x, block, visit)
-        loss, slopes = self._slopes(x, p, d)
-        self._add(gradients, visit, block, slopes)
+        head_pass = self._head_pass(block, entropy="entropy" in self.computed)
+        self._store(x, block, head_pass)
+        loss, coefficients = self._coefficients(x, p, d)
+        self._add(gradients, head_pass, block, coefficients)
         return loss
 
-    def _visit_again(self, gradients: HeadGradients | None, rows: Tensor, slopes: Tensors) -> None:
-        """Visit the tokens that have a coefficient, now that it is known."""
+    def _second_pass(self, gradients: HeadGradients | None, rows: Tensor, coefficients: Tensors) -> None:
+        """Pass over the tokens that have a coefficient, now that it is known."""
         if gradients is None or not len(rows):
             return
-        used = torch.stack([_flat(slope)[rows] != 0 for slope in slopes.values()]).any(0)
+        used = torch.stack([_flat(slope)[rows] != 0 for slope in coefficients.values()]).any(0)
         for chunk in torch.split(rows[used], self.chunk):
-            self._add(gradients, self._visit(chunk, entropy=self.plan.entropy), chunk, slopes)
+            self._add(gradients, self._head_pass(chunk, entropy=self.plan.entropy), chunk, coefficients)
 
-    def _visit(self, rows: Tensor, *, entropy: bool) -> Visit:
-        return self.head.visit(self.given.hidden[rows], self.given.tokens[rows], self.buffer, entropy=entropy)
+    def _head_pass(self, rows: Tensor, *, entropy: bool) -> HeadPass:
+        return self.head.run(self.given.hidden[rows], self.given.tokens[rows], self.buffer, entropy=entropy)
 
-    def _add(self, gradients: HeadGradients, visit: Visit, rows: Tensor, slopes: Tensors) -> None:
-        entropy = _flat(slopes["entropy"])[rows] if self.plan.entropy else None
-        gradients.add(visit, rows, _flat(slopes["logp"])[rows], entropy)
+    def _add(
+        self, gradients: HeadGradients, head_pass: HeadPass, rows: Tensor, coefficients: Tensors
+    ) -> None:
+        entropy = _flat(coefficients["entropy"])[rows] if self.plan.entropy else None
+        gradients.add(head_pass, rows, _flat(coefficients["logp"])[rows], entropy)
 
-    def _note(self, x: Tensors, rows: Tensor, visit: Visit) -> None:
-        """Write down what a visit found."""
-        for name, value in (("logp", visit.logp), ("entropy", visit.entropy)):
+    def _store(self, x: Tensors, rows: Tensor, head_pass: HeadPass) -> None:
+        """Write what a pass found into the batch."""
+        for name, value in (("logp", head_pass.logp), ("entropy", head_pass.entropy)):
             if value is not None and name in self.computed:
                 _flat(x[name])[rows] = value.to(x[name].dtype)
 
-    def _slopes(self, x: Tensors, p: Tensors, d: Tensors) -> tuple[Tensor, Tensors]:
+    def _coefficients(self, x: Tensors, p: Tensors, d: Tensors) -> tuple[Tensor, Tensors]:
         """The loss and dL/dlogp (and dL/dentropy) with the log-probs known so far."""
         if x["mask"].numel() == 0:
             return x["logp"].new_zeros(()), {name: torch.zeros_like(x["logp"]) for name in self.computed}
@@ -208,17 +210,17 @@ class _Visits:
         self.module.refuse_several_ranks()
         return self.module.window([{**self.given.batch, **{name: x[name] for name in self.computed}}])
 
-    def _heard(self, x: Tensors, rows: Tensor, reach: Reach) -> Tensor:
+    def _active(self, x: Tensors, rows: Tensor, reach: Reach) -> Tensor:
         """Which of some tokens have a part in the loss: all, unless those without advantage are known to have none."""
-        if not self.plan.silent or "advantage" not in x:
+        if not self.plan.skips_zero_advantage or "advantage" not in x:
             return torch.ones_like(rows, dtype=torch.bool)
         found = _flat((x["advantage"] != 0).expand_as(x["mask"]))[rows]
         if reach is not Reach.SEQUENCE:
             return found
         sequences = self._sequences(x)[rows]
-        heard = torch.zeros_like(x["present"])
-        heard[sequences[found]] = True
-        return heard[sequences]
+        active = torch.zeros_like(x["present"])
+        active[sequences[found]] = True
+        return active[sequences]
 
     def _sequences(self, x: Tensors) -> Tensor:
         """Which sequence each token belongs to, [M]."""
@@ -248,7 +250,7 @@ class _FromHidden(torch.autograd.Function):
         needs: Needs = ctx.needs_input_grad[4:]
         whole = head.whole()
         gradients = HeadGradients.zeros(whole, given.hidden, needs) if any(needs) else None
-        result = _Visits(compiled, given, whole).run(gradients)
+        result = _Passes(compiled, given, whole).run(gradients)
         found.append(result)
         ctx.needs = needs
         if gradients is not None:

@@ -71,7 +71,7 @@ def _problems(hidden: Tensor, tokens: Tensor, batch: Mapping[str, Tensor]) -> li
     return problems
 
 
-def refuse_head(
+def check_head(
     objective: str, given: HiddenBatch, weight: Tensor, bias: Tensor | None, temperature: float
 ) -> None:
     """A head that does not fit the states, or tokens that it has no row for. Raises BatchError."""

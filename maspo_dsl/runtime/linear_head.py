@@ -27,7 +27,7 @@ _NOTHING, _TINY = -1000.0, 1e-38
 
 
 @dataclass(frozen=True)
-class Visit:
+class HeadPass:
     """C tokens while their logits are hot.
 
     `exponentials` [C, V] is exp(z - max) in the buffer, `total` [C] its sum; `logp` [C]; `entropy` [C] or None.
@@ -40,10 +40,10 @@ class Visit:
     logp: Tensor
     entropy: Tensor | None
 
-    def at(self, rows: Tensor) -> Visit:
+    def at(self, rows: Tensor) -> HeadPass:
         """Some of the tokens; the exponentials stay where they are."""
         entropy = None if self.entropy is None else self.entropy[rows]
-        return Visit(
+        return HeadPass(
             self.hidden[rows],
             self.tokens[rows],
             self.exponentials,
@@ -82,7 +82,7 @@ class LinearHead:
         fitting = memory // max(1, len(self.weight) * self.dtype.itemsize)
         return self.weight.new_empty((max(1, min(fitting, tokens)), len(self.weight)), dtype=self.dtype)
 
-    def visit(self, hidden: Tensor, tokens: Tensor, buffer: Tensor, *, entropy: bool) -> Visit:
+    def run(self, hidden: Tensor, tokens: Tensor, buffer: Tensor, *, entropy: bool) -> HeadPass:
         """Log-probs (and entropies) of `tokens` [C] after the states `hidden` [C, H]; logits go to the buffer."""
         logits = buffer[: len(tokens)]
         hidden = hidden.to(self.dtype) / self.temperature if self.temperature != 1 else hidden
@@ -93,14 +93,16 @@ class LinearHead:
         passes = _fused if self.fused else _plain
         if not entropy:
             top, total = passes(exponentials_)(logits)
-            return Visit(hidden, tokens, logits, total, picked - top - total.log(), None)
+            return HeadPass(hidden, tokens, logits, total, picked - top - total.log(), None)
         top, total, moment = passes(exponentials_and_moment_)(logits)
-        return Visit(hidden, tokens, logits, total, picked - top - total.log(), total.log() - moment / total)
+        return HeadPass(
+            hidden, tokens, logits, total, picked - top - total.log(), total.log() - moment / total
+        )
 
 
 @dataclass(frozen=True)
 class HeadGradients:
-    """Sums of gradients over visits: of every state [M, H], the weight [V, H] and the bias [V], where wanted."""
+    """Sums of gradients over passes: of every state [M, H], the weight [V, H] and the bias [V], where wanted."""
 
     head: LinearHead
     hidden: Tensor | None
@@ -117,30 +119,32 @@ class HeadGradients:
             torch.zeros_like(head.bias, dtype=head.dtype) if needs[2] and head.bias is not None else None,
         )
 
-    def add(self, visit: Visit, rows: Tensor, logp: Tensor, entropy: Tensor | None) -> None:
-        """What a visit adds, given dL/dlogp [C] and dL/dentropy [C]; `rows` [C] are its tokens' places in `hidden`.
+    def add(self, head_pass: HeadPass, rows: Tensor, logp: Tensor, entropy: Tensor | None) -> None:
+        """What a pass adds, given dL/dlogp [C] and dL/dentropy [C]; `rows` [C] are its tokens' places in `hidden`.
 
         Tokens at which both are 0 are left out of the products.
         """
         used = logp != 0 if entropy is None else (logp != 0) | (entropy != 0)
-        order = moved_to_front(visit.exponentials, used)
-        buffer = visit.exponentials[: len(order)]
+        order = moved_to_front(head_pass.exponentials, used)
+        buffer = head_pass.exponentials[: len(order)]
         if len(order) < len(used):
-            visit, rows, logp = visit.at(order), rows[order], logp[order]
+            head_pass, rows, logp = head_pass.at(order), rows[order], logp[order]
             entropy = None if entropy is None else entropy[order]
         if len(order):
-            self._add_products(buffer, self._residuals(buffer, visit, logp, entropy), visit.hidden, rows)
+            self._add_products(
+                buffer, self._residuals(buffer, head_pass, logp, entropy), head_pass.hidden, rows
+            )
 
-    def _residuals(self, buffer: Tensor, visit: Visit, logp: Tensor, entropy: Tensor | None) -> Tensor:
+    def _residuals(self, buffer: Tensor, head_pass: HeadPass, logp: Tensor, entropy: Tensor | None) -> Tensor:
         """Turn exponentials in the buffer into -dL/dz, but for a factor of each token [C], which is returned."""
-        if entropy is None or visit.entropy is None:
-            scale, own = logp / visit.total, visit.total
+        if entropy is None or head_pass.entropy is None:
+            scale, own = logp / head_pass.total, head_pass.total
         else:
-            slope = entropy / visit.total
-            constant = logp / visit.total + slope * (visit.entropy - visit.total.log())
+            slope = entropy / head_pass.total
+            constant = logp / head_pass.total + slope * (head_pass.entropy - head_pass.total.log())
             (_fused if self.head.fused else _plain)(residuals_)(buffer, constant, slope)
             scale, own = torch.ones_like(logp), logp
-        places = visit.tokens[:, None]
+        places = head_pass.tokens[:, None]
         buffer.scatter_(1, places, buffer.gather(1, places) - own[:, None])
         return scale
 

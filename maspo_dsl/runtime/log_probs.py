@@ -8,7 +8,7 @@ from torch import Tensor
 from maspo_dsl.runtime.compiled import can_compile
 from maspo_dsl.runtime.linear_head import FUSED_FROM, LinearHead
 
-# Logits of a chunk, in bytes: 512 tokens of 49,152 words. More is not faster on a CPU; a GPU wants larger products.
+# Logits of a chunk, in bytes: 512 tokens of a vocabulary of 49,152. A GPU wants larger products.
 HEAD_MEMORY = 96 * 2**20
 HEAD_MEMORY_OF_ACCELERATOR = 2**30
 
@@ -48,8 +48,8 @@ def log_probs(
     logp = torch.zeros(tokens.shape, dtype=head.dtype, device=tokens.device)
     entropies = torch.zeros_like(logp) if entropy else None
     for chunk in torch.split(rows, len(buffer)):
-        visit = head.visit(states[chunk], chosen[chunk], buffer, entropy=entropy)
-        logp.view(-1)[chunk] = visit.logp
-        if entropies is not None and visit.entropy is not None:
-            entropies.view(-1)[chunk] = visit.entropy
+        head_pass = head.run(states[chunk], chosen[chunk], buffer, entropy=entropy)
+        logp.view(-1)[chunk] = head_pass.logp
+        if entropies is not None and head_pass.entropy is not None:
+            entropies.view(-1)[chunk] = head_pass.entropy
     return logp, entropies

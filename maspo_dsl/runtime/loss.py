@@ -22,7 +22,7 @@ from maspo_dsl.emit.template.names import BatchError
 from maspo_dsl.objective import Objective, SpecLike, load
 from maspo_dsl.runtime.compiled import CompiledLoss, eager_gradient
 from maspo_dsl.runtime.from_hidden import Compiled, loss_from_hidden
-from maspo_dsl.runtime.hidden_batch import hidden_batch, refuse_head
+from maspo_dsl.runtime.hidden_batch import check_head, hidden_batch
 from maspo_dsl.runtime.linear_head import LinearHead
 from maspo_dsl.runtime.log_probs import fuses, head_memory
 
@@ -102,7 +102,7 @@ class ObjectiveLoss(nn.Module):
         """
         name = self.objective.name
         given = hidden_batch(name, hidden, tokens, batch, denominators, live_entropy=self.schedule.entropy)
-        refuse_head(name, given, weight, bias, temperature)
+        check_head(name, given, weight, bias, temperature)
         device = hidden.device
         if torch.is_autocast_enabled(device.type):
             dtype = torch.get_autocast_dtype(device.type)
@@ -135,7 +135,7 @@ class ObjectiveLoss(nn.Module):
 
     @cached_property
     def schedule(self) -> Schedule:
-        """In which visits `from_hidden` computes the loss."""
+        """In which passes `from_hidden` computes the loss."""
         return schedule(self.objective.graph)
 
     def _compiled(self, device: torch.device) -> Compiled:

@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics.binding import BoundParameter
+from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.context import Context, Names
 from maspo_dsl.semantics.elaborate import Elaborator
 from maspo_dsl.semantics.flat import Flat
+from maspo_dsl.semantics.part_words import PART_WORDS, SLOTS, PartWord, Role, When
+from maspo_dsl.semantics.parts import Key, Parts
 from maspo_dsl.semantics.poison import poison, poisoned
-from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.terms import Term
 from maspo_dsl.semantics.totals import is_total, micro_total, refuse_total
 from maspo_dsl.semantics.training import report_nothing_trained
 from maspo_dsl.semantics.types import Axis, Kind
-from maspo_dsl.semantics.vocabulary import BEFORE_ADVANTAGE, PARTS, SLOTS
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The parts of an objective as terms; dictionaries are by the part's name."""
-
-    advantage: Term
-    ratio: Term
-    reduce: Term
-    prompt: Term | None = None
-    step: Term | None = None
-    rewards: Mapping[str, Term] = field(default_factory=dict)
-    keeps: Mapping[str, Term] = field(default_factory=dict)
-    weights: Mapping[str, Term] = field(default_factory=dict)
-    mutes: Mapping[str, Term] = field(default_factory=dict)
-    excludes: Mapping[str, Term] = field(default_factory=dict)
-    penalties: Mapping[str, Term] = field(default_factory=dict)
-    bonuses: Mapping[str, Term] = field(default_factory=dict)
 
 
 def assemble(
-    flat: Flat, params: Mapping[str, BoundParameter], definitions: Mapping[str, tree.Def], report: Report
+    flat: Flat,
+    params: Mapping[str, BoundParameter],
+    definitions: Mapping[str, tree.Def],
+    report: DiagnosticCollector,
 ) -> tuple[Parts | None, frozenset[str]]:
     """The parts, None after mistakes, and the names that were read."""
     return _Assembler(flat, params, definitions, report).run()
@@ -51,7 +36,7 @@ class _Assembler:
         flat: Flat,
         params: Mapping[str, BoundParameter],
         definitions: Mapping[str, tree.Def],
-        report: Report,
+        report: DiagnosticCollector,
     ) -> None:
         self.flat = flat
         self.report = report
@@ -67,34 +52,19 @@ class _Assembler:
 
     def run(self) -> tuple[Parts | None, frozenset[str]]:
         self._check_missing()
-        advantage = self._slot("advantage")
-        if advantage is not None:
-            self.elaborator.advantage_axis = max(advantage.axis, Axis.SEQUENCE)
-        rewards, keeps = self._parts("reward"), self._parts("keep")
-        prompt = self._slot("prompt")
-        ratio = self._slot("ratio")
-        weights, mutes, excludes = self._parts("weight"), self._parts("mute"), self._parts("exclude")
-        penalties, bonuses = self._parts("penalty"), self._parts("bonus")
-        reduce, step = self._slot("reduce"), self._slot("step")
+        terms: dict[Key, Term] = {}
+        for row in PART_WORDS.values():
+            for name, node in self._written(row):
+                term = self._checked(row, self._value(row.word, node), node.span)
+                if term is not None:
+                    terms[row.word, name] = term.labelled(name) if name else term
+            if row.role is Role.ADVANTAGE and (row.word, "") in terms:
+                self.elaborator.advantage_axis = max(terms[row.word, ""].axis, Axis.SEQUENCE)
         read = frozenset(self.elaborator.read)
         self._check_unread(read)
-        if self.report.failed or advantage is None or ratio is None or reduce is None:
-            return None, read
-        parts = Parts(
-            advantage,
-            ratio,
-            reduce,
-            prompt,
-            step,
-            rewards,
-            keeps,
-            weights,
-            mutes,
-            excludes,
-            penalties,
-            bonuses,
-        )
-        report_nothing_trained(self.flat, parts, self.report)
+        parts = Parts(terms)
+        if not self.report.failed:
+            report_nothing_trained(self.flat, parts, self.report)
         return (None if self.report.failed else parts), read
 
     def _check_unread(self, read: frozenset[str]) -> None:
@@ -111,88 +81,64 @@ class _Assembler:
                 kinds = f"`{name}` is {value.kind.word}, its neutral {neutral.kind.word}"
                 self.report.error("wrong-kind", kinds, neutral.span)
 
-    # ---- slots
-
     def _check_missing(self) -> None:
-        missing = [word for word in ("advantage", "ratio", "reduce") if word not in self.flat.slots]
+        missing = [row for row in SLOTS.values() if row.neutral is None and row.word not in self.flat.slots]
         if not missing:
             return
         name = self.flat.header.name
-        lacks = " and ".join(f"no `{word}`" for word in missing)
-        meanings = f"{missing[0]}: {SLOTS[missing[0]].doc}; " if len(missing) == 1 else ""
-        forms = ", ".join(f"{word} = …" for word in missing)
+        lacks = " and ".join(f"no `{row.word}`" for row in missing)
+        meanings = f"{missing[0].word}: {missing[0].doc}; " if len(missing) == 1 else ""
+        forms = ", ".join(row.written() for row in missing)
         hint = f"{meanings}write {forms}, or extend an objective that has {'one' if meanings else 'them'}"
         self.report.error("missing-slot", f"`{name.text}` has {lacks}", name.span, hint)
 
-    def _slot(self, word: str) -> Term | None:
-        if word not in self.flat.slots:
-            return None
-        statement = self.flat.slots[word]
-        term = self._value(word, statement.value)
-        return self._hold(word, term, statement.value.span, SLOTS[word].axes)
+    def _value(self, word: str, node: tree.Expression) -> Term:
+        return self.elaborator.expression(node, Context(word))
 
-    def _value(self, slot: str, node: tree.Expression) -> Term:
-        return self.elaborator.expression(node, Context(slot))
+    def _written(self, row: PartWord) -> Iterator[tuple[str, tree.Expression]]:
+        """Name and value of everything that is written with a word."""
+        if row.word in self.flat.slots:
+            yield "", self.flat.slots[row.word].value
+        for (word, name), part in self.flat.parts.items():
+            if word == row.word:
+                yield name, part.condition if isinstance(part, tree.Rule) else part.value
 
-    def _parts(self, word: str) -> dict[str, Term]:
-        found: dict[str, Term] = {}
-        for (kind, name), statement in self.flat.parts.items():
-            if kind != word:
-                continue
-            node = statement.condition if isinstance(statement, tree.Rule) else statement.value
-            term = self._hold(word, self._value(word, node), node.span, PARTS[word].axes)
-            if term is not None:
-                found[name] = term.labelled(name)
-        return found
+    # ---- what a part accepts
 
-    # ---- what a slot accepts
-
-    def _hold(self, word: str, term: Term, span: Span, axes: frozenset[Axis]) -> Term | None:
+    def _checked(self, row: PartWord, term: Term, span: Span) -> Term | None:
         if poisoned(term):
             return None
-        condition = word in ("keep", "mute", "exclude")
+        condition = row.form == "rule"
         if condition is not (term.kind is Kind.BOOL):
             wanted = "a condition" if condition else "a number"
-            self.report.error("wrong-kind", f"`{word}` needs {wanted}; this is {term.kind.word}", span)
+            self.report.error("wrong-kind", f"`{row.word}` needs {wanted}; this is {term.kind.word}", span)
             return None
-        if term.axis not in axes:
-            message = f"`{word}` cannot be {term.axis.one_value}"
-            self.report.error("axis", message, span, _AXIS_HINTS.get(word, ""))
+        if term.axis not in row.axes:
+            message = f"`{row.word}` cannot be {term.axis.one_value}"
+            self.report.error("axis", message, span, row.axis_hint)
             return None
-        return self._hold_gradient(word, term, span)
+        return self._with_gradient_checked(row, term, span)
 
-    def _hold_gradient(self, word: str, term: Term, span: Span) -> Term | None:
-        if word in ("ratio", "penalty", "bonus", "reduce") and not term.live:
-            what = "does not read `loss`" if word == "reduce" else "carries no gradient to the policy"
-            self.report.error("no-gradient", f"`{word}` {what}, so it trains nothing", span)
+    def _with_gradient_checked(self, row: PartWord, term: Term, span: Span) -> Term | None:
+        if row.gradient == "required" and not term.live:
+            message = f"`{row.word}` {row.without_gradient}, so it trains nothing"
+            self.report.error("no-gradient", message, span)
             return None
-        if word in (*BEFORE_ADVANTAGE, "step") and term.live:
+        if row.gradient == "none" and term.live:
+            message = f"`{row.word}` is computed without gradient, but reads the policy being trained"
             hint = "write detach(…), or `old` for the policy at rollout time"
-            self.report.error(
-                "live-value",
-                f"`{word}` is computed without gradient, but reads the policy being trained",
-                span,
-                hint,
-            )
+            self.report.error("live-value", message, span, hint)
             return None
-        if word == "step" and (found := micro_total(term)) is not None:
-            message = "`step` is computed once an optimizer window, not for each of its micro-batches"
+        if row.when is When.PER_STEP and (found := micro_total(term)) is not None:
+            message = f"`{row.word}` is computed once an optimizer window, not for each of its micro-batches"
             self.report.error("no-such-scope", message, found.span, "write window")
             return None
-        if word == "weight" and is_total(term):
+        if row.gradient == "stopped" and is_total(term):
             refuse_total(self.report, span)
             return None
-        if word == "weight" and term.live:
+        if row.gradient == "stopped" and term.live:
             return Term("detach", (term,), term.axis, term.kind, False, term.span)
         return term
-
-
-_AXIS_HINTS = {
-    "reduce": "end with a reduction within `window`: loss |> mean(window)",
-    "ratio": "the ratio is of tokens or of sequences",
-    "reward": "reduce tokens first: mean(…, sequence)",
-    "keep": "reduce tokens first: mean(…, sequence)",
-}
 
 
 def _parameter(bound: BoundParameter) -> Term:

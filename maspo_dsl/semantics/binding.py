@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import did_you_mean
 from maspo_dsl.language.source import Source, Span
+from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.flat import Flat, Parameter
 from maspo_dsl.semantics.operations import ARITHMETIC, OPERATIONS
-from maspo_dsl.semantics.report import Report
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class BoundParameter:
 
 
 def bind(
-    flat: Flat, params: Mapping[str, object], run: Mapping[str, float], report: Report
+    flat: Flat, params: Mapping[str, object], run: Mapping[str, float], report: DiagnosticCollector
 ) -> dict[str, BoundParameter]:
     """Every parameter with its value; unknown names and values outside an interval are reported."""
     return _Binder(flat, params, run, report).all()
@@ -33,7 +33,7 @@ def bind(
 
 class _Binder:
     def __init__(
-        self, flat: Flat, params: Mapping[str, object], run: Mapping[str, float], report: Report
+        self, flat: Flat, params: Mapping[str, object], run: Mapping[str, float], report: DiagnosticCollector
     ) -> None:
         self.flat = flat
         self.run = run

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import did_you_mean
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics import typing_rules as rules
-from maspo_dsl.semantics.context import Context, Value
+from maspo_dsl.semantics.collector import DiagnosticCollector
+from maspo_dsl.semantics.context import Context, Elaborate, Names, Value
 from maspo_dsl.semantics.operations import FUNCTIONS
 from maspo_dsl.semantics.poison import fail, poison, poisoned
 from maspo_dsl.semantics.quantities import QUANTITIES
@@ -19,9 +20,6 @@ from maspo_dsl.semantics.scopes import SCOPES, SEQUENCE, Scope
 from maspo_dsl.semantics.terms import Term, constant
 from maspo_dsl.semantics.vocabulary import PRIMITIVES, SPECIAL
 
-if TYPE_CHECKING:
-    from maspo_dsl.semantics.elaborate import Elaborator
-
 MAX_CALL_DEPTH = 50
 
 # Keyword, expression and place of each argument.
@@ -29,11 +27,15 @@ Arguments: TypeAlias = list[tuple[str | None, tree.Expression, Span]]
 
 
 class Calls:
-    """Elaborates calls for an elaborator."""
+    """Elaborates calls: `elaborate` is asked for arguments and bodies, `read` gets the names of the defs called."""
 
-    def __init__(self, elaborator: Elaborator) -> None:
-        self.elaborator = elaborator
-        self.report = elaborator.report
+    def __init__(
+        self, names: Names, report: DiagnosticCollector, read: set[str], elaborate: Elaborate
+    ) -> None:
+        self.names = names
+        self.report = report
+        self.read = read
+        self.elaborate = elaborate
 
     def call(
         self,
@@ -45,14 +47,14 @@ class Calls:
     ) -> Term:
         """The value of a call, or of a stage whose `piped` value comes first."""
         if len(function.path) > 1:
-            return self.elaborator.dotted(function)
+            return dotted(self.report, function)
         name = function.path[0]
-        if name in self.elaborator.names.defs:
-            return self._inline(self.elaborator.names.defs[name], piped, arguments, span, context)
+        if name in self.names.defs:
+            return self._inline(self.names.defs[name], piped, arguments, span, context)
         if name in PRIMITIVES:
             return self._primitive(name, function.span, piped, arguments, span, context)
-        known = [*self.elaborator.names.defs, *PRIMITIVES]
-        if name in self.elaborator.names.lets or name in self.elaborator.names.params or name in QUANTITIES:
+        known = [*self.names.defs, *PRIMITIVES]
+        if name in self.names.lets or name in self.names.params or name in QUANTITIES:
             return self._fail("not-a-function", f"`{name}` is a value, not a function", function.span)
         what = "stage" if piped is not None else "function"
         return self._fail(
@@ -66,7 +68,7 @@ class Calls:
                 return local
             if node.path[0] in SCOPES:
                 return SCOPES[node.path[0]]
-        return self.elaborator.expression(node, context)
+        return self.elaborate(node, context)
 
     def _inline(
         self, definition: tree.Def, piped: Term | None, arguments: Arguments, span: Span, context: Context
@@ -76,14 +78,14 @@ class Calls:
         if name in context.calls or len(context.calls) > MAX_CALL_DEPTH:
             chain = " → ".join([*context.calls, name])
             return self._fail("recursive-def", f"`{name}` calls itself: {chain}", definition.name.span)
-        self.elaborator.read.add(name)
+        self.read.add(name)
         site = context.site or span
         outer = replace(context, locals={}, it=None, calls=(*context.calls, name), site=site)
         bound = self._bind(definition, piped, arguments, span, context, outer)
         if bound is None or any(isinstance(v, Term) and poisoned(v) for v in bound.values()):
             return poison(span)
         before = len(self.report.diagnostics)
-        result = self.elaborator.expression(definition.body, replace(outer, locals=bound))
+        result = self.elaborate(definition.body, replace(outer, locals=bound))
         self._blame_the_call(before, definition, span, site)
         if result.op in ("input", "param", "const"):
             return result
@@ -203,7 +205,7 @@ class Calls:
                     return constant(float("inf"), node.span)
                 case tree.Negate(operand=tree.Name(path=("inf",))):
                     return constant(float("-inf"), node.span)
-        return self.elaborator.expression(node, context)
+        return self.elaborate(node, context)
 
     def _reduction(
         self,
@@ -227,6 +229,17 @@ class Calls:
 
     def _fail(self, code: str, message: str, span: Span, hint: str = "") -> Term:
         return fail(self.report, code, message, span, hint)
+
+
+def dotted(report: DiagnosticCollector, node: tree.Name) -> Term:
+    """The mistake of a name with dots, which is no value."""
+    head, last = node.path[0], node.path[-1]
+    hint = (
+        f"the language has no methods: write {last}({head})"
+        if last in PRIMITIVES
+        else "names in expressions have no dots"
+    )
+    return fail(report, "no-methods", f"`{node.text}` is not a value", node.span, hint)
 
 
 def signature(definition: tree.Def) -> str:

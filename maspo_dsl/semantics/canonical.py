@@ -14,23 +14,9 @@ from maspo_dsl.language.source import Span
 from maspo_dsl.language.walking import Node, names_in, transform, without_comments
 from maspo_dsl.semantics.binding import BoundParameter, number_text
 from maspo_dsl.semantics.flat import Flat
-from maspo_dsl.semantics.vocabulary import PARTS, SLOTS
+from maspo_dsl.semantics.part_words import PART_WORDS
 
 HASH_DIGITS = 16
-_ORDER = [
-    "reward",
-    "keep",
-    "prompt",
-    "advantage",
-    "ratio",
-    "weight",
-    "mute",
-    "exclude",
-    "penalty",
-    "bonus",
-    "reduce",
-    "step",
-]
 
 Statement = TypeVar("Statement", bound=tree.Statement)
 
@@ -52,11 +38,10 @@ def flat_tree(flat: Flat, params: Mapping[str, BoundParameter], read: frozenset[
 
 
 def _ordered(flat: Flat) -> Iterator[tree.Slot | tree.Part | tree.Rule]:
-    for word in _ORDER:
-        if word in SLOTS and word in flat.slots:
+    for word in PART_WORDS:
+        if word in flat.slots:
             yield flat.slots[word]
-        if word in PARTS:
-            yield from (part for (kind, _), part in flat.parts.items() if kind == word)
+        yield from (part for (kind, _), part in flat.parts.items() if kind == word)
 
 
 def _spaced(statements: list[tree.Statement]) -> Iterator[tree.Statement]:

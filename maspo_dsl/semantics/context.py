@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -31,6 +31,10 @@ class Context:
     calls: tuple[str, ...] = ()
     site: Span | None = None
     searches: tuple[int, ...] = ()
+
+
+Elaborate: TypeAlias = Callable[[tree.Expression, Context], Term]
+"""The term of an expression where it stands."""
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import did_you_mean
+from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.flat import Flat
-from maspo_dsl.semantics.report import Report
-from maspo_dsl.semantics.vocabulary import SLOTS
+from maspo_dsl.semantics.part_words import SLOTS
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,12 @@ class Target:
     def path(self) -> str:
         """The unambiguous path."""
         return f"{self.owner}.{self.name}" if self.owner else self.name
+
+    @property
+    def word(self) -> str:
+        """The word of the part that it is or stands in; `let` or `param` for what is no part."""
+        family, name = self.key
+        return name if family == "slot" else family
 
 
 def targets(flat: Flat) -> Iterator[Target]:
@@ -54,7 +60,7 @@ def _stages(owner: str, value: tree.Expression, key: tuple[str, str]) -> Iterato
             yield Target("stage", owner, stage.name, key, index)
 
 
-def find(flat: Flat, name: tree.Name, report: Report, *, stages_only: bool) -> Target | None:
+def find(flat: Flat, name: tree.Name, report: DiagnosticCollector, *, stages_only: bool) -> Target | None:
     """The one target that a name means; none or several is a mistake."""
     everything = list(targets(flat))
     droppable = [t for t in everything if t.family != "param"]
@@ -97,39 +103,56 @@ def find(flat: Flat, name: tree.Name, report: Report, *, stages_only: bool) -> T
     return None
 
 
-def drop(flat: Flat, name: tree.Name, report: Report) -> None:
+def neutral_targets(flat: Flat, used: Collection[str]) -> Iterator[Target]:
+    """Everything that has a neutral value, but for a `let` that nothing uses."""
+    for target in targets(flat):
+        family, name = target.key
+        if _has_neutral(flat, target) and (family != "let" or name in used):
+            yield target
+
+
+def _has_neutral(flat: Flat, target: Target) -> bool:
+    match target.family:
+        case "param":
+            return False
+        case "let":
+            return flat.lets[target.name].neutral is not None
+        case "slot":
+            return SLOTS[target.name].neutral is not None
+    return True
+
+
+def drop(flat: Flat, name: tree.Name, report: DiagnosticCollector) -> None:
     """Give the named part its neutral value."""
     target = find(flat, name, report, stages_only=False)
     if target is None:
         return
+    if _has_neutral(flat, target):
+        remove(flat, target)
+    elif target.family == "let":
+        message = f"`{target.name}` has no neutral value; it cannot be dropped"
+        report.error("no-neutral", message, name.span, "give the `let` a neutral value, or write it again")
+    else:
+        message = f"`{target.name}` has no neutral; it cannot be dropped"
+        report.error("no-neutral", message, name.span, "replace it: write it again")
+
+
+def remove(flat: Flat, target: Target) -> None:
+    """Give a target that has a neutral value this value, in place."""
     match target.family:
         case "stage":
             _rewrite_stages(flat, target, lambda _: ())
         case "let":
             let = flat.lets[target.name]
-            if let.neutral is None:
-                hint = "give the `let` a neutral value, or write it again"
-                report.error(
-                    "no-neutral",
-                    f"`{target.name}` has no neutral value; it cannot be dropped",
-                    name.span,
-                    hint,
-                )
-            else:
-                flat.lets[target.name] = replace(let, value=let.neutral)
+            assert let.neutral is not None
+            flat.lets[target.name] = replace(let, value=let.neutral)
         case "slot":
-            if SLOTS[target.name].neutral is None:
-                hint = "replace it: write it again"
-                report.error(
-                    "no-neutral", f"`{target.name}` has no neutral; it cannot be dropped", name.span, hint
-                )
-            else:
-                del flat.slots[target.name]
+            del flat.slots[target.name]
         case _:
             del flat.parts[target.key]
 
 
-def insert(flat: Flat, edit: tree.Insert, report: Report) -> None:
+def insert(flat: Flat, edit: tree.Insert, report: DiagnosticCollector) -> None:
     """Stages before or after a stage."""
     if (target := find(flat, edit.target, report, stages_only=True)) is None:
         return
@@ -137,7 +160,7 @@ def insert(flat: Flat, edit: tree.Insert, report: Report) -> None:
     _rewrite_stages(flat, target, lambda stage: (*edit.stages, stage) if before else (stage, *edit.stages))
 
 
-def swap(flat: Flat, edit: tree.Swap, report: Report) -> None:
+def swap(flat: Flat, edit: tree.Swap, report: DiagnosticCollector) -> None:
     """Other stages in place of one, under their own names."""
     if (target := find(flat, edit.target, report, stages_only=True)) is None:
         return

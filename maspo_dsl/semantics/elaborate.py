@@ -10,37 +10,38 @@ from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import did_you_mean
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics import typing_rules as rules
-from maspo_dsl.semantics.calls import Calls
+from maspo_dsl.semantics.calls import Calls, dotted
+from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.context import Context, Names
 from maspo_dsl.semantics.extent import Extent
 from maspo_dsl.semantics.operations import ARITHMETIC
+from maspo_dsl.semantics.part_words import BEFORE_ADVANTAGE, SLOTS
 from maspo_dsl.semantics.poison import poison
 from maspo_dsl.semantics.quantities import QUANTITIES
-from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.scopes import SCOPES, Scope
 from maspo_dsl.semantics.searches import Searches
 from maspo_dsl.semantics.terms import Term, constant, static_truth
 from maspo_dsl.semantics.types import Axis, Kind
 from maspo_dsl.semantics.vocabulary import (
-    BEFORE_ADVANTAGE,
     PRIMITIVES,
-    SLOTS,
 )
 
 
 class Elaborator:
     """Elaborates the expressions of one spec; remembers lets, and which names were read."""
 
-    def __init__(self, names: Names, report: Report, advantage_axis: Axis = Axis.SEQUENCE) -> None:
+    def __init__(
+        self, names: Names, report: DiagnosticCollector, advantage_axis: Axis = Axis.SEQUENCE
+    ) -> None:
         self.names = names
         self.report = report
         self.advantage_axis = advantage_axis
         self.read: set[str] = set()
         self._lets: dict[tuple[str, str], Term] = {}
         self._open: list[str] = []
-        self.calls = Calls(self)
-        self.searches = Searches(self)
         self.extent = Extent(report)
+        self.calls = Calls(names, report, self.read, self.expression)
+        self.searches = Searches(report, self.extent, self.expression)
 
     # ---- entry points
 
@@ -99,7 +100,7 @@ class Elaborator:
 
     def _name(self, node: tree.Name, context: Context) -> Term:
         if len(node.path) > 1:
-            return self.dotted(node)
+            return dotted(self.report, node)
         name = node.path[0]
         if name == "it":
             if context.it is None:
@@ -163,16 +164,6 @@ class Elaborator:
             log_prob = Term("input", (), axis, Kind.LOG_PROB, quantity.live, span, (("name", name),))
             return Term("exp", (log_prob,), axis, Kind.PROB, quantity.live, span, label=name)
         return Term("input", (), axis, quantity.kind, quantity.live, span, (("name", name),), label=name)
-
-    def dotted(self, node: tree.Name) -> Term:
-        """A name with dots is no value; say so."""
-        head, last = node.path[0], node.path[-1]
-        hint = (
-            f"the language has no methods: write {last}({head})"
-            if last in PRIMITIVES
-            else "names in expressions have no dots"
-        )
-        return self._fail("no-methods", f"`{node.text}` is not a value", node.span, hint)
 
     def _unknown(self, name: str, span: Span, context: Context) -> Term:
         if name in ("inf", "nan"):

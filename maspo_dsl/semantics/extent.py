@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from maspo_dsl.language.source import Span
+from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.poison import fail, poison, poisoned
-from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.terms import Term
 
 MAX_OPERATIONS = 20_000
@@ -20,7 +20,7 @@ MAX_NESTING = 100
 class Extent:
     """Counts the operations of a spec, and says where they become too many or too deep."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: DiagnosticCollector) -> None:
         self.report = report
         self._operations = 0
         self._nesting = 0

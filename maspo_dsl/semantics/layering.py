@@ -11,15 +11,14 @@ from maspo_dsl.language.source import Span
 from maspo_dsl.language.template import read_template
 from maspo_dsl.language.words import CLOSING_WORDS, EDIT_WORDS
 from maspo_dsl.semantics import edits
+from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.flat import Flat, Parameter
+from maspo_dsl.semantics.part_words import NAMED, PART_WORDS, SLOTS
 from maspo_dsl.semantics.quantities import DERIVED_TENSORS, QUANTITIES, TENSORS
-from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.scopes import SCOPES
 from maspo_dsl.semantics.vocabulary import (
-    PARTS,
     PRIMITIVES,
     RUN_CONSTANTS,
-    SLOTS,
     WARNINGS,
 )
 
@@ -27,7 +26,7 @@ from maspo_dsl.semantics.vocabulary import (
 class Layer:
     """Applies the statements of one file, or of one variant, to a flat spec."""
 
-    def __init__(self, flat: Flat, definitions: dict[str, tree.Def], report: Report) -> None:
+    def __init__(self, flat: Flat, definitions: dict[str, tree.Def], report: DiagnosticCollector) -> None:
         self.flat = flat
         self.definitions = definitions
         self.report = report
@@ -206,28 +205,19 @@ class Layer:
     def _part(self, statement: tree.Part | tree.Rule) -> None:
         word, name = statement.slot.text, statement.name.text
         form = "part" if isinstance(statement, tree.Part) else "rule"
-        if word not in PARTS:
+        if word not in NAMED:
             self._unknown_word(statement.slot, " name = …" if form == "part" else " name where …")
-        elif PARTS[word].form != form:
-            wanted = f"{word} {name} where …" if form == "part" else f"{word} {name} = …"
-            self.report.error(
-                "wrong-form", f"`{word}` is written differently", statement.span, f"write {wanted}"
-            )
+        elif NAMED[word].form != form:
+            hint = f"write {NAMED[word].written(name)}"
+            self.report.error("wrong-form", f"`{word}` is written differently", statement.span, hint)
         elif self._once(("part", f"{word}.{name}"), statement.name.span, f"`{word} {name}`"):
             self.flat = replace(self.flat, inherited=self.flat.inherited - {("part", f"{word}.{name}")})
             self.flat.parts[word, name] = statement
 
     def _unknown_word(self, word: tree.Identifier, form: str) -> None:
-        if word.text in PARTS or word.text in SLOTS:
-            kind = PARTS.get(word.text) or SLOTS[word.text]
-            forms = {
-                "slot": f"{word.text} = …",
-                "part": f"{word.text} name = …",
-                "rule": f"{word.text} name where …",
-            }
-            self.report.error(
-                "wrong-form", f"`{word.text}` is written differently", word.span, f"write {forms[kind.form]}"
-            )
+        if word.text in PART_WORDS:
+            hint = f"write {PART_WORDS[word.text].written()}"
+            self.report.error("wrong-form", f"`{word.text}` is written differently", word.span, hint)
             return
         if glued := joined_statement(word.text):
             self.report.error(
@@ -237,7 +227,7 @@ class Layer:
                 f"did you mean `{glued}`?",
             )
             return
-        hint = did_you_mean(word.text, [*SLOTS, *PARTS, *EDIT_WORDS, *CLOSING_WORDS])
+        hint = did_you_mean(word.text, [*PART_WORDS, *EDIT_WORDS, *CLOSING_WORDS])
         if form == " = …" and not hint.startswith("did you mean"):
             hint = f"to name a value write: let {word.text} = …"
         self.report.error("unknown-statement", f"no statement begins with `{word.text}`", word.span, hint)

@@ -9,9 +9,9 @@ from functools import cached_property
 from maspo_dsl.language import tree
 from maspo_dsl.language.source import Source
 from maspo_dsl.semantics import canonical
-from maspo_dsl.semantics.assemble import Parts
 from maspo_dsl.semantics.binding import BoundParameter
 from maspo_dsl.semantics.flat import Flat
+from maspo_dsl.semantics.parts import Parts
 from maspo_dsl.semantics.quantities import TENSORS, Quantity, own_tensor
 from maspo_dsl.semantics.shipped import library_definitions
 

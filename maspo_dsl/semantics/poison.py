@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maspo_dsl.language.source import Span
-from maspo_dsl.semantics.report import Report
+from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.terms import Term
 from maspo_dsl.semantics.types import Axis, Kind
 
@@ -18,7 +18,7 @@ def poisoned(term: Term) -> bool:
     return term.op == "poison"
 
 
-def fail(report: Report, code: str, message: str, span: Span, hint: str = "") -> Term:
+def fail(report: DiagnosticCollector, code: str, message: str, span: Span, hint: str = "") -> Term:
     """Report a mistake, and give poison for it."""
     report.error(code, message, span, hint)
     return poison(span)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from maspo_dsl.language.source import Span
+from maspo_dsl.semantics.collector import DiagnosticCollector
+from maspo_dsl.semantics.part_words import BEFORE_ADVANTAGE
 from maspo_dsl.semantics.poison import fail, poison
 from maspo_dsl.semantics.reductions import Argument, Reduction
-from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.scopes import Scope
 from maspo_dsl.semantics.terms import Attribute, Term, constant, static_value
 from maspo_dsl.semantics.totals import is_total, refuse_total
 from maspo_dsl.semantics.types import LOGARITHMIC, Axis, Kind
-from maspo_dsl.semantics.vocabulary import BEFORE_ADVANTAGE
 
 
-def scope_is_known(report: Report, row: Reduction, scope: Scope, slot: str, span: Span) -> bool:
+def scope_is_known(report: DiagnosticCollector, row: Reduction, scope: Scope, slot: str, span: Span) -> bool:
     """Whether a reduction can be computed within a scope, where it stands; reports it if not.
 
     Before the advantage there is the rollout and no optimizer window yet; afterwards a micro-batch or a window
@@ -37,7 +37,7 @@ def scope_is_known(report: Report, row: Reduction, scope: Scope, slot: str, span
 
 
 def reduction(
-    report: Report,
+    report: DiagnosticCollector,
     row: Reduction,
     x: Term,
     given: Mapping[str, Term],
@@ -112,7 +112,7 @@ def _value(argument: Argument, given: Mapping[str, Term], span: Span) -> Term:
 
 
 def _fits(
-    report: Report,
+    report: DiagnosticCollector,
     row: Reduction,
     argument: Argument,
     given: Mapping[str, Term],
@@ -158,7 +158,7 @@ def _fits(
     return True
 
 
-def _is_share(report: Report, name: str, share: Term) -> bool:
+def _is_share(report: DiagnosticCollector, name: str, share: Term) -> bool:
     """Whether a term is one number, and between 0 and 1 if it is known; reports it if not."""
     if share.kind is Kind.BOOL or share.axis is not Axis.SCALAR:
         fail(report, "not-static", f"{name} is one number", share.span)

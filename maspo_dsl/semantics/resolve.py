@@ -16,10 +16,10 @@ from maspo_dsl.language.source import Source, Span
 from maspo_dsl.language.walking import names_in
 from maspo_dsl.semantics.assemble import assemble
 from maspo_dsl.semantics.binding import bind
+from maspo_dsl.semantics.collector import DiagnosticCollector, in_source_order
 from maspo_dsl.semantics.flat import Flat, Parameter
 from maspo_dsl.semantics.layering import Layer
 from maspo_dsl.semantics.objective import ResolvedObjective, Settings
-from maspo_dsl.semantics.report import Report, in_source_order
 from maspo_dsl.semantics.shipped import library_definitions, shipped_names, shipped_source
 from maspo_dsl.semantics.unread import report_unread
 
@@ -88,8 +88,8 @@ def _attempt(
     params: Mapping[str, object],
     run: Mapping[str, float],
     variant: str | None,
-) -> tuple[ResolvedObjective | None, Report]:
-    report = Report()
+) -> tuple[ResolvedObjective | None, DiagnosticCollector]:
+    report = DiagnosticCollector()
     flat = _flatten(source, folder, report, ())
     if flat is None:
         return None, report
@@ -112,7 +112,11 @@ def _follows_from(found: Diagnostic, broken: frozenset[str]) -> bool:
 
 
 def _complete(
-    source: Source, flat: Flat, params: Mapping[str, object], run: Mapping[str, float], report: Report
+    source: Source,
+    flat: Flat,
+    params: Mapping[str, object],
+    run: Mapping[str, float],
+    report: DiagnosticCollector,
 ) -> ResolvedObjective | None:
     bound = bind(flat, params, run, report)
     parts, used = assemble(flat, bound, library_definitions(), report)
@@ -142,7 +146,9 @@ def _names_of(parameter: Parameter) -> set[str]:
 # ---- inheritance
 
 
-def _flatten(source: Source, folder: Path | None, report: Report, above: tuple[str, ...]) -> Flat | None:
+def _flatten(
+    source: Source, folder: Path | None, report: DiagnosticCollector, above: tuple[str, ...]
+) -> Flat | None:
     """The flat spec of a text laid over that of its base; None when there is nothing to go on with."""
     objective, mistakes = _parsed_base(source) if above else parse_objective_partial(source)
     report.diagnostics.extend(mistakes)
@@ -166,16 +172,20 @@ def _parsed_base(source: Source) -> tuple[tree.ObjectiveTree | None, list[Diagno
     return parse_objective_partial(source)
 
 
-def _without_base(objective: tree.ObjectiveTree, report: Report) -> None:
+def _without_base(objective: tree.ObjectiveTree, report: DiagnosticCollector) -> None:
     """What can be said of a file whose base is not there: mistakes in the form of its statements."""
-    alone = Report()
+    alone = DiagnosticCollector()
     Layer(Flat(objective.header), library_definitions(), alone).apply(objective.statements)
     edited = {"unknown-target", "not-a-stage", "not-droppable", "ambiguous-target", "no-neutral"}
     report.diagnostics.extend(found for found in alone.diagnostics if found.code not in edited)
 
 
 def _base(
-    name: tree.Identifier, source: Source, folder: Path | None, report: Report, above: tuple[str, ...]
+    name: tree.Identifier,
+    source: Source,
+    folder: Path | None,
+    report: DiagnosticCollector,
+    above: tuple[str, ...],
 ) -> Flat | None:
     here = (*above, source.name)
     beside = folder / f"{name.text}.obj" if folder is not None else None
@@ -196,7 +206,7 @@ def _base(
 # ---- variants and sweeps
 
 
-def _apply_variant(flat: Flat, variant: str, report: Report) -> Flat:
+def _apply_variant(flat: Flat, variant: str, report: DiagnosticCollector) -> Flat:
     header = flat.header
     if variant not in flat.variants:
         hint = did_you_mean(variant, flat.variants) if flat.variants else "it has no variants"
@@ -210,11 +220,11 @@ def _apply_variant(flat: Flat, variant: str, report: Report) -> Flat:
     return Layer(base, library_definitions(), report).apply(statement.edits)
 
 
-def _check_variants(base: Flat, report: Report) -> None:
+def _check_variants(base: Flat, report: DiagnosticCollector) -> None:
     """Mistakes of the variants; of a spec that has some itself, only those in the variant's own text."""
     failed = report.failed
     for name, statement in base.variants.items():
-        inner = Report()
+        inner = DiagnosticCollector()
         flat = _apply_variant(base, name, inner)
         bound = bind(flat, {}, {}, inner)
         _, used = assemble(flat, bound, library_definitions(), inner)
@@ -224,7 +234,7 @@ def _check_variants(base: Flat, report: Report) -> None:
                 report.diagnostics.append(found)
 
 
-def _check_sweeps(flat: Flat, report: Report) -> None:
+def _check_sweeps(flat: Flat, report: DiagnosticCollector) -> None:
     for name, statement in flat.sweeps.items():
         if name not in flat.params:
             hint = did_you_mean(name, flat.params)

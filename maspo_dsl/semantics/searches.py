@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics import typing_rules as rules
-from maspo_dsl.semantics.context import Context
+from maspo_dsl.semantics.collector import DiagnosticCollector
+from maspo_dsl.semantics.context import Context, Elaborate
+from maspo_dsl.semantics.extent import Extent
 from maspo_dsl.semantics.poison import fail, poison, poisoned
 from maspo_dsl.semantics.scopes import Scope
 from maspo_dsl.semantics.terms import Term, constant, static_value
 from maspo_dsl.semantics.types import Axis, Kind
-
-if TYPE_CHECKING:
-    from maspo_dsl.semantics.elaborate import Elaborator
 
 MAX_CANDIDATES = 100
 """What a `least` may try; those of a `least` in the condition of another count once for each of the other's."""
 
 
 @dataclass(frozen=True)
-class Grid:
+class CandidateRange:
     """Candidates: `low`, `low + step`, … `count` of them. `bounds` is what they were made of."""
 
     bounds: tuple[Term, ...]
@@ -37,11 +35,12 @@ class Grid:
 
 
 class Searches:
-    """Elaborates `least` for an elaborator."""
+    """Elaborates `least`: `elaborate` is asked for its range and its condition."""
 
-    def __init__(self, elaborator: Elaborator) -> None:
-        self.elaborator = elaborator
-        self.report = elaborator.report
+    def __init__(self, report: DiagnosticCollector, extent: Extent, elaborate: Elaborate) -> None:
+        self.report = report
+        self.extent = extent
+        self.elaborate = elaborate
 
     def least(self, node: tree.Least, context: Context) -> Term:
         """The term of a `least`: a search that gives infinity where nothing holds, and what is taken then.
@@ -49,32 +48,37 @@ class Searches:
         The condition is computed for all candidates together where it takes tokens and sums of them within `micro`:
         torch cannot compile other reductions like that. Otherwise it is written out for each.
         """
-        grid = self._grid(node, context)
-        if grid is None:
+        candidates = self._candidates(node, context)
+        if candidates is None:
             return poison(node.span)
-        otherwise = self.elaborator.expression(node.otherwise, context)
+        otherwise = self.elaborate(node.otherwise, context)
         level = len(context.searches)
         candidate = Term(
             "candidate", (), Axis.SCALAR, Kind.REAL, False, node.span, (("level", level),), node.name
         )
-        condition = self._condition(node, context, grid, candidate)
+        condition = self._condition(node, context, candidates, candidate)
         if poisoned(condition) or poisoned(otherwise):
             return poison(node.span)
         if not _goes_together(condition, level):
-            return self._written_out(node, context, grid, otherwise)
-        if not grid.count:
+            return self._written_out(node, context, candidates, otherwise)
+        if not candidates.count:
             return otherwise
-        attributes = (("low", grid.low), ("step", grid.step), ("count", grid.count), ("level", level))
+        attributes = (
+            ("low", candidates.low),
+            ("step", candidates.step),
+            ("count", candidates.count),
+            ("level", level),
+        )
         search = Term(
-            "least", (condition, *grid.bounds), condition.axis, Kind.REAL, False, node.span, attributes
+            "least", (condition, *candidates.bounds), condition.axis, Kind.REAL, False, node.span, attributes
         )
         infinite = constant(math.inf, node.span)
         found = Term("lt", (search, infinite), search.axis, Kind.BOOL, False, node.span)
         return rules.choose(self.report, found, search, otherwise, node.span)
 
-    def _grid(self, node: tree.Least, context: Context) -> Grid | None:
+    def _candidates(self, node: tree.Least, context: Context) -> CandidateRange | None:
         """The range, if it is known and short; None after a mistake."""
-        bounds = [self.elaborator.expression(part, context) for part in (node.low, node.high, node.step)]
+        bounds = [self.elaborate(part, context) for part in (node.low, node.high, node.step)]
         if any(poisoned(bound) for bound in bounds):
             return None
         numbers = [number for bound in bounds if (number := static_value(bound)) is not None]
@@ -94,25 +98,29 @@ class Searches:
             hint = "those of a `least` in the condition of another count for each of the other's"
             self._fail("too-many-candidates", message, node.span, hint if around > 1 else "")
             return None
-        return Grid(tuple(bounds), low, step, int(count))
+        return CandidateRange(tuple(bounds), low, step, int(count))
 
-    def _condition(self, node: tree.Least, context: Context, grid: Grid, candidate: Term) -> Term:
+    def _condition(
+        self, node: tree.Least, context: Context, candidates: CandidateRange, candidate: Term
+    ) -> Term:
         inner = replace(
             context,
             locals={**context.locals, node.name: candidate},
-            searches=(*context.searches, max(grid.count, 1)),
+            searches=(*context.searches, max(candidates.count, 1)),
         )
-        condition = self.elaborator.expression(node.condition, inner)
+        condition = self.elaborate(node.condition, inner)
         return rules.logical(self.report, "and", [condition], node.condition.span)
 
-    def _written_out(self, node: tree.Least, context: Context, grid: Grid, otherwise: Term) -> Term:
+    def _written_out(
+        self, node: tree.Least, context: Context, candidates: CandidateRange, otherwise: Term
+    ) -> Term:
         """A choice for each candidate, the first one outermost."""
         result = otherwise
-        for index in reversed(range(grid.count)):
-            candidate = constant(grid.value(index), node.span)
-            condition = self._condition(node, context, grid, candidate)
+        for index in reversed(range(candidates.count)):
+            candidate = constant(candidates.value(index), node.span)
+            condition = self._condition(node, context, candidates, candidate)
             result = rules.choose(self.report, condition, candidate, result, node.span)
-            if poisoned(result := self.elaborator.extent.held(result, node.span)):
+            if poisoned(result := self.extent.held(result, node.span)):
                 return result
         return result
 

@@ -133,15 +133,6 @@ def static_truth(term: Term) -> bool | None:
 
 def settings_of(*terms: Term) -> str:
     """The parameters that terms read, with their values, for a hint: `with cap = 0, q = 1`; empty if none."""
-    found: dict[str, str] = {}
-    seen: set[int] = set()
-    stack = list(terms)
-    while stack:
-        term = stack.pop()
-        if id(term) in seen:
-            continue
-        seen.add(id(term))
-        if term.op == "param":
-            found[str(term.attribute("name"))] = number_text(static_value(term) or 0.0)
-        stack.extend(term.args)
-    return f"with {', '.join(f'{name} = {value}' for name, value in sorted(found.items()))}" if found else ""
+    read = {str(t.attribute("name")): static_value(t) or 0.0 for t in walk(*terms) if t.op == "param"}
+    settings = ", ".join(f"{name} = {number_text(value)}" for name, value in sorted(read.items()))
+    return f"with {settings}" if settings else ""

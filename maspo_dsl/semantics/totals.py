@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from maspo_dsl.language.source import Span
+from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.poison import fail
-from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.scopes import MICRO, WINDOW
 from maspo_dsl.semantics.terms import Term
 from maspo_dsl.semantics.types import Axis
@@ -59,7 +59,7 @@ def micro_total(term: Term) -> Term | None:
     return None
 
 
-def refuse_total(report: Report, span: Span) -> Term:
+def refuse_total(report: DiagnosticCollector, span: Span) -> Term:
     """The mistake of computing with a total as if the whole of it were known."""
     message = (
         "a total over the window that carries gradient is known only as a sum of the micro-batches' shares"

@@ -3,50 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.source import Span
+from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.flat import Flat
-from maspo_dsl.semantics.report import Report
+from maspo_dsl.semantics.part_words import Role
+from maspo_dsl.semantics.parts import Key, Parts
 from maspo_dsl.semantics.terms import Term, settings_of, static_truth, static_value
 
-if TYPE_CHECKING:
-    from maspo_dsl.semantics.assemble import Parts
 
-
-def report_nothing_trained(flat: Flat, parts: Parts, report: Report) -> None:
+def report_nothing_trained(flat: Flat, parts: Parts, report: DiagnosticCollector) -> None:
     """Report what leaves a loss without gradient, whatever the batch: a rule that always holds, a factor of 0."""
     for term, span, what in _removes_everything(flat, parts):
         report.error("no-gradient", f"{what}, so nothing is trained", span, settings_of(term))
-    others = [*parts.penalties.values(), *parts.bonuses.values()]
-    if not all(is_flat(term) for term in others):
+    if not all(is_flat(term) for term in parts.of(Role.ADDED, Role.SUBTRACTED).values()):
         return
     for term, span, what in _removes_policy_term(flat, parts):
         report.error("no-gradient", f"{what}, so nothing is trained", span, settings_of(term))
 
 
 def _removes_everything(flat: Flat, parts: Parts) -> Iterator[tuple[Term, Span, str]]:
-    if is_flat(parts.reduce):
-        yield parts.reduce, flat.slots["reduce"].value.span, "`reduce` does not depend on any loss"
-    for name, term in parts.excludes.items():
+    if is_flat(parts["reduce"]):
+        yield parts["reduce"], flat.slots["reduce"].value.span, "`reduce` does not depend on any loss"
+    for (word, name), term in parts.of(Role.REMOVES_TOKEN).items():
         if static_truth(term):
-            yield term, _place(flat, "exclude", name), f"`exclude {name}` removes every token"
+            yield term, _value_span(flat, (word, name)), f"`{word} {name}` removes every token"
 
 
 def _removes_policy_term(flat: Flat, parts: Parts) -> Iterator[tuple[Term, Span, str]]:
-    if is_flat(parts.ratio):
-        yield parts.ratio, flat.slots["ratio"].value.span, "`ratio` does not depend on the policy"
-    for name, term in parts.weights.items():
+    if is_flat(parts["ratio"]):
+        yield parts["ratio"], flat.slots["ratio"].value.span, "`ratio` does not depend on the policy"
+    for (word, name), term in parts.of(Role.FACTOR).items():
         if vanishes(term):
-            yield term, _place(flat, "weight", name), f"`weight {name}` is always 0"
-    for name, term in parts.mutes.items():
+            yield term, _value_span(flat, (word, name)), f"`{word} {name}` is always 0"
+    for (word, name), term in parts.of(Role.REMOVES_POLICY_TERM).items():
         if static_truth(term):
-            yield term, _place(flat, "mute", name), f"`mute {name}` removes the policy term of every token"
+            what = f"`{word} {name}` removes the policy term of every token"
+            yield term, _value_span(flat, (word, name)), what
 
 
-def _place(flat: Flat, word: str, name: str) -> Span:
-    part = flat.parts[word, name]
+def _value_span(flat: Flat, key: Key) -> Span:
+    part = flat.parts[key]
     return part.condition.span if isinstance(part, tree.Rule) else part.value.span
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from maspo_dsl.language.source import Span
+from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.operations import COMPARISONS
 from maspo_dsl.semantics.poison import fail, poison, poisoned
-from maspo_dsl.semantics.report import Report
 from maspo_dsl.semantics.terms import Term, settings_of, static_value
 from maspo_dsl.semantics.totals import is_total, refuse_total, totals_stay_sums
 from maspo_dsl.semantics.types import LOGARITHMIC, Axis, Kind
@@ -29,7 +29,7 @@ def _build(op: str, args: Sequence[Term], kind: Kind, span: Span) -> Term:
 # ---- arithmetic
 
 
-def arithmetic(report: Report, op: str, args: Sequence[Term], span: Span) -> Term:
+def arithmetic(report: DiagnosticCollector, op: str, args: Sequence[Term], span: Span) -> Term:
     """An operator or an elementwise primitive applied to numbers."""
     if any(poisoned(argument) for argument in args):
         return poison(span)
@@ -64,7 +64,7 @@ def arithmetic(report: Report, op: str, args: Sequence[Term], span: Span) -> Ter
     return _finite(report, result, args)
 
 
-def _finite(report: Report, result: Term, args: Sequence[Term]) -> Term:
+def _finite(report: DiagnosticCollector, result: Term, args: Sequence[Term]) -> Term:
     """A value of numbers alone is a finite number, or a mistake."""
     if static_value(result) is not None or any(static_value(argument) is None for argument in args):
         return result
@@ -138,7 +138,7 @@ def _kind(op: str, args: Sequence[Term]) -> Kind:
 # ---- conditions
 
 
-def compare(report: Report, operator: str, left: Term, right: Term, span: Span) -> Term:
+def compare(report: DiagnosticCollector, operator: str, left: Term, right: Term, span: Span) -> Term:
     """`left operator right`, a condition."""
     if poisoned(left) or poisoned(right):
         return poison(span)
@@ -164,7 +164,7 @@ def compare(report: Report, operator: str, left: Term, right: Term, span: Span) 
     return _build(COMPARISONS[operator], [left, right], Kind.BOOL, span)
 
 
-def logical(report: Report, operator: str, operands: Sequence[Term], span: Span) -> Term:
+def logical(report: DiagnosticCollector, operator: str, operands: Sequence[Term], span: Span) -> Term:
     """`and`, `or`, `not` of conditions; one operand of `and` is itself."""
     if any(poisoned(operand) for operand in operands):
         return poison(span)
@@ -179,12 +179,12 @@ def logical(report: Report, operator: str, operands: Sequence[Term], span: Span)
     return result
 
 
-def _no_condition(report: Report, term: Term) -> Term:
+def _no_condition(report: DiagnosticCollector, term: Term) -> Term:
     message = f"a condition is expected, this is {term.kind.word}"
     return fail(report, "number-as-condition", message, term.span, "compare it with something")
 
 
-def choose(report: Report, condition: Term, then: Term, otherwise: Term, span: Span) -> Term:
+def choose(report: DiagnosticCollector, condition: Term, then: Term, otherwise: Term, span: Span) -> Term:
     """`then if condition else otherwise`."""
     if any(poisoned(part) for part in (condition, then, otherwise)):
         return poison(span)
@@ -203,7 +203,7 @@ def choose(report: Report, condition: Term, then: Term, otherwise: Term, span: S
 # ---- reductions and the rest
 
 
-def special(report: Report, name: str, x: Term, span: Span) -> Term:
+def special(report: DiagnosticCollector, name: str, x: Term, span: Span) -> Term:
     """`detach`, `entropy`, `per_token`."""
     if x.kind is Kind.BOOL:
         return fail(report, "condition-as-number", f"`{name}` needs a number", x.span)

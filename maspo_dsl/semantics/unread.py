@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from maspo_dsl.language.diagnostics import nearest
 from maspo_dsl.semantics.binding import number_text, setting_span
+from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.flat import Flat
-from maspo_dsl.semantics.report import Report
 
 # Mistakes after which every place that reads a name is still understood.
 _HIDE_NOTHING = frozenset(
@@ -23,7 +23,9 @@ _HIDE_NOTHING = frozenset(
 )
 
 
-def report_unread(flat: Flat, read: frozenset[str], params: Mapping[str, object], report: Report) -> None:
+def report_unread(
+    flat: Flat, read: frozenset[str], params: Mapping[str, object], report: DiagnosticCollector
+) -> None:
     """Report every own declaration that nothing reads, and every value set for a parameter that vanished.
 
     After other mistakes a name may only seem unread, because the place that reads it was not understood; then

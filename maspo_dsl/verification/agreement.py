@@ -7,21 +7,21 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from maspo_dsl.analysis.drawing import on_policy
+from maspo_dsl.analysis.drawing import Arrays, on_policy
 from maspo_dsl.graph import passes
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.runtime.loss import ObjectiveLoss
-from maspo_dsl.verification.batches import Arrays, rows_of, spoiled
+from maspo_dsl.verification.batches import rows_of, spoiled
 from maspo_dsl.verification.evaluation import (
     Evaluation,
     PropertyError,
     as_torch,
+    check_equal,
+    check_nontrivial,
     computed,
     conditioning,
     interpreted,
-    refuse_difference,
-    refuse_trivial,
     rounded,
 )
 from maspo_dsl.verification.report import Verdict
@@ -41,7 +41,7 @@ def reach(subject: Subject) -> tuple[Verdict, str]:
         gradient = interpretation.gradient("loss")
         of_entropy = interpretation.gradient("loss", "entropy")
         found = Evaluation(float(interpretation.output("loss")), {"logp": gradient, "entropy": of_entropy})
-        refuse_trivial(found, name)
+        check_nontrivial(found, name)
         if found.loss == 0:
             raise PropertyError(f"the loss is exactly 0 on the {name}")
         learning += int((gradient != 0).sum())
@@ -80,9 +80,9 @@ def each_pass(subject: Subject) -> tuple[Verdict, str]:
         advantage = Interpretation(subject.raw, batch).output("advantage")
         whole = {"advantage": advantage, **batch}
         expected = interpreted(subject.raw, whole)
-        refuse_trivial(expected, name)
+        check_nontrivial(expected, name)
         for transform, graph in graphs:
-            refuse_difference(interpreted(graph, whole), expected, f"after {transform}, {name}")
+            check_equal(interpreted(graph, whole), expected, f"after {transform}, {name}")
             if not np.allclose(Interpretation(graph, batch).output("advantage"), advantage, atol=1e-12):
                 raise PropertyError(f"after {transform}, {name}: the advantage is another")
     before, after = len(subject.raw.nodes), len(subject.graph.nodes)
@@ -103,19 +103,19 @@ def emitted(subject: Subject) -> tuple[Verdict, str]:
         got = computed(subject.eager, spoiled(batch, number))
         for graph in (subject.raw, subject.graph):
             expected = interpreted(graph, subject.estimated(batch))
-            refuse_trivial(expected, name)
-            refuse_difference(got, expected, name)
+            check_nontrivial(expected, name)
+            check_equal(got, expected, name)
         number += 1
-    _refuse_other_outputs(subject)
-    _refuse_parameters(subject, subject.eager)
+    _check_other_outputs(subject)
+    _check_parameters(subject, subject.eager)
     detail = f"{number} batches"
     if subject.shortened.hash != subject.objective.hash:
-        _refuse_shortened(subject)
+        _check_shortened(subject)
         detail += ", and with lengths of the run"
     return "pass", detail
 
 
-def _refuse_other_outputs(subject: Subject) -> None:
+def _check_other_outputs(subject: Subject) -> None:
     """Advantage, keep, prompt and step, which are asked for one by one."""
     loss = subject.eager
     for seed in SEEDS:
@@ -131,7 +131,7 @@ def _refuse_other_outputs(subject: Subject) -> None:
                     raise PropertyError(f"`{name}` differs from what the graph says, seed {seed}")
 
 
-def _refuse_parameters(subject: Subject, loss: ObjectiveLoss) -> None:
+def _check_parameters(subject: Subject, loss: ObjectiveLoss) -> None:
     """Parameters that are changed in place count as if the spec had said so."""
     kept = {name: float(value) for name, value in loss.params.items()}
     changed = {name: 0.9 * value for name, value in kept.items()}
@@ -144,22 +144,22 @@ def _refuse_parameters(subject: Subject, loss: ObjectiveLoss) -> None:
     finally:
         for name, value in kept.items():
             loss.params[name].fill_(value)
-    refuse_difference(got, interpreted(subject.graph, batch, params=changed), "parameters changed in place")
+    check_equal(got, interpreted(subject.graph, batch, params=changed), "parameters changed in place")
 
 
-def _refuse_shortened(subject: Subject) -> None:
+def _check_shortened(subject: Subject) -> None:
     """Where a parameter is bound to the run, also with completions that come near the limit."""
     loss = ObjectiveLoss(subject.shortened, "eager")
     for seed in SEEDS:
         batch = subject.completions(seed)
         got = computed(loss, batch)
         batch["advantage"] = loss.advantage(as_torch(batch)).numpy()
-        refuse_difference(got, interpreted(subject.shortened.graph, batch), "with lengths of the run")
+        check_equal(got, interpreted(subject.shortened.graph, batch), "with lengths of the run")
 
 
 def emitted_float32(subject: Subject) -> tuple[Verdict, str]:
     """The emitted code in float32 is the graph in float64 of the same rounded inputs."""
-    worst = _refuse_float32(subject, subject.eager, list(_all_batches(subject)))
+    worst = _check_float32(subject, subject.eager, list(_all_batches(subject)))
     return "pass", f"largest error {worst:.0e} of the largest gradient"
 
 
@@ -170,9 +170,9 @@ def compiled_float64(subject: Subject) -> tuple[Verdict, str]:
     graphs = []
     for name, batch in _shapes(subject):
         expected = interpreted(subject.raw, batch)
-        refuse_difference(computed(subject.fused, batch), expected, name)
+        check_equal(computed(subject.fused, batch), expected, name)
         graphs.append(subject.fused.compilations)
-    _refuse_parameters(subject, subject.fused)
+    _check_parameters(subject, subject.fused)
     graphs.append(subject.fused.compilations)
     return "pass", _one_graph(graphs)
 
@@ -181,7 +181,7 @@ def compiled_float32(subject: Subject) -> tuple[Verdict, str]:
     """The compiled code in float32 is the graph in float64 of the same rounded inputs, for several shapes."""
     if subject.backend == "eager":
         return "skipped", "nothing is compiled with backend eager"
-    worst = _refuse_float32(subject, subject.fused, list(_shapes(subject)))
+    worst = _check_float32(subject, subject.fused, list(_shapes(subject)))
     return "pass", f"largest error {worst:.0e} of the largest gradient"
 
 
@@ -210,7 +210,7 @@ def _shapes(subject: Subject) -> Iterator[tuple[str, Arrays]]:
     yield "batch without a trained token", {**batch, "mask": np.zeros_like(batch["mask"])}
 
 
-def _refuse_float32(subject: Subject, loss: ObjectiveLoss, batches: list[tuple[str, Arrays]]) -> float:
+def _check_float32(subject: Subject, loss: ObjectiveLoss, batches: list[tuple[str, Arrays]]) -> float:
     """Compare in float32; the largest error of a gradient, relative to the largest gradient of all."""
     worst = largest = 0.0
     for name, batch in batches:
@@ -219,7 +219,7 @@ def _refuse_float32(subject: Subject, loss: ObjectiveLoss, batches: list[tuple[s
         batch = subject.estimated(batch, torch.float32)
         expected = interpreted(subject.graph, batch)
         slack = conditioning(subject.graph, batch)
-        refuse_difference(got, expected, f"float32, {name}", rtol=FLOAT32, slack=slack)
+        check_equal(got, expected, f"float32, {name}", rtol=FLOAT32, slack=slack)
         for key, wanted in expected.gradients.items():
             worst = max(worst, float(np.abs(got.gradients[key] - wanted).max(initial=0)))
         largest = max(largest, expected.largest)

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from maspo_dsl.analysis.drawing import REALISTIC, Array, below_ceiling, drawn
-from maspo_dsl.analysis.drawing import Batch as Arrays
+from maspo_dsl.analysis.drawing import REALISTIC, Array, Arrays, below_ceiling, drawn
 from maspo_dsl.semantics.quantities import Quantity
 
 # Six groups of 5, 4, 4, 3, 3 and 1 completions, with ids that are neither sorted nor contiguous.

@@ -7,22 +7,21 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from maspo_dsl.analysis.drawing import on_policy
+from maspo_dsl.analysis.drawing import Array, Arrays, on_policy
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph, Node
 from maspo_dsl.semantics.quantities import LIVE_TENSORS
 from maspo_dsl.semantics.types import Axis
-from maspo_dsl.verification.batches import Array, Arrays
 from maspo_dsl.verification.evaluation import (
     Evaluation,
     PropertyError,
     as_torch,
+    check_equal,
+    check_nontrivial,
     computed,
     gradients_of,
     interpreted,
-    refuse_difference,
-    refuse_trivial,
-    spot,
+    position,
 )
 from maspo_dsl.verification.report import Verdict
 from maspo_dsl.verification.subject import Subject
@@ -42,7 +41,7 @@ def finite_differences(subject: Subject) -> tuple[Verdict, str]:
         for name, batch in subject.batches(seed)[::2]:
             batch = subject.estimated(batch)
             gradients = [interpreted(subject.raw, batch), computed(subject.eager, batch)]
-            refuse_trivial(gradients[0], name)
+            check_nontrivial(gradients[0], name)
             for tensor in LIVE_TENSORS:
                 found = _Differences(subject, batch, tensor, gradients)
                 checked, skipped = checked + found.checked, skipped + found.skipped
@@ -91,7 +90,7 @@ class _Differences:
             found = float(gradient.gradients[self.tensor][place])
             if not abs(found - slope) <= TOLERANCE * (abs(slope) + gradient.largest):
                 raise PropertyError(
-                    f"{what} gradient of {self.tensor} at {spot(place)} is {found:.6g}; the loss, with what is "
+                    f"{what} gradient of {self.tensor} at {position(place)} is {found:.6g}; the loss, with what is "
                     f"detached held fast, changes by {slope:.6g}"
                 )
 
@@ -130,18 +129,16 @@ def detached(subject: Subject) -> tuple[Verdict, str]:
     for seed in SEEDS:
         batch = on_policy(subject.completions(seed))
         batch["value"] = batch["logp"]
-        _refuse_aliases(subject, batch, "one tensor in all places")
-        _refuse_aliases(subject, {**batch, "reward": batch["logp"]}, "also as the rewards of tokens")
+        _check_aliases(subject, batch, "one tensor in all places")
+        _check_aliases(subject, {**batch, "reward": batch["logp"]}, "also as the rewards of tokens")
         if subject.takes_token_advantages:
-            _refuse_aliases(
-                subject, {**batch, "advantage": batch["logp"]}, "also as the advantages of tokens"
-            )
-        _refuse_leaks(subject, subject.batches(seed)[0][1])
-    _refuse_second_derivative(subject)
+            _check_aliases(subject, {**batch, "advantage": batch["logp"]}, "also as the advantages of tokens")
+        _check_leaks(subject, subject.batches(seed)[0][1])
+    _check_second_derivative(subject)
     return "pass", "also with one tensor in all places; the gradient is a constant"
 
 
-def _refuse_aliases(subject: Subject, batch: Arrays, what: str) -> None:
+def _check_aliases(subject: Subject, batch: Arrays, what: str) -> None:
     """The same tensor under many names has the gradient of copies."""
     expected = interpreted(subject.raw, subject.estimated(batch))
     tensors = as_torch(batch)
@@ -149,10 +146,10 @@ def _refuse_aliases(subject: Subject, batch: Arrays, what: str) -> None:
     copies = dict.fromkeys(("logp_old", "logp_rollout", "logp_ref"), tensors["logp"])
     out = subject.eager({**tensors, **same, **copies})
     out.loss.backward()
-    refuse_difference(Evaluation(out.loss.item(), gradients_of(tensors)), expected, what)
+    check_equal(Evaluation(out.loss.item(), gradients_of(tensors)), expected, what)
 
 
-def _refuse_leaks(subject: Subject, batch: Arrays) -> None:
+def _check_leaks(subject: Subject, batch: Arrays) -> None:
     """Tensors that are no policy get no gradient, though they ask for one."""
     tensors = as_torch(batch)
     for tensor in tensors.values():
@@ -160,7 +157,7 @@ def _refuse_leaks(subject: Subject, batch: Arrays) -> None:
             tensor.requires_grad_()
     out = subject.eager(tensors)
     out.loss.backward()
-    refuse_trivial(Evaluation(out.loss.item(), gradients_of(tensors)), "batch with rewards")
+    check_nontrivial(Evaluation(out.loss.item(), gradients_of(tensors)), "batch with rewards")
     leaks = [
         name
         for name, tensor in tensors.items()
@@ -170,8 +167,8 @@ def _refuse_leaks(subject: Subject, batch: Arrays) -> None:
         raise PropertyError(f"gradient flows to {', '.join(leaks)}")
 
 
-def _refuse_second_derivative(subject: Subject) -> None:
-    """The gradient is handed out as a constant; compiled, deriving it again is refused or 0."""
+def _check_second_derivative(subject: Subject) -> None:
+    """The gradient is handed out as a constant; compiled, differentiating it again is an error or gives 0."""
     batch = subject.completions(SEEDS[0])
     loss = subject.eager if subject.backend == "eager" else subject.fused
     tensors = as_torch(batch)
@@ -189,4 +186,4 @@ def _refuse_second_derivative(subject: Subject) -> None:
     except RuntimeError:
         return
     if second is not None and bool((second != 0).any()):
-        raise PropertyError("the compiled gradient can be derived again, and is not 0")
+        raise PropertyError("the compiled gradient can be differentiated again, and is not 0")

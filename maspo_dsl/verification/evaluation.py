@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maspo_dsl.analysis.drawing import Array, Arrays
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.runtime.loss import ObjectiveLoss
 from maspo_dsl.semantics.quantities import LIVE_TENSORS
-from maspo_dsl.verification.batches import Array, Arrays, by_token
+from maspo_dsl.verification.batches import by_token
 
 ADVANTAGE = "advantage"
 # A gradient that is no more than this is none.
@@ -131,14 +132,14 @@ def _nudged(value: Array, random: np.random.Generator) -> Array:
     return np.asarray(value * (1 + 2.0**-24 * random.choice([-1, 1], value.shape)))
 
 
-def refuse_trivial(evaluation: Evaluation, batch: str) -> None:
+def check_nontrivial(evaluation: Evaluation, batch: str) -> None:
     """Raise PropertyError where there is nothing that a mistake could change."""
-    _refuse_infinite(evaluation, batch)
+    _check_finite(evaluation, batch)
     if evaluation.largest <= TRIVIAL:
         raise PropertyError(f"the gradient is 0 on the {batch}, so that nothing is tested")
 
 
-def refuse_difference(
+def check_equal(
     got: Evaluation,
     expected: Evaluation,
     what: str,
@@ -150,7 +151,7 @@ def refuse_difference(
 
     `slack` is what may be added to that, number for number.
     """
-    _refuse_infinite(expected, what)
+    _check_finite(expected, what)
     size = sum(float(np.abs(value).sum()) for value in expected.derived.values())
     allowed = rtol * max(abs(expected.loss), size) + (slack.loss if slack else 0.0) + _ROUNDING
     if not abs(got.loss - expected.loss) <= allowed:
@@ -163,19 +164,19 @@ def refuse_difference(
             place = tuple(int(axis) for axis in np.argwhere(~within)[0])
             found, right = got.gradients[name][place], wanted[place]
             raise PropertyError(
-                f"{what}: {_label(name)} at {_spot_of(name, place)} is {found:.9g}, not {right:.9g}"
+                f"{what}: {_label(name)} at {_entry_text(name, place)} is {found:.9g}, not {right:.9g}"
                 f"{others(int((~within).sum()) - 1)}"
             )
 
 
-def refuse_other_metrics(got: Mapping[str, float], expected: Mapping[str, float], what: str) -> None:
+def check_metrics(got: Mapping[str, float], expected: Mapping[str, float], what: str) -> None:
     """Raise PropertyError for the first metric that is not finite, or differs from the expected one."""
     for name, value in got.items():
         if not abs(value - expected[name]) <= 1e-9 * abs(expected[name]) + 1e-12:
             raise PropertyError(f"{what}: the metric `{name}` is {value:.9g}, not {expected[name]:.9g}")
 
 
-def _refuse_infinite(expected: Evaluation, what: str) -> None:
+def _check_finite(expected: Evaluation, what: str) -> None:
     """Nothing can be compared with NaN."""
     if not np.isfinite([expected.loss, expected.largest]).all():
         raise PropertyError(f"{what}: not finite: loss {expected.loss:g}, gradient {expected.largest:g}")
@@ -185,16 +186,16 @@ def _label(name: str) -> str:
     return "the advantage" if name == ADVANTAGE else f"d loss / d {name}"
 
 
-def _spot_of(name: str, place: tuple[int, ...]) -> str:
+def _entry_text(name: str, place: tuple[int, ...]) -> str:
     """A place in a live tensor, or in the states, weight or bias of a head."""
     if name == "hidden":
-        return f"{spot(place[:-1])}, component {place[-1]}"
+        return f"{position(place[:-1])}, component {place[-1]}"
     if name in ("weight", "bias"):
         return ", ".join(f"{axis} {at}" for axis, at in zip(("word", "component"), place, strict=False))
-    return spot(place)
+    return position(place)
 
 
-def spot(place: tuple[int, ...]) -> str:
+def position(place: tuple[int, ...]) -> str:
     """A place in a tensor in words."""
     return f"row {place[0]}, token {place[1]}" if len(place) == 2 else f"place {place[0]}"
 

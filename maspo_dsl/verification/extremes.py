@@ -7,31 +7,25 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from maspo_dsl.analysis.drawing import Arrays
 from maspo_dsl.runtime.loss import ObjectiveLoss
+from maspo_dsl.semantics.part_words import Role
 from maspo_dsl.semantics.quantities import OTHER_POLICIES
-from maspo_dsl.verification.batches import (
-    GARBAGE,
-    Arrays,
-    by_token,
-    packed,
-    places,
-    rows_of,
-    with_advantage,
-)
+from maspo_dsl.verification.batches import GARBAGE, by_token, packed, places, rows_of, with_advantage
 from maspo_dsl.verification.evaluation import (
     Evaluation,
     PropertyError,
     as_torch,
+    check_equal,
+    check_metrics,
+    check_nontrivial,
     computed,
     conditioning,
     gradients_of,
     interpreted,
     metrics_of,
-    refuse_difference,
-    refuse_other_metrics,
-    refuse_trivial,
+    position,
     rounded,
-    spot,
 )
 from maspo_dsl.verification.report import Verdict
 from maspo_dsl.verification.subject import Subject
@@ -48,7 +42,7 @@ def masked_tokens(subject: Subject) -> tuple[Verdict, str]:
         clean = {key: np.where(batch["mask"], batch[key], -1.0) for key in by_token(batch) if key != "mask"}
         expected = computed(subject.eager, {**batch, **clean})
         metrics = metrics_of(subject.eager, {**batch, **clean})
-        refuse_trivial(expected, name)
+        check_nontrivial(expected, name)
         for junk in GARBAGE:
             dirty = {key: np.where(batch["mask"], value, junk) for key, value in clean.items()}
             got = computed(subject.eager, {**batch, **dirty})
@@ -58,12 +52,12 @@ def masked_tokens(subject: Subject) -> tuple[Verdict, str]:
                         f"{junk:g} at masked tokens: they have a gradient to `{tensor}`, {name}"
                     )
             what = f"{junk:g} at masked tokens, {name}"
-            refuse_difference(got, expected, what)
+            check_equal(got, expected, what)
             if got.loss != expected.loss or any(
                 not np.array_equal(got.gradients[key], value) for key, value in expected.gradients.items()
             ):
                 raise PropertyError(f"{what}: the last bits are others")
-            refuse_other_metrics(metrics_of(subject.eager, {**batch, **dirty}), metrics, what)
+            check_metrics(metrics_of(subject.eager, {**batch, **dirty}), metrics, what)
     return "pass", "NaN, infinities and 1e30 in every tensor: bit for bit the same"
 
 
@@ -74,9 +68,9 @@ def far_ratios(subject: Subject) -> tuple[Verdict, str]:
         losses.append((subject.fused, torch.float32, "float32, compiled"))
     for name, batch in _far(subject):
         for loss, dtype, how in losses:
-            _refuse_infinite(computed(loss, batch, dtype), f"{name}, {how}")
-        refuse_difference(computed(subject.eager, batch), interpreted(subject.graph, batch), name)
-        _refuse_infinite_metrics(subject.eager, batch, name)
+            _check_finite(computed(loss, batch, dtype), f"{name}, {how}")
+        check_equal(computed(subject.eager, batch), interpreted(subject.graph, batch), name)
+        _check_finite_metrics(subject.eager, batch, name)
     return "pass", f"log-ratios of ±{FAR:g} to old, rollout and reference, for every sign of A"
 
 
@@ -95,16 +89,16 @@ def _far(subject: Subject) -> Iterator[tuple[str, Arrays]]:
                 yield f"log-ratio to {other.removeprefix('logp_')} of {sign * FAR:+g} {where}", batch
 
 
-def _refuse_infinite(found: Evaluation, what: str) -> None:
+def _check_finite(found: Evaluation, what: str) -> None:
     if not np.isfinite(found.loss):
         raise PropertyError(f"{what}: the loss is {found.loss:g}")
     for tensor, gradient in found.gradients.items():
         if not np.isfinite(gradient).all():
             place = tuple(int(axis) for axis in np.argwhere(~np.isfinite(gradient))[0])
-            raise PropertyError(f"{what}: d loss / d {tensor} at {spot(place)} is {gradient[place]:g}")
+            raise PropertyError(f"{what}: d loss / d {tensor} at {position(place)} is {gradient[place]:g}")
 
 
-def _refuse_infinite_metrics(loss: ObjectiveLoss, batch: Arrays, what: str) -> None:
+def _check_finite_metrics(loss: ObjectiveLoss, batch: Arrays, what: str) -> None:
     for metric, value in metrics_of(loss, batch, torch.float32).items():
         if not np.isfinite(value):
             raise PropertyError(f"{what}: the metric `{metric}` is {value:g}")
@@ -115,7 +109,7 @@ def shown_nan(subject: Subject) -> tuple[Verdict, str]:
 
     In any other tensor that is read, the metrics name the tensor.
     """
-    _refuse_unnamed(subject)
+    _check_named(subject)
     tried = hidden = 0
     for name, batch in subject.batches(SEEDS[0]):
         gradient = computed(subject.eager, batch).gradients["logp"]
@@ -129,7 +123,7 @@ def shown_nan(subject: Subject) -> tuple[Verdict, str]:
                     subject.takes_tokens_away and out.nonfinite["tensor `logp`"]
                 ):
                     raise PropertyError(
-                        f"NaN at {spot((int(row), int(token)))} leaves the loss a number, {name}"
+                        f"NaN at {position((int(row), int(token)))} leaves the loss a number, {name}"
                     )
                 hidden += not out.loss.isnan()
     if not tried:
@@ -142,12 +136,12 @@ def shown_nan(subject: Subject) -> tuple[Verdict, str]:
     return "pass", f"{tried} tokens"
 
 
-def _refuse_unnamed(subject: Subject) -> None:
+def _check_named(subject: Subject) -> None:
     """Raise PropertyError for a tensor of tokens in which NaN at a trained token is not counted."""
     batch = with_advantage(subject.completions(SEEDS[0]), SEEDS[0])
     place = tuple(np.argwhere(batch["mask"])[0])
     for tensor in by_token(batch):
-        if tensor in subject.objective.inputs - {"mask"} - subject.own_inputs.keys():
+        if tensor in subject.objective.inputs - {"mask"}:
             value = batch[tensor].copy()
             value[place] = np.nan
             out = subject.eager.module(as_torch({**batch, tensor: value}))
@@ -157,11 +151,11 @@ def _refuse_unnamed(subject: Subject) -> None:
 
 def no_signal(subject: Subject) -> tuple[Verdict, str]:
     """Where A is 0 the policy term is exactly 0; equal rewards give 0 or something else, never a rounding error."""
-    _refuse_signal_of_zero(subject)
+    _check_zero_advantage(subject)
     centred = [_has_no_advantage(subject, batch) for batch in _equal_rewards(subject)]
     alone = subject.completions(SEEDS[0])
     alone["group"] = np.arange(len(alone["group"]))
-    _refuse_infinite(computed(subject.eager, alone), "groups of one")
+    _check_finite(computed(subject.eager, alone), "groups of one")
     if not all(centred):
         return "pass", "A = 0 trains nothing; the estimator is not centred: equal rewards do have advantages"
     if subject.eager.advantage(as_torch(alone)).any():
@@ -169,7 +163,7 @@ def no_signal(subject: Subject) -> tuple[Verdict, str]:
     return "pass", "A = 0 trains nothing; equal rewards and groups of one give exactly that"
 
 
-def _refuse_signal_of_zero(subject: Subject) -> None:
+def _check_zero_advantage(subject: Subject) -> None:
     batch = subject.completions(SEEDS[0])
     shapes = [batch["mask"].shape[:1], batch["mask"].shape][: 1 + subject.takes_token_advantages]
     for shape in shapes:
@@ -180,7 +174,7 @@ def _refuse_signal_of_zero(subject: Subject) -> None:
             )
         out = subject.eager(as_torch({**batch, "advantage": np.zeros(shape)}))
         if not out.loss.requires_grad:
-            raise PropertyError("with A = 0 everywhere the loss cannot be derived")
+            raise PropertyError("with A = 0 everywhere the loss is not differentiable")
 
 
 def _equal_rewards(subject: Subject) -> Iterator[Arrays]:
@@ -189,7 +183,9 @@ def _equal_rewards(subject: Subject) -> Iterator[Arrays]:
     reward = np.repeat([0.1, 0.2, 0.3, 0.35, 0.7, 1 / 3, 0.95, 1e3 / 7], sizes)
     group = np.repeat(np.arange(len(sizes)), sizes)
     batch = subject.completions(SEEDS[0])
-    rows = [[2], [0, 1, 2, 3, 4, 5, 6, 7, 8]][: 1 if subject.objective.resolved.parts.rewards else 2]
+    rows = [[2], [0, 1, 2, 3, 4, 5, 6, 7, 8]][
+        : 1 if subject.objective.resolved.parts.of(Role.REWARD_TERM) else 2
+    ]
     for some in rows:
         yield {**rows_of(batch, np.resize(some, len(reward))), "reward": reward, "group": group}
 
@@ -223,20 +219,20 @@ def missing_completions(subject: Subject) -> tuple[Verdict, str]:
         reward, mask = batch["reward"].copy(), batch["mask"].copy()
         reward[gone], mask[gone] = np.nan, False
         for what, missing in (("a reward", {"reward": reward}), ("a trained token", {"mask": mask})):
-            _refuse_missed(subject, batch, missing, left, f"completions without {what}, {name}")
+            _check_missing(subject, batch, missing, left, f"completions without {what}, {name}")
         single = {**batch, "mask": batch["mask"] & (np.cumsum(batch["mask"], axis=1) == 1)}
         single = subject.estimated(single)
         got = computed(subject.eager, single)
-        _refuse_infinite(got, f"completions of one token, {name}")
-        refuse_difference(got, interpreted(subject.graph, single), f"completions of one token, {name}")
+        _check_finite(got, f"completions of one token, {name}")
+        check_equal(got, interpreted(subject.graph, single), f"completions of one token, {name}")
     return "pass", "a quarter of the completions missing, a whole group among them; completions of one token"
 
 
-def _refuse_missed(subject: Subject, batch: Arrays, missing: Arrays, left: list[int], what: str) -> None:
+def _check_missing(subject: Subject, batch: Arrays, missing: Arrays, left: list[int], what: str) -> None:
     """Raise PropertyError where the completions left differ from the same ones alone, or others have an effect."""
     alone = subject.estimated(rows_of(batch, left))
     expected = computed(subject.eager, alone)
-    refuse_trivial(expected, what)
+    check_nontrivial(expected, what)
     if "advantage" not in batch:
         estimate = subject.estimated({**batch, **missing})["advantage"]
         if not np.allclose(estimate[left], alone["advantage"], rtol=1e-9, atol=1e-12):
@@ -248,21 +244,21 @@ def _refuse_missed(subject: Subject, batch: Arrays, missing: Arrays, left: list[
     rest = Evaluation(got.loss, {key: value[left] for key, value in got.gradients.items()})
     if any(np.delete(value, left, axis=0).any() for value in got.gradients.values()):
         raise PropertyError(f"{what}: they have a gradient")
-    refuse_difference(rest, expected, what)
+    check_equal(rest, expected, what)
     metrics = metrics_of(subject.eager, {**batch, **missing})
-    refuse_other_metrics(metrics, metrics_of(subject.eager, alone), what)
+    check_metrics(metrics, metrics_of(subject.eager, alone), what)
 
 
 def nothing(subject: Subject) -> tuple[Verdict, str]:
-    """A batch without a trained token has loss 0 and gradient 0, which can be derived."""
+    """A batch without a trained token has a loss of 0 that is differentiable, with gradient 0."""
     losses = [(subject.eager, "")] + ([] if subject.backend == "eager" else [(subject.fused, ", compiled")])
     for loss, how in losses:
         for name, batch in _empty(subject):
             # A packed batch is another graph to compile, for an answer that reads no data.
             if loss is subject.eager or "sequence" not in batch:
-                _refuse_something(loss, batch, name + how)
+                _check_empty(loss, batch, name + how)
                 if loss is subject.eager:
-                    _refuse_infinite_metrics(loss, batch, name)
+                    _check_finite_metrics(loss, batch, name)
     return "pass", "all masked, no rewards, no columns, no rows; padded and packed"
 
 
@@ -279,7 +275,7 @@ def _empty(subject: Subject) -> Iterator[tuple[str, Arrays]]:
         yield f"no rows{advantage}", rows_of(batch, [])
 
 
-def _refuse_something(loss: ObjectiveLoss, batch: Arrays, name: str) -> None:
+def _check_empty(loss: ObjectiveLoss, batch: Arrays, name: str) -> None:
     tensors = as_torch(batch)
     out = loss(tensors)
     if out.loss.item() != 0 or not out.loss.requires_grad:
@@ -308,9 +304,9 @@ def dtypes(subject: Subject) -> tuple[Verdict, str]:
             expected = interpreted(subject.graph, rounded(batch, dtype))
             found = Evaluation(out.loss.item(), gradients_of(tensors))
             if dtype == wide:
-                refuse_difference(found, expected, str(dtype))
+                check_equal(found, expected, str(dtype))
             else:
                 # Rounded inputs coincide, so that many a token stands where a condition changes.
                 slack = conditioning(subject.graph, rounded(batch, dtype))
-                refuse_difference(found, expected, str(dtype), rtol=BFLOAT16, slack=slack)
+                check_equal(found, expected, str(dtype), rtol=BFLOAT16, slack=slack)
     return "pass", "bfloat16 and float64"

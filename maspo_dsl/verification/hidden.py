@@ -9,14 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maspo_dsl.analysis.drawing import Arrays
 from maspo_dsl.runtime.loss import ObjectiveLoss
-from maspo_dsl.verification.batches import Arrays, cut, packed, padded, places, rows_of, spoiled
-from maspo_dsl.verification.evaluation import Evaluation, as_torch, refuse_difference, refuse_trivial
+from maspo_dsl.verification.batches import cut, packed, padded, places, rows_of, spoiled
+from maspo_dsl.verification.evaluation import Evaluation, as_torch, check_equal, check_nontrivial
 from maspo_dsl.verification.report import Verdict
 from maspo_dsl.verification.subject import Subject
 
 SEED = 11
-WORDS, WIDTH = 11, 13
+VOCABULARY, WIDTH = 11, 13
 TEMPERATURE = 0.7
 # A quantile of the window may be the number of one token; a little apart, no rounding decides where that token stands.
 _APART = 1 + 1e-6
@@ -50,7 +51,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Part:
+class StateBatch:
     """A batch without log-probs, and the states [N, T, H] or [M, H] and tokens from which they come."""
 
     batch: dict[str, Tensor]
@@ -63,7 +64,7 @@ class Window:
     """The parts of a window, with its denominators if there are several; logits of `chunk` tokens fit at a time."""
 
     name: str
-    parts: list[Part]
+    parts: list[StateBatch]
     denominators: Mapping[str, Tensor] | None
     chunk: int
 
@@ -74,11 +75,11 @@ def from_hidden(subject: Subject) -> tuple[Verdict, str]:
     loss = ObjectiveLoss(subject.objective, "eager")
     learning = trained = 0
     for window in _windows(subject, head):
-        loss.head_memory = window.chunk * WORDS * head.weight.itemsize
+        loss.head_memory = window.chunk * VOCABULARY * head.weight.itemsize
         expected = [_by_logits(loss, head, part, window.denominators) for part in window.parts]
-        refuse_trivial(max(expected, key=lambda one: one.largest), window.name)
+        check_nontrivial(max(expected, key=lambda one: one.largest), window.name)
         for part, wanted in zip(window.parts, expected, strict=True):
-            refuse_difference(_by_chunks(loss, head, part, window.denominators), wanted, window.name)
+            check_equal(_by_chunks(loss, head, part, window.denominators), wanted, window.name)
             learning += int(wanted.gradients["hidden"].any(axis=-1).sum())
             trained += int(part.batch["mask"].sum())
     return "pass", f"padded, packed and in micro-batches; {learning} of {trained} tokens have a gradient"
@@ -88,7 +89,7 @@ def from_hidden(subject: Subject) -> tuple[Verdict, str]:
 
 
 def _by_logits(
-    loss: ObjectiveLoss, head: Head, part: Part, denominators: Mapping[str, Tensor] | None
+    loss: ObjectiveLoss, head: Head, part: StateBatch, denominators: Mapping[str, Tensor] | None
 ) -> Evaluation:
     """All logits at once, their log-softmax, and the loss from log-probs; states of masked tokens are 0."""
     known = part.hidden.where(part.batch["mask"][..., None], 0.0)
@@ -98,14 +99,14 @@ def _by_logits(
     return _evaluation(out.loss, leaves)
 
 
-def _with_log_probs(part: Part, hidden: Tensor, head: Head) -> dict[str, Tensor]:
+def _with_log_probs(part: StateBatch, hidden: Tensor, head: Head) -> dict[str, Tensor]:
     """The batch with log-probs, and with entropies if it has none."""
     logp, entropy = head.log_probs(hidden, part.tokens.clamp(min=0))
     return {"entropy": entropy, **part.batch, "logp": logp}
 
 
 def _by_chunks(
-    loss: ObjectiveLoss, head: Head, part: Part, denominators: Mapping[str, Tensor] | None
+    loss: ObjectiveLoss, head: Head, part: StateBatch, denominators: Mapping[str, Tensor] | None
 ) -> Evaluation:
     """By `from_hidden`."""
     leaves = [value.clone().requires_grad_() for value in (part.hidden, head.weight, head.bias)]
@@ -133,8 +134,8 @@ def _evaluation(loss: Tensor, leaves: list[Tensor]) -> Evaluation:
 
 def _head() -> Head:
     random = np.random.default_rng([SEED, 5])
-    weight = torch.as_tensor(random.standard_normal((WORDS, WIDTH)))
-    return Head(weight, torch.as_tensor(random.standard_normal(WORDS)))
+    weight = torch.as_tensor(random.standard_normal((VOCABULARY, WIDTH)))
+    return Head(weight, torch.as_tensor(random.standard_normal(VOCABULARY)))
 
 
 def _windows(subject: Subject, head: Head) -> Iterator[Window]:
@@ -142,11 +143,11 @@ def _windows(subject: Subject, head: Head) -> Iterator[Window]:
     for number, (name, batch) in enumerate(subject.batches(SEED)):
         dirty = spoiled(batch, number)
         if number == 0:
-            wide = _part(head, padded(dirty, 1, 2))
+            wide = _state_batch(head, padded(dirty, 1, 2))
             yield Window(f"padded, {name}", [wide], None, chunk=5)
         elif number == 1:
             order = places(batch, number, in_order=subject.ordered)
-            flat = _part(head, packed(dirty, order), entropy=not subject.eager.schedule.entropy)
+            flat = _state_batch(head, packed(dirty, order), entropy=not subject.eager.schedule.entropy)
             yield Window(f"packed, {name}", [flat], None, chunk=16)
         else:
             yield _cut(subject, head, dirty, name)
@@ -156,23 +157,23 @@ def _cut(subject: Subject, head: Head, batch: Arrays, name: str) -> Window:
     """The batch in micro-batches, one of them without a trained token."""
     pieces = cut(batch, 2, SEED, whole_groups=subject.needs_whole_groups)
     nothing = {**rows_of(batch, [0]), "mask": np.zeros_like(batch["mask"][:1])}
-    parts = [_part(head, one) for one in [*(rows_of(batch, piece) for piece in pieces), nothing]]
+    parts = [_state_batch(head, one) for one in [*(rows_of(batch, piece) for piece in pieces), nothing]]
     whole = [_with_log_probs(part, part.hidden, head) for part in parts]
     denominators = {key: value * _APART for key, value in subject.eager.window(whole).items()}
     return Window(f"micro-batches, {name}", parts, denominators, chunk=3)
 
 
-def _part(head: Head, batch: Arrays, *, entropy: bool = False) -> Part:
+def _state_batch(head: Head, batch: Arrays, *, entropy: bool = False) -> StateBatch:
     """States after which a head gives the log-probs of a batch, and what is left of it; entropies only if told."""
     random = np.random.default_rng([SEED, 6])
     tensors = {name: value.detach() for name, value in as_torch(batch).items()}
     shape = batch["mask"].shape
-    tokens = torch.as_tensor(random.integers(0, WORDS, shape))
+    tokens = torch.as_tensor(random.integers(0, VOCABULARY, shape))
     # Some tokens leave many words open, some few: entropies lie anywhere between 0 and log V.
     spread = random.exponential(4.0, (*shape, 1))
-    others = torch.as_tensor(spread * random.standard_normal((*shape, WORDS)))
+    others = torch.as_tensor(spread * random.standard_normal((*shape, VOCABULARY)))
     hidden = head.states(tensors.pop("logp"), tokens, others)
     del tensors["entropy"]
     if entropy:
         tensors["entropy"] = head.log_probs(hidden, tokens)[1]
-    return Part(tensors, hidden, tokens.where(tensors["mask"], _NO_TOKEN))
+    return StateBatch(tensors, hidden, tokens.where(tensors["mask"], _NO_TOKEN))

@@ -9,25 +9,17 @@ from itertools import pairwise
 import numpy as np
 from torch import Tensor
 
+from maspo_dsl.analysis.drawing import Array, Arrays
 from maspo_dsl.semantics.quantities import LIVE_TENSORS
-from maspo_dsl.verification.batches import (
-    Array,
-    Arrays,
-    cut,
-    packed,
-    padded,
-    places,
-    rows_of,
-    spoiled,
-)
+from maspo_dsl.verification.batches import cut, packed, padded, places, rows_of, spoiled
 from maspo_dsl.verification.evaluation import (
     ADVANTAGE,
     Evaluation,
     PropertyError,
     as_torch,
+    check_equal,
+    check_nontrivial,
     computed,
-    refuse_difference,
-    refuse_trivial,
 )
 from maspo_dsl.verification.report import Verdict
 from maspo_dsl.verification.subject import Subject, summed
@@ -44,7 +36,7 @@ def _cases(subject: Subject) -> tuple[tuple[str, Arrays, Evaluation], ...]:
         for name, batch in subject.batches(seed, ties=not subject.breaks_ties_by_place):
             whole = subject.estimated(batch)
             evaluation = _evaluated(subject, whole)
-            refuse_trivial(evaluation, name)
+            check_nontrivial(evaluation, name)
             cases.append((name, whole, evaluation))
     return tuple(cases)
 
@@ -71,7 +63,7 @@ def rows(subject: Subject) -> tuple[Verdict, str]:
         order = np.random.default_rng(len(name)).permutation(len(batch["mask"]))
         moved = rows_of(batch, order)
         got = _evaluated(subject, moved)
-        refuse_difference(got, _taken(expected, order), f"rows in another order, {name}")
+        check_equal(got, _taken(expected, order), f"rows in another order, {name}")
         for output in ("keep", "prompt"):
             before, after = (getattr(subject.eager, output)(as_torch(one)).numpy() for one in (batch, moved))
             if not np.allclose(after, before[order], rtol=1e-9, atol=1e-12):
@@ -89,10 +81,10 @@ def groups(subject: Subject) -> tuple[Verdict, str]:
         ids, index = np.unique(batch["group"], return_inverse=True)
         renamed = np.random.default_rng(1).permutation(len(ids)) * 2**33 - 5
         moved = {**batch, "group": renamed[index]}
-        refuse_difference(_evaluated(subject, moved), expected, f"groups under other names, {name}")
+        check_equal(_evaluated(subject, moved), expected, f"groups under other names, {name}")
         together = np.argsort(moved["group"], kind="stable")
         got = _evaluated(subject, rows_of(moved, together))
-        refuse_difference(got, _taken(expected, together), f"groups one after the other, {name}")
+        check_equal(got, _taken(expected, together), f"groups one after the other, {name}")
     return "pass", f"other ids, and groups in one piece{_ties(subject)}"
 
 
@@ -104,7 +96,7 @@ def padding(subject: Subject) -> tuple[Verdict, str]:
             got = _evaluated(subject, padded(batch, left, right))
             inner = {key: value[:, left : left + width] for key, value in got.gradients.items()}
             what = f"{left} columns before and {right} behind, {name}"
-            refuse_difference(Evaluation(got.loss, inner), expected, what)
+            check_equal(Evaluation(got.loss, inner), expected, what)
             if sum(np.count_nonzero(value) for value in got.gradients.values()) != sum(
                 np.count_nonzero(value) for value in inner.values()
             ):
@@ -124,7 +116,7 @@ def packing(subject: Subject) -> tuple[Verdict, str]:
                 spread = np.zeros(batch["mask"].size)
                 spread[order] = value
                 gradients[key] = spread.reshape(batch["mask"].shape)
-            refuse_difference(Evaluation(got.loss, gradients), expected, f"packed, {name}")
+            check_equal(Evaluation(got.loss, gradients), expected, f"packed, {name}")
     order_of = "completions interleaved" if subject.ordered else "tokens in any order"
     return "pass", f"{order_of}, masked ones among them"
 
@@ -139,7 +131,7 @@ def micro_batches(subject: Subject) -> tuple[Verdict, str]:
 
 def ranks(subject: Subject) -> tuple[Verdict, str]:
     """Denominators of several ranks add up, and so do their losses and gradients; without them a rank is refused."""
-    _refuse_guesses(subject)
+    _check_single_rank(subject)
     unpooled = subject.unpooled()
     if unpooled:
         reasons = ", ".join(f"`{key}` is {why}" for key, why in unpooled.items())
@@ -147,7 +139,7 @@ def ranks(subject: Subject) -> tuple[Verdict, str]:
     return _cuts(subject, {7: ((4, 2),), 8: ((8, 3),)})
 
 
-def _refuse_guesses(subject: Subject) -> None:
+def _check_single_rank(subject: Subject) -> None:
     """Raise PropertyError where one rank of two is taken for all: a loss without denominators, values of one rank."""
     batch = as_torch(subject.completions(SEEDS[0]))
     attempts: dict[str, Callable[[], object]] = {"a call without denominators": lambda: subject.eager(batch)}
@@ -165,7 +157,7 @@ def _refuse_guesses(subject: Subject) -> None:
 def _cuts(subject: Subject, cuts: Mapping[int, tuple[tuple[int, int], ...]]) -> tuple[Verdict, str]:
     """The verdict on windows cut into so many parts on so many ranks, by the seed of their batches."""
     try:
-        most = max(_refuse_cuts(subject, seed, numbers) for seed, numbers in cuts.items())
+        most = max(_check_cuts(subject, seed, numbers) for seed, numbers in cuts.items())
     except PropertyError as failed:
         if not subject.within_micro:
             raise
@@ -179,13 +171,13 @@ def _cuts(subject: Subject, cuts: Mapping[int, tuple[tuple[int, int], ...]]) -> 
     return "pass", f"windows of up to {most} micro-batches{on}, one without a token{whole}"
 
 
-def _refuse_cuts(subject: Subject, seed: int, numbers: tuple[tuple[int, int], ...]) -> int:
+def _check_cuts(subject: Subject, seed: int, numbers: tuple[tuple[int, int], ...]) -> int:
     """Raise PropertyError where the parts of a window do not add up; how many there were at most."""
     most = 0
     for name, batch in subject.batches(seed):
         whole = subject.estimated(batch)
         expected = computed(subject.eager, whole)
-        refuse_trivial(expected, name)
+        check_nontrivial(expected, name)
         nothing = {**rows_of(whole, [0]), "mask": np.zeros_like(whole["mask"][:1])}
         for parts, ranks in numbers:
             pieces = cut(whole, parts, seed, whole_groups=subject.needs_whole_groups)
@@ -193,7 +185,7 @@ def _refuse_cuts(subject: Subject, seed: int, numbers: tuple[tuple[int, int], ..
             most = max(most, len(batches))
             got = _together(subject, batches, pieces, whole, ranks)
             over = f" on {ranks} ranks" if ranks > 1 else ""
-            refuse_difference(got, expected, f"{len(pieces)} micro-batches{over}, {name}")
+            check_equal(got, expected, f"{len(pieces)} micro-batches{over}, {name}")
     return most
 
 

@@ -6,12 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from maspo_dsl.analysis.drawing import on_policy
+from maspo_dsl.analysis.drawing import Array, Arrays, on_policy
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph, Node
 from maspo_dsl.semantics.types import Axis
-from maspo_dsl.verification.batches import Array, Arrays
-from maspo_dsl.verification.evaluation import PropertyError, others, spot
+from maspo_dsl.verification.evaluation import PropertyError, others, position
 from maspo_dsl.verification.report import Verdict
 from maspo_dsl.verification.subject import Subject
 
@@ -31,7 +30,7 @@ def identity(subject: Subject) -> tuple[Verdict, str]:
             for name, batch in subject.batches(seed):
                 # One ratio for a whole completion cannot tell its tokens' advantages apart.
                 if subject.tells_tokens_apart or batch.get("advantage", batch["reward"]).ndim == 1:
-                    tokens += _refuse_other_weights(subject, subject.estimated(on_policy(batch)), name)
+                    tokens += _check_weights(subject, subject.estimated(on_policy(batch)), name)
     except PropertyError as failed:
         why = subject.allowed(CODE)
         if why is None:
@@ -40,7 +39,7 @@ def identity(subject: Subject) -> tuple[Verdict, str]:
     return "pass", f"{tokens} tokens learn with the weight of their advantage"
 
 
-def _refuse_other_weights(subject: Subject, batch: Arrays, name: str) -> int:
+def _check_weights(subject: Subject, batch: Arrays, name: str) -> int:
     """Raise PropertyError for the first token whose gradient is another; how many have one."""
     interpretation = Interpretation(subject.raw, batch)
     shape = batch["mask"].shape
@@ -59,7 +58,7 @@ def _refuse_other_weights(subject: Subject, batch: Arrays, name: str) -> int:
     if wrong.any():
         place = tuple(int(axis) for axis in np.argwhere(wrong)[0])
         raise PropertyError(
-            f"{name}: at {spot(place)}, where A is {advantage[place]:.4g}, the gradient is {got[place]:.4g}, and "
+            f"{name}: at {position(place)}, where A is {advantage[place]:.4g}, the gradient is {got[place]:.4g}, and "
             f"-A times the weight of `reduce` is {expected[place]:.4g}{others(int(wrong.sum()) - 1)}"
         )
     return int((expected != 0).sum())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
 from functools import cached_property
 from typing import Any
 
@@ -12,16 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maspo_dsl.analysis.drawing import Arrays
 from maspo_dsl.graph.build import build
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.language.diagnostics import SpecError
 from maspo_dsl.objective import Objective, load
 from maspo_dsl.runtime.loss import Backend, ObjectiveLoss
+from maspo_dsl.semantics.part_words import Role
 from maspo_dsl.semantics.reductions import REDUCTIONS
 from maspo_dsl.semantics.scopes import GROUP, MICRO
-from maspo_dsl.semantics.terms import Term
+from maspo_dsl.semantics.terms import walk
 from maspo_dsl.semantics.types import Axis
-from maspo_dsl.verification.batches import COLUMNS, Arrays, completions, with_advantage
+from maspo_dsl.verification.batches import COLUMNS, completions, with_advantage
 from maspo_dsl.verification.evaluation import TRIVIAL, as_torch, interpreted
 
 # Kinds of batches, and what `with_advantage` is told; None: the advantage is estimated.
@@ -124,7 +125,7 @@ class Subject:
     def tells_tokens_apart(self) -> bool:
         """Whether ratio or advantage are of single tokens, not of whole completions alone."""
         parts = self.objective.resolved.parts
-        return Axis.TOKEN in (parts.ratio.axis, parts.advantage.axis)
+        return Axis.TOKEN in (parts["ratio"].axis, parts["advantage"].axis)
 
     @cached_property
     def operations(self) -> frozenset[str]:
@@ -145,8 +146,7 @@ class Subject:
     @property
     def takes_tokens_away(self) -> bool:
         """Whether a rule mutes or excludes tokens."""
-        parts = self.objective.resolved.parts
-        return bool(parts.mutes or parts.excludes)
+        return bool(self.objective.resolved.parts.of(Role.REMOVES_POLICY_TERM, Role.REMOVES_TOKEN))
 
     @cached_property
     def needs_whole_groups(self) -> bool:
@@ -157,7 +157,9 @@ class Subject:
     @cached_property
     def within_micro(self) -> bool:
         """Whether a part reduces within `micro`."""
-        return any(("scope", MICRO) in term.attributes for term in _terms(self.objective))
+        return any(
+            ("scope", MICRO) in term.attributes for term in walk(*self.objective.resolved.parts.terms())
+        )
 
     def allowed(self, code: str) -> str | None:
         """The reason the spec gives for a warning that it acknowledges."""
@@ -195,17 +197,3 @@ class Subject:
 def summed(windows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Denominators added over ranks."""
     return {key: torch.stack([window[key] for window in windows]).sum(0) for key in windows[0]}
-
-
-def _terms(objective: Objective) -> Iterator[Term]:
-    """Every term of the parts of an objective, once each."""
-    parts = objective.resolved.parts
-    values = [getattr(parts, one.name) for one in fields(parts)]
-    stack = [term for value in values for term in (value.values() if isinstance(value, Mapping) else [value])]
-    seen: set[int] = set()
-    while stack:
-        term = stack.pop()
-        if term is not None and id(term) not in seen:
-            seen.add(id(term))
-            yield term
-            stack.extend(term.args)

@@ -6,7 +6,7 @@ import json
 import pytest
 from rich.console import Console
 
-from maspo_dsl.ablation.jobs import Job, write_atomically
+from maspo_dsl.ablation.jobs import Job
 from maspo_dsl.ablation.runner import Board
 from maspo_dsl.cli.board import BoardView
 
@@ -28,7 +28,7 @@ def board(tmp_path) -> Board:
         "cpu_seconds": 9.0,
         "wall_seconds": 9.0,
     }
-    write_atomically(jobs[0].folder / "result.json", json.dumps(result))
+    (jobs[0].folder / "result.json").write_text(json.dumps(result))
     return Board(tuple(jobs))
 
 

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from maspo_dsl.ablation.changes import GridError
-from maspo_dsl.ablation.folder import note_runs, read_grid, write_grid
+from maspo_dsl.ablation.folder import read_grid, record_runs, write_grid
 from maspo_dsl.ablation.report.comparison import compare, remaining
 from maspo_dsl.ablation.report.page import html, markdown
 from maspo_dsl.ablation.report.pictures import pictures
@@ -104,7 +104,7 @@ def grid(tmp_path):
         folder.mkdir(parents=True)
         write_run(folder, point, seed, REWARDS[point] + 0.01 * random.standard_normal())
         folders.append(folder)
-    note_runs(grid, folders)
+    record_runs(grid, folders)
     return read_grid(grid.path)
 
 
@@ -178,7 +178,7 @@ def test_figures_as_files(grid, tmp_path):
 
 def test_json_has_only_numbers_of_json(grid):
     runs = [name for name in grid.manifest["runs"] if "-s0-" in name]
-    note_runs(grid, [grid.path.resolve() / name for name in runs])
+    record_runs(grid, [grid.path.resolve() / name for name in runs])
     result = CliRunner().invoke(app, ["report", str(grid.path), "--json"])
     points = json.loads(result.stdout, parse_constant=pytest.fail)["points"]
     assert [point["name"] for point in points] == list(REWARDS)
@@ -191,7 +191,7 @@ def test_one_seed_says_nothing(grid):
     for folder in runs:
         rows = (folder / "metrics.jsonl").read_text().splitlines()
         (folder / "metrics.jsonl").write_text("\n".join(rows[:7]) + "\n")
-    note_runs(grid, runs)
+    record_runs(grid, runs)
     results = read_results(read_grid(grid.path))
     text = markdown(compare(results), grid.manifest)
     assert "n = 1 seed a point" in text and "\n\n\n" not in text
@@ -203,7 +203,7 @@ def test_one_seed_says_nothing(grid):
 
 def test_only_seeds_that_both_have_are_paired(grid):
     runs = [name for name in grid.manifest["runs"] if not name.startswith("runs/maspo-s3")]
-    note_runs(grid, [grid.path.resolve() / name for name in runs])
+    record_runs(grid, [grid.path.resolve() / name for name in runs])
     document = read_grid(grid.path)
     results = read_results(document)
     rows = {row.name: row for row in compare(results)}
@@ -243,6 +243,6 @@ def test_nothing_to_report(tmp_path):
     grid = write_grid("maspo", Request(leave_one_out=True), {}, 1, tmp_path / "grid")
     with pytest.raises(GridError, match="has not been run"):
         read_results(grid)
-    note_runs(grid, [grid.path / "runs" / "nothing"])
+    record_runs(grid, [grid.path / "runs" / "nothing"])
     with pytest.raises(GridError, match="nothing to compare with"):
         read_results(read_grid(grid.path))

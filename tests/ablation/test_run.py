@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from maspo_dsl.trainers.columns import COLUMNS
-from maspo_dsl.trainers.config import ConfigError
+from maspo_dsl.trainers.config_error import ConfigError
 
 from maspo_dsl.ablation.folder import read_grid, write_grid
 from maspo_dsl.ablation.jobs import jobs_of

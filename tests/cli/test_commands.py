@@ -295,7 +295,7 @@ def test_compile_overwrites_its_own_file_alone(cli, write):
 
 
 def test_a_full_disk_leaves_the_old_file(monkeypatch, tmp_path):
-    from maspo_dsl.cli.output import InputError, write_whole
+    from maspo_dsl.cli.output import InputError, write_file
 
     path = tmp_path / "a.obj"
     path.write_text("old")
@@ -306,7 +306,7 @@ def test_a_full_disk_leaves_the_old_file(monkeypatch, tmp_path):
 
     monkeypatch.setattr("os.fdopen", full)
     with pytest.raises(InputError, match=r"`.*a\.obj` cannot be written: no space left"):
-        write_whole(path, "new")
+        write_file(path, "new")
     assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
 
 

@@ -319,7 +319,7 @@ def test_the_coupling_of_tokens(cli, tmp_path):
     )
     document = json.loads(cli("explain", str(rare), "--json").stdout)["coupling"]
     assert document["visits"] == (
-        "two visits to each token, the second to those with a gradient; one visit to each token where the window's "
+        "two passes over the head, the second over tokens with a gradient; one pass over the head where the window's "
         "denominators are given"
     )
     assert (document["reach"], document["statistics"]) == ("batch", ["tokens"])
@@ -327,17 +327,17 @@ def test_the_coupling_of_tokens(cli, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "visits"),
+    ("name", "passes"),
     [
-        ("maspo", "one visit to each token; tokens without advantage are not visited"),
-        ("grpo", "one visit to each token"),
-        ("gspo", "one visit to each completion; tokens without advantage are not visited"),
+        ("maspo", "one pass over the head; tokens without advantage are skipped"),
+        ("grpo", "one pass over the head"),
+        ("gspo", "one pass over the head, whole completions together; tokens without advantage are skipped"),
         (
             "top_entropy",
-            "two visits to each token, the second to those with a gradient; one visit to each token where the "
+            "two passes over the head, the second over tokens with a gradient; one pass over the head where the "
             "window's denominators are given",
         ),
     ],
 )
-def test_the_visits_from_hidden_states(cli, name, visits):
-    assert json.loads(cli("explain", name, "--json").stdout)["coupling"]["visits"] == visits
+def test_the_passes_from_hidden_states(cli, name, passes):
+    assert json.loads(cli("explain", name, "--json").stdout)["coupling"]["visits"] == passes

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from maspo_dsl.language.words import RESERVED_WORDS
+from maspo_dsl.semantics.part_words import PART_WORDS
 from maspo_dsl.semantics.quantities import QUANTITIES
 from maspo_dsl.semantics.scopes import SCOPES
 from maspo_dsl.semantics.shipped import library_definitions, shipped_names, shipped_source
 from maspo_dsl.semantics.vocabulary import (
-    PARTS,
     PRIMITIVES,
     RUN_CONSTANTS,
-    SLOTS,
     WARNINGS,
 )
 
@@ -56,7 +55,7 @@ def seeds() -> Iterator[bytes]:
 
 def dictionary() -> list[str]:
     """Words and signs of the language."""
-    words = {*RESERVED_WORDS, *SLOTS, *PARTS, *QUANTITIES, *SCOPES, *PRIMITIVES, *RUN_CONSTANTS, *WARNINGS}
+    words = {*RESERVED_WORDS, *PART_WORDS, *QUANTITIES, *SCOPES, *PRIMITIVES, *RUN_CONSTANTS, *WARNINGS}
     words |= {*library_definitions(), *shipped_names()}
     return [*sorted(f"{word} " for word in words), *PUNCTUATION, *NUMBERS]
 

@@ -186,7 +186,7 @@ def empty(name: str) -> Iterator[Check]:
     whole = with_inputs(windows()["estimated"], 0)
     for words, shape in (("no column", (3, 0)), ("no row", (0, 4))):
         nothing = {key: np.zeros(shape[: value.ndim], value.dtype) for key, value in whole.items()}
-        by_token = probe(name).resolved.parts.advantage.axis is Axis.TOKEN
+        by_token = probe(name).resolved.parts["advantage"].axis is Axis.TOKEN
         yield advises(f"advantage, {words}", nothing, np.zeros(shape if by_token else shape[:1]))
         yield evaluates(words, {**nothing, "advantage": np.zeros(shape[0])}, 0.0, np.zeros(shape))
 

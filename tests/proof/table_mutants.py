@@ -5,9 +5,8 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any
 
-from maspo_dsl.semantics.part_words import PART_WORDS
-
 from maspo_dsl.semantics.operations import ARITHMETIC, COMPARISONS, OPERATIONS
+from maspo_dsl.semantics.part_words import PART_WORDS
 from maspo_dsl.semantics.quantities import QUANTITIES
 from maspo_dsl.semantics.reductions import REDUCTION_WORDS
 from maspo_dsl.semantics.scopes import SCOPES

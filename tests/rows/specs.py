@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 
-from maspo_dsl.semantics.part_words import PART_WORDS, PartWord, When
-
 from maspo_dsl.semantics.operations import ARITHMETIC, COMPARISONS, FUNCTIONS, Operation
+from maspo_dsl.semantics.part_words import PART_WORDS, PartWord, When
 from maspo_dsl.semantics.quantities import QUANTITIES, Quantity
 from maspo_dsl.semantics.reductions import REDUCTION_WORDS, Argument, Reduction
 from maspo_dsl.semantics.scopes import SCOPES, Scope
@@ -96,7 +95,9 @@ def rows() -> Iterator[tuple[str, str, str]]:
             symbol,
             f"ratio = (policy / old) {symbol} 1.5" if symbol != "-" else weighted("1 - old"),
         )
-    yield from (("comparison", symbol, f"mute m where old {symbol} 0.3") for symbol in COMPARISONS)
+    yield from (
+        ("comparison", symbol, f"weight w = 1 if position {symbol} 2 else 0.5") for symbol in COMPARISONS
+    )
     yield from (("special", name, line) for name, line in SPECIAL.items())
     yield from (("reduction", word, of_reduction(row)) for word, row in REDUCTION_WORDS.items())
     yield from (("quantity", name, of_quantity(row)) for name, row in QUANTITIES.items())

@@ -14,7 +14,7 @@ from maspo_dsl.graph.passes import PASSES
 from maspo_dsl.notation.explanation import explanation
 from maspo_dsl.notation.latex_lines import latex_formula, latex_lines
 from maspo_dsl.semantics.operations import OPERATIONS
-from maspo_dsl.verification.evaluation import check_difference, computed, interpreted
+from maspo_dsl.verification.evaluation import check_equal, computed, interpreted
 from maspo_dsl.verification.hidden import from_hidden
 from maspo_dsl.verification.subject import Subject
 
@@ -37,8 +37,8 @@ def test_from_text_to_gradient(row):
         simplified = graph
         for transform in PASSES:
             simplified = transform(simplified)
-            check_difference(interpreted(simplified, batch), expected, f"{transform.__name__}, {name}")
-        check_difference(computed(subject.eager, batch), expected, f"emitted, {name}")
+            check_equal(interpreted(simplified, batch), expected, f"{transform.__name__}, {name}")
+        check_equal(computed(subject.eager, batch), expected, f"emitted, {name}")
     assert from_hidden(subject)[0] == "pass"
     shown = explanation(subject.objective)
     assert shown.formula.lines and shown.tensors
@@ -72,11 +72,9 @@ def without(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     modules = [
         module for path, module in list(sys.modules.items()) if path.startswith("maspo_dsl.semantics.")
     ]
-    tables = {
-        id(table): table for module in modules for table in vars(module).values() if isinstance(table, dict)
-    }
-    for table in tables.values():
-        if name in table and not name.startswith("__"):
+    named = [entry for module in modules for entry in vars(module).items() if not entry[0].startswith("__")]
+    for table in {id(table): table for _, table in named if isinstance(table, dict)}.values():
+        if name in table:
             monkeypatch.delitem(table, name)
 
 
@@ -95,7 +93,7 @@ def test_a_missing_row_is_named(row, monkeypatch):
 
 @pytest.mark.parametrize("row", ROWS)
 def test_numbers_are_those_kept(row):
-    """The same loss and gradient by the oracle and in torch, whole, packed and in parts, as when they were looked at."""
+    """The same losses and gradients, by the oracle and in torch, whole, packed and in parts, as are kept."""
     assert not difference(found(row), kept()[row])
 
 

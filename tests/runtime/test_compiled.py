@@ -63,7 +63,7 @@ def test_one_graph_for_every_shape(name):
 @pytest.mark.parametrize("form", ["padded", "packed"])
 def test_a_mask_is_read_as_bytes_or_as_floats(monkeypatch, dtype, form):
     """Which of them is a matter of the processor, and so of speed alone."""
-    monkeypatch.setattr(runtime, "read_as", lambda device: dtype)
+    monkeypatch.setattr(runtime, "mask_dtype", lambda device: dtype)
     arrays = shaped(5, 9)
     arrays["logp"][~arrays["mask"]] = np.nan
     if form == "packed":
@@ -159,7 +159,7 @@ def test_gradient_reaches_the_model_through_logp():
 def test_no_compiler(monkeypatch, capfd):
     """One line for the process, and the loss is right."""
     monkeypatch.setattr(shutil, "which", lambda name, *_, **__: None)
-    monkeypatch.setattr(runtime, "_said", set())
+    monkeypatch.setattr(runtime, "_warned", set())
     arrays = given_advantage(6, extreme=False)
     for _ in range(2):
         loss = maspo_dsl.compile("maspo", backend="inductor")

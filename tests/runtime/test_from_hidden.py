@@ -13,7 +13,7 @@ from maspo_dsl.runtime import linear_head
 from maspo_dsl.runtime.linear_head import HeadGradients, LinearHead
 from tests import batches
 
-WORDS, WIDTH, TEMPERATURE = 23, 7, 0.8
+VOCABULARY, WIDTH, TEMPERATURE = 23, 7, 0.8
 
 
 class Problem:
@@ -24,9 +24,9 @@ class Problem:
         random = np.random.default_rng(seed + 100)
         shape = arrays["mask"].shape
         self.hidden = torch.tensor(random.standard_normal((*shape, WIDTH)), dtype=dtype)
-        self.weight = torch.tensor(0.6 * random.standard_normal((WORDS, WIDTH)), dtype=dtype)
-        self.bias = torch.tensor(random.standard_normal(WORDS), dtype=dtype)
-        self.tokens = torch.tensor(random.integers(0, WORDS, size=shape))
+        self.weight = torch.tensor(0.6 * random.standard_normal((VOCABULARY, WIDTH)), dtype=dtype)
+        self.bias = torch.tensor(random.standard_normal(VOCABULARY), dtype=dtype)
+        self.tokens = torch.tensor(random.integers(0, VOCABULARY, size=shape))
         logp, entropy = (part.detach() for part in self.policy())
         for name, of, scale in (
             ("logp_old", logp.numpy(), spread),
@@ -107,7 +107,7 @@ KINDS = (
 @pytest.mark.parametrize("name", KINDS)
 def test_the_head_changes_nothing(name: str, tokens_at_once: int) -> None:
     loss = maspo_dsl.compile(name, backend="eager")
-    loss.head_memory = tokens_at_once * WORDS * 8
+    loss.head_memory = tokens_at_once * VOCABULARY * 8
     agree(by_head(loss, Problem(3)), plainly(loss, Problem(3)))
 
 
@@ -160,7 +160,7 @@ def test_gradient_to_an_entropy_bonus() -> None:
     """The entropy has a gradient of its own, alone too where the coefficient of the log-prob is 0."""
     loss = maspo_dsl.compile(maspo_dsl.parse(BONUS), backend="eager")
     assert loss.schedule.entropy
-    for memory in (4 * WORDS * 8, 10**6):
+    for memory in (4 * VOCABULARY * 8, 10**6):
         loss.head_memory = memory
         first, second = Problem(6), Problem(6)
         first.batch["advantage"] = second.batch["advantage"] = torch.zeros(16, dtype=torch.float64)
@@ -227,21 +227,21 @@ def test_what_needs_no_gradient_gets_none() -> None:
                 torch.testing.assert_close(leaf.grad, 2.5 * gradient)
 
 
-def test_tokens_without_a_part_are_not_visited(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_without_a_part_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Padding and tokens without advantage never; those that are clipped are left out of the products back."""
-    visited: list[int] = []
+    read: list[int] = []
     multiplied: list[int] = []
-    visit, states = LinearHead.visit, HeadGradients._add_products
+    run, states = LinearHead.run, HeadGradients._add_products
 
     def counted(self, hidden, tokens, *rest, **options):
-        visited.append(len(tokens))
-        return visit(self, hidden, tokens, *rest, **options)
+        read.append(len(tokens))
+        return run(self, hidden, tokens, *rest, **options)
 
     def counted_back(self, exponentials, *rest):
         multiplied.append(len(exponentials))
         return states(self, exponentials, *rest)
 
-    monkeypatch.setattr(LinearHead, "visit", counted)
+    monkeypatch.setattr(LinearHead, "run", counted)
     monkeypatch.setattr(HeadGradients, "_add_products", counted_back)
     problem = Problem(8, spread=0.5)
     problem.batch["advantage"] = torch.ones(16, dtype=torch.float64)
@@ -251,18 +251,18 @@ def test_tokens_without_a_part_are_not_visited(monkeypatch: pytest.MonkeyPatch) 
     trained = int(problem.batch["mask"].sum())
     with_part = int(problem.batch["mask"][1::2].sum())
     used = int((hidden.abs().sum(-1) > 0).sum())
-    assert sum(visited) == with_part < trained
+    assert sum(read) == with_part < trained
     assert 0 < sum(multiplied) == used < with_part
-    visited.clear()
+    read.clear()
     torch.testing.assert_close(output.metrics["entropy"], plainly(loss, problem)[0].metrics["entropy"])
-    assert sum(visited) == trained - with_part
+    assert sum(read) == trained - with_part
     with_penalty = maspo_dsl.compile("grpo", params={"kl": 0.1}, backend="eager")
-    visited.clear()
+    read.clear()
     by_head(with_penalty, problem)
-    assert sum(visited) == trained
+    assert sum(read) == trained
 
 
-def test_metrics_of_what_was_not_visited_need_the_same_weight() -> None:
+def test_metrics_of_what_was_skipped_need_the_same_weight() -> None:
     problem = Problem(9)
     loss = maspo_dsl.compile("dapo", backend="eager")
     for stepped in ("weight", "bias"):
@@ -319,8 +319,8 @@ def test_nothing_to_train() -> None:
             r"`tokens` must have the shape of `mask`, \[N, T\]",
         ),
         ({"tokens": torch.zeros(16, 9)}, r"`tokens` must be whole numbers \(int64\)"),
-        ({"tokens": torch.full((16, 9), WORDS)}, "trained `tokens` must be 0 to 22"),
-        ({"bias": torch.zeros(WORDS + 1)}, r"`bias` must be \[23\], and is \[24\]"),
+        ({"tokens": torch.full((16, 9), VOCABULARY)}, "trained `tokens` must be 0 to 22"),
+        ({"bias": torch.zeros(VOCABULARY + 1)}, r"`bias` must be \[23\], and is \[24\]"),
         ({"temperature": 0.0}, "`temperature` must be above 0, not 0.0"),
     ],
 )

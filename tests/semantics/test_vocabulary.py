@@ -9,6 +9,7 @@ from maspo_dsl.graph.build import build
 from maspo_dsl.language.words import RESERVED_WORDS
 from maspo_dsl.semantics import vocabulary
 from maspo_dsl.semantics.operations import FUNCTIONS
+from maspo_dsl.semantics.part_words import PART_WORDS, SLOTS
 from maspo_dsl.semantics.quantities import QUANTITIES
 from maspo_dsl.semantics.reductions import REDUCTION_WORDS
 from maspo_dsl.semantics.scopes import SCOPES
@@ -36,7 +37,7 @@ def test_no_primitive_is_a_method():
 
 def test_no_word_means_two_things():
     lists = {
-        "slot": set(vocabulary.SLOTS),
+        "slot": set(SLOTS),
         "primitive": set(vocabulary.PRIMITIVES),
         "scope": set(SCOPES),
         "library": set(library_definitions()),
@@ -60,9 +61,10 @@ def test_every_word_has_a_meaning(words):
 
 
 def test_every_slot_has_a_meaning():
-    for word, kind in {**vocabulary.SLOTS, **vocabulary.PARTS}.items():
+    for word, kind in PART_WORDS.items():
         assert kind.doc and kind.axes, word
-        assert kind.form in ("slot", "part", "rule")
+        assert (kind.neutral is None) is (kind.dropped == ""), word
+        assert (kind.form == "rule") is bool(kind.note and kind.adjective), word
 
 
 def test_every_primitive_is_used_or_checked_somewhere():

@@ -20,7 +20,7 @@ from tests.trainers.test_head import part, qwen
 
 def trainer_of(model):
     return PolicyTrainer(
-        model, maspo_dsl.compile("maspo", backend="eager"), "hash", TrainerConfig(), say=print
+        model, maspo_dsl.compile("maspo", backend="eager"), "hash", TrainerConfig(), log=print
     )
 
 

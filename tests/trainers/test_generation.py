@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from maspo_dsl.trainers import generation
-from maspo_dsl.trainers.config import ConfigError
-from maspo_dsl.trainers.generation import generate, left_padded, token_logp
+from maspo_dsl.trainers.config_error import ConfigError
+from maspo_dsl.trainers.generation import generate, padded, token_logp
 from maspo_dsl.trainers.policies.policy import Policy
 from maspo_dsl.trainers.policies.tiny import CharacterTokenizer
 from torch import nn
@@ -189,10 +189,13 @@ def test_sampling_leaves_the_model_as_it_was(policy):
         policy.model.eval()
 
 
-def test_left_padded():
-    tokens, attention = left_padded([[4, 5], [6]], 0)
+def test_padded():
+    tokens, attention = padded([[4, 5], [6]], 0, left=True)
     assert tokens.tolist() == [[4, 5], [0, 6]]
     assert attention.tolist() == [[True, True], [False, True]]
+    tokens, attention = padded([[4, 5], [6]], 0, left=False)
+    assert tokens.tolist() == [[4, 5], [6, 0]]
+    assert attention.tolist() == [[True, True], [True, False]]
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,9 @@ from transformers import (
 
 import maspo_dsl
 
-WORDS = 37
+VOCABULARY = 37
 SIZES = {
-    "vocab_size": WORDS,
+    "vocab_size": VOCABULARY,
     "hidden_size": 16,
     "intermediate_size": 32,
     "num_hidden_layers": 2,
@@ -51,7 +51,7 @@ def part(dtype=torch.float32):
     mask = torch.arange(5) < torch.tensor([5, 3, 4, 5, 1, 2])[:, None]
     attention[:, 4:] &= mask
     return {
-        "tokens": torch.randint(0, WORDS, (6, 9), generator=random),
+        "tokens": torch.randint(0, VOCABULARY, (6, 9), generator=random),
         "attention": attention,
         "mask": mask,
         "advantage": torch.tensor([1.0, -1.0, 0.5, 0.0, 2.0, -0.5], dtype=dtype),
@@ -70,7 +70,7 @@ def gradients(name, model, batch):
         TrainerConfig(),
         temperature=0.7,
         live_entropy="entropy" in loss.objective.inputs,
-        say=print,
+        log=print,
     )
     model.zero_grad()
     output = trainer.loss_of(batch, trainer.denominators([batch]))
@@ -97,7 +97,7 @@ def test_a_model_gets_the_same_gradient_either_way(name, tied, monkeypatch):
 
 def test_models_with_more_than_a_linear_map_after_their_states_are_told():
     assert linear_head(gemma()) is None
-    small = GPT2LMHeadModel(GPT2Config(vocab_size=WORDS, n_embd=16, n_layer=1, n_head=2)).eval()
+    small = GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, n_embd=16, n_layer=1, n_head=2)).eval()
     assert linear_head(small) is small.lm_head
     adapted = qwen()
 

@@ -3,7 +3,8 @@
 import io
 
 import pytest
-from maspo_dsl.trainers.config import ConfigError, read_config
+from maspo_dsl.trainers.config import read_config
+from maspo_dsl.trainers.config_error import ConfigError
 from maspo_dsl.trainers.run import train
 from rich.console import Console
 

@@ -31,7 +31,7 @@ def fit(parts, windows, *, config=None, loss=None, model=None, epochs=1, **optio
     """Run windows through the module in a real Trainer; returns it and the gradient that each update saw."""
     model = model or parts.model().double()
     config = config or TrainerConfig(warmup_steps=0, gradient_clip=None, max_steps=epochs)
-    module = PolicyTrainer(model, loss or parts.loss(), "hash", config, say=lambda line: None, **options)
+    module = PolicyTrainer(model, loss or parts.loss(), "hash", config, log=lambda line: None, **options)
     gradients = []
     step = torch.optim.AdamW.step
 
@@ -157,7 +157,7 @@ def test_a_gradient_that_is_not_finite_is_left_out_and_said(parts):
     window = parts_of(8, [8])
     window[0]["advantage"][0] = float("nan")
     start = model.table.detach().clone()
-    module = PolicyTrainer(model, parts.loss(), "hash", TrainerConfig(), say=lines.append)
+    module = PolicyTrainer(model, parts.loss(), "hash", TrainerConfig(), log=lines.append)
     run(module, [window])
     assert torch.equal(model.table, start)
     assert module.sums.updates == 0

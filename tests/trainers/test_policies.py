@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 import torch
-from maspo_dsl.trainers.config import ConfigError
+from maspo_dsl.trainers.config_error import ConfigError
 from maspo_dsl.trainers.generation import generate, token_logp
 from maspo_dsl.trainers.policies import build_policy, smollm2, tiny
 from maspo_dsl.trainers.policies.pretrained import without_dropout
@@ -21,7 +21,7 @@ TEMPLATE = (
     "{% for message in messages %}{{ message.role }} {{ message.content }} {% endfor %}"
     "{% if add_generation_prompt %}assistant {% endif %}"
 )
-WORDS = ["<unk>", "<end>", "user", "assistant", "what", "is", "2", "4"]
+VOCABULARY = ["<unk>", "<end>", "user", "assistant", "what", "is", "2", "4"]
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def folder(tmp_path_factory):
     """A model of random weights with a tokenizer of eight words, saved as users save theirs."""
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(WORDS),
+        vocab_size=len(VOCABULARY),
         hidden_size=16,
         intermediate_size=32,
         num_hidden_layers=2,
@@ -129,7 +129,7 @@ def folder(tmp_path_factory):
         bos_token_id=None,
         eos_token_id=[1, 3],
     )
-    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(VOCABULARY)}, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", eos_token="<end>")
     tokenizer.chat_template = TEMPLATE

@@ -36,7 +36,7 @@ def test_on_a_terminal_a_row_is_drawn_live():
     progress = Progress(120, Console(file=text, force_terminal=True, width=100))
     progress.start(0)
     progress.show(ROW)
-    progress.say("a remark [with brackets]")
+    progress.log("a remark [with brackets]")
     progress.stop()
     progress.stop()
     assert "reward 0.250" in text.getvalue()

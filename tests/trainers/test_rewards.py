@@ -5,7 +5,7 @@ import sys
 import numpy
 import pytest
 import torch
-from maspo_dsl.trainers.config import ConfigError
+from maspo_dsl.trainers.config_error import ConfigError
 from maspo_dsl.trainers.rewards import load_reward, score
 
 CHAT = [{"role": "user", "content": "hello"}]

@@ -1,8 +1,9 @@
-"""Rollouts: what is computed once, what is dropped, what is said."""
+"""Rollouts: what is computed once, what is dropped, what is logged."""
 
 import pytest
 import torch
-from maspo_dsl.trainers.config import ConfigError, read_config
+from maspo_dsl.trainers.config import read_config
+from maspo_dsl.trainers.config_error import ConfigError
 from maspo_dsl.trainers.generation import token_logp
 from maspo_dsl.trainers.rollout_data import RolloutData, columns_of, greedy_reward
 from maspo_dsl.trainers.tasks import Example
@@ -12,20 +13,20 @@ SMALL = ["rollout.prompts=8", "rollout.samples=4", "rollout.max_new_tokens=4", "
 
 @pytest.fixture
 def build(parts):
-    """Rollout data of stand-ins, its loss, and the lines it said."""
+    """Rollout data of stand-ins, its loss, and the lines it logged."""
 
     def build(*overrides, objective=None, loss=None, reward=None, task=None):
         objective = objective or parts.objective()
-        loss, said, task = loss or parts.loss(objective), [], task or parts.task()
+        loss, logged, task = loss or parts.loss(objective), [], task or parts.task()
         config = read_config([*SMALL, *overrides])
         reward = reward or task.reward
-        return RolloutData(parts.policy(), task, reward, objective, loss, config, said.append), loss, said
+        return RolloutData(parts.policy(), task, reward, objective, loss, config, logged.append), loss, logged
 
     return build
 
 
 def test_a_step_is_one_rollout_with_one_advantage_call_and_whole_groups(build):
-    data, loss, said = build()
+    data, loss, logged = build()
     windows = list(data)
     assert len(windows) == 4
     assert [sum(len(part["reward"]) for part in window) for window in windows] == [8, 8, 8, 8]
@@ -33,7 +34,7 @@ def test_a_step_is_one_rollout_with_one_advantage_call_and_whole_groups(build):
     assert loss.advantage_calls == 1
     groups = [{int(g) for part in window for g in part["group"]} for window in windows]
     assert len(set.union(*groups)) == sum(map(len, groups)) == 8
-    assert not said
+    assert not logged
 
 
 def test_iterating_again_gives_the_same_windows_until_the_step_is_finished(build):
@@ -115,23 +116,23 @@ def test_dynamic_sampling_refills_with_new_prompts(build, parts):
 
 
 def test_dynamic_sampling_goes_on_with_what_there_is(build, parts):
-    data, _, said = build("rollout.max_resamples=0", objective=parts.objective(keeps=True), reward=rarely)
+    data, _, logged = build("rollout.max_resamples=0", objective=parts.objective(keeps=True), reward=rarely)
     for _ in range(3):
         assert list(data)
         data.finish_step()
-    assert len(said) == 1
-    assert "of 8 prompts after 0 refills" in said[0]
+    assert len(logged) == 1
+    assert "of 8 prompts after 0 refills" in logged[0]
 
 
 def test_nothing_kept_is_a_step_without_updates(build, parts):
-    data, _, said = build(
+    data, _, logged = build(
         "rollout.max_resamples=2",
         objective=parts.objective(keeps=True),
         reward=lambda completions, **columns: [1.0] * len(completions),
     )
     assert list(data) == [[]]
-    assert any("all 32 rewards are 1" in line for line in said)
-    assert any("kept no completion" in line for line in said)
+    assert any("all 32 rewards are 1" in line for line in logged)
+    assert any("kept no completion" in line for line in logged)
     assert data.sampled.resamples == 2
 
 
@@ -145,41 +146,37 @@ def test_a_rollout_without_a_trained_token_is_a_step_without_updates(build, monk
 
     generate = module.generate
     monkeypatch.setattr(module, "generate", silent)
-    data, _, said = build()
+    data, _, logged = build()
     assert list(data) == [[]]
-    assert any("no completion has a trained token" in line for line in said)
+    assert any("no completion has a trained token" in line for line in logged)
 
 
-def test_equal_rewards_are_said_once(build):
-    data, _, said = build(reward=lambda completions, **columns: [0.5] * len(completions))
+def test_equal_rewards_are_logged_once(build):
+    data, _, logged = build(reward=lambda completions, **columns: [0.5] * len(completions))
     for _ in range(3):
         list(data)
         data.finish_step()
-    assert len([line for line in said if "no signal" in line]) == 1
+    assert len([line for line in logged if "no signal" in line]) == 1
 
 
-def test_rewards_equal_within_each_group_are_said_once(build):
+def test_rewards_equal_within_each_group_are_logged_once(build):
     places = {}
 
     def by_prompt(prompts, **columns):
         return [places.setdefault(prompt, len(places)) for prompt in prompts]
 
-    data, _, said = build(reward=by_prompt)
+    data, _, logged = build(reward=by_prompt)
     for _ in range(3):
         list(data)
         data.finish_step()
-    assert len(said) == 1
-    assert "step 1: every advantage is 0" in said[0]
+    assert len(logged) == 1
+    assert "step 1: every advantage is 0" in logged[0]
 
 
-@pytest.mark.parametrize("answer", [None, [1.0], float("nan")])
-def test_a_wrong_reward_is_a_config_error(build, completion):
+@pytest.mark.parametrize("returned", [None, [1.0], float("nan")])
+def test_a_wrong_reward_is_a_config_error(build, returned):
     def reward(completions, **columns):
-        return (
-            completion
-            if completion is None or isinstance(completion, list)
-            else [completion] * len(completions)
-        )
+        return [returned] * len(completions) if isinstance(returned, float) else returned
 
     with pytest.raises(ConfigError, match="reward function"):
         list(build(reward=reward)[0])

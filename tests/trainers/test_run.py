@@ -12,7 +12,8 @@ import pytest
 import torch
 from maspo_dsl.trainers.checkpoint import last_checkpoint
 from maspo_dsl.trainers.columns import COLUMNS
-from maspo_dsl.trainers.config import ConfigError, read_config
+from maspo_dsl.trainers.config import read_config
+from maspo_dsl.trainers.config_error import ConfigError
 from maspo_dsl.trainers.run import train
 from rich.console import Console
 

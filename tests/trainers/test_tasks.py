@@ -1,12 +1,14 @@
 """Tasks: examples that are right, seeded and disjoint from the held-out ones, and files read with care."""
 
 import json
+import sys
 import warnings
 from itertools import islice
 
 import pytest
-from maspo_dsl.trainers.config import ConfigError
+from maspo_dsl.trainers.config_error import ConfigError
 from maspo_dsl.trainers.rewards import exact_match, score
+from maspo_dsl.trainers.streams import Streams
 from maspo_dsl.trainers.tasks import build_task
 
 
@@ -191,3 +193,74 @@ def test_a_file_that_cannot_be_used(tmp_path):
         build_task(str(tmp_path / "folder.jsonl"))
     with pytest.raises(ConfigError, match="no option `heldout`; did you mean `held_out`"):
         build_task(str(tmp_path / "prompts.jsonl"), heldout="x")
+
+
+RIDDLES = """
+from maspo_dsl.trainers.rewards import exact_match
+from maspo_dsl.trainers.tasks import Example
+
+class Riddles:
+    name, reward = "riddles", staticmethod(exact_match)
+
+    def __init__(self, level=1):
+        self.level, self.fingerprint = level, f"riddles {level}"
+
+    def train(self, seed):
+        for number in range(3):
+            yield Example(f"{self.level}+{number}=", {"answer": str(self.level + number)})
+
+    def held_out(self, count):
+        return [Example("9+9=", {"answer": "18"})][:count]
+
+class Nameless:
+    def train(self, seed): ...
+
+class Broken(Riddles):
+    def train(self, seed):
+        yield "a prompt alone"
+
+class Failing(Riddles):
+    def train(self, seed):
+        raise KeyError("no data")
+
+CONSTANT = 3
+"""
+
+
+@pytest.fixture
+def riddles(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "riddles_task.py").write_text(RIDDLES)
+    yield "riddles_task"
+    sys.modules.pop("riddles_task", None)
+
+
+def test_a_task_of_the_users_own_by_its_import_path(riddles):
+    task = build_task(f"{riddles}.Riddles", level=4)
+    assert [example.prompt for example in first(task, 2)] == ["4+0=", "4+1="]
+    assert score(task.reward, ["9+9="], ["18"], {"answer": ["18"]}) == [1]
+
+
+def test_examples_that_end_are_the_users_mistake(riddles):
+    streams = Streams(build_task(f"{riddles}.Riddles"), 0)
+    assert streams.draw(2)[0] == 0
+    with pytest.raises(ConfigError, match=r"task `riddles` ended after 3 examples"):
+        streams.draw(2)
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "message"),
+    [
+        ("riddles_task.Ridles", {}, "did you mean `Riddles`"),
+        ("riddles_task.Riddles", {"levle": 2}, "did you mean `level`"),
+        ("riddles_task.Nameless", {}, "a task needs `name`, `fingerprint`, `reward`, `held_out`"),
+        ("riddles_task.Broken", {}, "give maspo_dsl.trainers.tasks.Example objects"),
+        ("riddles_task.Failing", {}, r"failed: KeyError: 'no data' \(.*riddles_task\.py:27\)"),
+        ("riddles_task.CONSTANT", {}, "is a int, not a class"),
+        ("no_such_module.Task", {}, "there is no module `no_such_module`"),
+    ],
+)
+def test_a_class_that_is_no_task(riddles, path, options, message):
+    with pytest.raises(ConfigError, match=message):
+        build_task(path, **options)

@@ -1,4 +1,4 @@
-"""The line `from hidden`: it holds for what ships, and finds mistakes planted in how chunks are visited and summed."""
+"""The line `from hidden`: it holds for what ships, and finds mistakes in how chunks are computed and summed."""
 
 import io
 from dataclasses import replace
@@ -10,7 +10,7 @@ import torch
 import maspo_dsl
 from maspo_dsl.analysis.coupling import Reach
 from maspo_dsl.runtime import linear_head
-from maspo_dsl.runtime.from_hidden import _Visits
+from maspo_dsl.runtime.from_hidden import _Passes
 from maspo_dsl.runtime.linear_head import HeadGradients, LinearHead
 from maspo_dsl.runtime.loss import ObjectiveLoss
 from maspo_dsl.verification import hidden
@@ -60,7 +60,7 @@ def test_an_objective_without_a_gradient_is_refused():
 
 # ---- mistakes
 
-add, add_products, visit = HeadGradients.add, HeadGradients._add_products, LinearHead.visit
+add, add_products, run = HeadGradients.add, HeadGradients._add_products, LinearHead.run
 scheduled = ObjectiveLoss.schedule.func
 
 
@@ -74,20 +74,20 @@ def twice_the_bias(self, *given):
     self.bias.add_(self.bias - before)
 
 
-def without_the_last(self, visit, rows, logp, entropy):
-    add(self, visit, rows, logp * (torch.arange(len(logp)) < len(logp) - 1), entropy)
+def without_the_last(self, head_pass, rows, logp, entropy):
+    add(self, head_pass, rows, logp * (torch.arange(len(logp)) < len(logp) - 1), entropy)
 
 
-def with_what_is_clipped(self, visit, rows, logp, entropy):
-    add(self, visit, rows, logp.where(logp != 0, logp.abs().mean()), entropy)
+def with_what_is_clipped(self, head_pass, rows, logp, entropy):
+    add(self, head_pass, rows, logp.where(logp != 0, logp.abs().mean()), entropy)
 
 
-def without_entropy(self, visit, rows, logp, entropy):
-    add(self, visit, rows, logp, None)
+def without_entropy(self, head_pass, rows, logp, entropy):
+    add(self, head_pass, rows, logp, None)
 
 
 def without_bias(self, *given, **options):
-    return visit(replace(self, bias=None), *given, **options)
+    return run(replace(self, bias=None), *given, **options)
 
 
 def unmoved(buffer, used):
@@ -98,8 +98,8 @@ def token_by_token(self):
     return replace(scheduled(self), reach=Reach.TOKEN)
 
 
-def deaf(self):
-    return replace(scheduled(self), silent=True)
+def skipping(self):
+    return replace(scheduled(self), skips_zero_advantage=True)
 
 
 def of_the_part_alone(self, x):
@@ -117,12 +117,12 @@ MISTAKES = {
     "last of a chunk": ("dapo", "", HeadGradients, "add", without_the_last, "d loss / d hidden at row"),
     "clipped": ("dapo", "", HeadGradients, "add", with_what_is_clipped, "d loss / d hidden at row"),
     "rows of the buffer": ("dapo", "", linear_head, "moved_to_front", unmoved, "d loss / d hidden at row"),
-    "logits without bias": ("dapo", "", LinearHead, "visit", without_bias, "the loss is"),
-    "denominators": ("dapo", "", _Visits, "_denominators", of_the_part_alone, "micro-batches, batch with"),
+    "logits without bias": ("dapo", "", LinearHead, "run", without_bias, "the loss is"),
+    "denominators": ("dapo", "", _Passes, "_denominators", of_the_part_alone, "micro-batches, batch with"),
     "entropy": ("group_ppo", BONUS, HeadGradients, "add", without_entropy, "d loss / d hidden at row"),
-    "advantage too early": ("group_ppo", OF_POLICY, _Visits, "_estimates_late", early, "batch with rewards"),
+    "advantage too early": ("group_ppo", OF_POLICY, _Passes, "_estimates_late", early, "batch with rewards"),
     "completions cut": ("gspo", "", ObjectiveLoss, "schedule", property(token_by_token), "padded"),
-    "tokens left out": ("grpo", "", ObjectiveLoss, "schedule", property(deaf), "padded"),
+    "tokens left out": ("grpo", "", ObjectiveLoss, "schedule", property(skipping), "padded"),
 }
 
 

@@ -1,12 +1,12 @@
-"""Policies by name: `tiny` (embedded), `smollm2` (from a package), a Hugging Face id, or a local folder."""
+"""Policies: causal language models with their tokenizers, by the names of `catalogue.MODELS`, or from the hub."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from ..catalogue import model_row
 from ..tasks import Task
 from .policy import Policy, Tokenizer
-from .pretrained import load_pretrained
 
 __all__ = ["Policy", "Tokenizer", "build_policy"]
 
@@ -16,12 +16,4 @@ def build_policy(model: str, task: Task, *, seed: int, cache: Path) -> Policy:
 
     `task` and `seed` shape only the policy `tiny`, whose warm start they are. Raises ConfigError.
     """
-    if model == "tiny":
-        from .tiny import build_tiny
-
-        return build_tiny(task, seed=seed, cache=cache)
-    if model == "smollm2":
-        from .smollm2 import load_smollm2
-
-        return load_smollm2(cache)
-    return load_pretrained(model)
+    return model_row(model).build(model, task, seed, cache)

@@ -15,11 +15,10 @@ from transformers.utils import logging
 
 from maspo_dsl.language.diagnostics import nearest
 
-from ..config import ConfigError
+from ..catalogue import MODELS
+from ..config_error import ConfigError
 from ..prompts import Prompt, shown
 from .policy import Policy
-
-EMBEDDED = ("tiny", "smollm2")
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def without_progress_bars() -> Iterator[None]:
 
 def _known_id(model: str) -> str:
     """A hub id, unless it looks like a misspelt embedded policy."""
-    match = nearest(model, EMBEDDED)
+    match = nearest(model, MODELS)
     if match is not None and "/" not in model:
         raise ConfigError(f"there is no model `{model}`; did you mean `{match}`?")
     return model
@@ -132,7 +131,7 @@ def _explained(model: str, local: bool, error: Exception) -> str:
     if local:
         return f"`model={model}`: the folder cannot be loaded as a causal language model ({reason})"
     return (
-        f"`model={model}`: neither `tiny` nor `smollm2`, there is no such folder, and it could not be "
+        f"`model={model}`: it is not one of {', '.join(MODELS)}, there is no such folder, and it could not be "
         f"loaded from the Hugging Face hub: no network, no such model, or no access to it ({reason})"
     )
 

@@ -7,7 +7,6 @@ float32 once, and kept in the cache folder (541 MB).
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -17,7 +16,9 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-from ..config import ConfigError
+from maspo_dsl.language.writing import whole_folder
+
+from ..config_error import ConfigError
 from .policy import Policy
 from .pretrained import as_policy, without_progress_bars
 
@@ -60,24 +61,18 @@ def _packaged_weights() -> Path:
 
 
 def _convert(weights: Path, folder: Path) -> None:
-    """Expand the weights into a folder, which appears under its name only when it is whole."""
+    """Expand the weights into a folder."""
     log.info("converting %s to float32, once; about half a minute", weights.name)
-    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    try:
-        # Without dequantize the model would load and generate, but could not be saved.
-        with without_progress_bars():
-            model = AutoModelForCausalLM.from_pretrained(
-                weights.parent,
-                gguf_file=weights.name,
-                quantization_config=GgufConfig(dequantize=True),
-                dtype=torch.float32,
-            )
-            model.save_pretrained(partial)
-            AutoTokenizer.from_pretrained(weights.parent, gguf_file=weights.name).save_pretrained(partial)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    # Without dequantize the model would load and generate, but could not be saved.
+    with whole_folder(folder) as whole, without_progress_bars():
+        model = AutoModelForCausalLM.from_pretrained(
+            weights.parent,
+            gguf_file=weights.name,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.float32,
+        )
+        model.save_pretrained(whole)
+        AutoTokenizer.from_pretrained(weights.parent, gguf_file=weights.name).save_pretrained(whole)
 
 
 def _load(folder: Path) -> Policy:

@@ -12,7 +12,7 @@ import torch
 import transformers
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from ..config import ConfigError
+from ..config_error import ConfigError
 from ..prompts import Prompt, shown
 from ..tasks.task import Task
 from ..warm_start import DEFAULT, WarmStart, load_weights, save_weights, warm_start

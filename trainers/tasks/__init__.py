@@ -1,51 +1,77 @@
-"""Tasks by name: `sort` (the default), `addition` (for a pretrained model), or a .jsonl file of prompts."""
+"""Tasks: those of `catalogue.TASKS` by name, a .jsonl file of prompts, or a class by its import path."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 from maspo_dsl.language.diagnostics import did_you_mean
 
-from ..config import ConfigError
-from .addition import AdditionTask
+from ..catalogue import TASKS
+from ..config_error import ConfigError
+from ..import_path import describe, load_by_path
 from .jsonl import read_jsonl_task
-from .sort import SortTask
 from .task import Example, Task
 
-__all__ = ["TASKS", "Example", "Task", "build_task"]
+__all__ = ["Example", "Task", "build_task"]
 
-TASKS: Mapping[str, type[SortTask] | type[AdditionTask]] = {"sort": SortTask, "addition": AdditionTask}
+_MEMBERS = ("name", "fingerprint", "reward", "train", "held_out")
 
 
-def build_task(name_or_path: str, **options: object) -> Task:
-    """The task of a name or a .jsonl file, with its options, such as `digits=6` or `held_out="test.jsonl"`.
+def build_task(task: str, **options: object) -> Task:
+    """The task of a name, a .jsonl file or an import path, with its options, such as `digits=6`.
 
-    Raises ConfigError for an unknown name or option, naming the nearest one, and for options out of range.
+    An import path such as `my_tasks.Riddles` names a class with the members of `Task`; it is called with the
+    options. Raises ConfigError for an unknown name or option, naming the nearest one, for options out of range,
+    and for a class that is no task.
     """
-    if name_or_path in TASKS:
-        task = TASKS[name_or_path]
-        known = [field.name for field in fields(task) if field.name not in ("name", "reward")]
-        return _configured(task, name_or_path, known, options)
-    path = Path(name_or_path)
-    if path.suffix == ".jsonl" or path.exists() or "/" in name_or_path:
+    if task in TASKS:
+        return _configured(TASKS[task].load(), task, options)
+    path = Path(task)
+    if path.suffix == ".jsonl" or path.exists() or "/" in task:
         if path.suffix not in (".jsonl", ".ndjson"):
-            raise ConfigError(f"task `{name_or_path}`: expected a .jsonl file, one JSON object a line")
-        return _configured(
-            lambda **given: read_jsonl_task(path, **given), name_or_path, ["held_out"], options
-        )
+            raise ConfigError(f"task `{task}`: expected a .jsonl file, one JSON object a line")
+        return _configured(partial(read_jsonl_task, path), task, options)
+    if "." in task:
+        return _imported(task, options)
     raise ConfigError(
-        f"there is no task `{name_or_path}`; {did_you_mean(name_or_path, TASKS)}; "
-        "a .jsonl file of prompts is a task too"
+        f"there is no task `{task}`; {did_you_mean(task, TASKS)}; a .jsonl file of prompts is a task too, "
+        "and so is a class `module.Class`"
     )
 
 
-def _configured(
-    build: Callable[..., Task], name: str, known: list[str], options: Mapping[str, object]
-) -> Task:
-    """A task built with options that it has."""
+def _configured(build: Callable[..., Task], name: str, options: Mapping[str, object]) -> Task:
+    """A task built with options that it has; what it is called, and its reward, are no options."""
+    parameters = inspect.signature(build).parameters.values()
+    known = [each.name for each in parameters if each.name not in ("name", "reward")]
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
     for option in options:
-        if option not in known:
-            raise ConfigError(f"task `{name}` has no option `{option}`; {did_you_mean(option, known)}")
+        if option not in known and not takes_any:
+            hint = did_you_mean(option, known) or "it has none"
+            raise ConfigError(f"task `{name}` has no option `{option}`; {hint}")
     return build(**options)
+
+
+def _imported(path: str, options: Mapping[str, object]) -> Task:
+    """A task of the user's own, tried: one that cannot give an example fails before a run is started."""
+    kind = load_by_path("task", path, "class")
+    if not callable(kind):
+        raise ConfigError(f"`task={path}` is a {type(kind).__name__}, not a class")
+    try:
+        task = _configured(cast("Callable[..., Task]", kind), path, options)
+        missing = [name for name in _MEMBERS if inspect.getattr_static(task, name, None) is None]
+        if missing:
+            raise ConfigError(f"`task={path}`: a task needs {', '.join(f'`{name}`' for name in missing)}")
+        tried = [next(task.train(0), None), *task.held_out(1)]
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"`task={path}` failed: {describe(error, __file__)}") from error
+    if not all(isinstance(example, Example) for example in tried):
+        raise ConfigError(
+            f"`task={path}`: `train` and `held_out` give maspo_dsl.trainers.tasks.Example objects"
+        )
+    return task

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
-from ..config import ConfigError
+from ..config_error import ConfigError
 from ..prompts import Messages, completion_text
 from ..rewards import RewardFunction
 from .task import Example

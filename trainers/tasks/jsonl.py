@@ -16,7 +16,7 @@ from pathlib import Path
 
 from maspo_dsl.language.diagnostics import did_you_mean
 
-from ..config import ConfigError
+from ..config_error import ConfigError
 from ..prompts import Prompt, shown
 from ..rewards import RewardFunction, exact_match
 from .task import Example

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
 
-from ..config import ConfigError
+from ..config_error import ConfigError
 from ..rewards import RewardFunction, exact_match
 from .task import Example
 

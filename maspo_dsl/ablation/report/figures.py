@@ -149,8 +149,6 @@ def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
-    return re.sub(r' d="[^"]*"', _shorter, text[text.index("<svg") :])
-
-
-def _shorter(path: re.Match[str]) -> str:
-    return re.sub(r"(\d\.\d)\d+", r"\1", path[0])
+    return re.sub(
+        r' d="[^"]*"', lambda path: re.sub(r"(\d\.\d)\d+", r"\1", path[0]), text[text.index("<svg") :]
+    )

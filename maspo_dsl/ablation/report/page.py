@@ -114,7 +114,7 @@ def _heading(text: str) -> str:
 
 
 def _figure(picture: Picture) -> str:
-    return f'<p class="note">{escape(picture.note)}</p><div class="wide">{picture.svg}</div>'
+    return f'<p class="note">{escape(picture.caption)}</p><div class="wide">{picture.svg}</div>'
 
 
 def _html_table(rows: Sequence[Comparison], measure: str) -> str:

@@ -18,7 +18,7 @@ class Picture:
 
     name: str
     title: str
-    note: str
+    caption: str
     svg: str
     measure: str | None = None
 
@@ -31,18 +31,18 @@ def pictures(rows: Sequence[Comparison], results: Sequence[PointResult]) -> list
 def _all(rows: Sequence[Comparison], results: Sequence[PointResult]) -> Iterator[Picture]:
     for measure, title in MEASURES.items():
         if not all(math.isnan(row.measures[measure].mean) for row in rows):
-            note = (
+            caption = (
                 "Thick: bootstrap interval; thin: Student's. A filled dot is called higher or lower; "
                 "it is not corrected for the number of comparisons."
             )
             name = f"difference_{measure}"
-            yield Picture(name, title, note, forest(rows, measure), measure)
+            yield Picture(name, title, caption, forest(rows, measure), measure)
     for column in COLUMNS.values():
         name, label = column.name, column.figure
         if label and name.endswith("_pos"):
             stem = name.removesuffix("_pos")
-            note = f"Line: A > 0; grey, dashed: A < 0; mean over seeds, band from lowest to highest. {column.note}"
-            yield Picture(stem, f"{label}, by sign of the advantage", note, by_sign(results, stem, label))
+            caption = f"Line: A > 0; grey, dashed: A < 0; mean over seeds, band from lowest to highest. {column.note}"
+            yield Picture(stem, f"{label}, by sign of the advantage", caption, by_sign(results, stem, label))
         elif label:
-            note = f"Line: mean over seeds; band: lowest to highest. Grey, dashed: {rows[0].name}."
-            yield Picture(name.replace("/", "_"), label, note, curves(results, name, label))
+            caption = f"Line: mean over seeds; band: lowest to highest. Grey, dashed: {rows[0].name}."
+            yield Picture(name.replace("/", "_"), label, caption, curves(results, name, label))

@@ -8,7 +8,7 @@ from maspo_dsl.language.diagnostics import Diagnostic, SpecError
 from maspo_dsl.language.source import Span
 
 
-class Report:
+class DiagnosticCollector:
     """Errors and warnings found so far."""
 
     def __init__(self, diagnostics: Iterable[Diagnostic] = ()) -> None:
@@ -23,17 +23,17 @@ class Report:
         label: str = "",
         related: tuple[tuple[Span, str], ...] = (),
     ) -> None:
-        """Note a mistake; one of a kind at one place is enough."""
+        """Record a mistake; one of a kind at one place is enough."""
         if not any(found.code == code and found.span == span for found in self.diagnostics):
             self.diagnostics.append(Diagnostic(code, message, span, hint, label, "error", related))
 
     @property
     def failed(self) -> bool:
-        """Whether any error was noted."""
+        """Whether any error was found."""
         return any(found.severity == "error" for found in self.diagnostics)
 
     def raise_errors(self) -> None:
-        """Raise SpecError if any error was noted, in the order of the source."""
+        """Raise SpecError if any error was found, in the order of the source."""
         errors = [found for found in self.diagnostics if found.severity == "error"]
         if errors:
             raise SpecError(in_source_order(errors))

@@ -1,0 +1,52 @@
+"""The parts of an objective as typed terms."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from maspo_dsl.semantics.part_words import PART_WORDS, Role, When
+from maspo_dsl.semantics.terms import Term
+
+Key: TypeAlias = tuple[str, str]
+"""Word and name of a part; the name of a slot is empty."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The terms of an objective by word and name, in the order of PART_WORDS, of one word as they are declared.
+
+    `advantage`, `ratio` and `reduce` are always there.
+    """
+
+    by_key: Mapping[Key, Term]
+
+    def __getitem__(self, slot: str) -> Term:
+        """The term of a slot that is there."""
+        return self.by_key[slot, ""]
+
+    def get(self, slot: str) -> Term | None:
+        """The term of a slot, None if there is none."""
+        return self.by_key.get((slot, ""))
+
+    def named(self, word: str) -> dict[str, Term]:
+        """The parts of a word by name."""
+        return {name: term for (other, name), term in self.by_key.items() if other == word}
+
+    def of(self, *roles: Role) -> dict[Key, Term]:
+        """The parts that have one of some roles."""
+        return {key: term for key, term in self.by_key.items() if PART_WORDS[key[0]].role in roles}
+
+    def terms(self, *when: When) -> Iterator[Term]:
+        """The term of every part, or of those computed at some times; `terms.walk` goes below them."""
+        return (term for (word, _), term in self.by_key.items() if not when or PART_WORDS[word].when in when)
+
+    def replaced(self, new: Mapping[Key, Term]) -> Parts:
+        """With other terms for some parts, or with more of them."""
+        by_key = {**self.by_key, **new}
+        return Parts({key: by_key[key] for word in PART_WORDS for key in by_key if key[0] == word})
+
+    def without(self, keys: Collection[Key]) -> Parts:
+        """Without some parts."""
+        return Parts({key: term for key, term in self.by_key.items() if key not in keys})
