@@ -16,16 +16,20 @@ install := $(bin)/python -m pip install --disable-pip-version-check -c constrain
 # As pip does for what is not editable: to read the sources anew takes a third of a short command's time.
 bytecode := $(bin)/python -m compileall -q grammars maspo_dsl objectives trainers
 
-.PHONY: train test slow proof fuzz check format smollm2 clean
+.PHONY: train test slow full proof fuzz check format smollm2 clean
 
 train: $(VENV)/installed
 	$(bin)/maspo-dsl train maspo $(ARGS)
 
 test: $(VENV)/installed-dev
-	$(bin)/python -m pytest -n auto -m "not slow" $(ARGS)
+	$(bin)/python -m pytest -n auto --dist worksteal -m "not slow" $(ARGS)
 
 slow: $(VENV)/installed-dev
 	$(bin)/python -m pytest -m slow $(ARGS)
+
+# What is too heavy for every submission, hours of it; docs/full.md keeps the results. ARGS="ranks verify" for some.
+full: $(VENV)/installed-fuzz
+	$(bin)/python -m tests.full $(ARGS)
 
 # Every mistake in every objective, on two processors in about half an hour; docs/proof.md.
 proof: $(VENV)/installed-dev

@@ -1,4 +1,7 @@
-"""What the benchmarks compare computes the same thing, and their pages can be written; no time is looked at."""
+"""What the benchmarks compare computes the same thing, and their pages can be written; no time is looked at.
+
+What compiles or trains is among the slow tests; the others import every module of the benchmarks.
+"""
 
 import pytest
 import torch
@@ -30,6 +33,7 @@ def test_the_head_and_plain_logits_give_the_same_gradients(clipped, inactive):
     assert used == pytest.approx((1 - clipped) * (1 - inactive), abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dapo", "maspo", "grpo"])
 def test_the_compiled_loss_and_the_eager_formula_have_one_gradient(name):
     compiled, eager, _ = pairs_of(LogProbs(8, 64))[name]
@@ -37,6 +41,7 @@ def test_the_compiled_loss_and_the_eager_formula_have_one_gradient(name):
     torch.testing.assert_close(compiled(), eager(), rtol=1e-3, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_the_steps_to_the_whole_call_compute_what_they_say():
     problem = LogProbs(4, 32)
     steps = limits.candidates(problem)
@@ -110,6 +115,7 @@ def test_growth_is_written_with_its_law_and_drawn(tmp_path, monkeypatch):
     assert (tmp_path / "images" / "tokens.svg").read_text().startswith("<?xml")
 
 
+@pytest.mark.slow
 def test_a_size_is_measured_with_what_the_model_says():
     rates = law.Rates(operations=1e9, logits=1e9, fresh=1e9)
     point = growth.measured(SMALL, 128, rates, turns=1)
@@ -117,6 +123,7 @@ def test_a_size_is_measured_with_what_the_model_says():
     assert point.predicted == rates.head(SMALL)
 
 
+@pytest.mark.slow
 def test_objectives_are_measured_on_their_schedules(tmp_path, monkeypatch):
     dapo, entropic = objectives.costs(SMALL, names=("dapo", "top_entropy"), turns=1)
     assert dapo.schedule.startswith("one pass") and entropic.schedule.startswith("two passes")
@@ -151,6 +158,7 @@ def test_a_clock_charges_every_second_to_the_innermost_part():
     assert clock.step(1) == {REST: 7, "outer": 0, "inner": 0}
 
 
+@pytest.mark.slow
 def test_a_profile_is_of_the_run_and_adds_up_to_a_step(tmp_path, monkeypatch):
     trainer = {"max_steps": 6, "updates_per_rollout": 2, "eval_every": 0, "checkpoint_every": 6}
     config = RunConfig(rollout={"prompts": 4, "samples": 2, "max_new_tokens": 3}, trainer=trainer)
@@ -190,6 +198,7 @@ def test_the_model_alone_computes_what_the_first_step_needs():
     assert all(states.requires_grad and states.shape[1] == rows.tokens.shape[1] for states in read)
 
 
+@pytest.mark.slow
 def test_memory_is_what_a_candidate_holds_at_its_peak():
     # Above 32 MiB, malloc gives memory back at once.
     assert 100e6 < peak_bytes(lambda: [torch.ones(16_000_000), torch.ones(16_000_000)][0]) < 160e6

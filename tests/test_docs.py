@@ -93,7 +93,13 @@ def run_console(block: Block, folder: Path) -> None:
         assert same, f"{block.place}: $ {command}\nexpected:\n{expected}\ngot:\n{got}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def as_test(page: Path) -> object:
+    """The page about `verify` compiles an objective, which takes as long as all others."""
+    slow = [pytest.mark.slow] if page.name == "verify.md" else []
+    return pytest.param(page, id=str(page.relative_to(ROOT)), marks=slow)
+
+
+@pytest.mark.parametrize("page", map(as_test, PAGES))
 def test_examples(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "example"}

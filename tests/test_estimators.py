@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
+import torch
 
 from .batches import Arrays, as_torch, packed, ragged
 from .reference.catalogue import REFERENCES
-from .running import compiled
+from .running import SHIPPED, compiled, plain, slot
 
 Estimate = Callable[..., list[float]]
 
@@ -160,3 +161,60 @@ def test_gpg_makes_up_for_groups_without_signal(estimate):
     """Six completions, two of them in a group without spread: alpha 6/4; all without: 1, and nothing to scale."""
     batch = completions([1, 0, 0, 1, 0.3, 0.3], [0, 0, 1, 1, 2, 2])
     assert estimate("gpg_paper", batch) == near([0.75, -0.75, -0.75, 0.75, 0, 0])
+
+
+def in_pairs(name: str, reward: Sequence[float], dtype: torch.dtype = torch.float64) -> np.ndarray:
+    """Advantages of one group of completions of two tokens; all policies are one, a greedy reward and a value are 0."""
+    rows = {"reward": np.array(reward, dtype=float), "reward_greedy": np.zeros(len(reward))}
+    batch = {
+        **plain(np.zeros((len(reward), 2)), np.zeros(len(reward))),
+        **rows,
+        "group": np.full(len(reward), 5),
+    }
+    return compiled(name).advantage(as_torch(batch, dtype)).numpy()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", SHIPPED)
+def test_no_estimator_blows_up(name, dtype):
+    """The others of a lone failure are equal, so that their spread is a rounding: -0.95 became -2075 (NeMo #4158).
+
+    One failure among seven equal completions is at most the (n - 1) / sqrt(n) spreads that n numbers allow.
+    """
+    assert np.abs(in_pairs(name, [0.0] + [0.95] * 7, dtype)).max() < 15 / 4
+
+
+# Three right completions of eight: a mean of 3/8, variance 15/64 (ddof 0) or 15/56 (ddof 1).
+THREE_OF_EIGHT = {
+    "dr_grpo": (0.625, -0.375),
+    "gpg": (0.625, -0.375),
+    "dro": (0.625, -0.375),
+    "gpg_paper": (0.625, -0.375),
+    "opo": (0.625, -0.375),  # all are of one length
+    "vcpo": (0.625 / np.sqrt(15 / 64), -0.375 / np.sqrt(15 / 64)),
+    "rloo": (5 / 7, -3 / 7),
+    # over the spread of the others: two of seven right, or three
+    "grpo_leave_one_out": (5 / 7 / np.sqrt(70 / 49 / 6), -3 / 7 / np.sqrt(84 / 49 / 6)),
+    # whitened over sixteen tokens, whose variance is 2 * (3 * 0.625^2 + 5 * 0.375^2) / 15 = 1/4
+    "reinforce_plus_plus_baseline": (1.25, -0.75),
+    "reinforce_plus_plus": (1.25, -0.75),
+    "ppo": (1.25, -0.75),
+    "remax": (1.0, 0.0),  # the greedy completion has none
+    "topr": (1.0, 0.0),
+    "grpo_passk": (0.0, 0.0),  # the best leads the second by nothing
+}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_three_right_of_eight(name):
+    """ "GRPO with a leave-one-out baseline" is not RLOO; names are told apart by numbers (Relax #174).
+
+    Rewards 1, 1, 1, 0, 0, 0, 0, 0, in two tokens each. An estimator of its own must be in the table.
+    """
+    if slot(name, "advantage").startswith("reward |> center(group) |> scale(group, ddof = 1, eps = "):
+        right, wrong = 1.2076, -0.7246
+    else:
+        right, wrong = THREE_OF_EIGHT[name]
+    values = in_pairs(name, [1, 1, 1, 0, 0, 0, 0, 0])
+    expected = np.repeat([right, wrong], [3, 5])
+    np.testing.assert_allclose(values.T, np.broadcast_to(expected, values.T.shape), rtol=4e-4)

@@ -6,9 +6,9 @@ import torch
 
 import maspo_dsl
 
-from .batches import Arrays, as_torch, given_advantage, ragged, rows_of
+from .batches import Arrays, as_torch, given_advantage, ragged
 from .reference.catalogue import REFERENCES
-from .running import NAMES, compiled, run, tiny
+from .running import compiled, run, tiny
 
 SHIPPED = maspo_dsl.shipped()
 CASES = [(name, params) for name in SHIPPED for params in ({}, *REFERENCES[name].tries)]
@@ -103,22 +103,3 @@ def test_kept_completions(name):
     assert kept.tolist() == REFERENCES[name].kept(batch).tolist()
     assert maspo_dsl.load(name).keeps == (REFERENCES[name].keep is not None) == (not kept.all())
     assert kept.any()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-def test_one_fused_graph_for_every_shape(name):
-    """Also for a single row, a single column and none: value and gradient are those of eager."""
-    fused = maspo_dsl.compile(name, backend="inductor")
-    batches = [given_advantage(seed, columns=columns) for seed, columns in ((0, 9), (1, 6), (2, 17))]
-    single = rows_of(batches[0], [6])
-    column = tiny([0.1, 1.0, -1.0], [1.0, 1.0, -1.0], group=np.zeros(3, dtype=int))
-    nothing = {key: value[:, :0] if value.ndim == 2 else value for key, value in column.items()}
-    for batch in (*batches, single, column, nothing, batches[0]):
-        tensors = as_torch(batch, torch.float32)
-        out = fused(tensors)
-        out.loss.backward()
-        loss, gradient = run(name, batch, dtype=torch.float32)
-        assert out.loss.item() == pytest.approx(loss, rel=1e-5)
-        np.testing.assert_allclose(tensors["logp"].grad, gradient, rtol=1e-5, atol=1e-7)
-    assert fused.compilations == 1

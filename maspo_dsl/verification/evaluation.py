@@ -74,6 +74,11 @@ def computed(
     return Evaluation(out.loss.item(), gradients_of(tensors))
 
 
+def metrics_of(loss: ObjectiveLoss, batch: Arrays, dtype: torch.dtype = torch.float64) -> dict[str, float]:
+    """The metrics of the emitted code, floats in `dtype`."""
+    return {name: value.item() for name, value in loss(as_torch(batch, dtype)).metrics.items()}
+
+
 def gradients_of(tensors: Mapping[str, Tensor]) -> dict[str, Array]:
     """The gradients that a backward pass left on the live tensors; 0 where it left none."""
     found = {}
@@ -162,6 +167,13 @@ def check_equal(
                 f"{what}: {_label(name)} at {_entry_text(name, place)} is {found:.9g}, not {right:.9g}"
                 f"{others(int((~within).sum()) - 1)}"
             )
+
+
+def check_metrics(got: Mapping[str, float], expected: Mapping[str, float], what: str) -> None:
+    """Raise PropertyError for the first metric that is not finite, or differs from the expected one."""
+    for name, value in got.items():
+        if not abs(value - expected[name]) <= 1e-9 * abs(expected[name]) + 1e-12:
+            raise PropertyError(f"{what}: the metric `{name}` is {value:.9g}, not {expected[name]:.9g}")
 
 
 def _check_finite(expected: Evaluation, what: str) -> None:

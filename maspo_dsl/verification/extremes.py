@@ -17,11 +17,13 @@ from maspo_dsl.verification.evaluation import (
     PropertyError,
     as_torch,
     check_equal,
+    check_metrics,
     check_nontrivial,
     computed,
     conditioning,
     gradients_of,
     interpreted,
+    metrics_of,
     position,
     rounded,
 )
@@ -39,6 +41,7 @@ def masked_tokens(subject: Subject) -> tuple[Verdict, str]:
     for name, batch in subject.batches(SEEDS[0]):
         clean = {key: np.where(batch["mask"], batch[key], -1.0) for key in by_token(batch) if key != "mask"}
         expected = computed(subject.eager, {**batch, **clean})
+        metrics = metrics_of(subject.eager, {**batch, **clean})
         check_nontrivial(expected, name)
         for junk in GARBAGE:
             dirty = {key: np.where(batch["mask"], value, junk) for key, value in clean.items()}
@@ -54,11 +57,12 @@ def masked_tokens(subject: Subject) -> tuple[Verdict, str]:
                 not np.array_equal(got.gradients[key], value) for key, value in expected.gradients.items()
             ):
                 raise PropertyError(f"{what}: the last bits are others")
+            check_metrics(metrics_of(subject.eager, {**batch, **dirty}), metrics, what)
     return "pass", "NaN, infinities and 1e30 in every tensor: bit for bit the same"
 
 
 def far_ratios(subject: Subject) -> tuple[Verdict, str]:
-    """Log-ratios of ±200, of single tokens and whole completions: loss and gradient are finite."""
+    """Log-ratios of ±200, of single tokens and whole completions: loss, gradient and metrics are finite."""
     losses = [(subject.eager, torch.float64, "float64"), (subject.eager, torch.float32, "float32")]
     if subject.backend != "eager":
         losses.append((subject.fused, torch.float32, "float32, compiled"))
@@ -66,6 +70,7 @@ def far_ratios(subject: Subject) -> tuple[Verdict, str]:
         for loss, dtype, how in losses:
             _check_finite(computed(loss, batch, dtype), f"{name}, {how}")
         check_equal(computed(subject.eager, batch), interpreted(subject.graph, batch), name)
+        _check_finite_metrics(subject.eager, batch, name)
     return "pass", f"log-ratios of ±{FAR:g} to old, rollout and reference, for every sign of A"
 
 
@@ -93,8 +98,18 @@ def _check_finite(found: Evaluation, what: str) -> None:
             raise PropertyError(f"{what}: d loss / d {tensor} at {position(place)} is {gradient[place]:g}")
 
 
+def _check_finite_metrics(loss: ObjectiveLoss, batch: Arrays, what: str) -> None:
+    for metric, value in metrics_of(loss, batch, torch.float32).items():
+        if not np.isfinite(value):
+            raise PropertyError(f"{what}: the metric `{metric}` is {value:g}")
+
+
 def shown_nan(subject: Subject) -> tuple[Verdict, str]:
-    """NaN in `logp` at a token that learns makes the loss NaN: a broken run does not look like a healthy one."""
+    """NaN in `logp` at a token that learns makes the loss NaN: a broken run does not look like a healthy one.
+
+    In any other tensor that is read, the metrics name the tensor.
+    """
+    _check_named(subject)
     tried = hidden = 0
     for name, batch in subject.batches(SEEDS[0]):
         gradient = computed(subject.eager, batch).gradients["logp"]
@@ -119,6 +134,19 @@ def shown_nan(subject: Subject) -> tuple[Verdict, str]:
             f"at {hidden} of {tried} tokens a rule takes the token away; the metrics name the tensor",
         )
     return "pass", f"{tried} tokens"
+
+
+def _check_named(subject: Subject) -> None:
+    """Raise PropertyError for a tensor of tokens in which NaN at a trained token is not counted."""
+    batch = with_advantage(subject.completions(SEEDS[0]), SEEDS[0])
+    place = tuple(np.argwhere(batch["mask"])[0])
+    for tensor in by_token(batch):
+        if tensor in subject.objective.inputs - {"mask"}:
+            value = batch[tensor].copy()
+            value[place] = np.nan
+            out = subject.eager.module(as_torch({**batch, tensor: value}))
+            if out.nonfinite[f"tensor `{tensor}`"] != 1:
+                raise PropertyError(f"NaN in `{tensor}` at a trained token is not counted in the metrics")
 
 
 def no_signal(subject: Subject) -> tuple[Verdict, str]:
@@ -217,6 +245,8 @@ def _check_missing(subject: Subject, batch: Arrays, missing: Arrays, left: list[
     if any(np.delete(value, left, axis=0).any() for value in got.gradients.values()):
         raise PropertyError(f"{what}: they have a gradient")
     check_equal(rest, expected, what)
+    metrics = metrics_of(subject.eager, {**batch, **missing})
+    check_metrics(metrics, metrics_of(subject.eager, alone), what)
 
 
 def nothing(subject: Subject) -> tuple[Verdict, str]:
@@ -227,6 +257,8 @@ def nothing(subject: Subject) -> tuple[Verdict, str]:
             # A packed batch is another graph to compile, for an answer that reads no data.
             if loss is subject.eager or "sequence" not in batch:
                 _check_empty(loss, batch, name + how)
+                if loss is subject.eager:
+                    _check_finite_metrics(loss, batch, name)
     return "pass", "all masked, no rewards, no columns, no rows; padded and packed"
 
 

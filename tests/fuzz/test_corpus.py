@@ -21,7 +21,9 @@ def test_there_is_something_to_start_from():
     assert {"objective ", "quantile ", "clip "} <= set(dictionary())
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize(
+    "part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in range(1, PARTS))]
+)
 def test_nothing_breaks_again(part):
     for content in corpus()[part::PARTS]:
         examine(content)

@@ -25,16 +25,6 @@ def parameters(graph: Graph) -> set[str]:
     return {str(node.attribute("name")) for node in graph.nodes if node.op == "param"}
 
 
-@pytest.mark.parametrize("name", NAMED)
-def test_all_passes_in_turn(name):
-    graph = built(name)
-    expected = evaluated(graph, batch())
-    assert np.abs(expected["gradient"]).max() > 1e-6
-    for transform in PASSES:
-        graph = transform(graph)
-        assert_same(evaluated(graph, batch()), expected)
-
-
 @pytest.mark.parametrize("transform", sorted(set(PASSES), key=PASSES.index), ids=lambda one: one.__name__)
 @pytest.mark.parametrize("name", ["grpo", "dapo", "maspo", "vespo", "gmpo", "stapo", "bapo", "dgpo", "vcpo"])
 def test_each_pass_alone(name, transform):

@@ -123,14 +123,14 @@ def test_mutated_specs(text):
     read_anyhow(text)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.one_of(mutated_specs(), objectives().map(format_objective), libraries().map(format_library)))
 def test_any_spec_is_an_objective_or_refused_in_words(text):
     """Names that mean nothing, edits of what is not there, values of every kind: nothing but SpecError."""
     examine(text.encode())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.one_of(st.binary(max_size=300), mutated_specs().map(str.encode), noise_in_specs()))
 def test_check_answers_any_bytes(content):
     with tempfile.TemporaryDirectory() as folder:

@@ -1,5 +1,7 @@
 """Sampling and log-probs: the sampler's numbers are those of whole sequences, whatever the padding."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from maspo_dsl.trainers import generation
@@ -7,6 +9,7 @@ from maspo_dsl.trainers.config_error import ConfigError
 from maspo_dsl.trainers.generation import generate, padded, token_logp
 from maspo_dsl.trainers.policies.policy import Policy
 from maspo_dsl.trainers.policies.tiny import CharacterTokenizer
+from torch import nn
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -15,6 +18,8 @@ from transformers import (
     Qwen2Config,
     Qwen2ForCausalLM,
 )
+
+import maspo_dsl
 
 PROMPTS = ["sort 31=", "a", "sort 5281=", "bc", "7", "sort 31="] * 4
 SIZES = {"num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 64, "vocab_size": 51}
@@ -212,3 +217,42 @@ def test_padded():
 def test_prompts_that_cannot_be_continued(prompts, options, message):
     with pytest.raises(ConfigError, match=message):
         sample(make("qwen2"), prompts, **options)
+
+
+class Forbidding(nn.Module):
+    """Five tokens, of which token 3 always has the logit -inf, and token 4 after the prompt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.tensor([[0.5, -1.0, 0.0, 0.0, 0.0], [1.0, 0.25, -0.5, 0.0, 2.0]]))
+        self.config = SimpleNamespace(vocab_size=5, max_position_embeddings=64)
+
+    def forward(self, input_ids, attention_mask=None, **options):
+        logits = self.table[(torch.arange(input_ids.shape[1]) > 0).long()].expand(*input_ids.shape, 5).clone()
+        logits[..., 3] = -torch.inf
+        logits[:, 0, 4] = -torch.inf
+        return SimpleNamespace(logits=logits)
+
+
+def test_the_entropy_of_forbidden_tokens():
+    """0 log 0 of a forbidden token made the entropy NaN, and mended forward, its gradient still (TRL #7252).
+
+    Entropy and its gradient are those of the tokens that are allowed, by hand; so is the loss that has it as a bonus.
+    """
+    model = Forbidding()
+    tokens, attention = torch.tensor([[0, 2, 1]]), torch.ones(1, 3, dtype=torch.bool)
+    logp, entropy = token_logp(model, tokens, attention, 2, temperature=0.8, entropy=True)
+    allowed = [model.table[0, :3], model.table[1, [0, 1, 2, 4]]]
+    chances = [torch.softmax(logits.detach() / 0.8, -1) for logits in allowed]
+    expected = [-(chance * chance.log()).sum() for chance in chances]
+    torch.testing.assert_close(entropy[0].detach(), torch.stack(expected))
+
+    text = "objective mine extends gpg\nbonus entropy = 0.5 * entropy(policy)\n"
+    loss = maspo_dsl.compile(maspo_dsl.parse(text), backend="eager")
+    batch = {"logp": logp, "entropy": entropy, "mask": torch.ones(1, 2, dtype=torch.bool)}
+    loss({**batch, "advantage": torch.zeros(1)}).loss.backward()
+    assert torch.isfinite(model.table.grad).all()
+    # dH/dlogit = -p (log p + H) / temperature, of which the mean over two tokens has half, and the bonus half of that
+    slope = -chances[0] * (chances[0].log() + expected[0]) / 0.8
+    torch.testing.assert_close(model.table.grad[0, :3], -0.25 * slope)
+    assert not model.table.grad[0, 3:].any() and model.table.grad[1, 3] == 0

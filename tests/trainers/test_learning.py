@@ -53,7 +53,9 @@ def last_five(values):
     return sum(values[-5:]) / 5
 
 
-@pytest.mark.parametrize("name", ["maspo", "grpo", "dapo"])
+@pytest.mark.parametrize(
+    "name", ["maspo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("grpo", "dapo"))]
+)
 def test_a_shipped_objective_raises_the_reward_and_its_reverse_lowers_it(stand_in_policy, tmp_path, name):
     # The completions fill these few tokens, so that DAPO's length penalty would outweigh the reward.
     length = ["params.max_length=100"] if name == "dapo" else []

@@ -72,6 +72,15 @@ def test_the_gradient_does_not_depend_on_the_cut(parts, sizes):
     torch.testing.assert_close(cut, whole, rtol=2e-5, atol=1e-7)
 
 
+def test_the_optimizer_sees_the_gradient_of_the_loss(parts):
+    """No mean over micro-batches is taken of it (TRL #6024)."""
+    _, [seen] = fit(parts, [parts_of(8, [2, 6])])
+    loss, model, [whole] = parts.loss(), parts.model().double(), parts_of(8, [8])
+    module = PolicyTrainer(model, loss, "hash", TrainerConfig())
+    loss(module.with_policy(whole), module.denominators([whole])).loss.backward()
+    torch.testing.assert_close(seen, model.table.grad, rtol=2e-5, atol=1e-7)
+
+
 def test_a_shorter_last_window_weighs_the_same(parts):
     """Six equal micro-batches in windows of four: Lightning's accumulation gives gradients 1 and 1/2."""
     [row] = parts_of(1, [1])

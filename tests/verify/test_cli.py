@@ -85,6 +85,7 @@ def test_invalid_input_as_json():
     assert "maspoo" in json.loads(result.stdout)["error"]
 
 
+@pytest.mark.slow
 def test_all(monkeypatch):
     """In several processes; here of two objectives."""
     monkeypatch.setattr(maspo_dsl, "shipped", lambda: ["cispo", "group_ppo"])

@@ -11,26 +11,7 @@ from maspo_dsl.verification.batches import completions, with_advantage
 from maspo_dsl.verification.subject import Subject
 from maspo_dsl.verification.verify import CHECKS
 
-OF_EACH_KIND = ["group_ppo", "dapo", "maspo@bilateral", "gspo", "grpo_passk", "reinforce_plus_plus_baseline"]
-OWN = """\
-objective own extends group_ppo
-param width = 0.4, share = 0.25 in (0, inf)
-input worth : token
-input trust : sequence
-let rare = quantile(entropy(policy), 0.5, window, of = A > 0, empty = 0)
-def lorentzian(r, w) = r * detach(1 / (1 + ((r - 1) / w) ^ 2))
-reward extra = 0.1 * trust
-ratio = policy / old |> lorentzian(width) when moving_away(it)
-mute dull where A > 0 and entropy(policy) < rare and worth < share
-exclude long where length > 6
-penalty kl = 0.01 * k3(policy, reference)
-penalty drift = 0.02 * mean(k2(policy, old), window)
-bonus entropy = 0.01 * entropy(policy)
-step = min(1, mean(old / rollout, window))
-prompt = mean(reward, group)
-keep mixed where 0 < mean(correct, group) < 1
-reduce = loss |> sum(sequence) |> mean(window)
-"""
+from .catalogue import FILES
 
 
 def spec(text: str, base: str = "group_ppo") -> maspo_dsl.Objective:
@@ -45,21 +26,12 @@ def detail(report: maspo_dsl.Report, name: str) -> str:
     return next(line.detail for line in report.lines if line.name == name)
 
 
-@pytest.mark.parametrize("name", OF_EACH_KIND)
-def test_shipped_objectives_hold(name):
-    """All of them, compiled, by `verify --all`."""
-    report = maspo_dsl.verify(name, backend="eager")
-    assert report.ok, str(report)
-    assert [line.name for line in report.lines] == [check.name for check in CHECKS]
-    expected = {name: "skipped" if name.startswith("compiled") else "pass" for name in verdicts(report)}
-    assert verdicts(report) == expected
-    assert (report.name, report.hash) == (maspo_dsl.load(name).name, maspo_dsl.load(name).hash)
-
-
 def test_a_spec_of_ones_own():
     """Inputs, a window's quantile, scalar and token penalties, mutes, exclusions, step, prompt and keep."""
-    report = maspo_dsl.verify(io.StringIO(OWN), params={"width": 0.5}, backend="eager")
+    report = maspo_dsl.verify(FILES["own"], params={"width": 0.5}, backend="eager")
     assert report.ok, str(report)
+    assert [line.name for line in report.lines] == [check.name for check in CHECKS]
+    assert (report.name, report.hash) == ("own", maspo_dsl.load(FILES["own"], {"width": 0.5}).hash)
     assert verdicts(report)["ranks"] == "declared" and "`rare`" in detail(report, "ranks")
     assert {name for name, verdict in verdicts(report).items() if verdict != "pass"} == {
         "compiled, float64",

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 import maspo_dsl
 from maspo_dsl.cli.app import app
 
-from .subjects import SHIPPED, objective
+from ..running import SHIPPED, objective
 
 
 def invoked(*arguments: str) -> tuple[int, str]:
@@ -36,7 +36,7 @@ PLACES = {
 }
 
 
-def test_t39_unknown_key_or_typo_in_a_spec(tmp_path):
+def test_unknown_key_or_typo_in_a_spec(tmp_path):
     """A key that nobody knew was dropped, and the loss curve said so hours later (unsloth #10452).
 
     All mistakes at once, each with its line, column and what was meant.
@@ -51,7 +51,7 @@ def test_t39_unknown_key_or_typo_in_a_spec(tmp_path):
     assert f"{path}: 4 errors" in text
 
 
-def test_t39_a_statement_in_the_wrong_place(tmp_path):
+def test_a_statement_in_the_wrong_place(tmp_path):
     """And a right word where it does not belong says where it does."""
     path = tmp_path / "mine.obj"
     path.write_text(WRITTEN)
@@ -73,7 +73,7 @@ def test_t39_a_statement_in_the_wrong_place(tmp_path):
         ("exlcude far where policy > old", 1, "exclude"),
     ],
 )
-def test_t39_what_was_meant(tmp_path, line, column, meant):
+def test_what_was_meant(tmp_path, line, column, meant):
     """A misspelt name of any kind: the nearest of that kind."""
     path = tmp_path / "mine.obj"
     path.write_text(f"objective mine extends group_ppo\n{line}\n")
@@ -85,14 +85,14 @@ def test_t39_what_was_meant(tmp_path, line, column, meant):
 @pytest.mark.parametrize(
     ("command", "more"), [("show", []), ("explain", []), ("compile", []), ("train", ["seed=1"])]
 )
-def test_t39_loss_gpro(command, more):
+def test_loss_gpro(command, more):
     """`loss: gpro`: nothing is run, and the exit code says that it was not."""
     code, text = invoked(command, "gpro", *more)
     assert code == 2
     assert "<command line>:1:1" in text and "did you mean `grpo`?" in text
 
 
-def test_t39_right_key_in_the_wrong_block():
+def test_right_key_in_the_wrong_block():
     """Keys of a run: those that are elsewhere, and those that are nowhere, all at once."""
     code, text = invoked(
         "train", "maspo", "trainer.samples=4", "rollout.learning_rate=3", "trainer.max_stpes=2"
@@ -104,7 +104,7 @@ def test_t39_right_key_in_the_wrong_block():
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_t39_parameters(name):
+def test_parameters(name):
     """Two letters the wrong way round in each parameter of each objective: an error that names the right one."""
     for key in objective(name).params:
         typo = key[:-2] + key[-1] + key[-2] if len(set(key[-2:])) == 2 else key[0] + key
@@ -115,7 +115,7 @@ def test_t39_parameters(name):
         assert found.hint == f"did you mean `{key}`?" or len(key) < 3
 
 
-def test_t39_parameters_on_the_command_line():
+def test_parameters_on_the_command_line():
     """Over the command line too, with the place in what was typed."""
     code, text = invoked("train", "maspo", "params.alhpa=0.5")
     assert code == 2

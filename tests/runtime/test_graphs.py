@@ -8,8 +8,8 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 import maspo_dsl
 
-from ..batches import Arrays, as_torch
-from .subjects import SHIPPED, completions, estimated, loss_of, run
+from ..batches import Arrays, as_torch, ragged
+from ..running import SHIPPED, compiled, run_loss
 
 SHAPES = [(rows, columns) for rows in (8, 4, 2, 1) for columns in (100, 101, 1, 57, 0, 33)]
 
@@ -19,27 +19,31 @@ def shaped(name: str, rows: int, columns: int) -> Arrays:
     if not columns:
         full = shaped(name, rows, 1)
         return {key: value[:, :0] if value.ndim == 2 else value for key, value in full.items()}
-    lengths = np.random.default_rng(rows * columns).integers(1, columns + 1, size=rows)
-    lengths[0] = columns
-    return estimated(name, completions(columns, lengths.tolist(), group=[0] * rows, spread=0.3))
+    batch = {
+        key: value[:rows]
+        for key, value in ragged(columns, columns=columns + 1, extreme=False, spread=0.3).items()
+    }
+    batch = {key: value[:, :columns] if value.ndim == 2 else value for key, value in batch.items()}
+    batch["group"] = np.zeros(rows, dtype=int)
+    return {**batch, "advantage": compiled(name).advantage(as_torch(batch)).numpy()}
 
 
 def trained_and_evaluated(name: str, loss, shapes) -> None:
     """Each shape once with gradient and once without, against eager."""
     for shape in shapes:
         batch = shaped(name, *shape)
-        found, expected = (run(each, batch, dtype=torch.float32) for each in (loss, loss_of(name)))
-        assert found.loss == pytest.approx(expected.loss, rel=1e-4, abs=1e-5)
+        found, expected = (run_loss(each, batch, dtype=torch.float32) for each in (loss, compiled(name)))
+        assert found[0] == pytest.approx(expected[0], rel=1e-4, abs=1e-5)
         if shape[1]:
-            np.testing.assert_allclose(found.gradient, expected.gradient, rtol=1e-3, atol=1e-5)
+            np.testing.assert_allclose(found[1], expected[1], rtol=1e-3, atol=1e-5)
         with torch.no_grad():
             value = loss({key: each.detach() for key, each in as_torch(batch, torch.float32).items()}).loss
-        assert value.item() == pytest.approx(expected.loss, rel=1e-4, abs=1e-5)
+        assert value.item() == pytest.approx(expected[0], rel=1e-4, abs=1e-5)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["grpo", "maspo", "gspo", "reinforce_plus_plus_baseline"])
-def test_t37_recompiles(name):
+def test_recompiles(name):
     """A loss compiled with fullgraph died at its limit after 12 of these 48 calls, or ran eagerly from then on.
 
     Rows of 8, 4, 2, 1 and columns of 100, 101, 1, 57, 0, 33, each trained and evaluated: two graphs at most
@@ -51,7 +55,7 @@ def test_t37_recompiles(name):
 
 
 @pytest.mark.slow
-def test_t37_recompiles_of_many_objectives_in_one_process():
+def test_recompiles_of_many_objectives_in_one_process():
     """Functions made by exec shared one budget of graphs (pytorch #124269): the last of twenty is compiled, too."""
     losses = {name: maspo_dsl.compile(name, backend="aot_eager") for name in SHIPPED[::3]}
     for shapes in ([(4, 6), (2, 9)], [(1, 1), (3, 0), (5, 4)]):
@@ -60,7 +64,7 @@ def test_t37_recompiles_of_many_objectives_in_one_process():
             assert 1 <= loss.compilations <= 2, name
 
 
-def test_t37_recompiles_of_an_annealed_parameter():
+def test_recompiles_of_an_annealed_parameter():
     """A number that changes each step is a new graph each step, if it is built in: 50 steps, one graph."""
     loss, eager = (maspo_dsl.compile("dapo", backend=backend) for backend in ("aot_eager", "eager"))
     batch = shaped("dapo", 4, 9)
@@ -68,15 +72,15 @@ def test_t37_recompiles_of_an_annealed_parameter():
     for eps in np.linspace(0.5, 0.01, 50):
         for each in (loss, eager):
             each.params["eps_high"].fill_(eps)
-        found.append(run(loss, batch, dtype=torch.float32).loss)
-        assert found[-1] == pytest.approx(run(eager, batch, dtype=torch.float32).loss, rel=1e-5, abs=1e-6)
+        found.append(run_loss(loss, batch, dtype=torch.float32)[0])
+        assert found[-1] == pytest.approx(run_loss(eager, batch, dtype=torch.float32)[0], rel=1e-5, abs=1e-6)
     assert loss.compilations == 1
     assert len(set(found)) > 10
 
 
 def prepared(name: str):
     """The emitted function of a loss and its three arguments."""
-    module = loss_of(name).module
+    module = compiled(name).module
     x = module.prepare(as_torch(shaped(name, 4, 7)), "loss")
     p = module.parameters_in(x)
     d = module.with_numbers(x, p, module.statistics([x]))
@@ -91,35 +95,35 @@ def unbroken(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["grpo", "maspo", "gspo"])
-def test_t38_graph_breaks(name):
+def test_graph_breaks(name):
     """A call of `.item()` for a metric cut the graph of a loss in two (lerobot #2159, physical-ai-studio #877)."""
     unbroken(name)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
-def test_t38_graph_breaks_of_every_objective(name):
+def test_graph_breaks_of_every_objective(name):
     """The same, of all that ship."""
     unbroken(name)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_t38_host_sync(name):
+def test_host_sync(name):
     """The batch is checked and the loss computed, forward and backward, without a value that a host would wait for.
 
     Tensors without values stand in for the device: what asks for one raises.
     """
     batch = as_torch(shaped(name, 4, 7))
-    denominators = loss_of(name).window([batch])
+    denominators = compiled(name).window([batch])
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         fake = {key: mode.from_tensor(value) for key, value in batch.items()}
-        (slope,) = torch.autograd.grad(loss_of(name)(fake, denominators=denominators).loss, fake["logp"])
+        (slope,) = torch.autograd.grad(compiled(name)(fake, denominators=denominators).loss, fake["logp"])
         assert slope.shape == batch["logp"].shape
         with pytest.raises(DataDependentOutputException):
             slope.sum().item()
 
 
-def test_t38_host_sync_would_be_seen():
+def test_host_sync_would_be_seen():
     """An objective that looked at its data would be caught by the test above, and named by a graph break."""
 
     def looks(x, p, d):

@@ -1,0 +1,120 @@
+"""`python -m tests.full`: what is too heavy for every submission; docs/full.md keeps the last result of each step.
+
+Without names all steps run, one after the other; a step that fails does not stop those after it. A row of the page
+is written when its step has ended, and only then.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "full.md"
+TABLE = re.compile(r"(<!-- results -->\n).*?(?=<!-- end of results -->)", re.DOTALL)
+HEAD = "| step | guards | result | minutes | date | commit |\n| --- | --- | --- | ---: | --- | --- |"
+NOT_RUN = ("not run", "", "", "")
+PYTHON = sys.executable
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command, for no longer than so many minutes, and what would go unnoticed without it."""
+
+    name: str
+    minutes: int
+    command: tuple[str, ...]
+    guards: str
+
+
+def on_torch(requirement: str) -> tuple[str, ...]:
+    """The tests of what is emitted and compiled, with another torch, in an environment that is thrown away."""
+    tests = "tests/verify tests/runtime tests/emit tests/graph"
+    script = (
+        f'set -e; "$PYTHON" -m venv "$FOLDER/venv"; "$FOLDER/venv/bin/python" -m pip install -q -e ".[dev]" '
+        f"'{requirement}'; \"$FOLDER/venv/bin/python\" -m pytest -q -n auto -m 'not slow' {tests}"
+    )
+    return ("bash", "-c", script)
+
+
+STEPS = (
+    Step(
+        "slow",
+        60,
+        (PYTHON, "-m", "pytest", "-q", "-m", "slow"),
+        "training, compiled code, documents, benchmarks",
+    ),
+    Step(
+        "verify",
+        40,
+        (str(Path(PYTHON).with_name("maspo-dsl")), "verify", "--all"),
+        "every shipped objective, fused by inductor",
+    ),
+    Step("ranks", 20, (PYTHON, "-m", "tests.ranks"), "two processes that share a step, of every objective"),
+    Step(
+        "proof",
+        120,
+        (PYTHON, "-m", "tests.proof"),
+        "every mistake in every objective, the library, the template",
+    ),
+    Step(
+        "fuzz", 15, (PYTHON, "-m", "tests.fuzz"), "ten minutes of made-up specs: no text breaks the compiler"
+    ),
+    Step("oldest torch", 60, on_torch("torch==2.9.*"), "the oldest torch that pyproject.toml allows"),
+    Step("newest torch", 60, on_torch("torch"), "the newest torch that there is"),
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.full", description=__doc__)
+    parser.add_argument("steps", nargs="*", metavar="STEP", help=", ".join(step.name for step in STEPS))
+    names = parser.parse_args().steps
+    if unknown := set(names) - {step.name for step in STEPS}:
+        parser.error(f"no step {', '.join(sorted(unknown))}")
+    results = [run(step) for step in STEPS if not names or step.name in names]
+    print("\n".join(results))
+    return int(any(not result.endswith("passed") for result in results))
+
+
+def run(step: Step) -> str:
+    """Run a step and write its row; the name with the result."""
+    print(f"=== {step.name} (up to {step.minutes} min)", flush=True)
+    start, at = time.monotonic(), commit()
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "PYTHON": PYTHON, "FOLDER": folder}
+        try:
+            code = subprocess.run(
+                step.command, cwd=ROOT, env=environment, timeout=60 * step.minutes, check=False
+            ).returncode
+            result = "failed" if code else "passed"
+        except subprocess.TimeoutExpired:
+            result = "too slow"
+    minutes = f"{(time.monotonic() - start) / 60:.1f}"
+    PAGE.write_text(written(PAGE.read_text(), {step.name: (result, minutes, date.today().isoformat(), at)}))
+    return f"{step.name}: {result}"
+
+
+def commit() -> str:
+    """The commit of the tree, with a plus if it has changes."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--exclude=*", "--dirty=+"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def written(page: str, new: dict[str, tuple[str, str, str, str]]) -> str:
+    """The page with the table of all steps: new results, and those that stand there."""
+    rows = re.findall(r"^\| `([^`]+)` \|(.*)\|$", page, re.MULTILINE)
+    known = {name: tuple(cell.strip() for cell in cells.split("|")[1:]) for name, cells in rows}
+    results = {step.name: new.get(step.name, known.get(step.name, NOT_RUN)) for step in STEPS}
+    lines = [f"| `{step.name}` | {step.guards} | {' | '.join(results[step.name])} |" for step in STEPS]
+    table = "\n".join([HEAD, *lines])
+    return TABLE.sub(lambda found: f"{found[1]}\n{table}\n", page)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
