@@ -58,7 +58,8 @@ def _calls(term: Term, reach: Reach) -> Iterator[str]:
 
 
 def _gathers(term: Term, axis: Axis) -> bool:
-    return any(isinstance(value, Scope) and value.axis is axis for _, value in term.attributes)
+    scope = dict(term.attributes).get("scope")
+    return isinstance(scope, Scope) and scope.axis is axis
 
 
 def _reads_policy(term: Term) -> bool:

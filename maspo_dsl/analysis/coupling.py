@@ -14,7 +14,6 @@ from enum import IntEnum
 from maspo_dsl.graph.nodes import Graph, Node
 from maspo_dsl.graph.statistics import window_statistics
 from maspo_dsl.semantics.quantities import LIVE_TENSORS
-from maspo_dsl.semantics.scopes import GROUP
 from maspo_dsl.semantics.types import Axis
 
 
@@ -117,7 +116,7 @@ def _gradients(graph: Graph, values: list[Reach]) -> Reach:
                 continue
             pushed = max(adjoints[place], _slope(node, position, [values[other] for other in node.args]))
             # What one value of a coarser axis gets back is the sum over everything that it was used for.
-            gathered = Reach.GROUP if node.scope is GROUP else Reach.NONE
+            gathered = Reach.GROUP if node.scope is not None and node.scope.axis is Axis.GROUP else Reach.NONE
             if below.axis < node.axis:
                 gathered = max(gathered, _ON_AXIS[below.axis])
             adjoints[argument] = max(adjoints.get(argument, Reach.NONE), _raised(pushed, gathered))

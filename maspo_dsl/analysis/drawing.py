@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maspo_dsl.semantics.quantities import OTHER_POLICIES, QUANTITIES, Domain, Quantity
+from maspo_dsl.semantics.types import Axis
 
 Array: TypeAlias = NDArray[Any]
 Arrays: TypeAlias = dict[str, Array]
@@ -71,13 +72,16 @@ class Regime:
     given: Drawn
 
     def of(self, row: Quantity) -> Drawn | None:
-        """What is drawn for a tensor; None for mask and indices, which give a batch its form."""
+        """What is drawn for a tensor; None for what gives a batch its form: the mask, and the rows of packed tokens."""
         known = {
             Domain.LOG_PROB: self.policy if row.name != "old" else lambda draw: draw.old,
             Domain.NONNEGATIVE: self.nonnegative,
             Domain.REAL: self.real,
             Domain.CONDITION: self.condition,
             Domain.INPUT: self.given,
+            Domain.INDEX: None
+            if row.axis is Axis.TOKEN
+            else lambda draw: np.floor(4 * draw.uniform()).astype(int),
         }
         return known.get(row.domain)
 

@@ -243,6 +243,4 @@ def _prepared(batch: Mapping[str, ArrayLike]) -> dict[str, Array]:
         prepared.setdefault("correct", reward > 0)
     prepared["mask"] = mask
     prepared["present"] = np.asarray(mask.any(axis=1))
-    if "group" in arrays:
-        prepared["group"] = arrays["group"]
     return prepared

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from maspo_dsl.graph.nodes import Attributes, GraphBuilder, Node
 from maspo_dsl.semantics.quantities import QUANTITIES
 from maspo_dsl.semantics.reductions import REDUCTIONS
-from maspo_dsl.semantics.scopes import GROUP, MICRO, SEQUENCE, Scope
+from maspo_dsl.semantics.scopes import MICRO, SEQUENCE, Scope
 from maspo_dsl.semantics.terms import Term
 from maspo_dsl.semantics.types import Axis, Kind
 
@@ -155,19 +155,19 @@ class TermBuilder:
             if argument.by_value and over is Axis.TOKEN:
                 args[position] = self.token(args[position])
             elif argument.by_value and over is Axis.GROUP:
-                args[position] = self._once_a_group(args[position], rows)
+                args[position] = self._once_a_cell(args[position], rows, _cells_of(term))
         if args:
             args[0] = self.token(self.row(args[0])) if over is Axis.TOKEN else self.row(args[0])
-        if scope is GROUP and over is Axis.TOKEN and row.by_parts:
+        if scope.axis is Axis.GROUP and over is Axis.TOKEN and row.by_parts:
             return self._by_sequence(term, args, member, rows)
         return self._reduce_node(term, args, member, scope)
 
     def _detached(self, place: int) -> int:
         return self.b.op("detach", place) if self.b.nodes[place].live else place
 
-    def _once_a_group(self, condition: int, rows: int) -> int:
-        """The condition where a row is the first of its group: each of them carries the group's value."""
-        place = self._add("rank", (self.b.const(0.0), rows), Axis.SEQUENCE, GROUP)
+    def _once_a_cell(self, condition: int, rows: int, cells: Scope) -> int:
+        """The condition where a row is the first of its group, say: each of them carries the group's value."""
+        place = self._add("rank", (self.b.const(0.0), rows), Axis.SEQUENCE, cells)
         return self.b.op("and", condition, self.b.op("eq", place, self.b.const(1.0)))
 
     def _reduce_node(self, term: Term, args: list[int], member: int, scope: Scope) -> int:
@@ -178,12 +178,13 @@ class TermBuilder:
     def _by_sequence(self, term: Term, args: list[int], member: int, rows: int) -> int:
         """Tokens of a group: first within each sequence, then those results over the group."""
         inner = self._add(term.op, (*args, member), Axis.SEQUENCE, SEQUENCE)
-        op = "sum" if term.op == "count" else term.op
-        return self._add(op, (inner, rows), Axis.SEQUENCE, GROUP)
+        op, scope = "sum" if term.op == "count" else term.op, term.attribute("scope")
+        assert isinstance(scope, Scope)
+        return self._add(op, (inner, rows), Axis.SEQUENCE, scope)
 
     def _over_groups(self, term: Term, args: list[int], rows: int) -> int:
         """Groups of the batch: each of its rows brings its share of the group's value."""
-        size = self._add("count", (rows,), Axis.SEQUENCE, GROUP)
+        size = self._add("count", (rows,), Axis.SEQUENCE, _cells_of(term))
         one = self.b.const(1.0)
         share = self.b.op("div", args[0] if args else one, self.b.op("max", size, one))
         scope = term.attribute("scope")
@@ -204,6 +205,13 @@ class TermBuilder:
         live = row.differentiable and self.b.nodes[args[0]].live
         attributes = (("scope", _local(scope, live)), *numbers)
         return self.b.add(Node(op, args, axis, row.condition, live, attributes, name))
+
+
+def _cells_of(term: Term) -> Scope:
+    """The scope whose cells a reduction counts."""
+    cells = term.attribute("cells")
+    assert isinstance(cells, Scope)
+    return cells
 
 
 def _local(scope: Scope, live: bool) -> Scope:

@@ -9,8 +9,8 @@ from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.part_words import BEFORE_ADVANTAGE
 from maspo_dsl.semantics.poison import fail, poison
 from maspo_dsl.semantics.reductions import Argument, Reduction
-from maspo_dsl.semantics.scopes import Scope
-from maspo_dsl.semantics.terms import Attribute, Term, constant, static_value
+from maspo_dsl.semantics.scopes import GROUP, Scope
+from maspo_dsl.semantics.terms import Attribute, Term, constant, static_value, walk
 from maspo_dsl.semantics.totals import is_total, refuse_total
 from maspo_dsl.semantics.types import LOGARITHMIC, Axis, Kind
 
@@ -61,6 +61,8 @@ def reduction(
     if any(not _fits(report, row, argument, given, x, scope, span) for argument in row.given):
         return poison(span)
     attributes: list[tuple[str, Attribute]] = [("scope", scope), ("over", x.axis)]
+    if x.axis is Axis.GROUP:
+        attributes.append(("cells", _cells_of(x)))
     values: list[Term] = [] if row.values == "mask" else [x]
     for argument in row.arguments:
         value = _value(argument, given, span)
@@ -71,6 +73,12 @@ def reduction(
     axis = x.axis if row.members else scope.axis
     live = row.differentiable and x.live
     return Term(row.name, tuple(values), axis, _kind(row, x), live, span, tuple(attributes))
+
+
+def _cells_of(x: Term) -> Scope:
+    """The scope whose cells a value has one for each of: that of the reduction that made it."""
+    scopes = (dict(inner.attributes).get("scope") for inner in walk(x) if inner.axis is Axis.GROUP)
+    return next((scope for scope in scopes if isinstance(scope, Scope)), GROUP)
 
 
 def _kind(row: Reduction, x: Term) -> Kind:

@@ -19,7 +19,7 @@ from maspo_dsl.objective import Objective, load
 from maspo_dsl.runtime.loss import Backend, ObjectiveLoss
 from maspo_dsl.semantics.part_words import Role
 from maspo_dsl.semantics.reductions import REDUCTIONS
-from maspo_dsl.semantics.scopes import GROUP, MICRO
+from maspo_dsl.semantics.scopes import MICRO
 from maspo_dsl.semantics.terms import walk
 from maspo_dsl.semantics.types import Axis
 from maspo_dsl.verification.batches import COLUMNS, completions, with_advantage
@@ -152,7 +152,8 @@ class Subject:
     def needs_whole_groups(self) -> bool:
         """Whether what comes after the advantage reduces within groups."""
         outputs = [name for name in self.raw.outputs if name == "loss" or name.startswith("window:")]
-        return any(self.raw.nodes[place].scope is GROUP for place in self.raw.reachable(outputs))
+        scopes = {self.raw.nodes[place].scope for place in self.raw.reachable(outputs)}
+        return any(scope.axis is Axis.GROUP for scope in scopes if scope is not None)
 
     @cached_property
     def within_micro(self) -> bool:

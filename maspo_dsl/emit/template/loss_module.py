@@ -6,6 +6,7 @@ from maspo_dsl.emit.template.batch import (
     computed_dtype,
     converted,
     dense,
+    having,
     refuse_missing,
     refuse_shapes,
     rows_present,
@@ -185,8 +186,9 @@ class LossModule(torch.nn.Module):
         refuse_shapes(self.name, batch, self.inputs)
         x = converted(batch, self.inputs)
         x.update(rows_present(x, self.inputs))
-        if "group" in x:
-            x["group"] = dense(x["group"])
+        for name in having("index", self.inputs):
+            if name in x and name != "sequence":
+                x[name] = dense(x[name])
         if "reward" in x and "correct" not in x:
             x["correct"] = x["reward"] > 0
         read = {"advantage", "advantage_rows"} & set(self.reads[purpose])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maspo_dsl.graph.nodes import Graph, GraphBuilder, Node
-from maspo_dsl.semantics.scopes import GROUP, MICRO
+from maspo_dsl.semantics.scopes import MICRO, Scope
 from maspo_dsl.semantics.types import Axis
 
 
@@ -51,8 +51,8 @@ def _linear_step(
     """One step from the result towards the loss of a token, the factor taken into the weight."""
     node = graph.nodes[place]
     match node.op:
-        case "sum" if node.live and node.scope is GROUP:
-            return node.args[0], _group_total(b, weight, node.args[1])
+        case "sum" if node.live and node.within.axis is Axis.GROUP:
+            return node.args[0], _cell_total(b, weight, node.args[1], node.within)
         case "sum" if node.live:
             return node.args[0], weight
         case "expand" if node.live:
@@ -67,10 +67,10 @@ def _linear_step(
     return None
 
 
-def _group_total(b: GraphBuilder, weight: int, rows: int) -> int:
-    """Every row of a group carries the group's total, so a row's weight counts once for each of them."""
+def _cell_total(b: GraphBuilder, weight: int, rows: int, scope: Scope) -> int:
+    """Every row of a group, say, carries the group's total, so a row's weight counts once for each of them."""
     row = b.op("select", rows, weight, b.const(0.0))
-    return b.add(Node("sum", (row, rows), Axis.SEQUENCE, attributes=(("scope", GROUP),)))
+    return b.add(Node("sum", (row, rows), Axis.SEQUENCE, attributes=(("scope", scope),)))
 
 
 def _combine(b: GraphBuilder, op: str, weight: int, factor: int) -> int:
