@@ -72,7 +72,7 @@ def _whole(name: str) -> tuple[dict[str, np.ndarray], Evaluation]:
 def _fault(name: str, rank: int, batch: dict[str, np.ndarray], expected: Evaluation) -> str | None:
     """What is wrong with an objective on several ranks, if anything is."""
     one = subject(name)
-    pieces = cut(batch, PARTS, SEED, whole_groups=one.needs_whole_groups)[rank::RANKS]
+    pieces = cut(batch, PARTS, SEED, together=one.together)[rank::RANKS]
     parts = [rows_of(batch, piece) for piece in pieces]
     try:
         window = one.eager.window([as_torch(part) for part in parts])

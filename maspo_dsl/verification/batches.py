@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -143,15 +143,26 @@ def packed(batch: Mapping[str, Array], order: Array) -> Arrays:
     return {**result, "sequence": order // batch["mask"].shape[1]}
 
 
-def cut(batch: Mapping[str, Array], parts: int, seed: int, *, whole_groups: bool) -> list[list[int]]:
-    """The rows in random order in so many micro-batches, or fewer, with every group in one of them if told."""
+def cut(
+    batch: Mapping[str, Array], parts: int, seed: int, *, together: Collection[str] = ()
+) -> list[list[int]]:
+    """The rows in random order in so many micro-batches, or fewer; rows with one id of a tensor stay `together`."""
     random = np.random.default_rng([seed, 4])
-    unit = (
-        np.unique(batch["group"], return_inverse=True)[1] if whole_groups else np.arange(len(batch["mask"]))
-    )
+    unit = _numbered(np.arange(len(batch["mask"])), [batch[tensor] for tensor in together])
     units = random.permutation(int(unit.max()) + 1)
     part_of = np.empty(len(units), dtype=int)
     part_of[units] = np.arange(len(units)) % parts
     order = random.permutation(len(unit))
     pieces = [[int(row) for row in order if part_of[unit[row]] == part] for part in range(parts)]
     return [piece for piece in pieces if piece]
+
+
+def _numbered(unit: Array, ids: Sequence[Array]) -> Array:
+    """Numbers from 0, of which rows have the same if a chain of rows with a common id leads from one to the other."""
+    before = None
+    while before is None or (before != unit).any():
+        before = unit.copy()
+        for one in ids:
+            for each in np.unique(one):
+                unit[one == each] = unit[one == each].min()
+    return np.unique(unit, return_inverse=True)[1]

@@ -155,7 +155,7 @@ def _windows(subject: Subject, head: Head) -> Iterator[Window]:
 
 def _cut(subject: Subject, head: Head, batch: Arrays, name: str) -> Window:
     """The batch in micro-batches, one of them without a trained token."""
-    pieces = cut(batch, 2, SEED, whole_groups=subject.needs_whole_groups)
+    pieces = cut(batch, 2, SEED, together=subject.together)
     nothing = {**rows_of(batch, [0]), "mask": np.zeros_like(batch["mask"][:1])}
     parts = [_state_batch(head, one) for one in [*(rows_of(batch, piece) for piece in pieces), nothing]]
     whole = [_with_log_probs(part, part.hidden, head) for part in parts]

@@ -165,7 +165,7 @@ def _cuts(subject: Subject, cuts: Mapping[int, tuple[tuple[int, int], ...]]) -> 
         if why is None:
             raise PropertyError(f'{failed}; a part says `micro`, which needs: allow {MICRO} "why"') from None
         return "declared", f"a part says `micro`: {why}"
-    whole = ", groups kept whole" if subject.needs_whole_groups else ""
+    whole = f", {' and '.join(subject.together)} kept whole" if subject.together else ""
     ranks = [str(ranks) for numbers in cuts.values() for _, ranks in numbers if ranks > 1]
     on = f" on {' and '.join(ranks)} ranks" if ranks else ""
     return "pass", f"windows of up to {most} micro-batches{on}, one without a token{whole}"
@@ -180,7 +180,7 @@ def _check_cuts(subject: Subject, seed: int, numbers: tuple[tuple[int, int], ...
         check_nontrivial(expected, name)
         nothing = {**rows_of(whole, [0]), "mask": np.zeros_like(whole["mask"][:1])}
         for parts, ranks in numbers:
-            pieces = cut(whole, parts, seed, whole_groups=subject.needs_whole_groups)
+            pieces = cut(whole, parts, seed, together=subject.together)
             batches = [rows_of(whole, piece) for piece in pieces] + [nothing]
             most = max(most, len(batches))
             got = _together(subject, batches, pieces, whole, ranks)

@@ -149,11 +149,11 @@ class Subject:
         return bool(self.objective.resolved.parts.of(Role.REMOVES_POLICY_TERM, Role.REMOVES_TOKEN))
 
     @cached_property
-    def needs_whole_groups(self) -> bool:
-        """Whether what comes after the advantage reduces within groups."""
+    def together(self) -> tuple[str, ...]:
+        """Tensors of ids within which what comes after the advantage reduces: their rows share a micro-batch."""
         outputs = [name for name in self.raw.outputs if name == "loss" or name.startswith("window:")]
         scopes = {self.raw.nodes[place].scope for place in self.raw.reachable(outputs)}
-        return any(scope.axis is Axis.GROUP for scope in scopes if scope is not None)
+        return tuple(sorted({tensor for scope in scopes if scope is not None for tensor in scope.tensors}))
 
     @cached_property
     def within_micro(self) -> bool:

@@ -43,7 +43,7 @@ def found(row: str) -> dict[str, Any]:
     batch = batches["batch with advantages"]
     line = packed(batch, places(batch, SEED, in_order=True))
     numbers["packed"] = [computed(subject.eager, line).loss]
-    parts = [as_torch(rows_of(batch, piece)) for piece in cut(batch, 2, SEED, whole_groups=True)]
+    parts = [as_torch(rows_of(batch, piece)) for piece in cut(batch, 2, SEED, together=("group",))]
     window = subject.eager.window(parts)
     numbers["in parts"] = [sum(subject.eager(part, denominators=window).loss.item() for part in parts)]
     return {
