@@ -168,8 +168,6 @@ def test_check_needs_no_torch(spec):
 
 # The same thing twice: for numpy in the oracle, for torch in every generated file.
 COUNTERPARTS = {"Segments"}
-# Classes of one name that work in progress renames; the list only gets shorter.
-TWICE = {"Argument", "Example", "Grid", "Place", "Report", "Run", "_Search"}
 
 
 def test_a_class_name_means_one_thing():
@@ -178,7 +176,5 @@ def test_a_class_name_means_one_thing():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ClassDef):
                 homes.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
-    twice = {
-        name: files for name, files in homes.items() if len(files) > 1 and name not in COUNTERPARTS | TWICE
-    }
+    twice = {name: files for name, files in homes.items() if len(files) > 1 and name not in COUNTERPARTS}
     assert not twice, "; ".join(f"class {name} is in {' and '.join(files)}" for name, files in twice.items())

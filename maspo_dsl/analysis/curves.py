@@ -48,7 +48,7 @@ class Side:
 SIDES = tuple(Side(sign, above) for sign in (1, -1) for above in (True, False))
 
 
-def brief(value: float) -> str:
+def short_number(value: float) -> str:
     """A number to three digits, without an exponent where that is short: 1.62, 1000, 1e-09."""
     return f"{float(f'{value:.3g}') + 0.0:g}"
 
@@ -68,7 +68,7 @@ class ExampleToken:
     def circumstances(self) -> str:
         """` with old = 0.9`, or nothing where it is the same for all tokens."""
         names = {"A": self.advantage, "old": self.old, "entropy": self.entropy}
-        said = [f"{name} = {brief(names[name])}" for name in self.matters]
+        said = [f"{name} = {short_number(names[name])}" for name in self.matters]
         return f" with {' and '.join(said)}" if said else ""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from maspo_dsl.analysis.curves import brief
+from maspo_dsl.analysis.curves import short_number
 from maspo_dsl.analysis.finding import Finding
 from maspo_dsl.analysis.policy_lints import off_at_one
 from maspo_dsl.analysis.probes import batches, tokens
@@ -44,7 +44,7 @@ def _spoils(objective: ResolvedObjective, let: tree.Let) -> str:
     if found is None:
         return ""
     return (
-        f"without `{name}` the gradient weight of a token at ratio 1 is {brief(found.weight)} A"
+        f"without `{name}` the gradient weight of a token at ratio 1 is {short_number(found.weight)} A"
         f"{found.circumstances}; with it, it is A"
     )
 
@@ -83,7 +83,7 @@ def _meet(value: Numbers, other: Numbers) -> bool:
 
 
 def _range(values: Numbers) -> str:
-    low, high = brief(float(values.min())), brief(float(values.max()))
+    low, high = short_number(float(values.min())), short_number(float(values.max()))
     return f"is always {low}" if low == high else f"lies within {low} and {high}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
-from maspo_dsl.analysis.curves import Curves, ExampleToken, Side, brief
+from maspo_dsl.analysis.curves import Curves, ExampleToken, Side, short_number
 from maspo_dsl.analysis.finding import Finding
 from maspo_dsl.analysis.trial import graph_of, ratio_prefixes, without_factors
 from maspo_dsl.graph.nodes import Graph
@@ -30,8 +30,8 @@ def _turning(objective: ResolvedObjective, curves: Curves) -> Iterator[Finding]:
     turns = curves.turns()
     for above in (True, False):
         sides = {side: turn for side, turn in turns.items() if side.above is above}
-        for ratio in dict.fromkeys(brief(turn.ratio) for turn in sides.values()):
-            same = {side: turn for side, turn in sides.items() if brief(turn.ratio) == ratio}
+        for ratio in dict.fromkeys(short_number(turn.ratio) for turn in sides.values()):
+            same = {side: turn for side, turn in sides.items() if short_number(turn.ratio) == ratio}
             signs = " and ".join(side.advantage for side in same)
             turn = next(iter(same.values()))
             yield Finding(
@@ -51,7 +51,7 @@ def _unbounded(objective: ResolvedObjective, curves: Curves) -> Iterator[Finding
         yield Finding(
             "unbounded-side",
             f"for {side.advantage} the gradient weight grows without bound as the ratio {moves}: "
-            f"at ratio {brief(example.ratio)} it is {brief(example.weight)} A{example.circumstances}",
+            f"at ratio {short_number(example.ratio)} it is {short_number(example.weight)} A{example.circumstances}",
             _search(objective, partial(_unbounded_on, side)),
             f"bound what grows: {cap}",
             frozenset({_name(side)}),
@@ -79,7 +79,7 @@ def _on_policy(objective: ResolvedObjective, curves: Curves) -> Iterator[Finding
     if found is not None:
         yield Finding(
             "on-policy-weight",
-            f"at ratio 1 the gradient weight of a token is {brief(found.weight)} A{found.circumstances}, not A",
+            f"at ratio 1 the gradient weight of a token is {short_number(found.weight)} A{found.circumstances}, not A",
             _search(objective, lambda parts: off_at_one(parts) is not None),
         )
 

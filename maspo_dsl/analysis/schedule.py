@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from maspo_dsl.analysis.coupling import Reach, coupling
-from maspo_dsl.analysis.silence import skips_zero_advantage
+from maspo_dsl.analysis.zero_advantage import skips_zero_advantage
 from maspo_dsl.graph.nodes import Graph
 
 

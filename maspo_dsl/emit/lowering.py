@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from itertools import chain, count
 
 from maspo_dsl.graph.nodes import Graph, GraphBuilder, Node, rewrite
 from maspo_dsl.graph.statistics import window_statistics
+from maspo_dsl.language.naming import unused_name
 from maspo_dsl.semantics.operations import OPERATIONS
 from maspo_dsl.semantics.types import Axis
 
@@ -58,7 +58,7 @@ def _weighted(b: GraphBuilder, place: int, weight: int) -> int | None:
     return b.op("mul", b.op("mul", factor, weight), live)
 
 
-def once_a_batch(graph: Graph, output: str) -> dict[int, str]:
+def loop_invariant(graph: Graph, output: str) -> dict[int, str]:
     """Places that an output reads, whose value is one number for the batch and takes long, each with a name for it.
 
     They depend on parameters and on statistics of the window alone. A compiler that fuses everything into one loop
@@ -69,7 +69,9 @@ def once_a_batch(graph: Graph, output: str) -> dict[int, str]:
     taken, found = set(names.values()), dict[int, str]()
     for place in _outermost(graph, graph.outputs[output], set(depends)):
         if place not in names and any(_is_slow(graph.nodes[each]) for each in depends[place]):
-            found[place] = _unused(graph.nodes[place].name or _words(graph, place, names) or "number", taken)
+            found[place] = unused_name(
+                graph.nodes[place].name or _words(graph, place, names) or "number", taken
+            )
             taken.add(found[place])
     return found
 
@@ -120,8 +122,3 @@ def _words(graph: Graph, place: int, names: Mapping[int, str]) -> str:
         case ("max", [1]):
             return known[0]
     return ""
-
-
-def _unused(wanted: str, taken: set[str]) -> str:
-    numbered = (f"{wanted}_{number}" for number in count(2))
-    return next(key for key in chain([wanted], numbered) if key not in taken)

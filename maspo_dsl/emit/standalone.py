@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import pairwise
 from textwrap import indent
 
-from maspo_dsl.emit.lowering import cheapest, once_a_batch
+from maspo_dsl.emit.lowering import cheapest, loop_invariant
 from maspo_dsl.emit.template_text import pieces
 from maspo_dsl.emit.torch_source import FunctionWriter
 from maspo_dsl.graph.needs import live_terms, reads
@@ -108,7 +108,7 @@ def _functions(graph: Graph) -> dict[str, str]:
 
 
 def _loss(graph: Graph) -> dict[str, str]:
-    once = once_a_batch(graph, "loss")
+    once = loop_invariant(graph, "loss")
     written = {"loss": _function("loss", graph, {"loss": "loss"}, once)}
     if not once:
         return written

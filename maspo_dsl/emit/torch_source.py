@@ -12,6 +12,7 @@ from types import MappingProxyType
 from maspo_dsl.emit.expressions import Expressions, Text
 from maspo_dsl.emit.template_text import pieces
 from maspo_dsl.graph.nodes import Graph, Node
+from maspo_dsl.language.naming import unused_name
 from maspo_dsl.semantics.binding import number_text
 from maspo_dsl.semantics.operations import ATOM, OPERATIONS
 from maspo_dsl.semantics.reductions import REDUCTIONS
@@ -148,11 +149,7 @@ class FunctionWriter(Expressions):
     def _unique(self, wanted: str) -> str:
         name = wanted if wanted.isidentifier() and not keyword.iskeyword(wanted) else "value"
         name = f"{name}_" if name in _BUILTINS else name
-        if name in self.names:
-            number = 2
-            while f"{name}_{number}" in self.names:
-                number += 1
-            name = f"{name}_{number}"
+        name = unused_name(name, self.names)
         self.names.add(name)
         return name
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from maspo_dsl.graph.nodes import Graph
+from maspo_dsl.language.naming import unused_name
 from maspo_dsl.semantics.types import Axis
 
 
@@ -15,7 +16,7 @@ def window_statistics(graph: Graph) -> dict[str, int]:
     found = dict(counts)
     for place, node in graph:
         if node.scope is not None and node.scope.gathered and place not in counts.values():
-            found[_unique(_key(graph, place), found)] = place
+            found[unused_name(_key(graph, place), found)] = place
     return found
 
 
@@ -25,15 +26,6 @@ def _key(graph: Graph, place: int) -> str:
         member = graph.nodes[node.args[0]]
         return "mask_tokens" if member.axis is Axis.TOKEN else "mask_sequences"
     return node.name or f"{node.op.removeprefix('reduce_')}_statistic"
-
-
-def _unique(key: str, taken: dict[str, int]) -> str:
-    if key not in taken:
-        return key
-    number = 2
-    while f"{key}_{number}" in taken:
-        number += 1
-    return f"{key}_{number}"
 
 
 def phases(graph: Graph, statistics: dict[str, int]) -> list[list[str]]:

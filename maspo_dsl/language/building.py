@@ -13,9 +13,9 @@ from lark import Tree as LarkTree
 from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import Diagnostic
 from maspo_dsl.language.hints import joined_statement, misspelt_statement
+from maspo_dsl.language.keywords import RESERVED_WORDS
 from maspo_dsl.language.source import Source, Span
 from maspo_dsl.language.template_check import notation_mistake
-from maspo_dsl.language.words import RESERVED_WORDS
 
 ParseTree: TypeAlias = LarkTree[Token]
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from maspo_dsl.language.diagnostics import nearest
-from maspo_dsl.language.words import STATEMENT_WORDS
+from maspo_dsl.language.keywords import STATEMENT_WORDS
 
 
 @dataclass(frozen=True)

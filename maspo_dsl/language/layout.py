@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from maspo_dsl.language.words import CLOSING_WORDS, HEADER_WORDS, OPENING_WORDS
+from maspo_dsl.language.keywords import CLOSING_WORDS, HEADER_WORDS, OPENING_WORDS
 
 _PIECE = re.compile(r'"[^"\n]*"?|#[^\n]*|[()\[\]{}]')
 _LINE = re.compile(r"[^\n]*\n?")

@@ -31,11 +31,11 @@ def degenerate_advantages(objective: Objective) -> Iterator[tuple[str, str]]:
     if _agree(equal):
         yield (
             "equal rewards",
-            f"a group whose completions all got the same reward{included}: {_worth(equal[0])}",
+            f"a group whose completions all got the same reward{included}: {_value_text(equal[0])}",
         )
     alone = [_advantages(graph, [1, *rest], [0, 1, 1], cut)[:1] for rest, cut in _SURROUNDINGS]
     if _agree(alone):
-        yield "lone completions", f"a completion alone in its group: {_worth(alone[0], included)}"
+        yield "lone completions", f"a completion alone in its group: {_value_text(alone[0], included)}"
 
 
 def _of_rewards(objective: Objective) -> Graph:
@@ -66,7 +66,7 @@ def _agree(found: Sequence[Sequence[float]]) -> bool:
     return all(abs(a - b) < 1e-9 for other in found[1:] for a, b in zip(found[0], other, strict=True))
 
 
-def _worth(values: Sequence[float], included: str = "") -> str:
+def _value_text(values: Sequence[float], included: str = "") -> str:
     found = sorted({round(value, 6) for value in values})
     if found == [0.0]:
         return "A is exactly 0" if set(values) == {0.0} else "A is 0 but for rounding"

@@ -78,7 +78,7 @@ class CompiledLoss:
         live = {name: x[name].detach() for name in self.live}
         # In one dtype: a float64 number among float32 tensors makes torch.compile trace everything twice.
         d = {name: value.to(x["logp"].dtype) for name, value in d.items()}
-        d = self.module.with_numbers(x, p, d)
+        d = self.module.with_invariants(x, p, d)
         return self._from_graph(live, {name: x[name].detach() for name in self.rest if name in x}, p, d)
 
     def _compiles(self, device: torch.device) -> bool:
@@ -174,7 +174,7 @@ def eager_gradient(module: LossModule) -> Gradient:
         # Not torch.func, which forbids hooks on saved tensors, and so activation checkpointing around the loss.
         with torch.enable_grad():
             leaves = {name: x[name].detach().requires_grad_() for name in live}
-            value = loss({**x, **leaves}, p, module.with_numbers(x, p, d))["loss"]
+            value = loss({**x, **leaves}, p, module.with_invariants(x, p, d))["loss"]
             found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
         gradients = [
             torch.zeros_like(leaf) if each is None else each

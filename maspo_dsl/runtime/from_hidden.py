@@ -207,7 +207,7 @@ class _Passes:
     def _denominators(self, x: Tensors) -> Tensors:
         if self.given.denominators is not None:
             return self.given.denominators
-        self.module.refuse_several_ranks()
+        self.module.check_one_rank()
         return self.module.window([{**self.given.batch, **{name: x[name] for name in self.computed}}])
 
     def _active(self, x: Tensors, rows: Tensor, reach: Reach) -> Tensor:

@@ -15,7 +15,7 @@ from maspo_dsl.semantics.part_words import PART_WORDS, SLOTS, PartWord, Role, Wh
 from maspo_dsl.semantics.parts import Key, Parts
 from maspo_dsl.semantics.poison import poison, poisoned
 from maspo_dsl.semantics.terms import Term
-from maspo_dsl.semantics.totals import is_total, micro_total, refuse_total
+from maspo_dsl.semantics.totals import is_total, micro_total, reject_total
 from maspo_dsl.semantics.training import report_nothing_trained
 from maspo_dsl.semantics.types import Axis, Kind
 
@@ -134,7 +134,7 @@ class _Assembler:
             self.report.error("no-such-scope", message, found.span, "write window")
             return None
         if row.gradient == "stopped" and is_total(term):
-            refuse_total(self.report, span)
+            reject_total(self.report, span)
             return None
         if row.gradient == "stopped" and term.live:
             return Term("detach", (term,), term.axis, term.kind, False, term.span)

@@ -15,7 +15,7 @@ from maspo_dsl.semantics.operations import FUNCTIONS
 from maspo_dsl.semantics.poison import fail, poison, poisoned
 from maspo_dsl.semantics.quantities import QUANTITIES
 from maspo_dsl.semantics.reduction_rules import reduction, scope_is_known
-from maspo_dsl.semantics.reductions import REDUCTION_WORDS, Argument, Reduction
+from maspo_dsl.semantics.reductions import REDUCTION_WORDS, Reduction, ReductionArgument
 from maspo_dsl.semantics.scopes import SCOPES, SEQUENCE, Scope
 from maspo_dsl.semantics.terms import Term, constant
 from maspo_dsl.semantics.vocabulary import PRIMITIVES, SPECIAL
@@ -197,7 +197,7 @@ class Calls:
         result = rules.arithmetic(self.report, name, values, span)
         return result if context.site is None else replace(result, span=context.site)
 
-    def _keyword(self, argument: Argument, node: tree.Expression, context: Context) -> Term:
+    def _keyword(self, argument: ReductionArgument, node: tree.Expression, context: Context) -> Term:
         """What is given for an argument by its name: a number with a default may be infinite."""
         if argument.sort == "number":
             match node:

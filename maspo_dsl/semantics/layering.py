@@ -7,9 +7,9 @@ from dataclasses import replace
 from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import did_you_mean
 from maspo_dsl.language.hints import joined_statement
+from maspo_dsl.language.keywords import CLOSING_WORDS, EDIT_WORDS
 from maspo_dsl.language.source import Span
 from maspo_dsl.language.template import read_template
-from maspo_dsl.language.words import CLOSING_WORDS, EDIT_WORDS
 from maspo_dsl.semantics import edits
 from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.flat import Flat, Parameter
@@ -36,7 +36,7 @@ class Layer:
         """The flat spec with all statements applied."""
         for statement in statements:
             self._apply(statement)
-        self._refuse_two_meanings()
+        self._check_two_meanings()
         self._check_notations()
         return self.flat
 
@@ -100,7 +100,7 @@ class Layer:
             return f"a `def` of the library ({self.definitions[name].span.source.name})"
         return ""
 
-    def _refuse_two_meanings(self) -> None:
+    def _check_two_meanings(self) -> None:
         """A name declared here may not mean a parameter, a `let` and an input at once."""
         values = {
             "let": set(self.flat.lets),

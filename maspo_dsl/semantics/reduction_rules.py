@@ -8,10 +8,10 @@ from maspo_dsl.language.source import Span
 from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.part_words import BEFORE_ADVANTAGE
 from maspo_dsl.semantics.poison import fail, poison
-from maspo_dsl.semantics.reductions import Argument, Reduction
+from maspo_dsl.semantics.reductions import Reduction, ReductionArgument
 from maspo_dsl.semantics.scopes import GROUP, Scope
 from maspo_dsl.semantics.terms import Attribute, Term, constant, static_value, walk
-from maspo_dsl.semantics.totals import is_total, refuse_total
+from maspo_dsl.semantics.totals import is_total, reject_total
 from maspo_dsl.semantics.types import LOGARITHMIC, Axis, Kind
 
 
@@ -47,7 +47,7 @@ def reduction(
 ) -> Term:
     """A reduction of `x` within a scope, with the arguments that are given. `written` is the user's word."""
     if any(is_total(value) for value in given.values()) or (row.along and is_total(x)):
-        return refuse_total(report, span)
+        return reject_total(report, span)
     if row.values == "condition" and x.kind is not Kind.BOOL:
         return fail(report, "number-as-condition", f"`{written}` chooses from a condition", x.span)
     if row.values == "numbers" and x.kind is Kind.BOOL:
@@ -107,7 +107,7 @@ def _axis_fault(row: Reduction, x: Term, scope: Scope, written: str) -> tuple[st
     )
 
 
-def _value(argument: Argument, given: Mapping[str, Term], span: Span) -> Term:
+def _value(argument: ReductionArgument, given: Mapping[str, Term], span: Span) -> Term:
     """What an argument stands for: given, a quantity, or its default."""
     if argument.quantity:
         name = (("name", argument.quantity),)
@@ -122,7 +122,7 @@ def _value(argument: Argument, given: Mapping[str, Term], span: Span) -> Term:
 def _fits(
     report: DiagnosticCollector,
     row: Reduction,
-    argument: Argument,
+    argument: ReductionArgument,
     given: Mapping[str, Term],
     x: Term,
     scope: Scope,

@@ -19,7 +19,7 @@ Sort: TypeAlias = Literal["number", "share", "whole", "condition"]
 
 
 @dataclass(frozen=True)
-class Argument:
+class ReductionArgument:
     """An argument of a reduction after the value that it reduces.
 
     `sort`: any number; a `share` from 0 to 1; a `whole` number from `lowest` that is known before anything runs, and
@@ -58,7 +58,7 @@ class Reduction:
     statistic: Statistic
     torch: str
     values: Literal["numbers", "condition", "mask"] = "numbers"
-    arguments: tuple[Argument, ...] = ()
+    arguments: tuple[ReductionArgument, ...] = ()
     axes: tuple[Axis, ...] = ()
     scopes: tuple[Scope, ...] = ()
     members: bool = False
@@ -75,7 +75,7 @@ class Reduction:
     latex: str = ""
 
     @property
-    def given(self) -> tuple[Argument, ...]:
+    def given(self) -> tuple[ReductionArgument, ...]:
         """Arguments that a spec gives, in the order of those without a keyword."""
         return tuple(argument for argument in self.arguments if not argument.quantity)
 
@@ -96,7 +96,7 @@ class Reduction:
         return tuple(argument.name for argument in self.arguments if argument.sort == "whole")
 
     @property
-    def operands(self) -> tuple[Argument, ...]:
+    def operands(self) -> tuple[ReductionArgument, ...]:
         """Arguments that are values of the graph."""
         return tuple(argument for argument in self.arguments if argument.sort != "whole")
 
@@ -181,7 +181,7 @@ def _discounted_sum(values: Array, inside: Mask, factor: Array) -> Array:
 
 _ROWS = (Axis.GROUP, Axis.SEQUENCE)
 _TOKENS = (Axis.TOKEN,)
-_SHARE = Argument("share", "share")
+_SHARE = ReductionArgument("share", "share")
 
 _REDUCTIONS = (
     Reduction(
@@ -238,9 +238,9 @@ _REDUCTIONS = (
         _quantile,
         "quantile_within",
         arguments=(
-            Argument("q", "share"),
-            Argument("of", "condition", by_value=True, default=True, needs="empty"),
-            Argument("empty", "number", default=0.0),
+            ReductionArgument("q", "share"),
+            ReductionArgument("of", "condition", by_value=True, default=True, needs="empty"),
+            ReductionArgument("empty", "number", default=0.0),
         ),
         keeps_kind=True,
         pooled="pooled_quantile",
@@ -251,7 +251,7 @@ _REDUCTIONS = (
         "the k-th largest within a scope, counted from 1",
         _kth,
         "kth_within",
-        arguments=(Argument("k", "whole", lowest=1),),
+        arguments=(ReductionArgument("k", "whole", lowest=1),),
         axes=_ROWS,
         scopes=(GROUP,),
         keeps_kind=True,
@@ -276,8 +276,8 @@ _REDUCTIONS = (
         "condition",
         (
             _SHARE,
-            Argument("key", "number", by_value=True, quantity="old"),
-            Argument("seed", "whole", default=0.0),
+            ReductionArgument("key", "number", by_value=True, quantity="old"),
+            ReductionArgument("seed", "whole", default=0.0),
         ),
         _TOKENS,
         (MICRO,),
@@ -332,7 +332,7 @@ _REDUCTIONS = (
         "y = x + factor * (y at the next trained token), from the completion's last token back",
         _discounted_sum,
         "discounted_sum_within",
-        arguments=(Argument("factor", "number", by_value=True),),
+        arguments=(ReductionArgument("factor", "number", by_value=True),),
         axes=_TOKENS,
         scopes=(SEQUENCE,),
         members=True,

@@ -59,7 +59,7 @@ def micro_total(term: Term) -> Term | None:
     return None
 
 
-def refuse_total(report: DiagnosticCollector, span: Span) -> Term:
+def reject_total(report: DiagnosticCollector, span: Span) -> Term:
     """The mistake of computing with a total as if the whole of it were known."""
     message = (
         "a total over the window that carries gradient is known only as a sum of the micro-batches' shares"

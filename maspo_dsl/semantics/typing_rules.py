@@ -12,7 +12,7 @@ from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.operations import COMPARISONS
 from maspo_dsl.semantics.poison import fail, poison, poisoned
 from maspo_dsl.semantics.terms import Term, settings_of, static_value
-from maspo_dsl.semantics.totals import is_total, refuse_total, totals_stay_sums
+from maspo_dsl.semantics.totals import is_total, reject_total, totals_stay_sums
 from maspo_dsl.semantics.types import LOGARITHMIC, Axis, Kind
 from maspo_dsl.semantics.vocabulary import EXPONENT_BOUND, LOG_RATIO_BOUND
 
@@ -43,7 +43,7 @@ def arithmetic(report: DiagnosticCollector, op: str, args: Sequence[Term], span:
                 "write (1 if condition else 0)",
             )
     if not totals_stay_sums(op, args):
-        return refuse_total(report, span)
+        return reject_total(report, span)
     if op == "div" and all(argument.kind is Kind.LOG_PROB for argument in args):
         return fail(
             report,
@@ -143,7 +143,7 @@ def compare(report: DiagnosticCollector, operator: str, left: Term, right: Term,
     if poisoned(left) or poisoned(right):
         return poison(span)
     if is_total(left) or is_total(right):
-        return refuse_total(report, span)
+        return reject_total(report, span)
     for side in (left, right):
         if side.kind is Kind.BOOL:
             return fail(
@@ -189,7 +189,7 @@ def choose(report: DiagnosticCollector, condition: Term, then: Term, otherwise: 
     if any(poisoned(part) for part in (condition, then, otherwise)):
         return poison(span)
     if is_total(then) or is_total(otherwise):
-        return refuse_total(report, span)
+        return reject_total(report, span)
     if condition.kind is not Kind.BOOL:
         return _no_condition(report, condition)
     if (then.kind is Kind.BOOL) is not (otherwise.kind is Kind.BOOL):
@@ -208,7 +208,7 @@ def special(report: DiagnosticCollector, name: str, x: Term, span: Span) -> Term
     if x.kind is Kind.BOOL:
         return fail(report, "condition-as-number", f"`{name}` needs a number", x.span)
     if name == "detach" and is_total(x):
-        return refuse_total(report, span)
+        return reject_total(report, span)
     if name == "detach":
         return Term("detach", (x,), x.axis, x.kind, False, span) if x.live else x
     if name == "per_token":

@@ -12,7 +12,7 @@ from maspo_dsl.graph import passes
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.runtime.loss import ObjectiveLoss
-from maspo_dsl.verification.batches import rows_of, spoiled
+from maspo_dsl.verification.batches import rows_of, with_garbage
 from maspo_dsl.verification.evaluation import (
     Evaluation,
     PropertyError,
@@ -100,7 +100,7 @@ def emitted(subject: Subject) -> tuple[Verdict, str]:
     """The emitted code computes what the graph says, in float64: the graph before any pass, and simplified."""
     number = 0
     for name, batch in _all_batches(subject):
-        got = computed(subject.eager, spoiled(batch, number))
+        got = computed(subject.eager, with_garbage(batch, number))
         for graph in (subject.raw, subject.graph):
             expected = interpreted(graph, subject.estimated(batch))
             check_nontrivial(expected, name)

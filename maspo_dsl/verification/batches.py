@@ -96,7 +96,7 @@ def by_token(batch: Mapping[str, Array]) -> list[str]:
     return [name for name, value in batch.items() if value.ndim == 2]
 
 
-def spoiled(batch: Mapping[str, Array], seed: int) -> Arrays:
+def with_garbage(batch: Mapping[str, Array], seed: int) -> Arrays:
     """The batch with NaN, infinities and 1e30 wherever the mask is false, and at completions without trained tokens."""
     random = np.random.default_rng([seed, 2])
     present = {1: batch["mask"].any(axis=1), 2: batch["mask"]}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from maspo_dsl.analysis.drawing import Arrays
 from maspo_dsl.runtime.loss import ObjectiveLoss
-from maspo_dsl.verification.batches import cut, packed, padded, places, rows_of, spoiled
+from maspo_dsl.verification.batches import cut, packed, padded, places, rows_of, with_garbage
 from maspo_dsl.verification.evaluation import Evaluation, as_torch, check_equal, check_nontrivial
 from maspo_dsl.verification.report import Verdict
 from maspo_dsl.verification.subject import Subject
@@ -141,7 +141,7 @@ def _head() -> Head:
 def _windows(subject: Subject, head: Head) -> Iterator[Window]:
     """The batches in three forms, with junk at masked tokens, in states too; chunks are of several sizes."""
     for number, (name, batch) in enumerate(subject.batches(SEED)):
-        dirty = spoiled(batch, number)
+        dirty = with_garbage(batch, number)
         if number == 0:
             wide = _state_batch(head, padded(dirty, 1, 2))
             yield Window(f"padded, {name}", [wide], None, chunk=5)

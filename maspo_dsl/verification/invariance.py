@@ -11,7 +11,7 @@ from torch import Tensor
 
 from maspo_dsl.analysis.drawing import Array, Arrays
 from maspo_dsl.semantics.quantities import LIVE_TENSORS
-from maspo_dsl.verification.batches import cut, packed, padded, places, rows_of, spoiled
+from maspo_dsl.verification.batches import cut, packed, padded, places, rows_of, with_garbage
 from maspo_dsl.verification.evaluation import (
     ADVANTAGE,
     Evaluation,
@@ -109,7 +109,7 @@ def packing(subject: Subject) -> tuple[Verdict, str]:
     for name, batch, expected in _cases(subject):
         for number, in_order in enumerate((True, True) if subject.ordered else (True, False)):
             order = places(batch, number, in_order=in_order)
-            flat = packed(spoiled(batch, number), order)
+            flat = packed(with_garbage(batch, number), order)
             got = _evaluated(subject, flat)
             gradients = {}
             for key, value in got.gradients.items():

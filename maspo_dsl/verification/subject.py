@@ -85,11 +85,11 @@ class Subject:
             if not self.takes_token_advantages:
                 del kinds["batch with advantages of tokens"]
             self._made[seed, ties] = [
-                (name, self._telling(seed, ties, options)) for name, options in kinds.items()
+                (name, self._nontrivial_batch(seed, ties, options)) for name, options in kinds.items()
             ]
         return self._made[seed, ties]
 
-    def _telling(self, seed: int, ties: bool, options: Mapping[str, Any] | None) -> Arrays:
+    def _nontrivial_batch(self, seed: int, ties: bool, options: Mapping[str, Any] | None) -> Arrays:
         """A batch on which there is a gradient; where an objective leaves few tokens one, not every seed has it."""
         for attempt in range(5):
             batch = self.completions(seed + 100 * attempt, ties=ties)

@@ -165,7 +165,7 @@ def test_denominators_of_one_serve_the_other(name):
         assert torch.equal(mine, package(name)(as_torch(half), denominators=denominators).loss)
 
 
-def spoiled() -> dict[str, dict[str, torch.Tensor]]:
+def with_garbage() -> dict[str, dict[str, torch.Tensor]]:
     good = as_torch(given_advantage(0, extreme=False))
     return {
         "no mask": {k: v for k, v in good.items() if k != "mask"},
@@ -183,7 +183,7 @@ def spoiled() -> dict[str, dict[str, torch.Tensor]]:
     }
 
 
-@pytest.mark.parametrize("kind", spoiled())
+@pytest.mark.parametrize("kind", with_garbage())
 @pytest.mark.parametrize("name", ["grpo", "maspo", "gspo"])
 def test_messages_are_the_package_s(name, kind):
     said = []
@@ -192,7 +192,7 @@ def test_messages_are_the_package_s(name, kind):
         (package(name), maspo_dsl.BatchError),
     ):
         with pytest.raises(error) as caught:
-            call(spoiled()[kind])
+            call(with_garbage()[kind])
         assert isinstance(caught.value, ValueError)
         said.append(str(caught.value))
     assert said[0] == said[1]

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from maspo_dsl.language.words import RESERVED_WORDS
+from maspo_dsl.language.keywords import RESERVED_WORDS
 from maspo_dsl.semantics.part_words import PART_WORDS
 from maspo_dsl.semantics.quantities import QUANTITIES
 from maspo_dsl.semantics.scopes import SCOPES

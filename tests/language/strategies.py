@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.hints import joined_statement, misspelt_statement
+from maspo_dsl.language.keywords import RESERVED_WORDS
 from maspo_dsl.language.source import Source, Span
-from maspo_dsl.language.words import RESERVED_WORDS
 
 NOWHERE = Span(Source("<generated>", ""), 0, 0)
 DEPTH = 3

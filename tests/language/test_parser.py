@@ -9,9 +9,9 @@ from importlib.resources import files
 import pytest
 
 from maspo_dsl.language import tree
+from maspo_dsl.language.keywords import CLOSING_WORDS, EDIT_WORDS, HEADER_WORDS, RESERVED_WORDS
 from maspo_dsl.language.parser import parse_library, parse_objective
 from maspo_dsl.language.source import Source
-from maspo_dsl.language.words import CLOSING_WORDS, EDIT_WORDS, HEADER_WORDS, RESERVED_WORDS
 
 
 def objective(text: str) -> tree.ObjectiveTree:

@@ -172,7 +172,7 @@ EQUIVALENT: dict[str, str] = {
     r"(micro_batches|found|(?<!start=)parts)\[⟨0 → -1⟩\]": ANY_PART,
     r"(_like|expand_as|view|rows_of|len)\(⟨(\w+|x\['\w+'\]) → torch\.ones_like\(": SHAPE_ALONE,
     r"⟨(\w+|x\['\w+'\]) → torch\.ones_like\([^⟩]*⟩\)?\.(shape|device|new_\w+|numel)": SHAPE_ALONE,
-    r"rows_told: mask = ⟨|new_(zeros|full)\(\(?⟨1 → 3⟩|shape\[0\], ⟨1 → 3⟩": SHAPE_ALONE,
+    r"known_row_count: mask = ⟨|new_(zeros|full)\(\(?⟨1 → 3⟩|shape\[0\], ⟨1 → 3⟩": SHAPE_ALONE,
     r"evaluate: .*(⟨ → detach\(\)\.⟩dtype|⟨logp → logp_old⟩'\]\.dtype)": SHAPE_ALONE,
     r"(in_line|from_line)\(.*⟨member → torch\.ones_like": NOTHING_THERE,
     r"max_within: return .*( → largest⟩|>⟨ → =⟩|⟨member → |> ⟨0 → -1⟩|⟨0 → -?1⟩\.0)": NOTHING_THERE,

@@ -16,8 +16,8 @@ SPARED = {
     "nonfinite_tokens",
     "computed_dtype",
     "is_fractional",
-    "refuse_missing",
-    "refuse_shapes",
+    "check_missing",
+    "check_shapes",
     "off_rows",
     "shape_word",
 }

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from maspo_dsl.semantics.operations import ARITHMETIC, COMPARISONS, FUNCTIONS, Operation
 from maspo_dsl.semantics.part_words import PART_WORDS, PartWord, When
 from maspo_dsl.semantics.quantities import QUANTITIES, Quantity
-from maspo_dsl.semantics.reductions import REDUCTION_WORDS, Argument, Reduction
+from maspo_dsl.semantics.reductions import REDUCTION_WORDS, Reduction, ReductionArgument
 from maspo_dsl.semantics.scopes import SCOPES, Scope
 from maspo_dsl.semantics.types import Axis, Kind
 
@@ -53,7 +53,7 @@ def of_reduction(row: Reduction) -> str:
     return f"mute m where {call}" if row.condition else weighted(call)
 
 
-def given(argument: Argument) -> str:
+def given(argument: ReductionArgument) -> str:
     return {"share": "0.5", "whole": str(max(argument.lowest, 1)), "condition": "old > 0.1", "number": "0.5"}[
         argument.sort
     ]

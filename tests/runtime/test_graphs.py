@@ -83,7 +83,7 @@ def prepared(name: str):
     module = compiled(name).module
     x = module.prepare(as_torch(shaped(name, 4, 7)), "loss")
     p = module.parameters_in(x)
-    d = module.with_numbers(x, p, module.statistics([x]))
+    d = module.with_invariants(x, p, module.statistics([x]))
     return module.functions["loss"], ({key: value.detach() for key, value in x.items()}, p, d)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 import maspo_dsl
 from maspo_dsl.graph.build import build
-from maspo_dsl.language.words import RESERVED_WORDS
+from maspo_dsl.language.keywords import RESERVED_WORDS
 from maspo_dsl.semantics import vocabulary
 from maspo_dsl.semantics.operations import FUNCTIONS
 from maspo_dsl.semantics.part_words import PART_WORDS, SLOTS

@@ -279,7 +279,7 @@ def drop_detach(graph):
 def test_a_rank_that_guesses(monkeypatch):
     """Without its check the loss would take one rank's tokens for the window's."""
     emitted = Objective.torch_source
-    check = "            self.refuse_several_ranks()\n"
+    check = "            self.check_one_rank()\n"
     assert check in maspo_dsl.load("dapo").torch_source()
     monkeypatch.setattr(Objective, "torch_source", lambda self: emitted(self).replace(check, ""))
     found = failing("dapo", "ranks", "micro-batches")

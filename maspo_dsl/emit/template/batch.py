@@ -6,7 +6,7 @@ from maspo_dsl.emit.template.names import Batch, BatchError, Inputs, Tensors
 from maspo_dsl.emit.template.operations import tokens
 
 
-def refuse_missing(objective: str, batch: Batch, wanted: dict[str, str], inputs: Inputs) -> None:
+def check_missing(objective: str, batch: Batch, wanted: dict[str, str], inputs: Inputs) -> None:
     """Name each missing tensor with the term that needs it."""
     have = ", ".join(sorted(batch)) or "nothing"
     wanted = {"mask": "every objective", **wanted}
@@ -16,7 +16,7 @@ def refuse_missing(objective: str, batch: Batch, wanted: dict[str, str], inputs:
         raise BatchError(f"{objective}: the batch lacks {'; '.join(lines)}; it has {have}")
 
 
-def refuse_shapes(objective: str, batch: Batch, inputs: Inputs) -> None:
+def check_shapes(objective: str, batch: Batch, inputs: Inputs) -> None:
     """Every tensor must fit the mask; all axes are printed when one does not."""
     packed = "sequence" in batch
     mask = batch["mask"]
@@ -95,7 +95,7 @@ def converted(batch: Batch, inputs: Inputs) -> Tensors:
     return x
 
 
-def rows_told(x: Tensors, inputs: Inputs) -> int | None:
+def known_row_count(x: Tensors, inputs: Inputs) -> int | None:
     """How many sequences there are, if a tensor says: packed tokens alone do not."""
     mask = x["mask"]
     if "sequence" not in x:
@@ -107,7 +107,7 @@ def rows_told(x: Tensors, inputs: Inputs) -> int | None:
 
 def one_a_sequence(reward: torch.Tensor, x: Tensors, inputs: Inputs) -> torch.Tensor:
     """A reward of each sequence; one of each token is summed over the trained ones."""
-    rows = rows_told(x, inputs)
+    rows = known_row_count(x, inputs)
     if rows is None or reward.shape == (rows,):
         return reward
     trained = torch.where(x["mask"], reward, 0.0)
@@ -123,7 +123,7 @@ def rows_present(x: Tensors, inputs: Inputs) -> Tensors:
         # The largest byte of a row is found many times faster than whether one of them is true.
         present = mask.view(torch.uint8).amax(-1) > 0 if mask.shape[-1] else mask.any(-1)
     else:
-        rows = rows_told(x, inputs)
+        rows = known_row_count(x, inputs)
         count = torch.zeros(len(mask) if rows is None else rows, dtype=torch.long, device=mask.device)
         present = count.index_add(0, x["sequence"], mask.long()) > 0
     if "reward" not in x:

@@ -3,14 +3,14 @@
 import torch
 
 from maspo_dsl.emit.template.batch import (
+    check_missing,
+    check_shapes,
     computed_dtype,
     converted,
     dense,
     having,
-    refuse_missing,
-    refuse_shapes,
+    known_row_count,
     rows_present,
-    rows_told,
 )
 from maspo_dsl.emit.template.metrics import LossOutput, measured, nonfinite_tokens
 from maspo_dsl.emit.template.names import (
@@ -73,7 +73,7 @@ class LossModule(torch.nn.Module):
         """The loss of a batch, or of a part of a window if `denominators` (from `window`) are given."""
         x = self.prepare(batch, "whole window" if denominators is None else "loss")
         if denominators is None:
-            self.refuse_several_ranks()
+            self.check_one_rank()
             d = self.statistics([x])
         else:
             d = dict(denominators)
@@ -131,9 +131,9 @@ class LossModule(torch.nn.Module):
         """The loss, 0-d, in the dtype of the computation."""
         if x["mask"].numel() == 0:
             return (x["logp"] * 0.0).sum()
-        return self.functions["loss"](x, p, self.with_numbers(x, p, d))["loss"].to(x["logp"].dtype)
+        return self.functions["loss"](x, p, self.with_invariants(x, p, d))["loss"].to(x["logp"].dtype)
 
-    def with_numbers(self, x: Tensors, p: Tensors, d: Tensors) -> Tensors:
+    def with_invariants(self, x: Tensors, p: Tensors, d: Tensors) -> Tensors:
         """The window's statistics, and what the loss computes from them once a batch instead of once a token."""
         return {**d, **self.functions["once"](x, p, d)} if "once" in self.functions else d
 
@@ -158,7 +158,7 @@ class LossModule(torch.nn.Module):
         p["1"] = torch.ones((), dtype=dtype, device=device)
         return p
 
-    def refuse_several_ranks(self) -> None:
+    def check_one_rank(self) -> None:
         """Without denominators this batch must be the whole window, which no rank of several has."""
         ranks = number_of_ranks()
         if ranks > 1:
@@ -182,8 +182,8 @@ class LossModule(torch.nn.Module):
             wanted = {**self.reads["advantage"], **wanted}
         if "correct" in wanted and "correct" not in batch:
             wanted["reward"] = wanted.pop("correct")
-        refuse_missing(self.name, batch, wanted, self.inputs)
-        refuse_shapes(self.name, batch, self.inputs)
+        check_missing(self.name, batch, wanted, self.inputs)
+        check_shapes(self.name, batch, self.inputs)
         x = converted(batch, self.inputs)
         x.update(rows_present(x, self.inputs))
         for name in having("index", self.inputs):
@@ -203,7 +203,7 @@ class LossModule(torch.nn.Module):
                 x["advantage"] = self.functions["advantage"](x, self.parameters_in(x), {})["advantage"]
         advantage = x["advantage"].detach()
         # Packed, [M] and [N] may be of one length: then it is what the estimator gives, where a tensor tells N.
-        by_row = self.by_row and (not given or rows_told(x, self.inputs) is not None)
+        by_row = self.by_row and (not given or known_row_count(x, self.inputs) is not None)
         if advantage.shape == x["present"].shape and (by_row or advantage.shape != x["mask"].shape):
             x["advantage_rows"] = advantage
             x["advantage"] = tokens(advantage, x)
