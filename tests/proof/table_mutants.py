@@ -5,21 +5,22 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any
 
-from maspo_dsl.semantics.operations import ARITHMETIC, COMPARISONS, OPERATIONS
+from maspo_dsl.semantics.operations import ARITHMETIC, COMPARISONS, OPERATIONS, Operation
 from maspo_dsl.semantics.part_words import PART_WORDS
 from maspo_dsl.semantics.quantities import QUANTITIES
-from maspo_dsl.semantics.reductions import REDUCTION_WORDS
+from maspo_dsl.semantics.reductions import REDUCTION_WORDS, Reduction
 from maspo_dsl.semantics.scopes import SCOPES
 
 from ..rows.numbers import difference, found, kept
+from ..rows.partials import wrong_partials
 from ..rows.specs import ROWS
 
 TEXTS = frozenset(
     {"name", "word", "meaning", "doc", "cell", "plain", "latex", "dropped", "note", "adjective", "neutral"}
 )
 """Fields that people read: docs/language.md, docs/objectives.md and the tests of `explain` hold them."""
-COSTS = frozenset({"slow"})
-"""Fields that change when something is computed, and no value."""
+NO_VALUE = frozenset({"slow", "local", "typical", "ordered", "by_place"})
+"""Fields that say when something is computed, what it is called in a file, and what `verify` and probes try."""
 TABLES: dict[str, dict[str, Any]] = {
     "function": OPERATIONS,
     "reduction": REDUCTION_WORDS,
@@ -48,7 +49,8 @@ class TableMutant:
         before = getattr(self.row, self.field)
         object.__setattr__(self.row, self.field, self.value)
         try:
-            return difference(found(self.used_by), kept()[self.used_by]) or None
+            wrong = isinstance(self.row, Operation) and wrong_partials(self.row)
+            return wrong or difference(found(self.used_by), kept()[self.used_by]) or None
         except Exception as error:
             return f"{type(error).__name__}: {error}"
         finally:
@@ -62,10 +64,23 @@ def table_mutants() -> Iterator[TableMutant]:
             if (used_by := _used_by(table, name)) is None:
                 continue
             for one in fields(row):
-                if one.name not in TEXTS | COSTS:
+                if one.name not in TEXTS | NO_VALUE and _is_read(row, one.name):
                     before = getattr(row, one.name)
                     for value in _others(before, [getattr(other, one.name) for other in rows.values()]):
                         yield TableMutant(table, row, one.name, value, used_by)
+
+
+def _is_read(row: Any, field: str) -> bool:
+    """Whether anything reads a field of this row: of a reduction known in few scopes, nothing asks about the others."""
+    if isinstance(row, Operation):
+        return not (row.name == "detach" and field in ("arity", "torch", "precedence", "condition", "folds"))
+    if not isinstance(row, Reduction):
+        return True
+    if field in ("axes", "scopes"):
+        return not row.along
+    if field in ("additive", "differentiable", "by_parts", "keeps_kind", "pooled"):
+        return not row.scopes and not (field == "pooled" and row.additive)
+    return True
 
 
 def _used_by(table: str, name: str) -> str | None:

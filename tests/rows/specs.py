@@ -204,7 +204,12 @@ def more(row: str) -> list[str]:
             return more_of_value(f"{R} {name} (1.5 * {R})")
         case "comparison":
             chosen = more_of_value(f"(0.5 if {R} {name} 2 * {R} else 0.9)")
-            return [*chosen, weighted(f"0.1 {name} 2"), f"mute m where 1 {name} A"]
+            return [
+                *chosen,
+                weighted(f"0.1 {name} 2"),
+                f"mute m where 1 {name} A",
+                f"mute m where old {name} 0.3 or A > 0",
+            ]
         case "special" if name in ("and", "or", "not"):
             condition = f"not {R} > 1" if name == "not" else f"{R} > 1 {name} A > 0"
             return [

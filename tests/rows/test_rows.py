@@ -3,7 +3,6 @@
 import io
 import sys
 
-import numpy as np
 import pytest
 
 import maspo_dsl
@@ -14,11 +13,13 @@ from maspo_dsl.graph.passes import PASSES
 from maspo_dsl.notation.explanation import explanation
 from maspo_dsl.notation.latex_lines import latex_formula, latex_lines
 from maspo_dsl.semantics.operations import OPERATIONS
+from maspo_dsl.semantics.part_words import NAMED
 from maspo_dsl.verification.evaluation import check_equal, computed, interpreted
 from maspo_dsl.verification.hidden import from_hidden
 from maspo_dsl.verification.subject import Subject
 
 from .numbers import difference, found, kept
+from .partials import wrong_partials
 from .specs import ROWS, spec
 
 
@@ -48,23 +49,14 @@ def test_from_text_to_gradient(row):
 
 @pytest.mark.parametrize("name", [name for name, row in OPERATIONS.items() if row.partials is not None])
 def test_partial_derivatives(name):
-    """Of the value, in float64, by central differences."""
-    row = OPERATIONS[name]
-    random = np.random.default_rng(0)
-    arguments = [random.uniform(0.2, 3.0, 20) for _ in range(row.arity)]
-    if name == "select":
-        arguments[0] = arguments[0] > 1
-    partials = row.partials(row.value(*arguments), *arguments)
-    assert len(partials) == row.arity
-    for position in range(name == "select", row.arity):
-        moved = [
-            [a + (1e-6 * sign if place == position else 0) for place, a in enumerate(arguments)]
-            for sign in (1, -1)
-        ]
-        quotient = (row.value(*moved[0]) - row.value(*moved[1])) / 2e-6
-        np.testing.assert_allclose(
-            np.broadcast_to(partials[position], quotient.shape), quotient, rtol=1e-6, atol=1e-8
-        )
+    assert not wrong_partials(OPERATIONS[name])
+
+
+@pytest.mark.parametrize("word", NAMED)
+def test_a_named_part_is_in_the_formula(word):
+    """Whatever a part does to the loss, `explain` shows it."""
+    lines = explanation(objective(ROWS[f"part word {word}"])).formula.lines
+    assert any("part" in (*line.symbol.split(), *line.note.split()) for line in lines)
 
 
 def without(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
