@@ -61,6 +61,7 @@ def test_the_steps_to_the_whole_call_compute_what_they_say():
     assert limits.report(turns=1, problem=problem).count("ms |") == len(steps)
 
 
+@pytest.mark.slow
 def test_the_tables_are_made_of_ratios(tmp_path, monkeypatch):
     found = rows(SMALL, turns=1)
     assert len(found) >= 5 and all(row.ratio > 0 for row in found)

@@ -38,7 +38,7 @@ def test_property(name, prop):
     assert found.verdict == expected, found.detail
 
 
-@settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=8, suppress_health_check=list(HealthCheck))
 @given(text=specs())
 def test_property_of_generated_specs(text):
     one = Subject(maspo_dsl.load(io.StringIO(text)), "eager")
