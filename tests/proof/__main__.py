@@ -12,7 +12,7 @@ from .killing import itself_fails
 from .probes import PROBES
 from .proving import Outcome, prove
 
-ORIGINS = ("source", "spec", "library", "template")
+ORIGINS = ("source", "spec", "library", "template", "table")
 
 
 def main() -> int:

@@ -12,6 +12,7 @@ import torch
 from maspo_dsl.language.parser import parse_objective
 from maspo_dsl.semantics.shipped import library_definitions, shipped_source
 
+from ..rows.specs import ROWS
 from . import killing
 from .checks import shipped
 from .equivalents import reason_for
@@ -19,13 +20,15 @@ from .probes import PROBES
 from .settings import SETTINGS
 from .source_mutants import Mutant, Piece, mutants_of, pieces
 from .spec_mutants import def_mutants, spec_mutants
+from .table_mutants import table_mutants
 
-Origin = Literal["source", "spec", "library", "template"]
+Origin = Literal["source", "spec", "library", "template", "table"]
 End = Literal["killed", "equivalent", "unchanged", "survived"]
 
 OBJECTIVE_FUNCTIONS = ("once", "loss", "advantage", "keep", "prompt", "step", "statistics_")
 """Functions of an emitted file that its objective is written into; the others are the same in every file."""
 TEMPLATE = "the template"
+TABLES = "the tables"
 JUDGES = ("grpo", "dapo", "bnpo", "vcpo", "stapo", "ppo", "gspo", "clip_cov", *PROBES)
 """Objectives that together use all of the template: a mutant of it must be noticed in one of them."""
 
@@ -46,7 +49,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Task:
-    """Mutants that one process works through: those of a spec, of one spec under a `def`, of a template function."""
+    """Mutants that one process works through: of a spec, of one spec under a `def`, of a template function, of a row."""
 
     origin: Origin
     subject: str
@@ -61,6 +64,8 @@ def tasks(names: Iterable[str], origins: Iterable[Origin]) -> list[Task]:
         found += [Task("template", TEMPLATE, text) for text in template_pieces(tuple(chosen))]
     if "library" in wanted:
         found += [Task("library", name, used) for name in chosen for used in library_used(name)]
+    if "table" in wanted:
+        found += [Task("table", TABLES, row) for row in ROWS]
     found += [Task(origin, name) for origin in ("spec", "source") if origin in wanted for name in chosen]
     return found
 
@@ -113,6 +118,8 @@ def _mutants(task: Task, names: tuple[str, ...]) -> Iterator[Attempt]:
             return _of_library(task.subject, task.detail)
         case "template":
             return _of_template(*template_pieces(names)[task.detail])
+        case "table":
+            return ((str(one), one.killer) for one in table_mutants() if one.used_by == task.detail)
 
 
 def _of_source(name: str) -> Iterator[Attempt]:

@@ -14,7 +14,7 @@ import torch
 
 from .checks import shipped
 from .equivalents import EQUIVALENT, patterns_for
-from .proving import TEMPLATE, Outcome
+from .proving import TABLES, TEMPLATE, Outcome
 
 RESULTS = Path(__file__).with_name("results.json")
 PAGE = Path(__file__).parents[2] / "docs" / "proof.md"
@@ -29,7 +29,7 @@ def counted(found: Iterable[Outcome]) -> dict[str, dict[str, int]]:
     counts: dict[str, Counter[str]] = {}
     for outcome in found:
         counts.setdefault(outcome.spec, Counter())[outcome.end] += 1
-    order = sorted(counts, key=lambda name: (name == TEMPLATE, name))
+    order = sorted(counts, key=lambda name: (name in (TABLES, TEMPLATE), name))
     return {name: {end: counts[name][end] for end in (*ENDS, "unchanged")} for name in order}
 
 
@@ -109,7 +109,7 @@ def rows(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
     total = Counter[str]()
     for name, ends in counts.items():
         total.update(ends)
-        lines.append(_row(name if name == TEMPLATE else f"`{name}`", ends))
+        lines.append(_row(name if name in (TABLES, TEMPLATE) else f"`{name}`", ends))
     return [*lines, _row("all", total)]
 
 
