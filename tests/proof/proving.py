@@ -49,7 +49,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Task:
-    """Mutants that one process works through: of a spec, of one spec under a `def`, of a template function, of a row."""
+    """Mutants that one process works through: of a spec, of it under a `def`, of a template function, of a row."""
 
     origin: Origin
     subject: str

@@ -31,7 +31,7 @@ class ClipObjective:
 
     @property
     def resolved(self):
-        return SimpleNamespace(parts=SimpleNamespace(prompt=None, step=None))
+        return SimpleNamespace(parts={})
 
     @property
     def graph(self):
