@@ -19,7 +19,7 @@ from maspo_dsl.language.walking import Node, names_in
 from maspo_dsl.semantics.edits import Target, neutral_targets, statement_of
 from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.objective import ResolvedObjective
-from maspo_dsl.semantics.part_words import BEFORE_ADVANTAGE, PART_WORDS, Role
+from maspo_dsl.semantics.part_words import PART_WORDS, Role, before_advantage
 from maspo_dsl.semantics.parts import Key, Parts
 from maspo_dsl.semantics.terms import Term, constant, static_truth, static_value, walk
 from maspo_dsl.semantics.types import Axis, Kind
@@ -135,7 +135,7 @@ def _is_idle(objective: ResolvedObjective, baseline: Baseline, targets: list[Tar
     names |= {
         name for name in objective.used & set(objective.parameters) if objective.parameters[name].value == 0
     }
-    early = target.word in BEFORE_ADVANTAGE
+    early = before_advantage(target.word)
     stages = [stage for stage in EVERYWHERE if not (early and of_tokens(stage))]
     return not any(
         _differs(baseline, other, stage, params) for params in _settings(objective, names) for stage in stages
@@ -224,7 +224,7 @@ def _constant_rules(
         for stage in EVERYWHERE:
             for interpretation in baseline.interpretations(graph, stage, params):
                 for output, key in outputs.items():
-                    if len(seen[key]) < 2 and not (key[0] in BEFORE_ADVANTAGE and of_tokens(stage)):
+                    if len(seen[key]) < 2 and not (before_advantage(key[0]) and of_tokens(stage)):
                         seen[key] |= _truths(interpretation, f"term:{output}")
             if all(len(truths) == 2 for truths in seen.values()):
                 return {}

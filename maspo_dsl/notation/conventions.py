@@ -14,7 +14,7 @@ from maspo_dsl.notation.plain import plain_text
 from maspo_dsl.objective import Objective
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.operations import OPERATIONS
-from maspo_dsl.semantics.part_words import BEFORE_ADVANTAGE, Role
+from maspo_dsl.semantics.part_words import Role, before_advantage
 from maspo_dsl.semantics.scopes import MICRO, SCOPES
 from maspo_dsl.semantics.terms import walk
 from maspo_dsl.semantics.types import Axis
@@ -187,7 +187,7 @@ def detached_in(text: str) -> Iterator[str]:
 
 
 def _once_a_rollout(resolved: ResolvedObjective) -> Iterator[Convention]:
-    early = [key for key in resolved.parts.by_key if key[0] in BEFORE_ADVANTAGE and key[0] != "advantage"]
+    early = [key for key in resolved.parts.by_key if before_advantage(key[0]) and key[0] != "advantage"]
     once = ["the advantage", *(" ".join(key).strip() for key in early)]
     yield Convention(
         "once a rollout", f"{', '.join(once)}: computed before the first update on it, never in the loss"

@@ -15,7 +15,7 @@ from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.context import Context, Names
 from maspo_dsl.semantics.extent import Extent
 from maspo_dsl.semantics.operations import ARITHMETIC
-from maspo_dsl.semantics.part_words import BEFORE_ADVANTAGE, SLOTS
+from maspo_dsl.semantics.part_words import SLOTS, before_advantage
 from maspo_dsl.semantics.poison import poison
 from maspo_dsl.semantics.quantities import QUANTITIES
 from maspo_dsl.semantics.scopes import SCOPES, Scope
@@ -132,7 +132,7 @@ class Elaborator:
 
     def let(self, name: str, context: Context) -> Term:
         """The value of a `let`, elaborated once for the loss and once for each slot that comes before the advantage."""
-        slot = context.slot if context.slot in BEFORE_ADVANTAGE else "let"
+        slot = context.slot if before_advantage(context.slot) else "let"
         key = (name, slot)
         if key in self._lets:
             return self._lets[key]
@@ -153,7 +153,7 @@ class Elaborator:
         quantity = QUANTITIES[name]
         if name == "loss" and context.slot != "reduce":
             return self._fail("loss-outside-reduce", "`loss` is known in `reduce` alone", span)
-        if name == "A" and context.slot in BEFORE_ADVANTAGE:
+        if name == "A" and before_advantage(context.slot):
             return self._fail(
                 "no-advantage-yet", f"`A` is not known yet where `{context.slot}` is computed", span
             )

@@ -212,4 +212,8 @@ PART_WORDS: dict[str, PartWord] = {row.word: row for row in _ALL}
 
 SLOTS = {word: row for word, row in PART_WORDS.items() if row.form == "slot"}
 NAMED = {word: row for word, row in PART_WORDS.items() if row.form != "slot"}
-BEFORE_ADVANTAGE = frozenset(w for w, row in PART_WORDS.items() if row.when is When.BEFORE_ADVANTAGE)
+
+
+def before_advantage(slot: str) -> bool:
+    """Whether what a slot or part says is computed once a rollout, before there is an advantage."""
+    return slot in PART_WORDS and PART_WORDS[slot].when is When.BEFORE_ADVANTAGE

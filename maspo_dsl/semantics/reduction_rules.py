@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics.collector import DiagnosticCollector
-from maspo_dsl.semantics.part_words import BEFORE_ADVANTAGE
+from maspo_dsl.semantics.part_words import before_advantage
 from maspo_dsl.semantics.poison import fail, poison
 from maspo_dsl.semantics.reductions import Reduction, ReductionArgument
 from maspo_dsl.semantics.scopes import GROUP, Scope
@@ -24,10 +24,10 @@ def scope_is_known(report: DiagnosticCollector, row: Reduction, scope: Scope, sl
     if row.scopes and scope not in row.scopes:
         message = f"`{row.word}` is not known within `{scope.name}`"
         hint = f"it is within: {', '.join(one.name for one in row.scopes)}"
-    elif slot in BEFORE_ADVANTAGE and not scope.rollout:
+    elif before_advantage(slot) and not scope.rollout:
         message = f"`{slot}` is computed once a rollout, before there is a `{scope.name}`"
         hint = "the widest scope here is rollout_batch"
-    elif slot not in BEFORE_ADVANTAGE and not scope.update:
+    elif not before_advantage(slot) and not scope.update:
         message = f"`{slot}` is computed for an optimizer window, when the rollout is no longer together"
         hint = "write window; rollout_batch is for reward, keep, prompt and advantage"
     else:

@@ -41,6 +41,8 @@ SEARCH = (
 ONE_SIDE = "the lower bound is for bad completions alone, the upper for good ones"
 SURE = "a probability is at most 1, so the width is at least sigma_base"
 PROD_BOUNDED = "the product is bounded already, and the kernel is 0 long before the bound"
+BY_INDEX = "the same cells, found by their index or sorted once more, only slower"
+ONE_CELL = "a tensor of one element stands for the number"
 ONE_AXIS = "of one axis the first is the last, and of two the second"
 SHAPE_ALONE = (
     "only the shape, the device or the type is read, or the number of something that is not looked at"
@@ -166,6 +168,11 @@ EQUIVALENT: dict[str, str] = {
     r"^opo: let behind = reward - ⟨max → min": SHIFT,
     r"empty = ⟨- → ⟩inf": EMPTY,
     # ---- in the template
+    r"tokens_by: start = None⟨ if 'sequence' in x else -1 → ⟩": BY_INDEX,
+    r"quantile_within: if by\.start != ⟨0 → 1⟩": BY_INDEX,
+    r"given_back: if by\.start == ⟨0 → -?1⟩": ONE_CELL,
+    r"max_within: largest = .*, ⟨1 → 3⟩\), -torch\.inf": SHAPE_ALONE,
+    r"quantile_within: ordered = .*⟨torch\.where\(chosen, value, 0\.0\) → value⟩": NOTHING_THERE,
     r"^the template: (?!dense|counted|discounted_sum_within: power|least).*⟨- → ⟩1\b": ONE_AXIS,
     r"^(?!the template: counted).*(index_add|scatter|scatter_reduce|cumsum|gather|\.squeeze|\.sum)\(⟨0 → -1⟩": ONE_AXIS,
     r"(?<!return mask\.)(?<!chosen\.)shape\[⟨0 → -1⟩\]": ONE_AXIS,

@@ -6,10 +6,11 @@ from enum import Enum
 from typing import Any
 
 from maspo_dsl.semantics.operations import ARITHMETIC, COMPARISONS, OPERATIONS, Operation
-from maspo_dsl.semantics.part_words import PART_WORDS
-from maspo_dsl.semantics.quantities import QUANTITIES
+from maspo_dsl.semantics.part_words import PART_WORDS, PartWord
+from maspo_dsl.semantics.quantities import QUANTITIES, Quantity
 from maspo_dsl.semantics.reductions import REDUCTION_WORDS, Reduction
 from maspo_dsl.semantics.scopes import SCOPES
+from maspo_dsl.semantics.types import Axis
 
 from ..rows.numbers import difference, found, kept
 from ..rows.partials import wrong_partials
@@ -71,15 +72,32 @@ def table_mutants() -> Iterator[TableMutant]:
 
 
 def _is_read(row: Any, field: str) -> bool:
-    """Whether anything reads a field of this row: of a reduction known in few scopes, nothing asks about the others."""
-    if isinstance(row, Operation):
-        return not (row.name == "detach" and field in ("arity", "torch", "precedence", "condition", "folds"))
-    if not isinstance(row, Reduction):
-        return True
-    if field in ("axes", "scopes"):
-        return not row.along
-    if field in ("additive", "differentiable", "by_parts", "keeps_kind", "pooled"):
-        return not row.scopes and not (field == "pooled" and row.additive)
+    """Whether anything reads a field of this row.
+
+    Connectives and `detach`, `min` and `max` are written by rules of their own; a reduction known in few scopes is not
+    asked about the others; a slot is read by its name, a condition has no gradient, and what fits needs no hint.
+    """
+    match row:
+        case Operation(name="detach"):
+            return field not in ("arity", "torch", "precedence", "condition", "folds")
+        case Operation(name="min" | "max"):
+            return field != "precedence"
+        case Operation(name="and" | "or" | "not"):
+            return field not in ("condition", "folds") and (row.name, field) != ("or", "value")
+        case Reduction() if field in ("axes", "scopes"):
+            return not row.along
+        case Reduction() if field in ("additive", "differentiable", "by_parts", "keeps_kind", "pooled"):
+            return not row.scopes and not (row.additive and field in ("pooled", "keeps_kind"))
+        case Quantity(tensor=None):
+            return field not in ("domain", "per_token")
+        case PartWord(form="slot") if field == "role":
+            return False
+        case PartWord(form="rule") if field == "gradient":
+            return False
+        case PartWord() if field == "without_gradient":
+            return row.gradient == "required"
+        case PartWord() if field == "axis_hint":
+            return len(row.axes) < len(Axis)
     return True
 
 

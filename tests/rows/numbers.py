@@ -15,6 +15,7 @@ import maspo_dsl
 from maspo_dsl.emit.standalone import standalone
 from maspo_dsl.graph.build import build
 from maspo_dsl.notation.latex_lines import latex_formula, latex_lines
+from maspo_dsl.semantics.quantities import QUANTITIES
 from maspo_dsl.verification.batches import cut, packed, places, rows_of
 from maspo_dsl.verification.evaluation import as_torch, computed, interpreted
 from maspo_dsl.verification.subject import Subject
@@ -48,13 +49,20 @@ def found(row: str) -> dict[str, Any]:
     numbers["in parts"] = [sum(subject.eager(part, denominators=window).loss.item() for part in parts)]
     return {
         "numbers": numbers,
-        "reads": sorted(objective.inputs | objective.training_inputs),
+        "reads": {name: objective.resolved.tensors[name].declaration for name in _tensors(row, objective)},
         "warnings": sorted({warning.code for warning in objective.warnings}),
         "text": objective.text,
         "latex": list(latex_lines(latex_formula(objective.resolved))),
         "source": _functions(standalone(objective.resolved, objective.graph)),
         "more": [in_short(line) for line in more(row)],
     }
+
+
+def _tensors(row: str, objective: maspo_dsl.Objective) -> list[str]:
+    """What an objective reads, and the tensor that the row itself is of."""
+    quantity = QUANTITIES.get(row.split(" ")[-1])
+    own = set() if quantity is None or quantity.tensor is None else {quantity.tensor}
+    return sorted((objective.inputs | objective.training_inputs | own) & set(objective.resolved.tensors))
 
 
 def in_short(line: str) -> str:

@@ -123,8 +123,10 @@ def more_of_value(value: str) -> list[str]:
 
 def more_of_function(row: Operation) -> list[str]:
     call = f"{row.name}({R}{', 0.9' * (row.arity - 1)})"
+    live = [f"ratio = {row.name}(policy / old, {R})"] if row.arity == 2 else []
     return [
         *more_of_value(call),
+        *live,
         weighted(f"{row.name}({R}{', 0.9' * row.arity})"),
         weighted(f"{row.name}(A > 0)"),
     ]
@@ -146,6 +148,7 @@ def more_of_reduction(row: Reduction) -> list[str]:
             used = f"(0.5 if {call} else 1)" if row.condition else f"sigmoid({call})"
             lines += [
                 f"weight w = {used} * 0.5",
+                weighted(f"exp({call})"),
                 f"advantage = reward * {used}",
                 f"ratio = policy / old * {used}",
             ]
@@ -211,7 +214,7 @@ def more(row: str) -> list[str]:
                 f"mute m where old {name} 0.3 or A > 0",
             ]
         case "special" if name in ("and", "or", "not"):
-            condition = f"not {R} > 1" if name == "not" else f"{R} > 1 {name} A > 0"
+            condition = "not old > 0.1" if name == "not" else f"old > 0.1 {name} A > 0"
             return [
                 f"mute m where {one.format(condition)}"
                 for one in ("({}) and old > 0.2", "old > 0.2 or {}", "not ({})", "{}")
