@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import maspo_dsl
+from maspo_dsl.analysis.spec_lints import spec_findings
 from maspo_dsl.emit.standalone import standalone
 from maspo_dsl.graph.build import build
 from maspo_dsl.notation.latex_lines import latex_formula, latex_lines
@@ -74,7 +75,8 @@ def in_short(line: str) -> str:
     source = _functions(standalone(objective.resolved, objective.graph))
     with np.errstate(all="ignore"):
         loss = interpreted(build(objective.resolved.parts), _batch()).loss
-    return f"{hashlib.sha256(source.encode()).hexdigest()[:12]} {loss:.6g}"
+    codes = sorted({finding.code for finding in spec_findings(objective.resolved)})
+    return " ".join([hashlib.sha256(source.encode()).hexdigest()[:12], f"{loss:.6g}", *codes])
 
 
 @cache

@@ -185,7 +185,16 @@ def more_of_part_word(row: PartWord) -> list[str]:
         "mean(policy, sequence)",
         "mean(policy, window)",
     ]
-    values += ["old > 0.2", "length > 3", "policy > 0.3", "mean(old, micro)", "0", "loss |> mean(window)"]
+    values += [
+        "old > 0.2",
+        "length > 3",
+        "policy > 0.3",
+        "mean(old, micro)",
+        "mean(old, micro) > 0.2",
+        "0.1 * k2(policy, old) * mean(old, micro)",
+        "0",
+        "loss |> mean(window)",
+    ]
     return [row.written("part").replace("…", value) for value in values]
 
 
