@@ -355,11 +355,11 @@ def test_what_passes_made_a_number_in_the_window():
 
 
 def test_a_let_named_like_an_operation():
-    """The generated function calls `sequence_sum` and has a value of that name."""
+    """The generated function calls `sum_within` and has a value of that name."""
     text = [
-        "let sequence_sum = old * 2",
-        "let masked = 1 + sequence_sum",
-        "weight w = masked * sum(sequence_sum, sequence)",
+        "let sum_within = old * 2",
+        "let masked = 1 + sum_within",
+        "weight w = masked * sum(sum_within, sequence)",
     ]
     loss, tensors = eager(*text), as_torch(batch())
     assert loss(tensors).loss.item() == pytest.approx(float(evaluated(loss.objective.graph, batch())["loss"]))

@@ -188,7 +188,7 @@ EQUIVALENT: dict[str, str] = {
     r"evaluate: .*(⟨ → detach\(\)\.⟩dtype|⟨logp → logp_old⟩'\]\.dtype)": SHAPE_ALONE,
     r"(in_line|from_line)\(.*⟨member → torch\.ones_like": NOTHING_THERE,
     r"max_within: return .*( → largest⟩|>⟨ → =⟩|⟨member → |> ⟨0 → -1⟩|⟨0 → -?1⟩\.0)": NOTHING_THERE,
-    r"placed: return .*(⟨member → |, ⟨0 → -?1⟩\))": NOTHING_THERE,
+    r"placed: return (⟨torch\.where\(member|.*⟨member → |.*, ⟨0 → -?1⟩\))": NOTHING_THERE,
     r"kth_within: return .*⟨member( & \(| → .*⟩ &)|top_within: return ⟨member": NOTHING_THERE,
     r"quantile_within: (order|line|cells) = .*( → value⟩\.|⟨chosen → )": NOTHING_THERE,
     r"quantile_within: (order|line|cells)ed = .*( → value⟩\[|⟨chosen → |⟨0 → -?1⟩\.0)": NOTHING_THERE,

@@ -105,12 +105,12 @@ def _distinct(changed: Iterator[Any]) -> Iterator[Any]:
 
 
 def _text(statement: tree.Statement) -> str:
-    """A statement on one line, without comments, domain and meaning."""
+    """A statement on one line, without comments, domain, meaning and notation."""
     bare = replace(statement, comments=tree.NO_COMMENTS)
     if isinstance(bare, tree.Param):
         bare = replace(bare, domain=None, doc=None, bind=None)
     if isinstance(bare, tree.Def):
-        bare = replace(bare, doc=None)
+        bare = replace(bare, doc=None, notation=None)
     return " ".join(format_statement(bare).split())
 
 

@@ -8,7 +8,6 @@ from maspo_dsl.emit.template.batch import (
     computed_dtype,
     converted,
     dense,
-    having,
     known_row_count,
     rows_present,
 )
@@ -186,8 +185,8 @@ class LossModule(torch.nn.Module):
         check_shapes(self.name, batch, self.inputs)
         x = converted(batch, self.inputs)
         x.update(rows_present(x, self.inputs))
-        for name in having("index", self.inputs):
-            if name in x and name != "sequence":
+        for name, declared in self.inputs.items():
+            if name in x and declared == "sequence index":
                 x[name] = dense(x[name])
         if "reward" in x and "correct" not in x:
             x["correct"] = x["reward"] > 0
