@@ -51,7 +51,7 @@ class Expressions:
             return f'masked(x["{left}"] - x["{right}"], mask)', ATOM
         match node.op:
             case "input":
-                return self._input(node), ATOM
+                return self._input(node)
             case "const":
                 return (str(bool(node.value)), ATOM) if node.is_bool else _literal(node.value)
             case "param":
@@ -88,9 +88,11 @@ class Expressions:
         tight = own == POWER and all(text.isidentifier() or text.isdigit() for text in texts)
         return (row.torch if tight else f" {row.torch} ").join(texts), own
 
-    def _input(self, node: Node) -> str:
-        name = node.attribute("name")
-        return f'masked(x["{name}"], mask)' if _is_masked(node) else f'x["{name}"]'
+    def _input(self, node: Node) -> Text:
+        tensor = f'x["{node.attribute("name")}"]'
+        if not _is_masked(node):
+            return tensor, ATOM
+        return (f"{tensor} & mask", AND) if node.is_bool else (f"masked({tensor}, mask)", ATOM)
 
     def _is_masked_difference(self, node: Node) -> bool:
         """Whether it is one tensor of the batch less another: masked once, it is what two masked ones give."""

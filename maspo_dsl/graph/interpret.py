@@ -189,6 +189,7 @@ class Interpretation:
             case "sum":
                 inside = args[1].astype(bool)
                 return [np.where(inside, self._segments(node, args[1]).gathered(incoming), 0.0)]
+        assert node.scope is None, f"{node.op} passes no gradient on"
         operation = OPERATIONS.get(node.op)
         if operation is None or operation.partials is None:
             return []
@@ -235,7 +236,7 @@ def _prepared(batch: Mapping[str, ArrayLike]) -> dict[str, Array]:
     prepared: dict[str, Array] = {}
     for name, value in arrays.items():
         if value.shape == mask.shape and name != "mask":
-            prepared[name] = np.where(mask, value.astype(float), 0.0)
+            prepared[name] = value & mask if value.dtype == bool else np.where(mask, value.astype(float), 0.0)
         else:
             prepared[name] = value
     if reward is not None:

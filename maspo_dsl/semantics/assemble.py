@@ -63,6 +63,7 @@ class _Assembler:
         read = frozenset(self.elaborator.read)
         self._check_unread(read)
         parts = Parts(terms)
+        self._check_names(parts)
         if not self.report.failed:
             report_nothing_trained(self.flat, parts, self.report)
         return (None if self.report.failed else parts), read
@@ -80,6 +81,17 @@ class _Assembler:
             if not poisoned(value) and (value.kind is Kind.BOOL) is not (neutral.kind is Kind.BOOL):
                 kinds = f"`{name}` is {value.kind.word}, its neutral {neutral.kind.word}"
                 self.report.error("wrong-kind", kinds, neutral.span)
+
+    def _check_names(self, parts: Parts) -> None:
+        """A term of the loss has a name of its own: metrics and messages tell terms apart by it."""
+        taken = dict.fromkeys(("policy", "trained", "loss", "policy_loss"), "which every loss has")
+        for word, name in parts.of(Role.ADDED, Role.SUBTRACTED):
+            if name in taken:
+                message = f"`{word} {name}` has the name of another term, {taken[name]}"
+                self.report.error(
+                    "shadowed-name", message, self.flat.parts[word, name].name.span, "choose another name"
+                )
+            taken[name] = f"`{word} {name}`"
 
     def _check_missing(self) -> None:
         missing = [row for row in SLOTS.values() if row.neutral is None and row.word not in self.flat.slots]

@@ -11,7 +11,7 @@ from maspo_dsl.language.diagnostics import did_you_mean
 from maspo_dsl.language.source import Source, Span
 from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.flat import Flat, Parameter
-from maspo_dsl.semantics.operations import ARITHMETIC, OPERATIONS
+from maspo_dsl.semantics.operations import OPERATIONS, OPERATORS
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class _Binder:
                 return None
 
     def _compute(self, node: tree.Arithmetic, left: float, right: float) -> float | None:
-        result = OPERATIONS[ARITHMETIC[node.operator]].number(left, right)
+        result = OPERATIONS[OPERATORS[node.operator]].number(left, right)
         if not math.isfinite(result):
             self.report.error("infinite-literal", "this is not a finite number", node.span)
             return None

@@ -14,7 +14,7 @@ from maspo_dsl.semantics.calls import Calls, dotted
 from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.context import Context, Names
 from maspo_dsl.semantics.extent import Extent
-from maspo_dsl.semantics.operations import ARITHMETIC
+from maspo_dsl.semantics.operations import OPERATORS
 from maspo_dsl.semantics.part_words import SLOTS, before_advantage
 from maspo_dsl.semantics.poison import poison
 from maspo_dsl.semantics.quantities import QUANTITIES
@@ -30,12 +30,10 @@ from maspo_dsl.semantics.vocabulary import (
 class Elaborator:
     """Elaborates the expressions of one spec; remembers lets, and which names were read."""
 
-    def __init__(
-        self, names: Names, report: DiagnosticCollector, advantage_axis: Axis = Axis.SEQUENCE
-    ) -> None:
+    def __init__(self, names: Names, report: DiagnosticCollector) -> None:
         self.names = names
         self.report = report
-        self.advantage_axis = advantage_axis
+        self.advantage_axis = Axis.SEQUENCE
         self.read: set[str] = set()
         self._lets: dict[tuple[str, str], Term] = {}
         self._open: list[str] = []
@@ -46,7 +44,7 @@ class Elaborator:
     # ---- entry points
 
     def expression(self, node: tree.Expression, context: Context) -> Term:
-        """The term of an expression; a mistake is reported and gives a term of kind `None`-like poison."""
+        """The term of an expression; a mistake is reported and gives poison."""
         return self.extent.within(context.site or node.span, lambda: self._expression(node, context))
 
     def _expression(self, node: tree.Expression, context: Context) -> Term:
@@ -63,7 +61,7 @@ class Elaborator:
                 )
             case tree.Arithmetic():
                 left, right = (self.expression(side, context) for side in (node.left, node.right))
-                return rules.arithmetic(self.report, ARITHMETIC[node.operator], [left, right], node.span)
+                return rules.arithmetic(self.report, OPERATORS[node.operator], [left, right], node.span)
             case tree.Compare() | tree.Not() | tree.Logical() | tree.Choose():
                 return self._condition(node, context)
             case tree.Pipe():

@@ -92,6 +92,8 @@ class Layer:
             return f"a quantity: {QUANTITIES[name].doc}"
         if name in SCOPES:
             return "a scope"
+        if name in ("inf", "nan"):
+            return "how such a number is written"
         if name in SLOTS and family != "param":
             return "a slot"
         if name in PRIMITIVES and family == "def":

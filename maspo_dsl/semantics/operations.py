@@ -176,5 +176,5 @@ FUNCTIONS: dict[str, Operation] = {row.name: row for row in _OPERATIONS if row.m
 COMPARISONS = {row.torch: row.name for row in _OPERATIONS if row.precedence == COMPARISON}
 """The operation of each comparison that a spec writes."""
 
-ARITHMETIC = {"+": "add", "-": "sub", "*": "mul", "/": "div", "^": "pow"}
+OPERATORS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "^": "pow"}
 """The operation of each operator that a spec writes between numbers."""

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics.collector import DiagnosticCollector
-from maspo_dsl.semantics.part_words import before_advantage
+from maspo_dsl.semantics.part_words import PART_WORDS, before_advantage
 from maspo_dsl.semantics.poison import fail, poison
 from maspo_dsl.semantics.reductions import Reduction, ReductionArgument
-from maspo_dsl.semantics.scopes import GROUP, Scope
-from maspo_dsl.semantics.terms import Attribute, Term, constant, static_value, walk
+from maspo_dsl.semantics.scopes import Scope
+from maspo_dsl.semantics.terms import Attribute, Term, constant, static_value
 from maspo_dsl.semantics.totals import is_total, reject_total
 from maspo_dsl.semantics.types import LOGARITHMIC, Axis, Kind
 
@@ -29,7 +29,8 @@ def scope_is_known(report: DiagnosticCollector, row: Reduction, scope: Scope, sl
         hint = "the widest scope here is rollout_batch"
     elif not before_advantage(slot) and not scope.update:
         message = f"`{slot}` is computed for an optimizer window, when the rollout is no longer together"
-        hint = "write window; rollout_batch is for reward, keep, prompt and advantage"
+        early = [word for word in PART_WORDS if before_advantage(word)]
+        hint = f"write window; rollout_batch is for {', '.join(early[:-1])} and {early[-1]}"
     else:
         return True
     fail(report, "no-such-scope", message, span, hint)
@@ -62,7 +63,11 @@ def reduction(
         return poison(span)
     attributes: list[tuple[str, Attribute]] = [("scope", scope), ("over", x.axis)]
     if x.axis is Axis.GROUP:
-        attributes.append(("cells", _cells_of(x)))
+        cells, *others = sorted(_cells_of(x), key=lambda one: one.name)
+        if others:
+            names = " and ".join(one.name for one in (cells, *others))
+            return fail(report, "axis", f"this has values for {names} at once: which are counted?", x.span)
+        attributes.append(("cells", cells))
     values: list[Term] = [] if row.values == "mask" else [x]
     for argument in row.arguments:
         value = _value(argument, given, span)
@@ -75,10 +80,18 @@ def reduction(
     return Term(row.name, tuple(values), axis, _kind(row, x), live, span, tuple(attributes))
 
 
-def _cells_of(x: Term) -> Scope:
-    """The scope whose cells a value has one for each of: that of the reduction that made it."""
-    scopes = (dict(inner.attributes).get("scope") for inner in walk(x) if inner.axis is Axis.GROUP)
-    return next((scope for scope in scopes if isinstance(scope, Scope)), GROUP)
+def _cells_of(x: Term) -> set[Scope]:
+    """The scopes whose cells a value of sequences has one for each of: those of the reductions that made it."""
+    found: set[Scope] = set()
+    stack = [x]
+    while stack:
+        term = stack.pop()
+        scope = dict(term.attributes).get("scope")
+        if isinstance(scope, Scope) and scope.axis is Axis.GROUP:
+            found.add(scope)
+        else:
+            stack.extend(argument for argument in term.args if argument.axis is Axis.GROUP)
+    return found
 
 
 def _kind(row: Reduction, x: Term) -> Kind:

@@ -203,6 +203,11 @@ def choose(report: DiagnosticCollector, condition: Term, then: Term, otherwise: 
 # ---- reductions and the rest
 
 
+def _is_the_policy(x: Term) -> bool:
+    """Whether a value is the probability under the policy being trained, whatever it is called."""
+    return x.op == "exp" and x.args[0].op == "input" and x.args[0].attribute("name") == "policy"
+
+
 def special(report: DiagnosticCollector, name: str, x: Term, span: Span) -> Term:
     """`detach`, `entropy`, `per_token`."""
     if x.kind is Kind.BOOL:
@@ -213,7 +218,7 @@ def special(report: DiagnosticCollector, name: str, x: Term, span: Span) -> Term
         return Term("detach", (x,), x.axis, x.kind, False, span) if x.live else x
     if name == "per_token":
         return x if x.axis is Axis.TOKEN else Term("expand", (x,), Axis.TOKEN, x.kind, x.live, span)
-    if x.label != "policy" or x.kind is not Kind.PROB:
+    if not _is_the_policy(x):
         return fail(
             report, "not-a-policy", "the entropy is known for `policy` alone", x.span, "write entropy(policy)"
         )

@@ -97,6 +97,25 @@ def test_without_its_gate_maspo_is_a_plain_ratio():
 
 
 @pytest.mark.parametrize(
+    "reduce",
+    [
+        "loss |> sum(sequence) |> per_token |> mean(window)",
+        "loss |> mean(sequence) |> mean(group) |> per_token |> mean(window)",
+        "mean(mean(loss, sequence) * old, window)",
+        "mean(mean(loss, sequence) + 0 * old, window)",
+        "mean(mean(loss, micro) * length, window)",
+        "mean(mean(loss, micro) * old, window)",
+        "mean(mean(loss, micro) + 0 * length, window)",
+        "loss |> mean(sequence) |> mean(group) |> mean(window)",
+    ],
+)
+def test_a_value_that_is_repeated_counts_as_often(reduce):
+    """One weight a token cannot say that a sequence's value counts once for each of its tokens."""
+    found = spec(f"reduce = {reduce}")
+    assert_same(evaluated(found.graph, batch()), evaluated(build(found.resolved.parts), batch()))
+
+
+@pytest.mark.parametrize(
     ("condition", "open_"),
     [("1 > 0", True), ("z > 0", False), ("z >= 0 and one == 1", True), ("not (z == 0)", False)],
 )

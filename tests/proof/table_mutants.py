@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any
 
-from maspo_dsl.semantics.operations import ARITHMETIC, COMPARISONS, OPERATIONS, Operation
+from maspo_dsl.semantics.operations import COMPARISONS, OPERATIONS, OPERATORS, Operation
 from maspo_dsl.semantics.part_words import PART_WORDS, PartWord
 from maspo_dsl.semantics.quantities import QUANTITIES, Quantity
 from maspo_dsl.semantics.reductions import REDUCTION_WORDS, Reduction
@@ -102,7 +102,7 @@ def _is_read(row: Any, field: str) -> bool:
 
 
 def _used_by(table: str, name: str) -> str | None:
-    symbols = {operation: symbol for symbol, operation in (*ARITHMETIC.items(), *COMPARISONS.items())}
+    symbols = {operation: symbol for symbol, operation in (*OPERATORS.items(), *COMPARISONS.items())}
     found = [f"{table} {name}", f"special {name}"]
     found += [f"{kind} {symbols[name]}" for kind in ("operator", "comparison") if name in symbols]
     return next((row for row in found if row in ROWS), None)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from maspo_dsl.semantics.operations import ARITHMETIC, COMPARISONS, FUNCTIONS, Operation
+from maspo_dsl.semantics.operations import COMPARISONS, FUNCTIONS, OPERATORS, Operation
 from maspo_dsl.semantics.part_words import PART_WORDS, PartWord, When
 from maspo_dsl.semantics.quantities import QUANTITIES, Quantity
 from maspo_dsl.semantics.reductions import REDUCTION_WORDS, Reduction, ReductionArgument
@@ -89,7 +89,7 @@ def of_part_word(row: PartWord) -> str:
 def rows() -> Iterator[tuple[str, str, str]]:
     """Table, name and line of every row."""
     yield from (("function", name, of_function(row)) for name, row in FUNCTIONS.items())
-    for symbol in ARITHMETIC:
+    for symbol in OPERATORS:
         yield (
             "operator",
             symbol,

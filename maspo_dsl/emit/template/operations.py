@@ -176,7 +176,7 @@ def kth_within(value: torch.Tensor, member: torch.Tensor, by: Segments, k: int) 
 
 def share_of(member: torch.Tensor, share: torch.Tensor | float, dtype: torch.dtype) -> torch.Tensor:
     """How many tokens a share of the members is, rounded down and at least one."""
-    return (member.sum().to(dtype) * share).long().clamp(min=1)
+    return (member.sum().to(dtype) * share + 1e-4).long().clamp(min=1)
 
 
 def top_within(

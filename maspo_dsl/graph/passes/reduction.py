@@ -48,14 +48,20 @@ def _weigh(graph: Graph, output: str, leaf: str) -> Graph:
 def _linear_step(
     graph: Graph, b: GraphBuilder, place: int, target: int, weight: int
 ) -> tuple[int, int] | None:
-    """One step from the result towards the loss of a token, the factor taken into the weight."""
+    """One step from the result towards the loss of a token, the factor taken into the weight.
+
+    None where a value would be repeated on the way, for each of the tokens of a sequence, say: it counts once for each
+    of them, which a weight for one token cannot say.
+    """
     node = graph.nodes[place]
+    if node.op != "neg" and any(
+        graph.nodes[place].axis < _axis_of_terms(graph, node) for place in _live(graph, node)
+    ):
+        return None
     match node.op:
         case "sum" if node.live and node.within.axis is Axis.GROUP:
             return node.args[0], _cell_total(b, weight, node.args[1], node.within)
         case "sum" if node.live:
-            return node.args[0], weight
-        case "expand" if node.live:
             return node.args[0], weight
         case "mul" if graph.nodes[node.args[0]].live is not graph.nodes[node.args[1]].live:
             live, factor = node.args if graph.nodes[node.args[0]].live else node.args[::-1]
@@ -65,6 +71,15 @@ def _linear_step(
         case "neg":
             return node.args[0], b.op("neg", weight)
     return None
+
+
+def _live(graph: Graph, node: Node) -> list[int]:
+    return [place for place in node.args if graph.nodes[place].live]
+
+
+def _axis_of_terms(graph: Graph, node: Node) -> Axis:
+    """The axis on which a product, a quotient or a sum has its terms: the finest of all that goes into it."""
+    return max((graph.nodes[place].axis for place in node.args), default=Axis.SCALAR)
 
 
 def _cell_total(b: GraphBuilder, weight: int, rows: int, scope: Scope) -> int:
