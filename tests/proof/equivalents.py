@@ -42,6 +42,7 @@ ONE_SIDE = "the lower bound is for bad completions alone, the upper for good one
 SURE = "a probability is at most 1, so the width is at least sigma_base"
 PROD_BOUNDED = "the product is bounded already, and the kernel is 0 long before the bound"
 BY_INDEX = "the same cells, found by their index or sorted once more, only slower"
+OF_THE_ESTIMATOR = "the advantage is of the axis that its estimator gives"
 DRAWN_OTHERWISE = "batches bring advantages that no domain is asked for"
 BRACKETS = "as tight as before beside all that it is written with"
 ONE_CELL = "a tensor of one element stands for the number"
@@ -172,6 +173,7 @@ EQUIVALENT: dict[str, str] = {
     # ---- in the tables
     r"^the tables: special (and|not): precedence → 60": BRACKETS,
     r"^the tables: quantity A: domain → ": DRAWN_OTHERWISE,
+    r"^the tables: quantity A: axis → ": OF_THE_ESTIMATOR,
     # ---- in the template
     r"tokens_by: start = None⟨ if 'sequence' in x else -1 → ⟩": BY_INDEX,
     r"quantile_within: if by\.start != ⟨0 → 1⟩": BY_INDEX,

@@ -194,6 +194,7 @@ def more_of_part_word(row: PartWord) -> list[str]:
         "0.1 * k2(policy, old) * mean(old, micro)",
         "0",
         "loss |> mean(window)",
+        "loss |> mean(micro)",
     ]
     return [row.written("part").replace("…", value) for value in values]
 
