@@ -65,7 +65,7 @@ UNLIKELY = "a token that is e^20 times as likely as before was too unlikely for 
 SMALL_EPSILON = "where it is not small beside what it is added to, that is all that it is multiplied by"
 
 COUNTED = (
-    r"^(?!rejection\w*: once|(rloo|grpo_passk): advantage: (lea|quo)"
+    r"^(?!rejection\w*: once|(rloo|grpo_passk): advantage: (lea|quo|std)"
     r"|grpo_leave_one_out: advantage: bounded_2)"
 )
 """Not where a count of 0 is divided by: completions that are all rejected, and others of a group of one."""
@@ -75,6 +75,8 @@ NO_TIE = r"^(?!aspo: loss: condition_2|gpg_paper|the template|(maspo_)?dapo: kee
 """Not where values are compared with one of them, or counts."""
 OF_BATCH = r"x\['\w+'\]( - x\['\w+'\])?"
 """A tensor of the batch, or one less another."""
+OTHER_AXES = r"dense|counted|discounted_sum_within: power|least|sum_within: return|max_within: largest|quantile_within: count"
+"""Where the last axis is not the only one, nor the second."""
 INEXACT = (
     r"^(?!(dro|gpg\w*|dr_grpo|grpo_leave_one_out|reinforce_plus_plus_baseline|rloo): advantage: difference ="
     r"|kl_cov: loss: difference_2)"
@@ -89,12 +91,12 @@ EQUIVALENT: dict[str, str] = {
     rf"⟨masked\({OF_BATCH}, mask\) → x": MASKED_AGAIN,
     rf"masked\({OF_BATCH}, {MASK_ALL}\)": MASKED_AGAIN,
     rf"^(cispo\w*|dppo_\w+|dro|gpg\w*|topr|vespo): loss: loss = total\(.*, {MASK_ALL}": MASKED_AGAIN,
-    rf"sum_within\((?!one,).*, {MASK_ALL}.*'sequence'": MASKED_AGAIN,
+    rf"(?<!discounted_)sum_within\((?!one,).*, {MASK_ALL}.*'sequence'": MASKED_AGAIN,
     r"^stapo(_maspo)?: statistics_1: tau_h = \(members\(constant, ⟨mask( &  → |.*ones_like\(mask\)⟩ &)": MASKED_AGAIN,
     r"(scale|whiten) = (⟨torch\.where\(std > 0, .* → center|torch\.where\(std (>⟨ → =⟩ 0|> ⟨0 → -1⟩))": NO_SPREAD,
-    rf"max_within\((advantage|logp\.detach\(\)|gae|center|discounted_sum_2), {MASK_ALL}": SHIFT,
+    rf"max_within\((advantage|logp\.detach\(\)|gae|center|discounted_sum(_2)?), {MASK_ALL}": SHIFT,
     rf"{INEXACT}.*difference\w* = \w+ ⟨- → \+⟩ (max_within\(|largest)": SHIFT,
-    r"difference_[23] = ⟨(center(_3)?|leave_one_out) - |^grpo_passk: advantage: difference = ⟨reward - largest": SHIFT,
+    r"difference_[23] = ⟨(center(_3)?|leave_one_out) - |^grpo_passk: advantage: difference(_2)? = ⟨reward - largest": SHIFT,
     r"advantage: center_[24] = ⟨difference|, 0, \(⟨difference_\d - mean_without": SHIFT,
     r"^grpo_passk: advantage: center = ⟨difference": SHIFT,
     rf"{NO_TIE}[<>]⟨(= → | → =)⟩ (?!0\b|1\b(?! [+-])|difference_2\b|torch\.inf)": TIE,
@@ -106,21 +108,20 @@ EQUIVALENT: dict[str, str] = {
     r"^(grpo_opsm: loss: k1|(clip|kl)_cov: loss: logp|stapo\w*: loss: policy) = .*⟨ → \.detach\(\)⟩": DECIDES,
     r"^(cispo\w*|dppo_\w+|gspo_token|topr|vespo): loss: log_ratio\w* = .*⟨ → \.detach\(\)⟩": DETACHED_LATER,
     r"(x\['entropy'\], mask\)|top_within\(cov|max_within\(logp|quantile_within\(entropy)⟨\.detach\(\) → ⟩": DECIDES,
-    r"statistics_\d: count = window_count\(sum_within\(one, without_": NOT_COUNTED,
-    r"statistics_\d: return .*sum_within\(one, without_\w+, tokens_by\(x, 'sequence'\)\) (⟨|>⟨|> ⟨)": NOT_COUNTED,
-    r"quantile\(.*, ⟨(- → ⟩torch\.inf|0 → -?1⟩\))": EMPTY,
+    r"statistics_\d: return .*window_count\(count (⟨|>⟨|> ⟨)": NOT_COUNTED,
+    r"quantile(_within)?\(.*, ⟨(- → ⟩torch\.inf|0 → -?1⟩\))": EMPTY,
     # ---- bounds of log-ratios
     rf"(geomean|^tis_geometric: loss: mismatch) = torch\.exp\(.*{WIDER}": BOUNDED_BEFORE,
     rf"^gspo_token: loss: r = torch\.exp\(.*{BOUND}": BOUNDED_BEFORE,
     rf"^(aspo|cispo_two_sided): loss: log_ratio = .*{BOUND}": BEYOND_THE_CAP,
     rf"^(cispo|dcpo): loss: log_ratio = .*{UPPER}": BEYOND_THE_CAP,
     rf"^(bapo|dppo_\w+|ppo_dual_clip|soft_exponential): loss: log_ratio = .*{UPPER}": BEYOND_THE_CAP,
-    rf"^(sapo: loss: log_ratio|two_sided_clip: loss: log_ratio|topr: loss: log_ratio_2) = .*{UPPER}": BEYOND_THE_CAP,
-    rf"^(tis: loss: log_ratio_2|(tis_product|vcpo): loss: log_ratio_3) = .*{UPPER}": BEYOND_THE_CAP,
+    rf"^(sapo: loss: log_ratio|two_sided_clip: loss: log_ratio|topr: loss: prod) = .*{UPPER}": BEYOND_THE_CAP,
+    rf"^(tis: loss: log_ratio_2|(tis_product|vcpo): loss: mismatch) = .*{UPPER}": BEYOND_THE_CAP,
     r"^tis_geometric: loss: mismatch = .*max=⟨20 → 19": BEYOND_THE_CAP,
-    rf"^(mis: loss: log_ratio_2|mis_product: loss: log_ratio_3) = .*{BOUND}": BEYOND_THE_CAP,
+    rf"^(mis: loss: log_ratio_2|mis_product: loss: correction|vespo: loss: prod) = .*{BOUND}": BEYOND_THE_CAP,
     rf"^mis_geometric: loss: correction = .*{BOUND}": BEYOND_THE_CAP,
-    rf"^(rejection: \w+: log_ratio|(rejection_product|vespo): \w+: log_ratio_2) = .*{BOUND}": BEYOND_THE_CAP,
+    rf"^rejection: \w+: log_ratio = .*{BOUND}": BEYOND_THE_CAP,
     rf"^rejection\w*: (loss|statistics_1): mismatch = .*{BOUND}": BEYOND_THE_CAP,
     r"^dppo_kl\w*: loss: log_ratio_2 = .*(⟨min=-20,  → |min=-⟨20 → )": UNLIKELY,
     # ---- of single objectives
@@ -172,7 +173,7 @@ EQUIVALENT: dict[str, str] = {
     r"empty = ⟨- → ⟩inf": EMPTY,
     # ---- in the tables
     r"^the tables: special (and|not): precedence → 60": BRACKETS,
-    r"^the tables: quantity A: domain → ": DRAWN_OTHERWISE,
+    r"^the tables: quantity A: domain → <Domain\.LOG_PROB": DRAWN_OTHERWISE,
     r"^the tables: quantity A: axis → ": OF_THE_ESTIMATOR,
     # ---- in the template
     r"tokens_by: start = None⟨ if 'sequence' in x else -1 → ⟩": BY_INDEX,
@@ -180,7 +181,7 @@ EQUIVALENT: dict[str, str] = {
     r"given_back: if by\.start == ⟨0 → -?1⟩": ONE_CELL,
     r"max_within: largest = .*, ⟨1 → 3⟩\), -torch\.inf": SHAPE_ALONE,
     r"quantile_within: ordered = .*⟨torch\.where\(chosen, value, 0\.0\) → value⟩": NOTHING_THERE,
-    r"^the template: (?!dense|counted|discounted_sum_within: power|least).*⟨- → ⟩1\b": ONE_AXIS,
+    rf"^the template: (?!{OTHER_AXES}).*⟨- → ⟩1\b": ONE_AXIS,
     r"^(?!the template: counted).*(index_add|scatter|scatter_reduce|cumsum|gather|\.squeeze|\.sum)\(⟨0 → -1⟩": ONE_AXIS,
     r"(?<!return mask\.)(?<!chosen\.)shape\[⟨0 → -1⟩\]": ONE_AXIS,
     r"(micro_batches|found|(?<!start=)parts)\[⟨0 → -1⟩\]": ANY_PART,
@@ -188,11 +189,10 @@ EQUIVALENT: dict[str, str] = {
     r"⟨(\w+|x\['\w+'\]) → torch\.ones_like\([^⟩]*⟩\)?\.(shape|device|new_\w+|numel)": SHAPE_ALONE,
     r"known_row_count: mask = ⟨|new_(zeros|full)\(\(?⟨1 → 3⟩|shape\[0\], ⟨1 → 3⟩": SHAPE_ALONE,
     r"evaluate: .*(⟨ → detach\(\)\.⟩dtype|⟨logp → logp_old⟩'\]\.dtype)": SHAPE_ALONE,
-    r"(in_line|from_line)\(.*⟨member → torch\.ones_like": NOTHING_THERE,
+    r"from_line\(.*⟨member → torch\.ones_like": NOTHING_THERE,
     r"max_within: return .*( → largest⟩|>⟨ → =⟩|⟨member → |> ⟨0 → -1⟩|⟨0 → -?1⟩\.0)": NOTHING_THERE,
-    r"placed: return (⟨torch\.where\(member|.*⟨member → |.*, ⟨0 → -?1⟩\))": NOTHING_THERE,
+    r"placed: return (⟨torch\.where\(member.* → from_line|.*⟨member → |.*, ⟨0 → -?1⟩\))": NOTHING_THERE,
     r"kth_within: return .*⟨member( & \(| → .*⟩ &)|top_within: return ⟨member": NOTHING_THERE,
-    r"quantile_within: (order|line|cells) = .*( → value⟩\.|⟨chosen → )": NOTHING_THERE,
     r"quantile_within: (order|line|cells)ed = .*( → value⟩\[|⟨chosen → |⟨0 → -?1⟩\.0)": NOTHING_THERE,
     r"quantile_within: start, last = .*(⟨\(count - 1\)\.clamp|min=⟨0 → -1⟩)": NOTHING_THERE,
     r"(next_within|discounted_sum_within): line = (⟨masked|masked\(value, ⟨member)": NOTHING_THERE,
