@@ -75,7 +75,10 @@ NO_TIE = r"^(?!aspo: loss: condition_2|gpg_paper|the template|(maspo_)?dapo: kee
 """Not where values are compared with one of them, or counts."""
 OF_BATCH = r"x\['\w+'\]( - x\['\w+'\])?"
 """A tensor of the batch, or one less another."""
-OTHER_AXES = r"dense|counted|discounted_sum_within: power|least|sum_within: return|max_within: largest|quantile_within: count"
+OTHER_AXES = (
+    r"dense|counted|discounted_sum_within: power|least|sum_within: return|max_within: largest"
+    r"|quantile_within: count"
+)
 """Where the last axis is not the only one, nor the second."""
 INEXACT = (
     r"^(?!(dro|gpg\w*|dr_grpo|grpo_leave_one_out|reinforce_plus_plus_baseline|rloo): advantage: difference ="
@@ -96,7 +99,8 @@ EQUIVALENT: dict[str, str] = {
     r"(scale|whiten) = (⟨torch\.where\(std > 0, .* → center|torch\.where\(std (>⟨ → =⟩ 0|> ⟨0 → -1⟩))": NO_SPREAD,
     rf"max_within\((advantage|logp\.detach\(\)|gae|center|discounted_sum(_2)?), {MASK_ALL}": SHIFT,
     rf"{INEXACT}.*difference\w* = \w+ ⟨- → \+⟩ (max_within\(|largest)": SHIFT,
-    r"difference_[23] = ⟨(center(_3)?|leave_one_out) - |^grpo_passk: advantage: difference(_2)? = ⟨reward - largest": SHIFT,
+    r"difference_[23] = ⟨(center(_3)?|leave_one_out) - ": SHIFT,
+    r"^grpo_passk: advantage: difference(_2)? = ⟨reward - largest": SHIFT,
     r"advantage: center_[24] = ⟨difference|, 0, \(⟨difference_\d - mean_without": SHIFT,
     r"^grpo_passk: advantage: center = ⟨difference": SHIFT,
     rf"{NO_TIE}[<>]⟨(= → | → =)⟩ (?!0\b|1\b(?! [+-])|difference_2\b|torch\.inf)": TIE,
