@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from maspo_dsl.analysis.drawing import REALISTIC, drawn
-from maspo_dsl.semantics.quantities import TENSORS, TOKEN_TENSORS
+from maspo_dsl.semantics.quantities import TENSORS, Domain
+from maspo_dsl.semantics.types import Axis
 
 Arrays = dict[str, np.ndarray]
 
@@ -91,8 +92,9 @@ def with_garbage(batch: Mapping[str, np.ndarray], seed: int = 0) -> Arrays:
     """The batch with NaN, -inf, inf and 1e30 wherever the mask is false."""
     random = np.random.default_rng(seed + 2)
     result = dict(batch)
-    for name in TOKEN_TENSORS:
-        if name in batch:
+    for name, row in TENSORS.items():
+        of_tokens = row.axis is Axis.TOKEN and row.domain not in (Domain.MASK, Domain.INDEX)
+        if of_tokens and name in batch:
             junk = random.choice(GARBAGE, size=batch["mask"].shape)
             result[name] = np.where(batch["mask"], batch[name], junk)
     return result

@@ -117,11 +117,6 @@ _WITHOUT_NAME = (
 # Every tensor that a batch can hold, by its key.
 TENSORS: dict[str, Quantity] = {row.tensor: row for row in (*_ROWS, *_WITHOUT_NAME) if row.tensor is not None}
 LIVE_TENSORS = tuple(name for name, row in TENSORS.items() if row.live)
-TOKEN_TENSORS = tuple(
-    name
-    for name, row in TENSORS.items()
-    if row.axis is _TOKEN and row.domain not in (Domain.MASK, Domain.INDEX)
-)
 # Log-probs of the policies that are not trained.
 OTHER_POLICIES = tuple(name for name, row in TENSORS.items() if row.policy and not row.live)
 # What the loss adds to a batch: the advantage for each sequence, and which sequences count.
