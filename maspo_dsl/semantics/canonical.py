@@ -103,9 +103,15 @@ def flat_text(flat: Flat, params: Mapping[str, BoundParameter], read: frozenset[
 
 
 def objective_hash(
-    flat: Flat, params: Mapping[str, BoundParameter], read: frozenset[str], library: Mapping[str, tree.Def]
+    flat: Flat,
+    params: Mapping[str, BoundParameter],
+    read: frozenset[str],
+    library: Mapping[str, tree.Def],
+    version: int,
 ) -> str:
     """Hash of what is computed: bound values, lets, definitions (the library's too), parts; nothing else.
+
+    `version` of the language is the one that a reader of the text must know; the first is not named.
 
     Name, doc, notation, source, comments, intervals, neutrals, variants and the order of declarations do not take part.
     """
@@ -117,6 +123,7 @@ def objective_hash(
     lines += [_line(replace(flat.inputs[name], doc=None)) for name in read if name in flat.inputs]
     lines += [_line(replace(let, neutral=None)) for name, let in flat.lets.items() if name in read]
     lines += [_line(statement) for statement in _ordered(flat)]
+    lines += [f"language {version}"] if version > 1 else []
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:HASH_DIGITS]
 
 

@@ -14,6 +14,7 @@ from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.parts import Parts
 from maspo_dsl.semantics.quantities import TENSORS, Quantity, own_tensor
 from maspo_dsl.semantics.shipped import library_definitions
+from maspo_dsl.semantics.versions import language_version
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ class ResolvedObjective:
     @cached_property
     def hash(self) -> str:
         """Hash of what is computed, whatever it is called."""
-        return canonical.objective_hash(self.flat, self.parameters, self.used, library_definitions())
+        version = language_version(self.parts)
+        return canonical.objective_hash(self.flat, self.parameters, self.used, library_definitions(), version)
 
     @property
     def tree(self) -> tree.ObjectiveTree:

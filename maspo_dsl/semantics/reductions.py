@@ -45,7 +45,8 @@ class Reduction:
     the arguments: one for each cell `[C]`, or for each value `[C, W]` if `members`. `torch` is the function of the
     template. `values` is what it takes: numbers, conditions, or `mask` if only what takes part matters; `axes` are of
     values it is known for, `scopes` those it is known within, empty for all. `additive`: results of parts add up to
-    that of the whole; others need all values, which `pooled` ends. `differentiable` ones pass gradient to the values.
+    that of the whole; others need all values, which `pooled` ends. `differentiable` ones pass gradient to the values,
+    and have done so `since` that version of the language.
     `along`: from token to token of a completion, with no scope to be given. `ordered`: the order of a completion's
     tokens matters; `by_place`: the order of rows decides between equal values. `keeps_kind`: the largest of log-probs
     is a log-prob. `by_parts`: that of a group's tokens is that of its sequences' results. `latex` is how it is written,
@@ -65,6 +66,7 @@ class Reduction:
     condition: bool = False
     additive: bool = False
     differentiable: bool = False
+    since: int = 1
     along: bool = False
     ordered: bool = False
     by_place: bool = False

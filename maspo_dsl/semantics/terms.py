@@ -8,7 +8,7 @@ its condition a `least` has what its range is made of, of which only the numbers
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
@@ -109,13 +109,13 @@ def constant(value: float, span: Span) -> Term:
     return Term("const", (), Axis.SCALAR, Kind.REAL, False, span, (("value", value),))
 
 
-def walk(*roots: Term) -> Iterator[Term]:
-    """Every term below, once each."""
+def walk(*roots: Term, into: Callable[[Term], bool] = lambda term: True) -> Iterator[Term]:
+    """Every term below, once each, but for what stands below terms that `into` does not hold for, and these."""
     seen: set[int] = set()
     stack = list(roots)
     while stack:
         term = stack.pop()
-        if id(term) not in seen:
+        if id(term) not in seen and into(term):
             seen.add(id(term))
             yield term
             stack.extend(term.args)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import maspo_dsl
-from maspo_dsl.semantics import canonical
+from maspo_dsl.semantics import canonical, reductions
 from maspo_dsl.semantics.shipped import library_definitions
 
 from ..graph.family import NAMED
@@ -109,10 +109,33 @@ def test_library_counts_where_it_is_used():
 
     def hashed(name: str) -> str:
         changed = {**library, name: replace(library[name], body=library["k1"].body)}
-        return canonical.objective_hash(resolved.flat, resolved.parameters, resolved.used, changed)
+        return canonical.objective_hash(resolved.flat, resolved.parameters, resolved.used, changed, 1)
 
     assert hashed("clip") != resolved.hash and hashed("std") != resolved.hash
     assert hashed("gaussian_gate") == resolved.hash
+
+
+PASSING = "ratio = policy / old * max(policy / old, sequence)"
+STOPPED = (
+    "ratio = policy / old * max(detach(policy / old), sequence)",
+    "ratio = policy / old * detach(max(policy / old, sequence))",
+    "weight w = max(policy / old, sequence)",
+    "mute far where max(policy / old, sequence) > 2",
+    "advantage = max(reward, group)",
+)
+
+
+def test_a_changed_meaning_counts_where_it_is_met(monkeypatch):
+    """As if `max` had passed gradient since version 3: who takes none from it has the hash that he had."""
+    texts = [f"objective o extends group_ppo\n{line}\n" for line in (PASSING, *STOPPED)]
+    row = reductions.REDUCTIONS["reduce_max"]
+    hashes = []
+    for since in (1, 3):
+        changed = replace(row, differentiable=True, since=since)
+        monkeypatch.setitem(reductions.REDUCTIONS, row.name, changed)
+        monkeypatch.setitem(reductions.REDUCTION_WORDS, row.word, changed)
+        hashes.append([hash_of(text) for text in texts])
+    assert [old == new for old, new in zip(*hashes, strict=True)] == [False, *[True] * len(STOPPED)]
 
 
 def test_no_two_shipped_objectives_are_the_same():
