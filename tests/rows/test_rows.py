@@ -2,6 +2,8 @@
 
 import io
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -58,24 +60,33 @@ def test_a_named_part_is_in_the_formula(word):
     assert any("part" in (*line.symbol.split(), *line.note.split()) for line in lines)
 
 
-def without(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Take a name out of every table that has it."""
+@contextmanager
+def without(name: str) -> Iterator[None]:
+    """A name taken out of every table that has it, and put back at its place: the order of rows is seen, too."""
     modules = [
         module for path, module in list(sys.modules.items()) if path.startswith("maspo_dsl.semantics.")
     ]
     named = [entry for module in modules for entry in vars(module).items() if not entry[0].startswith("__")]
-    for table in {id(table): table for _, table in named if isinstance(table, dict)}.values():
-        if name in table:
-            monkeypatch.delitem(table, name)
+    tables = [
+        table for table in {id(t): t for _, t in named if isinstance(t, dict)}.values() if name in table
+    ]
+    kept = [dict(table) for table in tables]
+    for table in tables:
+        del table[name]
+    try:
+        yield
+    finally:
+        for table, whole in zip(tables, kept, strict=True):
+            table.clear()
+            table.update(whole)
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_a_missing_row_is_named(row, monkeypatch):
+def test_a_missing_row_is_named(row):
     """Forgetting is loud: somewhere on the way there is an error that says what is not known."""
     name, text = row.split(" ")[-1], spec(ROWS[row])
     batch = Subject(objective(ROWS[row]), "eager").batches(0)[0][1]
-    without(monkeypatch, name)
-    with pytest.raises((maspo_dsl.SpecError, KeyError)) as caught:
+    with without(name), pytest.raises((maspo_dsl.SpecError, KeyError)) as caught:
         found = maspo_dsl.load(io.StringIO(text))
         standalone(found.resolved, found.graph)
         Interpretation(build(found.resolved.parts), batch).output("loss")
