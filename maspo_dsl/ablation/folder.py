@@ -108,10 +108,11 @@ def read_grid(folder: Path) -> GridFolder:
     return GridFolder(folder, document)
 
 
-def record_runs(grid: GridFolder, folders: Sequence[Path]) -> None:
-    """Write into the manifest which runs belong to the grid as it was last run."""
-    runs = [os.path.relpath(folder, grid.path.resolve()) for folder in folders]
-    _replace_manifest(grid.path, {**grid.manifest, "runs": runs})
+def record_runs(grid: GridFolder, folders: Sequence[Path], command: str | None = None) -> None:
+    """Write into the manifest which runs belong to the grid as it was last run, and the command if they have one."""
+    document = {**grid.manifest, "runs": [os.path.relpath(folder, grid.path.resolve()) for folder in folders]}
+    document.pop("command", None)
+    _replace_manifest(grid.path, document if command is None else {**document, "command": command})
 
 
 def _staged(

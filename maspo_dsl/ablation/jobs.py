@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 import maspo_dsl
 from maspo_dsl.ablation.folder import GridFolder
+from maspo_dsl.ablation.program import Program
 from maspo_dsl.language.writing import write_whole
 from maspo_dsl.trainers.config import RunConfig, read_config
 
@@ -29,7 +30,7 @@ class Job:
     """One run of a grid: `folder` holds it, `key` is the hash of objective, configuration and seed.
 
     `overrides` are those of the run's configuration, without folder and seed. A job whose `spec` is None only makes
-    ready what the runs of its seed share.
+    ready what the runs of its seed share. One with a `command` runs that, in place of `maspo-dsl train`.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Job:
     folder: Path
     key: str
     steps: int
+    command: tuple[str, ...] = ()
 
     @property
     def log(self) -> Path:
@@ -57,7 +59,7 @@ class Job:
 
     def write(self) -> None:
         """Write the job's file."""
-        document = {**asdict(self), "folder": str(self.folder), "overrides": list(self.overrides)}
+        document = {**asdict(self), "folder": str(self.folder)}
         write_whole(self.file, json.dumps(document, indent=2) + "\n")
 
     @property
@@ -79,7 +81,7 @@ def read_job(file: Path) -> Job:
     """The job of a file that `write` made."""
     document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     folder, overrides = Path(document.pop("folder")), tuple(document.pop("overrides"))
-    return Job(folder=folder, overrides=overrides, **document)
+    return Job(folder=folder, overrides=overrides, command=tuple(document.pop("command")), **document)
 
 
 def jobs_of(grid: GridFolder, overrides: Sequence[str]) -> list[Job]:
@@ -94,6 +96,18 @@ def jobs_of(grid: GridFolder, overrides: Sequence[str]) -> list[Job]:
         for seed in range(int(grid.manifest["seeds"]))
         for point in grid.points
     ]
+
+
+def program_jobs_of(grid: GridFolder, program: Program) -> list[Job]:
+    """Every run of a grid that a program makes, seeds in the outer order; its key is of the command as it was typed."""
+    found = []
+    for seed in range(int(grid.manifest["seeds"])):
+        for point in grid.points:
+            key = _key(point["hash"], {"command": program.words}, seed)
+            folder, spec = _places(grid, point, seed, key)
+            values = {"file": spec, "name": point["name"], "seed": str(seed), "run": str(folder)}
+            found.append(Job(point["name"], spec, seed, (), folder, key, 0, program.command(values)))
+    return found
 
 
 def preparations(jobs: Sequence[Job]) -> list[Job]:
@@ -115,11 +129,20 @@ def _job(
     objective_hash: str,
 ) -> Job:
     settings = config.model_dump(mode="json", exclude=_OUTSIDE_THE_RESULT)
-    decided = json.dumps([objective_hash, settings, seed], sort_keys=True)
-    key = hashlib.sha256(decided.encode()).hexdigest()[:16]
-    folder = (grid.path / RUNS / f"{point['name']}-s{seed}-{key[:8]}").resolve()
-    spec = str((grid.path / point["file"]).resolve())
+    key = _key(objective_hash, settings, seed)
+    folder, spec = _places(grid, point, seed, key)
     return Job(point["name"], spec, seed, overrides, folder, key, config.trainer.max_steps)
+
+
+def _key(objective_hash: str, settings: Mapping[str, Any], seed: int) -> str:
+    decided = json.dumps([objective_hash, settings, seed], sort_keys=True)
+    return hashlib.sha256(decided.encode()).hexdigest()[:16]
+
+
+def _places(grid: GridFolder, point: Mapping[str, Any], seed: int, key: str) -> tuple[Path, str]:
+    """The folder of a run, and the file of its point."""
+    folder = grid.path / RUNS / f"{point['name']}-s{seed}-{key[:8]}"
+    return folder.resolve(), str((grid.path / point["file"]).resolve())
 
 
 def _run_hash(spec: Path, config: RunConfig) -> str:

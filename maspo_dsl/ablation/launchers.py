@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -40,7 +42,12 @@ def run_worker(file: str) -> int:
     job = read_job(Path(file))
     with job.log.open("a", encoding="utf-8") as log:
         return subprocess.run(
-            worker_command(job), stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False
+            worker_command(job),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            check=False,
         ).returncode
 
 
@@ -81,16 +88,21 @@ def _start(job: Job) -> subprocess.Popen[bytes]:
 
 
 def _stop(running: Mapping[Job, subprocess.Popen[bytes]], watch: Watch) -> None:
-    """Let each process finish its step and save; a second Ctrl-C ends them at once."""
+    """Let each process finish its step and save; a second Ctrl-C ends them, and what they started, at once."""
     for process in running.values():
-        process.send_signal(signal.SIGINT)
+        _signal(process, signal.SIGINT)
     try:
         for job, process in running.items():
             watch(job, process.wait())
     except KeyboardInterrupt:
         for process in running.values():
-            process.kill()
+            _signal(process, signal.SIGKILL)
         raise
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
 
 
 @dataclass(frozen=True)

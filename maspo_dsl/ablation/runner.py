@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from maspo_dsl.ablation.folder import GridFolder, record_runs
-from maspo_dsl.ablation.jobs import Job, State, jobs_of, preparations
+from maspo_dsl.ablation.jobs import Job, State, jobs_of, preparations, program_jobs_of
 from maspo_dsl.ablation.launchers import Launcher
+from maspo_dsl.ablation.program import Program
 from maspo_dsl.ablation.worker import INTERRUPTED
 
 _LAST_LINES = 3
@@ -46,15 +48,21 @@ class Board:
 
 
 def run_grid(
-    grid: GridFolder, overrides: Sequence[str], launcher: Launcher, show: Callable[[Board], None]
+    grid: GridFolder,
+    overrides: Sequence[str],
+    launcher: Launcher,
+    show: Callable[[Board], None],
+    program: Program | None = None,
 ) -> Board:
     """Make every run of a grid that is not finished; `show` is called whenever something may have changed.
 
-    All points of a seed start from the same weights and see the same prompts. Raises ConfigError and SpecError
-    before anything starts; a run that fails is noted on the board and does not stop the others.
+    All points of a seed start from the same weights and see the same prompts, unless a `program` decides otherwise.
+    Raises ConfigError and SpecError before anything starts; a run that fails is noted on the board and does not stop
+    the others.
     """
-    board = Board(tuple(jobs_of(grid, overrides)))
-    record_runs(grid, [job.folder for job in board.jobs])
+    board = Board(tuple(jobs_of(grid, overrides) if program is None else program_jobs_of(grid, program)))
+    command = None if program is None else shlex.join(program.words)
+    record_runs(grid, [job.folder for job in board.jobs], command)
     unfinished = [job for job in board.jobs if board.states[job] != "finished"]
     show(board)
     if not unfinished:
@@ -64,7 +72,7 @@ def run_grid(
         board.take(job, code)
         show(board)
 
-    shared = preparations(unfinished)
+    shared = preparations(unfinished) if program is None else []
     for job in (*shared, *unfinished):
         job.folder.parent.mkdir(parents=True, exist_ok=True)
         job.write()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -26,6 +27,7 @@ from maspo_dsl.cli.overrides import OverridesArgument, SpecArgument
 
 if TYPE_CHECKING:
     from maspo_dsl.ablation.folder import GridFolder, PointCheck
+    from maspo_dsl.ablation.program import Program
     from maspo_dsl.ablation.request import Request
     from maspo_dsl.ablation.runner import Board
 
@@ -72,6 +74,14 @@ def ablate(
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each point, with seeds 0, 1, ….")] = 1,
     run: Annotated[bool, typer.Option("--run", help="Train every point with every seed.")] = False,
+    command: Annotated[
+        str | None,
+        typer.Option(
+            "--command",
+            metavar="'PROGRAM …'",
+            help="What makes a run in place of `maspo-dsl train`; {file}, {name}, {seed} and {run} are its own.",
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Runs at a time; as many as there are cores.")
     ] = None,
@@ -84,7 +94,9 @@ def ablate(
 
     KEY=VALUE: params.NAME is of the base and the points made from it, unless a point sets it itself (--vary, --own, a
     ladder's step before it), not of --against; with --run, all keys of `maspo-dsl train`, and launcher=ray or
-    launcher=slurm for more than this machine. What is finished is not run again, what was stopped goes on.
+    launcher=slurm for more than this machine. What is finished is not run again, what was stopped goes on. --command
+    runs a program of your own in place of `maspo-dsl train`: 'python train.py --objective {file} --seed {seed}
+    --output_dir {run}'.
     """
     with invalid_input_exits(as_json=as_json), _grid_errors():
         request = _request(
@@ -92,22 +104,23 @@ def ablate(
         )
         params, typed = split_params(overrides or [])
         settings = read_settings(typed)
-        _check_effective(typed, settings, run, dry_run, workers)
+        program = _program(command, settings, seeds)
+        _check_effective(typed, settings, run, dry_run, workers, command)
         if output == "":
             raise InputError("-o names no folder")
         folder = None if dry_run else Path(output) if output else default_folder(spec)
-        check = _preflight(settings) if run else None
+        check = _preflight(settings) if run and program is None else None
         document, grid = _made(spec, request, params, seeds, folder, check)
     if as_json:
         print_json(document)
     else:
-        for line in table(document, settings.config):
+        for line in table(document, settings.config if program is None else None):
             print_line(line)
         if folder is not None:
             print_line(f"written to {folder}")
     if run and grid is not None:
         with invalid_input_exits(), _grid_errors():
-            status = _run(grid, settings, workers, log if as_json else print_line)
+            status = _run(grid, settings, program, workers, log if as_json else print_line)
         if status:
             raise typer.Exit(status)
 
@@ -140,8 +153,27 @@ def _request(
     )
 
 
+def _program(command: str | None, settings: RunSettings, seeds: int) -> Program | None:
+    """The program that makes the runs, None for our own. Raises InputError and GridError: there is no such program."""
+    from maspo_dsl.ablation.program import read_program
+
+    if command is None:
+        return None
+    if settings.overrides:
+        raise InputError(f"`{settings.overrides[0]}` is of `maspo-dsl train`, which --command stands in for")
+    program = read_program(command, seeds)
+    if settings.launcher == "local" and shutil.which(program.words[0]) is None:
+        raise InputError(f"--command: there is no program `{program.words[0]}` here")
+    return program
+
+
 def _check_effective(
-    typed: Sequence[str], settings: RunSettings, run: bool, dry_run: bool, workers: int | None
+    typed: Sequence[str],
+    settings: RunSettings,
+    run: bool,
+    dry_run: bool,
+    workers: int | None,
+    command: str | None,
 ) -> None:
     """Raise InputError for options without effect: settings of runs without --run, workers of another launcher."""
     if run and dry_run:
@@ -150,6 +182,8 @@ def _check_effective(
         raise InputError(f"{typed[0]} is of the runs, and there are none without --run")
     if not run and workers is not None:
         raise InputError("--workers is of the runs, and there are none without --run")
+    if not run and command is not None:
+        raise InputError("--command is of the runs, and there are none without --run")
     if workers is not None and settings.launcher != "local":
         raise InputError(f"--workers is of this machine; launcher={settings.launcher} decides for itself")
 
@@ -179,14 +213,20 @@ def _made(
     return grid.manifest, grid
 
 
-def _run(grid: GridFolder, settings: RunSettings, workers: int | None, tell: Callable[[str], None]) -> int:
+def _run(
+    grid: GridFolder,
+    settings: RunSettings,
+    program: Program | None,
+    workers: int | None,
+    tell: Callable[[str], None],
+) -> int:
     """Run the grid; the exit code."""
     from maspo_dsl.ablation.runner import run_grid
     from maspo_dsl.cli.board import BoardView
 
     launcher = settings.make_launcher(grid.path, workers)
     with BoardView() as view:
-        board = run_grid(grid, settings.overrides, launcher, view.show)
+        board = run_grid(grid, settings.overrides, launcher, view.show, program)
     return _ending(grid, board, tell)
 
 

@@ -70,5 +70,5 @@ def board_table(board: Board) -> Table:
 
 def _cell(board: Board, job: Job) -> str:
     state = board.states[job]
-    text = f"{job.steps_done}/{job.steps}" if state == "running" else state
+    text = f"{job.steps_done}/{job.steps}" if state == "running" and job.steps else state
     return f"[{_STYLES[state]}]{text}[/]"

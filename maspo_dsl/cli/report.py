@@ -24,15 +24,24 @@ def report(
         Path | None,
         typer.Option("--figures", metavar="DIR", help="A folder for the figures, each as an SVG file, too."),
     ] = None,
+    reward: Annotated[
+        str | None, typer.Option("--reward", metavar="NAME", help="What the runs call their reward.")
+    ] = None,
+    held_out: Annotated[
+        str | None,
+        typer.Option("--held-out", metavar="NAME", help="What they call that of held-out prompts."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document; write nothing.")] = False,
 ) -> None:
     """Compare the points of a grid that was run.
 
-    Writes report.html, one page that needs nothing else, and report.md.
+    Writes report.html, one page that needs nothing else, and report.md. Runs of other trainers are read from
+    metrics.jsonl, trainer_state.json of transformers, verl's file logger, or TensorBoard's event files.
     """
     from maspo_dsl.ablation.changes import GridError
     from maspo_dsl.ablation.folder import read_grid
     from maspo_dsl.ablation.report.comparison import compare
+    from maspo_dsl.ablation.report.formats import Names
     from maspo_dsl.ablation.report.page import html, markdown
     from maspo_dsl.ablation.report.pictures import pictures
     from maspo_dsl.ablation.report.results import read_results
@@ -40,7 +49,7 @@ def report(
     with invalid_input_exits(as_json=as_json):
         try:
             grid = read_grid(folder)
-            results = read_results(grid)
+            results = read_results(grid, Names(reward, held_out))
         except GridError as error:
             raise InputError(f"{error}{_earlier(folder)}") from None
         rows = compare(results)

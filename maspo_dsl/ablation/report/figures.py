@@ -15,7 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from maspo_dsl.ablation.report.comparison import MEASURES, Comparison
-from maspo_dsl.ablation.report.results import Curve, PointResult
+from maspo_dsl.ablation.report.formats import Curve
+from maspo_dsl.ablation.report.results import PointResult
 
 _STYLE: dict[Any, Any] = {
     "font.size": 14,

@@ -22,13 +22,13 @@ h2 { margin-top: 2.5rem; } .note { color: #555; max-width: 50rem; }
 """
 
 
-def how_to_read(rows: Sequence[Comparison]) -> str:
+def how_to_read(rows: Sequence[Comparison], document: Mapping[str, Any]) -> str:
     """What the numbers are, and what they cannot show."""
     return (
         f"{_what_n_is(rows)} Final reward is the mean over the last tenth of the steps, mean reward over all of them "
         f"(the area under the curve), held-out greedy the mean of the last {FINAL_EVALUATIONS} measurements. "
-        f"Differences are from {rows[0].name}, paired by seed: every seed starts all points from the same weights "
-        f"with the same prompts. Brackets are {LEVEL:.0%} bootstrap intervals over seeds, which are too narrow for a "
+        f"Differences are from {rows[0].name}, paired by seed{_what_a_seed_is(document)}. "
+        f"Brackets are {LEVEL:.0%} bootstrap intervals over seeds, which are too narrow for a "
         "few seeds: a point is called higher or lower only if Student's paired interval leaves out 0 as well, and "
         f"with fewer than {FEWEST_PAIRS} pairs nothing is called. Each is looked at as if it were the only one; below "
         "a table stands what remains of all together. IQM is the interquartile mean; P the chance that a run of the "
@@ -49,9 +49,16 @@ def _what_n_is(rows: Sequence[Comparison]) -> str:
     )
 
 
+def _what_a_seed_is(document: Mapping[str, Any]) -> str:
+    """What the runs of a seed share, which only their program knows if it is somebody's own."""
+    if "command" in document:
+        return f"; what runs of a seed share, `{document['command']}` decides"
+    return ": every seed starts all points from the same weights with the same prompts"
+
+
 def markdown(rows: Sequence[Comparison], document: Mapping[str, Any]) -> str:
     """The table, a section for each measure, and what it means."""
-    lines = [f"# Ablation of {rows[0].name}", "", how_to_read(rows), ""]
+    lines = [f"# Ablation of {rows[0].name}", "", how_to_read(rows, document), ""]
     for measure, title in MEASURES.items():
         if all(math.isnan(row.measures[measure].mean) for row in rows):
             continue
@@ -89,7 +96,7 @@ def _paragraph(text: str) -> list[str]:
 def html(rows: Sequence[Comparison], pictures: Sequence[Picture], document: Mapping[str, Any]) -> str:
     """The page: figures are vector graphics inside it."""
     title = f"Ablation of {rows[0].name}"
-    body = [f"<h1>{escape(title)}</h1>", f'<p class="note">{escape(how_to_read(rows))}</p>']
+    body = [f"<h1>{escape(title)}</h1>", f'<p class="note">{escape(how_to_read(rows, document))}</p>']
     for measure, name in MEASURES.items():
         if not all(math.isnan(row.measures[measure].mean) for row in rows):
             body += [f"<h2>{_heading(name)}</h2>", _html_table(rows, measure)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from maspo_dsl.ablation.changes import GridError
 from maspo_dsl.ablation.folder import GridFolder
 from maspo_dsl.ablation.jobs import result_of
+from maspo_dsl.ablation.report.formats import Curve, Names, columns_of, read_steps
 
 # Of a run's last part: this share of its steps, for the reward; so many measurements, for greedy accuracy.
 FINAL_SHARE = 0.1
 FINAL_EVALUATIONS = 3
-
-Curve = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -39,13 +36,18 @@ class Run:
     @cached_property
     def final_reward(self) -> float:
         """Mean sampled reward of the last tenth of the steps."""
-        reward = self.curve("reward")[1:]
-        return float(np.nanmean(reward[-max(1, round(FINAL_SHARE * len(reward))) :]))
+        return float(self._rewards[-max(1, round(FINAL_SHARE * len(self._rewards))) :].mean())
 
     @cached_property
     def mean_reward(self) -> float:
         """Mean sampled reward over all steps: the area under its curve."""
-        return float(np.nanmean(self.curve("reward")[1:]))
+        return float(self._rewards.mean())
+
+    @cached_property
+    def _rewards(self) -> Curve:
+        """Those that were measured, the one before training left out."""
+        reward = self.curve("reward")[1:]
+        return reward[~np.isnan(reward)]
 
     @cached_property
     def final_greedy(self) -> float:
@@ -79,8 +81,10 @@ class PointResult:
         return [float(getattr(run, measure)) for run in self.runs if run.seed in wanted]
 
 
-def read_results(grid: GridFolder) -> list[PointResult]:
+def read_results(grid: GridFolder, names: Names | None = None) -> list[PointResult]:
     """Every point with the finished runs of the grid's last configuration, the base first.
+
+    `names` says what other trainers call the rewards, if not as usual.
 
     Raises GridError: the grid has not been run, nothing of its base is finished, or the metrics of a finished run
     cannot be read.
@@ -92,7 +96,7 @@ def read_results(grid: GridFolder) -> list[PointResult]:
     for folder in folders:
         result = result_of(folder)
         if result:
-            found.setdefault(result["point"], []).append(_read_run(folder, result))
+            found.setdefault(result["point"], []).append(_read_run(folder, result, names or Names()))
     seeds = range(int(grid.manifest["seeds"]))
     results = [_point(record, found.get(record["name"], []), seeds) for record in grid.points]
     if not results[0].runs:
@@ -108,20 +112,15 @@ def _point(record: Mapping[str, Any], runs: Sequence[Run], seeds: Iterable[int])
     return PointResult(record, tuple(finished[seed] for seed in sorted(finished)), missing)
 
 
-def _read_run(folder: Path, result: Mapping[str, Any]) -> Run:
+def _read_run(folder: Path, result: Mapping[str, Any], names: Names) -> Run:
     try:
-        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines]
-        if not rows or not all(isinstance(row, dict) and "step" in row for row in rows):
-            raise ValueError("a row has no step" if rows else "it is empty")
+        steps = read_steps(folder)
     except (OSError, ValueError) as error:
         raise GridError(
-            f"{folder / 'metrics.jsonl'} cannot be read ({error}); remove the run's folder to make it again"
+            f"metrics of {folder} cannot be read ({error}); remove the run's folder to make it again"
         ) from None
-    names = {name for row in rows for name in row}
-    columns = {name: np.array([_number(row.get(name)) for row in rows]) for name in sorted(names)}
+    try:
+        columns = columns_of(steps, names)
+    except ValueError as error:
+        raise GridError(f"{folder}: {error}") from None
     return Run(int(result["seed"]), columns, float(result["cpu_seconds"]), float(result["wall_seconds"]))
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, (int, float)) else float("nan")
