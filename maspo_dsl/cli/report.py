@@ -41,7 +41,7 @@ def report(
     from maspo_dsl.ablation.changes import GridError
     from maspo_dsl.ablation.folder import read_grid
     from maspo_dsl.ablation.report.comparison import compare
-    from maspo_dsl.ablation.report.formats import Names
+    from maspo_dsl.ablation.report.formats import ColumnNames
     from maspo_dsl.ablation.report.page import html, markdown
     from maspo_dsl.ablation.report.pictures import pictures
     from maspo_dsl.ablation.report.results import read_results
@@ -49,7 +49,7 @@ def report(
     with invalid_input_exits(as_json=as_json):
         try:
             grid = read_grid(folder)
-            results = read_results(grid, Names(reward, held_out))
+            results = read_results(grid, ColumnNames(reward, held_out))
         except GridError as error:
             raise InputError(f"{error}{_earlier(folder)}") from None
         rows = compare(results)

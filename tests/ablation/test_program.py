@@ -15,7 +15,7 @@ from maspo_dsl.ablation.folder import read_grid, write_grid
 from maspo_dsl.ablation.launchers import LocalProcesses
 from maspo_dsl.ablation.program import read_program
 from maspo_dsl.ablation.report.comparison import compare
-from maspo_dsl.ablation.report.formats import Names, columns_of, read_steps
+from maspo_dsl.ablation.report.formats import ColumnNames, columns_of, read_steps
 from maspo_dsl.ablation.report.page import how_to_read
 from maspo_dsl.ablation.report.results import read_results
 from maspo_dsl.ablation.request import Request
@@ -161,7 +161,7 @@ def test_what_verl_writes(tmp_path):
     rows += [{"step": 2, "data": {"critic/score/mean": 0.7, "actor/entropy": 1.5, "critic/score/max": 1}}]
     jsonl(tmp_path / "project/experiment.jsonl", rows)
     jsonl(tmp_path / "rollout/2.jsonl", [{"step": 2, "output": "text"}])
-    columns = columns_of(read_steps(tmp_path), Names())
+    columns = columns_of(read_steps(tmp_path), ColumnNames())
     assert columns["reward"][2] == 0.7 and columns["eval/greedy"][0] == 0.1 and columns["entropy"][2] == 1.5
     assert [len(column) for column in columns.values()] == [3] * len(columns)
 
@@ -172,17 +172,17 @@ def test_the_state_that_got_furthest_is_read_and_metrics_of_ours_first(tmp_path)
         folder.mkdir()
         history = [{"step": steps, "reward": steps, "objective/gated_pos": 0.25}]
         (folder / "trainer_state.json").write_text(json.dumps({"global_step": steps, "log_history": history}))
-    columns = columns_of(read_steps(tmp_path), Names())
+    columns = columns_of(read_steps(tmp_path), ColumnNames())
     assert columns["reward"][-1] == 10 and columns["gated_pos"][10] == 0.25
     jsonl(
         tmp_path / "metrics.jsonl", [{"step": 1, "return": 3.0}, {"step": 1, "return": 4.0, "reward": None}]
     )
     steps = read_steps(tmp_path)
-    assert columns_of(steps, Names(reward="return"))["reward"][1] == 4
+    assert columns_of(steps, ColumnNames(reward="return"))["reward"][1] == 4
     with pytest.raises(ValueError, match="no column is called reward; there are: return"):
-        columns_of(steps, Names())
+        columns_of(steps, ColumnNames())
     with pytest.raises(ValueError, match="no column is called accuracy"):
-        columns_of(steps, Names("return", "accuracy"))
+        columns_of(steps, ColumnNames("return", "accuracy"))
 
 
 def test_event_files_of_tensorboard(tmp_path):
@@ -193,5 +193,5 @@ def test_event_files_of_tensorboard(tmp_path):
         with SummaryWriter(tmp_path / "events" / str(first)) as writer:
             for step in range(first, first + 2):
                 writer.add_scalar("train/reward", step / 4, step)
-    columns = columns_of(read_steps(tmp_path), Names())
+    columns = columns_of(read_steps(tmp_path), ColumnNames())
     assert columns["reward"].tolist() == [0, 0.25, 0.5, 0.75]

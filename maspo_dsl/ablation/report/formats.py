@@ -29,14 +29,14 @@ _PREFIXES = ("objective/", "train/objective/", "actor/objective/", "train/", "ac
 
 
 @dataclass(frozen=True)
-class Names:
+class ColumnNames:
     """Which columns of a run are its reward and its held-out reward; None: as trainers call them."""
 
     reward: str | None = None
     held_out: str | None = None
 
     def of(self, column: str) -> tuple[str, ...]:
-        """Names that a column may have, the likeliest first."""
+        """ColumnNames that a column may have, the likeliest first."""
         said = {"reward": self.reward, "eval/greedy": self.held_out}.get(column)
         if said is not None:
             return (said,)
@@ -59,7 +59,7 @@ def read_steps(folder: Path) -> Steps:
     return steps
 
 
-def columns_of(steps: Steps, names: Names) -> dict[str, Curve]:
+def columns_of(steps: Steps, names: ColumnNames) -> dict[str, Curve]:
     """The columns of a report by their names here, over steps 0, 1, …; NaN where nothing was measured.
 
     Raises ValueError: none of them is the reward, or one that was named is not there.

@@ -13,7 +13,7 @@ import numpy as np
 from maspo_dsl.ablation.changes import GridError
 from maspo_dsl.ablation.folder import GridFolder
 from maspo_dsl.ablation.jobs import result_of
-from maspo_dsl.ablation.report.formats import Curve, Names, columns_of, read_steps
+from maspo_dsl.ablation.report.formats import ColumnNames, Curve, columns_of, read_steps
 
 # Of a run's last part: this share of its steps, for the reward; so many measurements, for greedy accuracy.
 FINAL_SHARE = 0.1
@@ -81,7 +81,7 @@ class PointResult:
         return [float(getattr(run, measure)) for run in self.runs if run.seed in wanted]
 
 
-def read_results(grid: GridFolder, names: Names | None = None) -> list[PointResult]:
+def read_results(grid: GridFolder, names: ColumnNames | None = None) -> list[PointResult]:
     """Every point with the finished runs of the grid's last configuration, the base first.
 
     `names` says what other trainers call the rewards, if not as usual.
@@ -96,7 +96,7 @@ def read_results(grid: GridFolder, names: Names | None = None) -> list[PointResu
     for folder in folders:
         result = result_of(folder)
         if result:
-            found.setdefault(result["point"], []).append(_read_run(folder, result, names or Names()))
+            found.setdefault(result["point"], []).append(_read_run(folder, result, names or ColumnNames()))
     seeds = range(int(grid.manifest["seeds"]))
     results = [_point(record, found.get(record["name"], []), seeds) for record in grid.points]
     if not results[0].runs:
@@ -112,7 +112,7 @@ def _point(record: Mapping[str, Any], runs: Sequence[Run], seeds: Iterable[int])
     return PointResult(record, tuple(finished[seed] for seed in sorted(finished)), missing)
 
 
-def _read_run(folder: Path, result: Mapping[str, Any], names: Names) -> Run:
+def _read_run(folder: Path, result: Mapping[str, Any], names: ColumnNames) -> Run:
     try:
         steps = read_steps(folder)
     except (OSError, ValueError) as error:
