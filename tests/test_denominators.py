@@ -40,7 +40,71 @@ def test_the_mean_by_hand(name, losses):
     parts = [rows_of(batch, [row]) for row in (0, 1)]
     denominators = loss.window([as_torch(part) for part in parts])
     found = sum(run_loss(loss, part, denominators)[1].sum() for part in parts)
-    assert found == pytest.approx(first + second if "micro" in reduce else expected)
+    assert found == pytest.approx((first + second) / 2 if "micro" in reduce else expected)
+
+
+def bnpo_of_trl(part, steps):
+    """TRL 1.16.0 `_compute_loss`, loss_type bnpo, of one micro-batch: loss and gradient.
+
+    `steps` is current_gradient_accumulation_steps, the number of micro-batches that this step has.
+    """
+    advantage, mask = part["advantage"][:, None], part["mask"]
+    ratio = np.exp(part["logp"] - part["logp_old"])
+    clipped = np.clip(ratio, 0.8, 1.2)
+    unclipped = ratio * advantage <= clipped * advantage
+    tokens = max(mask.sum(), 1)
+    loss = np.where(mask, -np.minimum(ratio * advantage, clipped * advantage), 0).sum() / tokens / steps
+    return loss, np.where(mask & unclipped, -ratio * advantage, 0) / tokens / steps
+
+
+@pytest.mark.parametrize("sizes", [[8], [4, 4], [2, 2, 2, 2], [3, 3, 2], [1, 0, 7]], ids=str)
+def test_bnpo_is_that_of_trl(sizes):
+    """A mean of means however the window is cut: a tail with fewer rows counts as one, and so does an empty part."""
+    random = np.random.default_rng(3)
+    batch = plain(0.4 * random.standard_normal((8, 6)), random.standard_normal(8))
+    batch["mask"] = np.arange(6) < np.array([[6], [1], [4], [2], [5], [3], [6], [1]])
+    parts = [rows_of(batch, rows) for rows in np.split(np.arange(8), np.cumsum(sizes)[:-1])]
+    if 0 in sizes:
+        parts[sizes.index(0)] = {**rows_of(batch, [0]), "mask": np.zeros((1, 6), dtype=bool)}
+    loss = compiled("bnpo")
+    denominators = loss.window([as_torch(part) for part in parts])
+    assert denominators["micro_batches"] == len(parts)
+    for part in parts:
+        expected, slope = bnpo_of_trl(part, len(parts))
+        value, gradient = run_loss(loss, part, denominators)
+        assert value == pytest.approx(expected, rel=1e-12)
+        if part["mask"].any():
+            same(gradient, slope)
+        else:
+            assert not gradient.any()
+
+
+@pytest.mark.parametrize("word", ["penalty", "bonus"])
+def test_a_penalty_within_micro_is_averaged_as_well(word):
+    """TRL's entropy bonus is a mean over a micro-batch's tokens, divided by the accumulation steps."""
+    text = f"reduce = loss |> mean(window)\n{word} entropy = 0.3 * mean(entropy(policy), micro)"
+    loss = maspo_dsl.compile(maspo_dsl.parse(f"objective mine extends group_ppo\n{text}\n"), backend="eager")
+    batch = plain(np.zeros((3, 4)), np.zeros(3))
+    batch["mask"] = np.arange(4) < np.array([[4], [1], [2]])
+    batch["entropy"] = np.arange(12.0).reshape(3, 4)
+    parts = [rows_of(batch, [0, 1]), rows_of(batch, [2])]
+    denominators = loss.window([as_torch(part) for part in parts])
+    sign = 1 if word == "penalty" else -1
+    for part, mean in zip(parts, (10 / 5, 17 / 2), strict=True):
+        assert run_loss(loss, part, denominators)[0] == pytest.approx(sign * 0.3 * mean / 2)
+
+
+def test_micro_elsewhere_is_the_statistic_of_one():
+    """A weight divides by its micro-batch's own mean; the shares of the window still add up."""
+    text = "ratio = policy / old\nweight w = 1 / mean(value, micro)\nreduce = loss |> mean(window)"
+    loss = maspo_dsl.compile(maspo_dsl.parse(f"objective mine extends group_ppo\n{text}\n"), backend="eager")
+    batch = plain(np.zeros((2, 2)), [-1.0, -1.0])
+    batch["value"] = np.array([[1.0, 3.0], [4.0, 6.0]])
+    parts = [rows_of(batch, [0]), rows_of(batch, [1])]
+    denominators = loss.window([as_torch(part) for part in parts])
+    assert "micro_batches" not in denominators
+    found = [run_loss(loss, part, denominators)[0] for part in parts]
+    assert found == pytest.approx([2 / 2 / 4, 2 / 5 / 4])
 
 
 @pytest.mark.parametrize("parts", [1, 2, 4, 8])

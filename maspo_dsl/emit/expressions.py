@@ -126,7 +126,7 @@ class Expressions:
         """A call of an operation of the template: the value, what takes part, the cells, further arguments."""
         row = REDUCTIONS[node.op]
         of_mask = row.values == "mask"
-        member = self._at(node.args[0 if of_mask else 1], 0)
+        member = self._member(node.args[0 if of_mask else 1])
         if place in self.here and of_mask:
             return f"window_count({member})"
         value = self._one() if of_mask else self._value(node.args[0])
@@ -140,6 +140,10 @@ class Expressions:
         ]
         named = [f"{name}={number_text(node.number(name))}" for name in row.attributes]
         return f"{row.torch}({', '.join([value, member, self._segments(node), *further, *named])})"
+
+    def _member(self, place: int) -> str:
+        """What takes part; where nothing is left to ask, one thing does."""
+        return f"{self._one()} > 0" if self.graph.nodes[place].op == "const" else self._at(place, 0)
 
     def _segments(self, node: Node) -> str:
         """The cells of a reduction's scope, among tokens or among sequences."""

@@ -7,6 +7,8 @@ from maspo_dsl.graph.terms import TermBuilder
 from maspo_dsl.semantics.part_words import PART_WORDS, Role
 from maspo_dsl.semantics.parts import Parts
 from maspo_dsl.semantics.scopes import WINDOW
+from maspo_dsl.semantics.terms import Term
+from maspo_dsl.semantics.totals import is_averaged
 from maspo_dsl.semantics.types import Axis
 
 _OPERATIONS = {Role.ADDED: "add", Role.SUBTRACTED: "sub"}
@@ -17,7 +19,8 @@ def build(parts: Parts) -> Graph:
     """The graph of an objective, unsimplified.
 
     The loss of a token is -A * ratio * weights, plus penalties, minus bonuses; `mute` takes the policy term
-    away, `exclude` the token. Penalties of one number are added after `reduce`.
+    away, `exclude` the token. Penalties of one number are added after `reduce`. Both are what a micro-batch brings
+    to the loss of its window: its share of a total over the window, or of the mean over the window's micro-batches.
     """
     return _Build(parts).run()
 
@@ -97,6 +100,7 @@ class _Build(TermBuilder):
         for (word, name), term in self.parts.of(*_OPERATIONS).items():
             op, place = _OPERATIONS[PART_WORDS[word].role], self.term(term)
             if self.b.nodes[place].axis is Axis.SCALAR:
+                place = self._brought(term, place)
                 scalars.append((op, place))
             else:
                 place = self.token(place)
@@ -106,7 +110,17 @@ class _Build(TermBuilder):
 
     def _reduced(self, token_loss: int, key: str, scalars: list[tuple[str, int]] | None = None) -> int:
         self.loss_place = token_loss
-        result = self.term(self.parts["reduce"], f"trained:{key}")
+        reduction = self.parts["reduce"]
+        result = self._brought(reduction, self.term(reduction, f"trained:{key}"))
         for op, scalar in scalars or []:
             result = self.b.op(op, result, scalar)
         return result
+
+    def _brought(self, term: Term, place: int) -> int:
+        """What a micro-batch brings to a number of its window: of a mean over micro-batches, its part of it."""
+        if not is_averaged(term):
+            return place
+        batches = self.b.add(
+            Node("count", (self.b.truth(True),), Axis.SCALAR, attributes=(("scope", WINDOW),))
+        )
+        return self.b.op("div", place, batches)

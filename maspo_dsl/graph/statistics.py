@@ -7,6 +7,10 @@ from maspo_dsl.language.naming import unused_name
 from maspo_dsl.semantics.types import Axis
 
 
+_COUNTS = {Axis.TOKEN: "mask_tokens", Axis.SEQUENCE: "mask_sequences", Axis.SCALAR: "micro_batches"}
+"""Keys of counts, by what they count: of what is one number for all, each micro-batch has one."""
+
+
 def window_statistics(graph: Graph) -> dict[str, int]:
     """Places of the window's statistics, by the key the runtime knows them under.
 
@@ -23,8 +27,7 @@ def window_statistics(graph: Graph) -> dict[str, int]:
 def _key(graph: Graph, place: int) -> str:
     node = graph.nodes[place]
     if node.op == "count":
-        member = graph.nodes[node.args[0]]
-        return "mask_tokens" if member.axis is Axis.TOKEN else "mask_sequences"
+        return _COUNTS[graph.nodes[node.args[0]].axis]
     return node.name or f"{node.op.removeprefix('reduce_')}_statistic"
 
 

@@ -17,6 +17,7 @@ from maspo_dsl.semantics.operations import OPERATIONS
 from maspo_dsl.semantics.part_words import Role, before_advantage
 from maspo_dsl.semantics.scopes import MICRO, SCOPES
 from maspo_dsl.semantics.terms import walk
+from maspo_dsl.semantics.totals import is_averaged
 from maspo_dsl.semantics.types import Axis
 from maspo_dsl.semantics.vocabulary import EXPONENT_BOUND, LOG_RATIO_BOUND
 
@@ -136,13 +137,17 @@ def _denominators(resolved: ResolvedObjective, defs: Defs) -> Iterator[Conventio
         yield Convention("reduction", "; then ".join(said))
         yield Convention(
             "partition",
-            "depends on the size of the micro-batch, because the spec says `micro`"
-            if any(
-                term.op != "const" and ("scope", MICRO) in term.attributes
-                for term in walk(*resolved.parts.terms())
-            )
-            else "however a window is cut into micro-batches, their gradients add up to the window's gradient",
+            _partition(resolved),
         )
+
+
+def _partition(resolved: ResolvedObjective) -> str:
+    """What the cut of a window into micro-batches does."""
+    if not any(("scope", MICRO) in term.attributes for term in walk(*resolved.parts.terms())):
+        return "however a window is cut into micro-batches, their gradients add up to the window's gradient"
+    averaged = is_averaged(resolved.parts["reduce"])
+    of_all = "; the window has the mean over its micro-batches" if averaged else ""
+    return f"depends on the size of the micro-batch, because the spec says `micro`{of_all}"
 
 
 def _is_mean(definition: tree.Def) -> bool:

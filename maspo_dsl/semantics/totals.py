@@ -25,6 +25,11 @@ def is_total(term: Term) -> bool:
     return any(is_total(argument) for argument in term.args)
 
 
+def is_averaged(term: Term) -> bool:
+    """Whether a number with gradient is one of each micro-batch, so that the window has the mean of them."""
+    return term.live and term.axis is Axis.SCALAR and not is_total(term)
+
+
 def totals_stay_sums(op: str, args: Sequence[Term]) -> bool:
     """Whether an operation on totals gives something that still adds up over micro-batches."""
     totals = [is_total(argument) for argument in args]

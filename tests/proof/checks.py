@@ -120,7 +120,7 @@ class _Checks:
             return [loss], gradient
         losses, count = [], cut.whole["mask"].sum()
         for part, rows in zip(cut.parts, cut.rows, strict=True):
-            share = 1.0 if self.name in MEAN_OF_MICRO else part["mask"].sum() / count
+            share = 1 / len(cut.parts) if self.name in MEAN_OF_MICRO else part["mask"].sum() / count
             loss, own = self.expected(part)
             losses.append(share * loss)
             gradient[rows] = share * own

@@ -83,7 +83,7 @@ SECOND: dict[str, dict[str, float]] = {"dcpo": {**SETTINGS["dcpo"], "cap": 7}}
 POOLED = frozenset({"stapo", "stapo_maspo", "stapo_v1", "top_entropy"})
 """A quantile within the window needs all its values at once, which ranks cannot add up."""
 
-MEAN_OF_MICRO = frozenset({"bapo", "bnpo", "dcpo", "dgpo"})
-"""Every micro-batch is averaged by itself, as the sources do: it is a window of its own."""
+MEAN_OF_MICRO = frozenset({"bapo", "bnpo"})
+"""Every micro-batch is averaged by itself, as the sources do, and those means once more."""
 SEARCHED_IN_MICRO = frozenset({"bapo_paper", "clip_cov", "kl_cov"})
 """Something is computed within the micro-batch; the loss is a mean over the window's tokens."""
