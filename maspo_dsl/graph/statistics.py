@@ -6,7 +6,6 @@ from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.language.naming import unused_name
 from maspo_dsl.semantics.types import Axis
 
-
 _COUNTS = {Axis.TOKEN: "mask_tokens", Axis.SEQUENCE: "mask_sequences", Axis.SCALAR: "micro_batches"}
 """Keys of counts, by what they count: of what is one number for all, each micro-batch has one."""
 

@@ -68,7 +68,7 @@ MICRO = Scope(
     False,
     True,
     "the micro-batch",
-    "this call alone, in `reduce` the mean over them: how an optimizer step is cut changes the result, and `check` warns",
+    "this call alone, in `reduce` the mean over them: how a step is cut changes the result, and `check` warns",
 )
 
 SCOPES: dict[str, Scope] = {scope.name: scope for scope in (SEQUENCE, GROUP, ROLLOUT_BATCH, WINDOW, MICRO)}
