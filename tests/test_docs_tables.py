@@ -13,7 +13,7 @@ from maspo_dsl.language.tree import Def
 from maspo_dsl.semantics.calls import signature
 from maspo_dsl.semantics.operations import FUNCTIONS
 from maspo_dsl.semantics.part_words import PART_WORDS
-from maspo_dsl.semantics.quantities import QUANTITIES
+from maspo_dsl.semantics.quantities import INPUT_KINDS, QUANTITIES
 from maspo_dsl.semantics.reductions import REDUCTION_WORDS
 from maspo_dsl.semantics.scopes import SCOPES
 from maspo_dsl.semantics.shipped import library_trees
@@ -89,6 +89,7 @@ TABLES = {
         "name, meaning, of the run",
         [(code(name), constant.meaning, code(constant.key)) for name, constant in RUN_CONSTANTS.items()],
     ),
+    "kinds of inputs": meanings({word: row.doc for word, row in INPUT_KINDS.items()}),
     "metrics": meanings({name: column.meaning for name, column in COLUMNS.items() if column.by == "loss"}),
     "slots": slots(),
     "warnings": meanings(WARNINGS),

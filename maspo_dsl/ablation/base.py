@@ -10,7 +10,7 @@ from maspo_dsl.ablation.changes import variant_edits
 from maspo_dsl.ablation.point import Candidate, identifier
 from maspo_dsl.language.naming import unused_name
 from maspo_dsl.language.source import Source
-from maspo_dsl.semantics.binding import number_text
+from maspo_dsl.semantics.domains import number_text
 from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.resolve import find_source, resolve, split_variant

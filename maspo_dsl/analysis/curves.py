@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from maspo_dsl.analysis.drawing import REALISTIC, Arrays, drawn
 from maspo_dsl.analysis.response import Points, gradient_weight, grid
 from maspo_dsl.analysis.single_token import Numbers
 from maspo_dsl.graph.nodes import Graph
+from maspo_dsl.semantics.quantities import Quantity
 
 # Log-ratios from 0 to the compiler's bound of 20, close together where policies differ in practice.
 _STEPS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1, 1.5, 2, 3, 4, 6, 8, 10, 12, 14, 16, 18, 19.5)
@@ -75,8 +78,10 @@ class ExampleToken:
 class Curves:
     """Gradient weights of a graph over all ratios, for several advantages, old probabilities and entropies."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, own: Mapping[str, Quantity] = MappingProxyType({})) -> None:
+        """`own` are the rows of the spec's own inputs."""
         self.graph = graph
+        self.own = own
         self.points = grid(RATIOS.tolist(), _ADVANTAGES, _OLDS, _ENTROPIES)
 
     @cached_property
@@ -94,18 +99,28 @@ class Curves:
         return {side: found for side in SIDES if (found := self._growth(side)) is not None}
 
     def off_at_one(self) -> ExampleToken | None:
-        """A token at ratio 1 whose weight is not its advantage, the one that is farthest off."""
-        at_one = self._at_one()
+        """A token at ratio 1 whose weight is not its advantage, the one that is farthest off.
+
+        The spec's own inputs are 1 at first, and then such as it says, of every size that it allows.
+        """
+        return self._off(self._at_one({})) or (self._off(self._at_one(self._drawn())) if self.own else None)
+
+    def _off(self, at_one: Numbers) -> ExampleToken | None:
         error = np.where(np.isfinite(at_one), np.abs(at_one - 1), 0.0)
         worst = int(np.argmax(error))
         if error[worst] <= 1e-6:
             return None
         return self._example(worst, ONE, float(at_one[worst]), at_one)
 
-    def _at_one(self) -> Numbers:
+    def _at_one(self, own: Arrays) -> Numbers:
         """Weight over advantage at ratio 1, one a curve; takes no more than that."""
         points = grid([1.0], _ADVANTAGES, _OLDS, _ENTROPIES)
-        return gradient_weight(self.graph, points) / points.advantage
+        return gradient_weight(self.graph, points, own=own) / points.advantage
+
+    def _drawn(self) -> Arrays:
+        """Values of the spec's own inputs, one a curve."""
+        each = (len(_ADVANTAGES) * len(_OLDS) * len(_ENTROPIES),)
+        return drawn(REALISTIC, self.own, self.own, each, each, 0, each)
 
     # ---- turning
 

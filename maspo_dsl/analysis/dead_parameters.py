@@ -15,7 +15,7 @@ from maspo_dsl.analysis.spec_lints import dead_parts
 from maspo_dsl.analysis.trial import graph_of, rebound
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
-from maspo_dsl.semantics.binding import number_text
+from maspo_dsl.semantics.domains import number_text
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.terms import Term, walk
 

@@ -14,6 +14,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from maspo_dsl.semantics.domains import Values
 from maspo_dsl.semantics.quantities import OTHER_POLICIES, QUANTITIES, Domain, Quantity
 from maspo_dsl.semantics.types import Axis
 
@@ -23,6 +24,12 @@ Shape: TypeAlias = tuple[int, ...]
 
 # No log-prob of a realistic batch comes nearer to 0: nothing that is learned is certain.
 CEILING = -1e-3
+# Of whole numbers without end so many are drawn; of those that have ends all, if there are not too many.
+_IDS, _MANY = 5, 1000
+# Nothing is said of an id: -1 is one that many hosts give to what has none.
+_ANY_ID = Values(-1, 3, low_closed=True, high_closed=True)
+# Share of numbers that are at a closed end of an interval.
+_AT_AN_END = 0.1
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,28 @@ class Draw:
         found: Array = -scale * np.log1p(-self.uniform())
         return found
 
+    def of(self, values: Values, *, whole: bool) -> Array:
+        """Numbers of those that an input may be; closed ends are drawn more often than what lies between."""
+        chosen = self.uniform()
+        if values.choices:
+            picked: Array = np.array(values.choices)[np.floor(len(values.choices) * chosen).astype(int)]
+            return picked
+        if whole:
+            low, high = values.whole
+            first = low if np.isfinite(low) else min(high - _IDS + 1, -1.0)
+            last = min(high, first + _IDS - 1) if high - first > _MANY else high
+            return np.floor(first + (last - first + 1) * chosen)
+        if np.isinf(values.low) and np.isinf(values.high):
+            return self.normal()
+        if np.isinf(values.low) or np.isinf(values.high):
+            away = self.exponential(1.0) + 1e-3
+            found = values.high - away if np.isinf(values.low) else values.low + away
+        else:
+            found = values.low + (values.high - values.low) * (1e-3 + 0.998 * chosen)
+        end = self.uniform("end")
+        found = np.where(values.low_closed & (end < _AT_AN_END), values.low, found)
+        return np.where(values.high_closed & (end > 1 - _AT_AN_END), values.high, found)
+
 
 Drawn: TypeAlias = Callable[[Draw], Array]
 
@@ -73,6 +102,10 @@ class Regime:
 
     def of(self, row: Quantity) -> Drawn | None:
         """What is drawn for a tensor; None for what gives a batch its form: the mask, and the rows of packed tokens."""
+        whole, values = row.domain is Domain.INTEGER, row.values
+        if whole or values is not None:
+            allowed = _ANY_ID if values is None else values
+            return lambda draw: draw.of(allowed, whole=whole).astype(int if whole else float)
         known = {
             Domain.LOG_PROB: self.policy if row.name != "old" else lambda draw: draw.old,
             Domain.NONNEGATIVE: self.nonnegative,
@@ -135,13 +168,15 @@ def drawn(
     tokens: Shape,
     rows: Shape,
     seed: int,
+    one: Shape = (),
 ) -> Arrays:
-    """The tensors of these names, those of tokens in the one shape and those of sequences in the other."""
+    """The tensors of these names: of tokens in the one shape, of sequences in the other; numbers in the shape `one`."""
+    shapes = {Axis.TOKEN: tokens, Axis.SEQUENCE: rows, Axis.SCALAR: one}
     old = regime.old(Draw(QUANTITIES["old"], tokens, seed, np.zeros(tokens)))
     batch = {}
     for name in names:
         row = tensors[name]
         draw = regime.of(row)
         if draw is not None:
-            batch[name] = draw(Draw(row, tokens if row.axis.word == "token" else rows, seed, old))
+            batch[name] = draw(Draw(row, shapes[row.axis], seed, old))
     return batch

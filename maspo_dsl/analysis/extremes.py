@@ -22,7 +22,7 @@ _COLUMNS = 6
 
 def far_tokens(objective: ResolvedObjective) -> Arrays:
     """Tokens alone, each tensor `[K]`: probabilities from e^-80 to 1, any two policies equal or e^40 apart."""
-    return _drawn(objective, (_ALONE,), (_ALONE,), 20_000)
+    return _drawn(objective, (_ALONE,), (_ALONE,), 20_000, (_ALONE,))
 
 
 def far_batches(objective: ResolvedObjective) -> Iterator[Arrays]:
@@ -50,8 +50,16 @@ def far_batches(objective: ResolvedObjective) -> Iterator[Arrays]:
     yield {**batch, "mask": batch["mask"] & few[:, None]}
 
 
-def _drawn(objective: ResolvedObjective, shape: tuple[int, ...], rows: tuple[int, ...], start: int) -> Arrays:
-    batch = drawn(_regime(constants(objective)), objective.tensors, objective.tensors, shape, rows, start)
+def _drawn(
+    objective: ResolvedObjective,
+    shape: tuple[int, ...],
+    rows: tuple[int, ...],
+    start: int,
+    one: tuple[int, ...] = (),
+) -> Arrays:
+    batch = drawn(
+        _regime(constants(objective)), objective.tensors, objective.tensors, shape, rows, start, one
+    )
     same = uniform("same reward", rows, start) < 0.1
     return {**batch, "reward_greedy": np.where(same, batch["reward"], batch["reward_greedy"])}
 

@@ -21,7 +21,10 @@ from maspo_dsl.language.diagnostics import Diagnostic, SpecError
 from maspo_dsl.language.source import Source, Span
 from maspo_dsl.semantics.collector import in_source_order
 from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.part_words import Role
+from maspo_dsl.semantics.reductions import REDUCTIONS
 from maspo_dsl.semantics.resolve import resolve
+from maspo_dsl.semantics.terms import walk
 
 _FORESTALLED = {"cap-below-one": frozenset({"on-policy-weight"})}
 """Warnings that say no more than another one, which is given."""
@@ -75,10 +78,21 @@ def _unused(objective: ResolvedObjective, given: set[str]) -> Iterator[Diagnosti
     settings = objective.settings
     if settings.variant is not None or settings.params or settings.run:
         return
+    shown = given if _tokens_show_weights(objective) else given | {"on-policy-weight"}
     for code, allow in objective.flat.allows.items():
-        if code not in given and not _inherited(objective, allow):
+        if code not in shown and not _inherited(objective, allow):
             message = f"`{code}` is not given here, so there is nothing to allow"
             yield Finding("unused-allow", message, allow.span).diagnostic()
+
+
+def _tokens_show_weights(objective: ResolvedObjective) -> bool:
+    """Whether single tokens show what the policy term weighs: not where that depends on other tokens, or on inputs.
+
+    `verify`, which sees batches, may then ask for an acknowledgement of what is not seen here.
+    """
+    parts = objective.parts.of(Role.RATIO, Role.FACTOR, Role.REMOVES_POLICY_TERM, Role.REMOVES_TOKEN)
+    terms = list(walk(*parts.values()))
+    return not any(term.op in REDUCTIONS or ("declared", True) in term.attributes for term in terms)
 
 
 # ---- acknowledgement

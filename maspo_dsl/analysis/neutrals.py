@@ -40,7 +40,7 @@ def _spoils(objective: ResolvedObjective, let: tree.Let) -> str:
     """A message if an on-policy token does not weigh its advantage once the `let` is dropped."""
     name = let.name.text
     parts = dropped(objective, Target("let", "let", name, ("let", name)))
-    found = None if parts is None else off_at_one(parts)
+    found = None if parts is None else off_at_one(parts, objective.own)
     if found is None:
         return ""
     return (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 
 from maspo_dsl.analysis.curves import Curves, ExampleToken, Side, short_number
@@ -14,13 +14,13 @@ from maspo_dsl.language.source import Span
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.part_words import Role
 from maspo_dsl.semantics.parts import Parts
-from maspo_dsl.semantics.quantities import POLICIES
+from maspo_dsl.semantics.quantities import POLICIES, Quantity
 from maspo_dsl.semantics.terms import Term, walk
 
 
 def policy_findings(objective: ResolvedObjective, graph: Graph) -> Iterator[Finding]:
     """Every warning about the policy term."""
-    curves = Curves(graph)
+    curves = Curves(graph, objective.own)
     yield from _turning(objective, curves)
     yield from _unbounded(objective, curves)
     yield from _on_policy(objective, curves)
@@ -75,16 +75,19 @@ def _name(side: Side) -> str:
 
 
 def _on_policy(objective: ResolvedObjective, curves: Curves) -> Iterator[Finding]:
-    found = off_at_one(objective.parts, curves)
+    own = objective.own
+    found = off_at_one(objective.parts, own, curves)
     if found is not None:
         yield Finding(
             "on-policy-weight",
             f"at ratio 1 the gradient weight of a token is {short_number(found.weight)} A{found.circumstances}, not A",
-            _search(objective, lambda parts: off_at_one(parts) is not None),
+            _search(objective, lambda parts: off_at_one(parts, own) is not None),
         )
 
 
-def off_at_one(parts: Parts, curves: Curves | None = None) -> ExampleToken | None:
+def off_at_one(
+    parts: Parts, own: Mapping[str, Quantity], curves: Curves | None = None
+) -> ExampleToken | None:
     """A token that is on policy in every respect and weighs anything but its advantage.
 
     A rule that compares no two policies mutes what its author wants muted, on policy too: it is not asked.
@@ -92,7 +95,7 @@ def off_at_one(parts: Parts, curves: Curves | None = None) -> ExampleToken | Non
     rules = parts.of(Role.REMOVES_POLICY_TERM, Role.REMOVES_TOKEN)
     others = [key for key, rule in rules.items() if len(_policies(rule)) < 2]
     if curves is None or others:
-        curves = Curves(graph_of(parts.without(others)))
+        curves = Curves(graph_of(parts.without(others)), own)
     return curves.off_at_one()
 
 

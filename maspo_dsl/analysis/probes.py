@@ -29,7 +29,7 @@ _LONGEST = 65536
 def tokens(objective: ResolvedObjective) -> Arrays:
     """`ALONE` tokens, each tensor `[K]`: old probabilities down to e^-20, ratios beyond every bound, A up to 100."""
     names = objective.tensors.keys() - {"advantage"}
-    return _drawn(objective, names, (ALONE,), (ALONE,), spread=21.0, size=4.5)
+    return _drawn(objective, names, (ALONE,), (ALONE,), spread=21.0, size=4.5, one=(ALONE,))
 
 
 def batches(objective: ResolvedObjective) -> Iterator[Arrays]:
@@ -83,10 +83,11 @@ def _drawn(
     spread: float,
     size: float,
     start: int = 0,
+    one: tuple[int, ...] = (),
 ) -> Arrays:
     magnitude = np.exp(2 * size * uniform("magnitude", rows, start) - size)
     sign = np.where(uniform("sign", rows, start) < 0.5, -1.0, 1.0)
-    batch = drawn(_regime(spread), objective.tensors, names, shape, rows, start)
+    batch = drawn(_regime(spread), objective.tensors, names, shape, rows, start, one)
     return {**batch, "advantage": sign * magnitude}
 
 
@@ -106,7 +107,10 @@ def _regime(spread: float) -> Regime:
         nonnegative=lambda draw: np.exp(draw.between(-7, 2.3)),
         real=lambda draw: draw.between(-2, 2),
         condition=lambda draw: draw.uniform() < 0.4,
-        given=lambda draw: draw.between(0, 2),
+        # Numbers that a spec may compare with, and such between.
+        given=lambda draw: np.where(
+            draw.uniform("whole") < 0.5, np.floor(draw.between(0, 3)), draw.between(0, 2)
+        ),
     )
 
 

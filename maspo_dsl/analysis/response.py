@@ -50,12 +50,19 @@ def grid(
     return Points(ratio, advantage, old, entropy)
 
 
-def gradient_weight(graph: Graph, points: Points, *, params: Mapping[str, float] | None = None) -> Numbers:
+def gradient_weight(
+    graph: Graph,
+    points: Points,
+    *,
+    params: Mapping[str, float] | None = None,
+    own: Mapping[str, NDArray[Any]] | None = None,
+) -> Numbers:
     """Gradient weight of each point, `[K]`: of the policy term alone, each token alone in its window.
 
-    0 for a token that is excluded, NaN for one that cannot be. `params` replaces values of parameters.
+    0 for a token that is excluded, NaN for one that cannot be. `params` replaces values of parameters; `own` are
+    values of the spec's own inputs, 1 where they are not given.
     """
-    tokens = SingleTokenInterpreter(graph, _tensors(points), params=params)
+    tokens = SingleTokenInterpreter(graph, {**_tensors(points), **(own or {})}, params=params)
     adjoints = tokens.adjoints("policy_loss")
     reduction = adjoints.get(graph.outputs["policy_term"], np.zeros(len(points)))
     slope = tokens.of_tensor(adjoints, "logp")

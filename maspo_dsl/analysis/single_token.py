@@ -12,8 +12,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from maspo_dsl.graph.interpret import Interpretation
-from maspo_dsl.graph.nodes import Graph
+from maspo_dsl.graph.interpret import Interpretation, as_number
+from maspo_dsl.graph.nodes import Graph, Node
 from maspo_dsl.graph.segments import Segments
 from maspo_dsl.semantics.operations import Array
 from maspo_dsl.semantics.scopes import Scope
@@ -56,8 +56,11 @@ class SingleTokenInterpreter(Interpretation):
                 total = total + adjoint
         return total
 
-    def _input(self, name: str) -> Array:
-        return self.batch.get(name, np.ones(self.size))
+    def _input(self, node: Node) -> Array:
+        name = str(node.attribute("name"))
+        if name not in self.batch:
+            return np.ones(self.size, dtype=bool if node.is_bool else float)
+        return as_number(self.batch[name])
 
     def _expanded(self, value: Array) -> Array:
         return value

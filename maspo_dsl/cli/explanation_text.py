@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from maspo_dsl.notation.explanation import Explanation, ParameterRow
 from maspo_dsl.notation.formula import Formula
-from maspo_dsl.semantics.binding import number_text
+from maspo_dsl.semantics.domains import number_text
 
 WIDTH = 110
 

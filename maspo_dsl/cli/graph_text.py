@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from maspo_dsl.graph.nodes import Graph, Node
-from maspo_dsl.semantics.binding import number_text
+from maspo_dsl.semantics.domains import number_text
 from maspo_dsl.semantics.scopes import Scope
 from maspo_dsl.semantics.types import Axis
 

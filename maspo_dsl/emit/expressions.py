@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from maspo_dsl.graph.nodes import Graph, Node
 from maspo_dsl.graph.statistics import window_statistics
-from maspo_dsl.semantics.binding import number_text
+from maspo_dsl.semantics.domains import number_text
 from maspo_dsl.semantics.operations import (
     AND,
     ATOM,
@@ -90,8 +90,10 @@ class Expressions:
 
     def _input(self, node: Node) -> Text:
         tensor = f'x["{node.attribute("name")}"]'
+        if ("integer", True) in node.attributes:
+            tensor = f"{tensor} * {self._one()}"
         if not _is_masked(node):
-            return tensor, ATOM
+            return tensor, PRODUCT if tensor.endswith("one") else ATOM
         return (f"{tensor} & mask", AND) if node.is_bool else (f"masked({tensor}, mask)", ATOM)
 
     def _is_masked_difference(self, node: Node) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from itertools import pairwise
@@ -15,7 +16,9 @@ from maspo_dsl.emit.torch_source import FunctionWriter
 from maspo_dsl.graph.needs import live_terms, reads
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.graph.statistics import phases, window_statistics
+from maspo_dsl.semantics.domains import number_text
 from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.quantities import Quantity
 from maspo_dsl.semantics.types import Axis
 from maspo_dsl.semantics.vocabulary import LOG_RATIO_BOUND
 
@@ -40,6 +43,7 @@ _DOCS = {
     "advantage": "The advantage of each sequence [N] or token [N, T].",
     "keep": "Which sequences [N] of a rollout are trained on.",
     "terms": "Every term of the loss for each token, for metrics.",
+    "outside": "Which values of the batch are none that the spec allows, by input.",
     "step": "Scale of the optimizer step, 0-d.",
     "prompt": "Score of each sequence's prompt [N].",
 }
@@ -51,7 +55,7 @@ def standalone(objective: ResolvedObjective, graph: Graph) -> str:
 
     It defines `Loss(torch.nn.Module)` with the call and output of `maspo_dsl.ObjectiveLoss`.
     """
-    functions = _functions(graph)
+    functions = _functions(objective, graph)
     runtime = [piece for module in _RUNTIME for piece in pieces(module).values()]
     operations = _operations_used([*functions.values(), *runtime])
     parts = [
@@ -91,7 +95,7 @@ def _escaped(text: str) -> str:
 # ---- the objective's functions
 
 
-def _functions(graph: Graph) -> dict[str, str]:
+def _functions(objective: ResolvedObjective, graph: Graph) -> dict[str, str]:
     written = _loss(cheapest(graph))
     for name in ("advantage", "keep", "prompt", "step"):
         if name in graph.outputs:
@@ -99,12 +103,26 @@ def _functions(graph: Graph) -> dict[str, str]:
     terms = {name.removeprefix("term:"): name for name in live_terms(graph)}
     terms |= {name: name for name in ("trained", "loss", "policy_loss")}
     written["terms"] = _function("terms", graph, terms)
+    if outside := {name: _outside(row) for name, row in objective.own.items() if row.values is not None}:
+        written["outside"] = _definition("outside", _DOCS["outside"], [], outside)
     statistics = window_statistics(graph)
     for number, keys in enumerate(phases(graph, statistics), 1):
         written[f"statistics_{number}"] = _statistics(
             f"statistics_{number}", graph, {k: statistics[k] for k in keys}
         )
     return written
+
+
+def _outside(row: Quantity) -> str:
+    """Where a tensor has a value that its row does not allow."""
+    value, values = f'x["{row.tensor}"]', row.values
+    assert values is not None
+    if values.choices:
+        return " & ".join(f"({value} != {number_text(choice)})" for choice in values.choices)
+    low, high = ("<" if values.low_closed else "<="), (">" if values.high_closed else ">=")
+    sides = [(low, values.low), (high, values.high)]
+    found = [f"({value} {sign} {number_text(end)})" for sign, end in sides if math.isfinite(end)]
+    return " | ".join([*found, *([f"torch.isnan({value})"] if not row.whole else [])])
 
 
 def _loss(graph: Graph) -> dict[str, str]:

@@ -13,7 +13,7 @@ from maspo_dsl.emit.expressions import Expressions, Text
 from maspo_dsl.emit.template_text import pieces
 from maspo_dsl.graph.nodes import Graph, Node
 from maspo_dsl.language.naming import unused_name
-from maspo_dsl.semantics.binding import number_text
+from maspo_dsl.semantics.domains import number_text
 from maspo_dsl.semantics.operations import ATOM, OPERATIONS
 from maspo_dsl.semantics.reductions import REDUCTIONS
 from maspo_dsl.semantics.types import Axis

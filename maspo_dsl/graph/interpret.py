@@ -95,7 +95,7 @@ class Interpretation:
             return np.asarray(operation.value(*args))
         match node.op:
             case "input":
-                return self._input(str(node.attribute("name")))
+                return self._input(node)
             case "const":
                 return np.asarray(bool(node.value) if node.is_bool else node.value)
             case "param":
@@ -125,10 +125,11 @@ class Interpretation:
             self.values.pop(inner, None)
         return found
 
-    def _input(self, name: str) -> Array:
+    def _input(self, node: Node) -> Array:
+        name = str(node.attribute("name"))
         if name not in self.batch:
             raise KeyError(f"the graph reads `{name}`; the batch does not have it")
-        return self.batch[name]
+        return as_number(self.batch[name])
 
     def _expanded(self, value: Array) -> Array:
         return value[:, None]
@@ -206,6 +207,11 @@ class Interpretation:
         """A tie goes to the live side: at its own bound a ratio still learns."""
         first = np.asarray(partials[0]) | ((args[0] == args[1]) & self.graph.nodes[node.args[0]].live)
         return [first, ~first]
+
+
+def as_number(value: Array) -> Array:
+    """Whole numbers as such that can be divided by each other; conditions as they are."""
+    return np.asarray(value, dtype=float) if value.dtype.kind in "iu" else value
 
 
 def _times(incoming: Array, partial: Array) -> Array:

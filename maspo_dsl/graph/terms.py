@@ -137,7 +137,8 @@ class TermBuilder:
             return self.shaped_reward()
         tensor = (QUANTITIES[name].tensor if name in QUANTITIES else None) or name
         is_bool = term.kind is Kind.BOOL
-        attributes = (("name", tensor),)
+        own = tuple(item for item in term.attributes if item[0] == "integer")
+        attributes = (("name", tensor), *own)
         return self.b.add(Node("input", (), term.axis, is_bool, term.live, attributes, term.label or tensor))
 
     def _reduction(self, term: Term, among: str) -> int:

@@ -117,8 +117,16 @@ class Builder:
         name, default = parsed.children
         return tree.DefParameter(self._identifier(name), self._optional(default))
 
-    def _input(self, span: Span, name: Token, axis: Token, doc: Token | None) -> tree.Input:
-        return tree.Input(self._identifier(name), self._identifier(axis), _unquoted(doc), span)
+    def _input(self, span: Span, name: Token, axis: Token, *children: Parsed) -> tree.Input:
+        kind, domain, doc = children
+        return tree.Input(
+            self._identifier(name),
+            self._identifier(axis),
+            self._identifier(kind) if kind is not None else None,
+            self._domain(domain) if domain is not None else None,
+            _unquoted(doc),
+            span,
+        )
 
     def _slot(self, span: Span, slot: Token, value: ParseTree) -> tree.Slot:
         return tree.Slot(self._slot_word(slot, joined_statement(slot)), self.expression(value), span)

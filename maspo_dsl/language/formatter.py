@@ -155,8 +155,10 @@ def _cells(statement: Statement) -> tuple[str | None, tuple[Cell, ...]]:
             return "let", (Cell(f"let {name.text}"), Cell(f"= {format_expression(value)}"), Cell(end, 2))
         case Def(body=body):
             return "def", (Cell(_signature(statement)), Cell(f"= {format_expression(body)}"))
-        case Input(name=name, axis=axis):
-            return "input", (Cell(f"input {name.text}"), Cell(f": {axis.text}"))
+        case Input(name=name, axis=axis, kind=kind, domain=domain):
+            words = axis.text if kind is None else f"{axis.text} {kind.text}"
+            limits = f"in {format_domain(domain)}" if domain is not None else ""
+            return "input", (Cell(f"input {name.text}"), Cell(f": {words}"), Cell(limits))
         case Slot(slot=slot, value=value):
             return "slot", (Cell(slot.text), Cell(f"= {format_expression(value)}"))
         case Part(slot=slot, name=name, value=value):

@@ -265,10 +265,12 @@ class Def:
 
 @dataclass(frozen=True)
 class Input:
-    """`input name : token` (or `sequence`): a tensor that the batch must bring."""
+    """`input name : token integer in [0, 8]`: a tensor that the batch must bring; `kind` is its second word, if any."""
 
     name: Identifier
     axis: Identifier
+    kind: Identifier | None
+    domain: Domain | None
     doc: str | None
     span: Span = field(compare=False)
     comments: Comments = field(compare=False, default=NO_COMMENTS)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from maspo_dsl.objective import Objective
-from maspo_dsl.semantics.binding import number_text
+from maspo_dsl.semantics.domains import number_text
 from maspo_dsl.semantics.part_words import Role
 
 if TYPE_CHECKING:

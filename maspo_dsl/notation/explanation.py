@@ -17,7 +17,8 @@ from maspo_dsl.notation.coupled import Coupled, coupled
 from maspo_dsl.notation.formula import Formula, formula
 from maspo_dsl.notation.tensors import Tensor, tensors
 from maspo_dsl.objective import Objective
-from maspo_dsl.semantics.binding import BoundParameter, number_text
+from maspo_dsl.semantics.binding import BoundParameter
+from maspo_dsl.semantics.domains import number_text
 from maspo_dsl.semantics.edits import Target, neutral_targets, targets
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.part_words import PART_WORDS

@@ -14,6 +14,7 @@ from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.part_words import PART_WORDS, SLOTS, PartWord, Role, When
 from maspo_dsl.semantics.parts import Key, Parts
 from maspo_dsl.semantics.poison import poison, poisoned
+from maspo_dsl.semantics.quantities import INPUT_AXES, input_kind
 from maspo_dsl.semantics.terms import Term
 from maspo_dsl.semantics.totals import is_total, micro_total, reject_total
 from maspo_dsl.semantics.training import report_nothing_trained
@@ -159,6 +160,7 @@ def _parameter(bound: BoundParameter) -> Term:
 
 
 def _input(declared: tree.Input) -> Term:
-    axis = Axis.TOKEN if declared.axis.text == "token" else Axis.SEQUENCE
-    attributes = (("name", declared.name.text), ("declared", True))
-    return Term("input", (), axis, Kind.REAL, False, declared.span, attributes, label=declared.name.text)
+    kind, axis = input_kind(declared.kind), INPUT_AXES[declared.axis.text]
+    name = declared.name.text
+    attributes = (("name", name), ("declared", True), *((("integer", True),) if kind.whole else ()))
+    return Term("input", (), axis, kind.kind, kind.live, declared.span, attributes, label=name)

@@ -10,8 +10,11 @@ from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import did_you_mean
 from maspo_dsl.language.source import Source, Span
 from maspo_dsl.semantics.collector import DiagnosticCollector
+from maspo_dsl.semantics.domains import Values, number_text
 from maspo_dsl.semantics.flat import Flat, Parameter
 from maspo_dsl.semantics.operations import OPERATIONS, OPERATORS
+from maspo_dsl.semantics.quantities import input_kind
+from maspo_dsl.semantics.types import Kind
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class _Binder:
     def all(self) -> dict[str, BoundParameter]:
         for name in self.flat.params:
             self.value(name)
+        for declared in self.flat.inputs.values():
+            self.check_input(declared)
         return {name: self.bound[name] for name in self.flat.params if name in self.bound}
 
     def value(self, name: str) -> float | None:
@@ -135,45 +140,59 @@ class _Binder:
     def _check_domain(self, name: str, value: float, origin: str, declared: Parameter) -> None:
         if declared.domain is None or not math.isfinite(value):
             return
-        inside, text = self.contains(declared.domain, value)
-        if inside:
+        values = self.values(declared.domain)
+        if values is None or value in values:
             return
         span = setting_span(name, value) if origin != "default" else declared.default.span
         bound_to = f" (the run's {declared.bind.text})" if origin == "run" and declared.bind else ""
         related = ((declared.domain.span, "the interval"),)
-        message = f"`{name}` = {number_text(value)}{bound_to} is outside {text}"
+        message = f"`{name}` = {number_text(value)}{bound_to} is outside {values}"
         self.report.error("out-of-domain", message, span, related=related)
 
-    def contains(self, domain: tree.Domain, value: float) -> tuple[bool, str]:
-        """Whether a value is allowed, and the interval in words."""
+    def values(self, domain: tree.Domain) -> Values | None:
+        """The numbers of a domain; None after reporting."""
         if isinstance(domain, tree.Choices):
-            values = [self.number(choice) for choice in domain.values]
-            known = [v for v in values if v is not None]
-            return len(known) < len(values) or value in known, "{" + ", ".join(map(number_text, known)) + "}"
+            choices = [self.number(choice) for choice in domain.values]
+            known = tuple(value for value in choices if value is not None)
+            return Values(choices=known) if len(known) == len(choices) else None
         low, high = self.number(domain.low, infinite=True), self.number(domain.high, infinite=True)
         if low is None or high is None:
-            return True, ""
+            return None
         if low > high:
-            self.report.error(
-                "empty-interval",
-                f"nothing lies between {number_text(low)} and {number_text(high)}",
-                domain.span,
-            )
-            return True, ""
-        above = value >= low if domain.low_closed else value > low
-        below = value <= high if domain.high_closed else value < high
-        opening, closing = "[" if domain.low_closed else "(", "]" if domain.high_closed else ")"
-        return above and below, f"{opening}{number_text(low)}, {number_text(high)}{closing}"
+            self._empty(f"nothing lies between {number_text(low)} and {number_text(high)}", domain.span)
+            return None
+        return Values(low, high, domain.low_closed, domain.high_closed)
+
+    # ---- what inputs may be
+
+    def check_input(self, declared: tree.Input) -> None:
+        """Report a domain of an input that no number of its kind is in."""
+        if declared.domain is None or (values := self.values(declared.domain)) is None:
+            return
+        first, last = values.whole
+        if input_kind(declared.kind).kind is Kind.BOOL:
+            message = f"`{declared.name.text}` is a condition: it is true or false"
+            self.report.error("wrong-kind", message, declared.domain.span, "leave the domain out")
+        elif not input_kind(declared.kind).whole:
+            if not values.choices and values.low == values.high and values.low not in values:
+                self._empty(f"no number is in {values}", declared.domain.span)
+        elif first > last or any(choice != math.floor(choice) for choice in values.choices):
+            what = "not all of them are whole" if values.choices else f"no whole number is in {values}"
+            self._empty(f"`{declared.name.text}` is a whole number; {what}", declared.domain.span)
+
+    def _empty(self, message: str, span: Span) -> None:
+        self.report.error("empty-interval", message, span)
+
+
+def input_values(declared: tree.Input, flat: Flat, params: Mapping[str, BoundParameter]) -> Values | None:
+    """The numbers that an input may be, None where its declaration does not say."""
+    if declared.domain is None:
+        return None
+    known = {name: bound.value for name, bound in params.items()}
+    return _Binder(flat, known, {}, DiagnosticCollector()).values(declared.domain)
 
 
 def setting_span(name: str, value: object) -> Span:
     """The place of a value that was set from outside the spec."""
     text = f"params.{name}={number_text(value) if isinstance(value, float) else value}"
     return Span(Source("<parameters>", text), 0, len(text))
-
-
-def number_text(value: float) -> str:
-    """The shortest text of a number: 20480, 0.3, 0.0003, inf."""
-    if math.isfinite(value) and value == int(value) and abs(value) < 1e15:
-        return str(int(value))
-    return repr(float(value))

@@ -12,7 +12,8 @@ from maspo_dsl.language import tree
 from maspo_dsl.language.formatter import format_objective, format_statement
 from maspo_dsl.language.source import Span
 from maspo_dsl.language.walking import Node, names_in, transform, without_comments
-from maspo_dsl.semantics.binding import BoundParameter, number_text
+from maspo_dsl.semantics.binding import BoundParameter
+from maspo_dsl.semantics.domains import number_text
 from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.part_words import PART_WORDS
 
@@ -26,7 +27,7 @@ def flat_tree(flat: Flat, params: Mapping[str, BoundParameter], read: frozenset[
     header = replace(flat.header, extends=None, comments=tree.NO_COMMENTS)
     statements: list[tree.Statement] = []
     statements += [_param(bound, params) for name, bound in params.items() if name in read]
-    statements += [_bare(i) for name, i in flat.inputs.items() if name in read]
+    statements += [_input(i, params) for name, i in flat.inputs.items() if name in read]
     statements += [_bare(d) for name, d in flat.defs.items() if name in read]
     statements += [_bare(let) for name, let in flat.lets.items() if name in read]
     statements += [_bare(statement) for statement in _ordered(flat)]
@@ -70,6 +71,11 @@ def _param(bound: BoundParameter, params: Mapping[str, BoundParameter]) -> tree.
     kept = declared.bind if bound.origin == "default" else None
     domain = _with_numbers(declared.domain, params) if declared.domain is not None else None
     return tree.Param((binding,), domain, kept, declared.doc, declared.span)
+
+
+def _input(declared: tree.Input, params: Mapping[str, BoundParameter]) -> tree.Input:
+    domain = _with_numbers(declared.domain, params) if declared.domain is not None else None
+    return _bare(replace(declared, domain=domain))
 
 
 def _with_numbers(domain: tree.Domain, params: Mapping[str, BoundParameter]) -> tree.Domain:
@@ -120,7 +126,9 @@ def objective_hash(
     lines += [
         _line(replace(definitions[name], doc=None, notation=None)) for name in read if name in definitions
     ]
-    lines += [_line(replace(flat.inputs[name], doc=None)) for name in read if name in flat.inputs]
+    lines += [
+        _line(replace(flat.inputs[name], doc=None, domain=None)) for name in read if name in flat.inputs
+    ]
     lines += [_line(replace(let, neutral=None)) for name, let in flat.lets.items() if name in read]
     lines += [_line(statement) for statement in _ordered(flat)]
     lines += [f"language {version}"] if version > 1 else []

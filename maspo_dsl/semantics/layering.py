@@ -14,13 +14,22 @@ from maspo_dsl.semantics import edits
 from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.flat import Flat, Parameter
 from maspo_dsl.semantics.part_words import NAMED, PART_WORDS, SLOTS
-from maspo_dsl.semantics.quantities import DERIVED_TENSORS, QUANTITIES, TENSORS
+from maspo_dsl.semantics.quantities import DERIVED_TENSORS, INPUT_AXES, INPUT_KINDS, QUANTITIES, TENSORS
 from maspo_dsl.semantics.scopes import SCOPES
 from maspo_dsl.semantics.vocabulary import (
     PRIMITIVES,
     RUN_CONSTANTS,
     WARNINGS,
 )
+
+# What others call the kinds of inputs.
+_KINDS_ELSEWHERE = {
+    "int": "integer",
+    "whole": "integer",
+    "index": "integer",
+    "id": "integer",
+    "bool": "condition",
+}
 
 
 class Layer:
@@ -151,14 +160,14 @@ class Layer:
             )
 
     def _input(self, statement: tree.Input) -> None:
-        if statement.axis.text not in ("token", "sequence"):
-            hint = did_you_mean(statement.axis.text, ["token", "sequence"])
-            self.report.error(
-                "unknown-axis",
-                f"an input is of axis token or sequence, not `{statement.axis.text}`",
-                statement.axis.span,
-                hint,
-            )
+        axis, kind = statement.axis, statement.kind
+        if axis.text not in INPUT_AXES:
+            message = f"an input is of axis {' or '.join(INPUT_AXES)}, not `{axis.text}`"
+            self.report.error("unknown-axis", message, axis.span, did_you_mean(axis.text, INPUT_AXES))
+        elif kind is not None and kind.text not in INPUT_KINDS:
+            message = f"an input is {' or '.join(INPUT_KINDS)}, not `{kind.text}`; without such a word a real number"
+            hint = did_you_mean(_KINDS_ELSEWHERE.get(kind.text, kind.text), INPUT_KINDS)
+            self.report.error("unknown-kind", message, kind.span, hint)
         elif statement.name.text in {*TENSORS, *DERIVED_TENSORS}:
             message = f"`{statement.name.text}` is already a tensor of the batch"
             self.report.error("shadowed-name", message, statement.name.span, "choose another name")

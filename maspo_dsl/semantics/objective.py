@@ -9,7 +9,7 @@ from functools import cached_property
 from maspo_dsl.language import tree
 from maspo_dsl.language.source import Source
 from maspo_dsl.semantics import canonical
-from maspo_dsl.semantics.binding import BoundParameter
+from maspo_dsl.semantics.binding import BoundParameter, input_values
 from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.parts import Parts
 from maspo_dsl.semantics.quantities import TENSORS, Quantity, own_tensor
@@ -75,11 +75,16 @@ class ResolvedObjective:
     @cached_property
     def tensors(self) -> dict[str, Quantity]:
         """Every tensor that its batch can hold: those of the language, and the spec's own inputs."""
-        own = {
-            name: own_tensor(name, declared.axis.text, declared.doc)
+        return {**TENSORS, **self.own}
+
+    @cached_property
+    def own(self) -> dict[str, Quantity]:
+        """The tensors that the spec declares itself."""
+        return {
+            name: own_tensor(declared, input_values(declared, self.flat, self.parameters))
             for name, declared in self.flat.inputs.items()
+            if name in self.read
         }
-        return {**TENSORS, **own}
 
     @cached_property
     def text(self) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from maspo_dsl.language import tree
+from maspo_dsl.semantics.domains import Values
 from maspo_dsl.semantics.types import Axis, Kind
 
 
@@ -17,7 +19,8 @@ class Domain(Enum):
     CONDITION = "true or false"
     INPUT = "a spec's own input, whose meaning is not known"
     MASK = "true at trained tokens"
-    INDEX = "whole numbers"
+    INDEX = "ids, which nothing but equality is known of"
+    INTEGER = "whole numbers"
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Quantity:
 
     `tensor` is the batch key that it reads, None for what is computed. With `per_token` a batch may bring one value a
     token instead of one a sequence. `live` values carry gradient. `typical` is what an unremarkable token has where
-    an analysis asks about one token alone.
+    an analysis asks about one token alone. `values` are those that an input of a spec may have, if that says.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Quantity:
     live: bool = False
     per_token: bool = False
     typical: float = 0.0
+    values: Values | None = None
 
     @property
     def policy(self) -> bool:
@@ -45,12 +49,14 @@ class Quantity:
         return self.kind is Kind.PROB
 
     @property
+    def whole(self) -> bool:
+        """Whether its numbers are whole."""
+        return self.domain is Domain.INTEGER
+
+    @property
     def shape(self) -> str:
         """The shape and type of its tensor, in words."""
-        shape = "[N, T]" if self.axis is Axis.TOKEN else "[N]"
-        return shape + {Domain.CONDITION: " bool", Domain.MASK: " bool", Domain.INDEX: " int"}.get(
-            self.domain, ""
-        )
+        return _SHAPES[self.axis] + _TYPES.get(self.domain, "")
 
     @property
     def meaning(self) -> str:
@@ -61,8 +67,22 @@ class Quantity:
     def declaration(self) -> str:
         """What a generated file says of its tensor: the axis, what it holds, and whether it is live."""
         axis = "either" if self.per_token else self.axis.word
-        holds = {Domain.CONDITION: "condition", Domain.MASK: "condition", Domain.INDEX: "index"}
-        return " ".join([axis, holds.get(self.domain, "number"), *(["live"] if self.live else [])])
+        return " ".join([axis, _HELD.get(self.domain, "number"), *(["live"] if self.live else [])])
+
+
+_SHAPES = {Axis.TOKEN: "[N, T]", Axis.SEQUENCE: "[N]", Axis.SCALAR: "0-d"}
+_TYPES = {
+    Domain.CONDITION: " bool",
+    Domain.MASK: " bool",
+    Domain.INDEX: " int",
+    Domain.INTEGER: " int",
+}
+_HELD = {
+    Domain.CONDITION: "condition",
+    Domain.MASK: "condition",
+    Domain.INDEX: "index",
+    Domain.INTEGER: "integer",
+}
 
 
 def _policy(name: str, tensor: str, doc: str, *, live: bool = False) -> Quantity:
@@ -123,8 +143,37 @@ OTHER_POLICIES = tuple(name for name, row in TENSORS.items() if row.policy and n
 DERIVED_TENSORS = frozenset({"advantage_rows", "present"})
 
 
-def own_tensor(name: str, axis: str, doc: str | None = None) -> Quantity:
-    """The row of a spec's own input, which is of axis `token` or `sequence`."""
-    return Quantity(
-        name, Axis[axis.upper()], Kind.REAL, Domain.INPUT, name, doc or "declared by the spec", typical=1.0
-    )
+@dataclass(frozen=True)
+class InputKind:
+    """What the second word of an input's declaration says: what its tensor holds."""
+
+    kind: Kind
+    domain: Domain
+    doc: str
+    live: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether its numbers are whole."""
+        return self.domain is Domain.INTEGER
+
+
+_REAL_INPUT = InputKind(Kind.REAL, Domain.INPUT, "a real number without gradient")
+INPUT_KINDS: dict[str, InputKind] = {
+    "condition": InputKind(Kind.BOOL, Domain.CONDITION, "true or false; it stands wherever a condition does"),
+    "integer": InputKind(Kind.REAL, Domain.INTEGER, "a whole number, an id say"),
+}
+INPUT_AXES = {axis.word: axis for axis in (Axis.TOKEN, Axis.SEQUENCE, Axis.SCALAR)}
+
+
+def input_kind(word: tree.Identifier | None) -> InputKind:
+    """The kind of an input, by the second word of its declaration."""
+    return _REAL_INPUT if word is None else INPUT_KINDS[word.text]
+
+
+def own_tensor(declared: tree.Input, values: Values | None = None) -> Quantity:
+    """The row of a spec's own input."""
+    name, kind = declared.name.text, input_kind(declared.kind)
+    axis, doc = INPUT_AXES[declared.axis.text], declared.doc or "declared by the spec"
+    typical = 1.0 if values is None or 1.0 in values else values.typical
+    return Quantity(name, axis, kind.kind, kind.domain, name, doc, kind.live, typical=typical, values=values)

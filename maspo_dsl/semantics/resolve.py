@@ -128,18 +128,19 @@ def _complete(
 
 
 def _with_values(flat: Flat, used: frozenset[str]) -> frozenset[str]:
-    """A parameter is read, too, when the default or the interval of one that is read names it."""
+    """A parameter is read, too, when the default or the interval of one that is read, or of an input, names it."""
     grown, fresh = set(used), set(used)
+    declared: dict[str, Parameter | tree.Input] = {**flat.params, **flat.inputs}
     while fresh:
-        named = {other for name in fresh if name in flat.params for other in _names_of(flat.params[name])}
+        named = {other for name in fresh if name in declared for other in _names_of(declared[name])}
         fresh = (named & set(flat.params)) - grown
         grown |= fresh
     return frozenset(grown)
 
 
-def _names_of(parameter: Parameter) -> set[str]:
-    """Names in a parameter's default and interval."""
-    written = (parameter.default, parameter.domain)
+def _names_of(declared: Parameter | tree.Input) -> set[str]:
+    """Names in a parameter's default, and in what it or an input may be."""
+    written = (declared.default if isinstance(declared, Parameter) else None, declared.domain)
     return {name for node in written if node is not None for name in names_in(node)}
 
 

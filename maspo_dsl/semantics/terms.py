@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TypeAlias
 
 from maspo_dsl.language.source import Span
-from maspo_dsl.semantics.binding import number_text
+from maspo_dsl.semantics.domains import number_text
 from maspo_dsl.semantics.operations import OPERATIONS, Operation
 from maspo_dsl.semantics.scopes import Scope
 from maspo_dsl.semantics.types import Axis, Kind

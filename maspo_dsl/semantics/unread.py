@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from maspo_dsl.language.diagnostics import nearest
-from maspo_dsl.semantics.binding import number_text, setting_span
+from maspo_dsl.semantics.binding import setting_span
 from maspo_dsl.semantics.collector import DiagnosticCollector
+from maspo_dsl.semantics.domains import number_text
 from maspo_dsl.semantics.flat import Flat
 
 # Mistakes after which every place that reads a name is still understood.

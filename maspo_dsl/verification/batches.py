@@ -88,7 +88,7 @@ def with_advantage(batch: Arrays, seed: int, *, token: bool = False, scale: floa
 def rows_of(batch: Mapping[str, Array], rows: Iterable[int]) -> Arrays:
     """The batch of these rows, in this order."""
     index = np.array(list(rows), dtype=int)
-    return {name: value[index] for name, value in batch.items()}
+    return {name: value[index] if value.ndim else value for name, value in batch.items()}
 
 
 def by_token(batch: Mapping[str, Array]) -> list[str]:
@@ -99,7 +99,7 @@ def by_token(batch: Mapping[str, Array]) -> list[str]:
 def with_garbage(batch: Mapping[str, Array], seed: int) -> Arrays:
     """The batch with NaN, infinities and 1e30 wherever the mask is false, and at completions without trained tokens."""
     random = np.random.default_rng([seed, 2])
-    present = {1: batch["mask"].any(axis=1), 2: batch["mask"]}
+    present = {0: np.array(True), 1: batch["mask"].any(axis=1), 2: batch["mask"]}
     return {
         name: np.where(present[value.ndim], value, random.choice(GARBAGE, value.shape))
         if value.dtype == float

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from maspo_dsl.analysis.drawing import Arrays
+from maspo_dsl.analysis.drawing import Array, Arrays
 from maspo_dsl.runtime.loss import ObjectiveLoss
 from maspo_dsl.semantics.part_words import Role
 from maspo_dsl.semantics.quantities import OTHER_POLICIES
@@ -39,12 +39,12 @@ BFLOAT16 = 2.0**-7
 def masked_tokens(subject: Subject) -> tuple[Verdict, str]:
     """What stands at masked tokens has exactly no effect, and gets exactly no gradient."""
     for name, batch in subject.batches(SEEDS[0]):
-        clean = {key: np.where(batch["mask"], batch[key], -1.0) for key in by_token(batch) if key != "mask"}
+        clean = {key: _filled(batch, batch[key], -1.0) for key in by_token(batch) if key != "mask"}
         expected = computed(subject.eager, {**batch, **clean})
         metrics = metrics_of(subject.eager, {**batch, **clean})
         check_nontrivial(expected, name)
         for junk in GARBAGE:
-            dirty = {key: np.where(batch["mask"], value, junk) for key, value in clean.items()}
+            dirty = {key: _filled(batch, value, junk) for key, value in clean.items()}
             got = computed(subject.eager, {**batch, **dirty})
             for tensor, gradient in got.gradients.items():
                 if gradient[~batch["mask"]].any():
@@ -59,6 +59,12 @@ def masked_tokens(subject: Subject) -> tuple[Verdict, str]:
                 raise PropertyError(f"{what}: the last bits are others")
             check_metrics(metrics_of(subject.eager, {**batch, **dirty}), metrics, what)
     return "pass", "NaN, infinities and 1e30 in every tensor: bit for bit the same"
+
+
+def _filled(batch: Arrays, value: Array, junk: float) -> Array:
+    """A tensor of tokens with something else where the mask is false; whole numbers and conditions stay such."""
+    filler = junk if value.dtype == float else np.clip(np.nan_to_num(junk), -9, 9).astype(value.dtype)
+    return np.where(batch["mask"], value, filler)
 
 
 def far_ratios(subject: Subject) -> tuple[Verdict, str]:
@@ -141,7 +147,7 @@ def _check_named(subject: Subject) -> None:
     batch = with_advantage(subject.completions(SEEDS[0]), SEEDS[0])
     place = tuple(np.argwhere(batch["mask"])[0])
     for tensor in by_token(batch):
-        if tensor in subject.objective.inputs - {"mask"}:
+        if tensor in subject.objective.inputs and batch[tensor].dtype == float:
             value = batch[tensor].copy()
             value[place] = np.nan
             out = subject.eager.module(as_torch({**batch, tensor: value}))

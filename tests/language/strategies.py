@@ -181,9 +181,8 @@ def edit(draw):
         case "def":
             return definition(draw)
         case "input":
-            return tree.Input(
-                identifier(draw), identifier(draw), perhaps(draw, text), NOWHERE, comments(draw)
-            )
+            optional = perhaps(draw, identifier), perhaps(draw, domain), perhaps(draw, text)
+            return tree.Input(identifier(draw), identifier(draw), *optional, NOWHERE, comments(draw))
         case "slot":
             return tree.Slot(slot(draw), value(draw), NOWHERE, comments(draw))
         case "part":

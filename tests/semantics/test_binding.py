@@ -5,7 +5,7 @@ import io
 import pytest
 
 import maspo_dsl
-from maspo_dsl.semantics.binding import number_text
+from maspo_dsl.semantics.domains import number_text
 
 
 def spec(*lines: str) -> str:

@@ -32,13 +32,15 @@ def check_shapes(objective: str, batch: Batch, inputs: Inputs) -> None:
         declared = inputs.get(name, "")
         if value.shape != mask.shape and "token" in declared:
             problems.append(f"`{name}` must have the shape of `mask`")
+        elif "scalar" in declared and value.dim():
+            problems.append(f"`{name}` must be one number, 0-d")
         elif "sequence" in declared or (value.shape != mask.shape and "either" in declared):
             rows = value.shape[0] if rows is None and value.dim() == 1 else rows
             if value.dim() != 1 or value.shape[0] != rows:
                 problems.append(f"`{name}` must be [N]{' or [N, T]' if 'either' in declared else ''}")
     problems += [
         f"`{name}` must be whole numbers"
-        for name in having("index", inputs)
+        for name in having("index", inputs) + having("integer", inputs)
         if is_fractional(batch.get(name))
     ]
     problems += (
@@ -62,7 +64,7 @@ def off_rows(sequence: torch.Tensor, rows: int | None) -> bool:
 
 def shape_word(name: str, inputs: Inputs) -> str:
     """The shape of a tensor of the batch in words."""
-    return "[N, T]" if "token" in inputs[name] else "[N]"
+    return {"token": "[N, T]", "scalar": "0-d"}.get(inputs[name].split()[0], "[N]")
 
 
 def having(word: str, inputs: Inputs) -> list[str]:

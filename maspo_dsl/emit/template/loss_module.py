@@ -11,7 +11,7 @@ from maspo_dsl.emit.template.batch import (
     known_row_count,
     rows_present,
 )
-from maspo_dsl.emit.template.metrics import LossOutput, measured, nonfinite_tokens
+from maspo_dsl.emit.template.metrics import LossOutput, measured, nonfinite_tokens, outside_metrics
 from maspo_dsl.emit.template.names import (
     Batch,
     BatchError,
@@ -29,9 +29,10 @@ class LossModule(torch.nn.Module):
     """An objective as a module without weights; the subclass at the end of the file names its functions.
 
     `batch` is a mapping of tensors (natural logs), whose names and axes are the `inputs`: token [N, T], sequence [N],
-    either of both. `mask` is true at trained tokens; `group` has any ids; `advantage` replaces the estimator. In
-    packed form token tensors are [M] and `sequence` [M] says which row of the [N] tensors each token belongs to; an
-    `advantage` or `reward` [M] then is one a token, unless M is N. Computes in float32, or float64 if `logp` is.
+    either of both, scalar 0-d and the same in every part of a window. `mask` is true at trained tokens; `group` has any
+    ids; `advantage` replaces the estimator. In packed form token tensors are [M] and `sequence` [M] says which row of
+    the [N] tensors each token belongs to; an `advantage` or `reward` [M] then is one a token, unless M is N. Computes
+    in float32, or float64 if `logp` is.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class LossModule(torch.nn.Module):
         """`reads` says for each purpose which tensors are read, and by which term.
 
         `inputs` says of each tensor that a batch can hold its axis, and whether it is a number (with gradient: live), a
-        condition or an index.
+        condition, a whole number or an index.
         `by_row`: the estimator gives one advantage a sequence.
         """
         super().__init__()
@@ -230,6 +231,8 @@ class LossModule(torch.nn.Module):
         terms = {name: value.detach() for name, value in terms.items()}
         bad = nonfinite_tokens(x, terms, self.inputs)
         sums = measured(x, d, terms, slope)
+        if "outside" in self.functions:
+            sums |= outside_metrics(x, self.functions["outside"](x, p, d), self.inputs)
         sums["nonfinite"] = (bad.pop("any"), terms["trained"].sum())
         return sums, bad
 

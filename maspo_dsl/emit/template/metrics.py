@@ -92,6 +92,16 @@ def nonfinite_tokens(x: Tensors, terms: Tensors, inputs: Inputs) -> Tensors:
     return found
 
 
+def outside_metrics(x: Tensors, outside: Tensors, inputs: Inputs) -> Sums:
+    """The share of values that a spec does not allow, by input: of tokens of the mask, of their sequences, of calls."""
+    sums: Sums = {}
+    for name, flag in outside.items():
+        axis = inputs[name].split()[0]
+        among = {"token": x["mask"], "sequence": x["present"]}.get(axis, torch.ones_like(flag))
+        sums[f"outside_{name}"] = ((flag & among).sum(), among.sum())
+    return sums
+
+
 def gate_metrics(
     x: Tensors,
     trained: torch.Tensor,
