@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maspo_dsl.semantics.domains import Values
-from maspo_dsl.semantics.quantities import OTHER_POLICIES, QUANTITIES, Domain, Quantity
+from maspo_dsl.semantics.quantities import QUANTITIES, Domain, Quantity, other_policies
 from maspo_dsl.semantics.types import Axis
 
 Array: TypeAlias = NDArray[Any]
@@ -119,9 +119,9 @@ class Regime:
         return known.get(row.domain)
 
 
-def on_policy(batch: Mapping[str, Array]) -> Arrays:
+def on_policy(batch: Mapping[str, Array], tensors: Mapping[str, Quantity]) -> Arrays:
     """The batch with the policy being trained in the place of all others."""
-    return {**batch, **{name: batch["logp"].copy() for name in OTHER_POLICIES}}
+    return {**batch, **{name: batch["logp"].copy() for name in other_policies(tensors)}}
 
 
 def uniform(stream: str, shape: Shape, seed: int) -> Array:

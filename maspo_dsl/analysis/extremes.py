@@ -44,7 +44,7 @@ def far_batches(objective: ResolvedObjective) -> Iterator[Arrays]:
         yield {**batch, "reward": alike, "correct": alike > 0, "truncated": alike > 0}
     for sign in (0.0, 1.0, -1.0):
         yield {**batch, "advantage": sign * np.abs(batch["advantage"])}
-    yield on_policy(batch)
+    yield on_policy(batch, objective.tensors)
     few = group < 0
     few[:1] = True
     yield {**batch, "mask": batch["mask"] & few[:, None]}

@@ -14,8 +14,9 @@ from maspo_dsl.language.source import Span
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.part_words import Role
 from maspo_dsl.semantics.parts import Parts
-from maspo_dsl.semantics.quantities import POLICIES, Quantity
+from maspo_dsl.semantics.quantities import Quantity
 from maspo_dsl.semantics.terms import Term, walk
+from maspo_dsl.semantics.types import Kind
 
 
 def policy_findings(objective: ResolvedObjective, graph: Graph) -> Iterator[Finding]:
@@ -100,8 +101,8 @@ def off_at_one(
 
 
 def _policies(term: Term) -> set[str]:
-    names = {str(inner.attribute("name")) for inner in walk(term) if inner.op == "input"}
-    return names & POLICIES
+    inputs = (inner for inner in walk(term) if inner.op == "input")
+    return {str(inner.attribute("name")) for inner in inputs if inner.kind is Kind.LOG_PROB}
 
 
 # ---- what is at fault

@@ -62,7 +62,7 @@ def gradient_weight(
     0 for a token that is excluded, NaN for one that cannot be. `params` replaces values of parameters; `own` are
     values of the spec's own inputs, 1 where they are not given.
     """
-    tokens = SingleTokenInterpreter(graph, {**_tensors(points), **(own or {})}, params=params)
+    tokens = SingleTokenInterpreter(graph, {**_tensors(graph, points), **(own or {})}, params=params)
     adjoints = tokens.adjoints("policy_loss")
     reduction = adjoints.get(graph.outputs["policy_term"], np.zeros(len(points)))
     slope = tokens.of_tensor(adjoints, "logp")
@@ -71,8 +71,8 @@ def gradient_weight(
     return np.where(points.possible, weight, np.nan)
 
 
-def _tensors(points: Points) -> dict[str, NDArray[Any]]:
-    """What a batch would hold: the points, and for each other tensor what is typical of its row."""
+def _tensors(graph: Graph, points: Points) -> dict[str, NDArray[Any]]:
+    """What a batch would hold: the points, for teachers the old policy, for other tensors what their row says."""
     old = np.log(points.old)
     typical = {
         name: old
@@ -80,7 +80,9 @@ def _tensors(points: Points) -> dict[str, NDArray[Any]]:
         else np.full(len(points), row.typical, bool if row.kind is Kind.BOOL else float)
         for name, row in TENSORS.items()
     }
+    teachers = [node for node in graph.nodes if node.op == "input" and ("policy", True) in node.attributes]
     return {
+        **dict.fromkeys((str(node.attribute("name")) for node in teachers), old),
         **typical,
         "logp": old + np.log(points.ratio),
         "entropy": points.entropy,

@@ -135,10 +135,12 @@ class TermBuilder:
             return self.b.add(Node("position", (self.mask,), Axis.TOKEN, attributes=within, name=name))
         if name == "shaped_reward":
             return self.shaped_reward()
-        tensor = (QUANTITIES[name].tensor if name in QUANTITIES else None) or name
+        given = (QUANTITIES[name].tensor if name in QUANTITIES else None) or name
+        tensor = str(dict(term.attributes).get("tensor", given))
         is_bool = term.kind is Kind.BOOL
         own = tuple(item for item in term.attributes if item[0] == "integer")
-        attributes = (("name", tensor), *own)
+        policy: Attributes = (("policy", True),) if term.kind is Kind.LOG_PROB else ()
+        attributes = (("name", tensor), *own, *policy)
         return self.b.add(Node("input", (), term.axis, is_bool, term.live, attributes, term.label or tensor))
 
     def _reduction(self, term: Term, among: str) -> int:

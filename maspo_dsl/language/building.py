@@ -11,9 +11,9 @@ from lark import Token
 from lark import Tree as LarkTree
 
 from maspo_dsl.language import tree
-from maspo_dsl.language.diagnostics import Diagnostic
-from maspo_dsl.language.hints import joined_statement, misspelt_statement
-from maspo_dsl.language.keywords import RESERVED_WORDS
+from maspo_dsl.language.diagnostics import Diagnostic, nearest
+from maspo_dsl.language.hints import ErrorSite, find_hint, joined_statement, misspelt_statement
+from maspo_dsl.language.keywords import RESERVED_WORDS, TEACHER
 from maspo_dsl.language.source import Source, Span
 from maspo_dsl.language.template_check import notation_mistake
 
@@ -127,6 +127,26 @@ class Builder:
             _unquoted(doc),
             span,
         )
+
+    def _teacher(self, span: Span, word: Token, name: Token, doc: Token | None) -> tree.Teacher:
+        if word != TEACHER:
+            self._unfinished(word, name, doc)
+        return tree.Teacher(self._identifier(name), _unquoted(doc), span)
+
+    def _unfinished(self, word: Token, name: Token, doc: Token | None) -> None:
+        """The mistake of a word and a name with nothing behind them, or a text."""
+        hint = find_hint(ErrorSite(f"{word} {name}", doc or "", frozenset({"EQUAL", "WHERE"})))
+        meant = misspelt_statement(word) or nearest(word, [TEACHER])
+        text = hint.text if hint is not None else f"did you mean `{meant}`?" if meant else ""
+        end = self._span(name).end
+        place = Span(self.source, end, end) if doc is None else self._span(doc)
+        found = (
+            f"`{doc}`"
+            if doc is not None
+            else f"end of {'line' if self.source.text[end:].strip() else 'file'}"
+        )
+        message = f"unexpected {found}; expected `=` or `where`"
+        self.diagnostics.append(Diagnostic("syntax", message, place, text))
 
     def _slot(self, span: Span, slot: Token, value: ParseTree) -> tree.Slot:
         return tree.Slot(self._slot_word(slot, joined_statement(slot)), self.expression(value), span)

@@ -37,6 +37,7 @@ from maspo_dsl.language.tree import (
     Statement,
     Swap,
     Sweep,
+    Teacher,
     Variant,
 )
 
@@ -135,7 +136,7 @@ def _row(statement: Statement, width: int) -> Row:
 
 def _text(statement: Statement) -> str:
     """The text that ends a statement, for people."""
-    doc = statement.doc if isinstance(statement, Param | Def | Input) else None
+    doc = statement.doc if isinstance(statement, Param | Def | Input | Teacher) else None
     return "" if doc is None else quoted(doc)
 
 
@@ -159,6 +160,8 @@ def _cells(statement: Statement) -> tuple[str | None, tuple[Cell, ...]]:
             words = axis.text if kind is None else f"{axis.text} {kind.text}"
             limits = f"in {format_domain(domain)}" if domain is not None else ""
             return "input", (Cell(f"input {name.text}"), Cell(f": {words}"), Cell(limits))
+        case Teacher(name=name):
+            return "teacher", (Cell(f"teacher {name.text}"),)
         case Slot(slot=slot, value=value):
             return "slot", (Cell(slot.text), Cell(f"= {format_expression(value)}"))
         case Part(slot=slot, name=name, value=value):

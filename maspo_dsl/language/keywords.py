@@ -17,3 +17,6 @@ EXPRESSION_WORDS = frozenset(
 )
 
 RESERVED_WORDS = EXPRESSION_WORDS.union(STATEMENT_WORDS)
+
+TEACHER = "teacher"
+"""Opens a declaration where a name follows it, and is a name like any other elsewhere."""

@@ -29,6 +29,8 @@ _PLAIN = {
     "$END": "end of file",
     "SIDE": "`before`",
 }
+# What follows the word and the name of a part; a teacher, which ends there, is hardly what was meant.
+_AFTER_TWO_NAMES = frozenset({"EQUAL", "WHERE"})
 _SHOWN = 6
 _LONG_OPERATOR = re.compile(r"\|>|\.\.|[<>=!]=")
 
@@ -135,6 +137,8 @@ def _expected(accepts: frozenset[str], source: Source, offset: int, grammar: Lar
     if accepts == {"NAME"} and source.text[:offset].rstrip().endswith("|>"):
         return "; expected a stage"
     rest, words = set(accepts), []
+    if rest >= _AFTER_TWO_NAMES:
+        rest = set(_AFTER_TWO_NAMES)
     for name, keys, members in _GROUPS:
         if keys <= rest:
             words.append(name)

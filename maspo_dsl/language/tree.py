@@ -277,6 +277,16 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Teacher:
+    """`teacher name "text"`: a frozen policy beside those of the language."""
+
+    name: Identifier
+    doc: str | None
+    span: Span = field(compare=False)
+    comments: Comments = field(compare=False, default=NO_COMMENTS)
+
+
+@dataclass(frozen=True)
 class Slot:
     """`advantage = …`; which words are slots is for the semantics to say."""
 
@@ -338,7 +348,7 @@ class Swap:
     comments: Comments = field(compare=False, default=NO_COMMENTS)
 
 
-Edit: TypeAlias = Param | Let | Def | Input | Slot | Part | Rule | Drop | Insert | Swap
+Edit: TypeAlias = Param | Let | Def | Input | Teacher | Slot | Part | Rule | Drop | Insert | Swap
 
 
 @dataclass(frozen=True)

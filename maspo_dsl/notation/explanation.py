@@ -164,6 +164,9 @@ def _origins(resolved: ResolvedObjective) -> Iterator[Origin]:
     here = flat.header.span.source.name
     named: list[tuple[str, Span]] = []
     named += [(f"input {name}", given.span) for name, given in flat.inputs.items() if name in resolved.read]
+    named += [
+        (f"teacher {name}", given.span) for name, given in flat.teachers.items() if name in resolved.read
+    ]
     named += [(f"def {name}", given.span) for name, given in flat.defs.items() if name in resolved.read]
     named += [(f"let {name}", let.span) for name, let in flat.lets.items() if name in resolved.read]
     named += [(word, slot.span) for word, slot in flat.slots.items()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from maspo_dsl.language import tree
@@ -19,7 +19,7 @@ from maspo_dsl.notation.calls import (
 )
 from maspo_dsl.notation.plain import call_form
 from maspo_dsl.notation.styles import PLAIN_TEXT, FormulaStyle
-from maspo_dsl.notation.symbols import LEGEND, SYMBOLS
+from maspo_dsl.notation.symbols import LEGEND, SYMBOLS, Symbol, symbol_of_teacher
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.part_words import NAMED, Role
 from maspo_dsl.semantics.parts import Key
@@ -59,15 +59,15 @@ def formula(objective: ResolvedObjective, defs: Defs, style: FormulaStyle = PLAI
     writer = _Writer(objective, defs, style)
     lines = tuple(writer.lines())
     within = called(writer.shown, defs)
-    helpers = tuple(_helper(defs[name], defs, scopes, style) for name, scopes in within.items())
+    helpers = tuple(writer.helper(defs[name], scopes) for name, scopes in within.items())
     bodies = (defs[name].body for name in within)
     used = {name for node in (*writer.shown, *bodies) for name in names_in(node)}
-    return Formula(lines, helpers, tuple(_legend(used | {"loss"})))
+    return Formula(lines, helpers, tuple(_legend(used | {"loss"}, {**SYMBOLS, **writer.teachers})))
 
 
-def _legend(used: set[str]) -> Iterator[tuple[str, str]]:
+def _legend(used: set[str], symbols: Mapping[str, Symbol]) -> Iterator[tuple[str, str]]:
     """What stands for the words that are used, of those that a reader must be told."""
-    words = {name: (symbol.plain, symbol.meaning) for name, symbol in SYMBOLS.items()}
+    words = {name: (symbol.plain, symbol.meaning) for name, symbol in symbols.items()}
     words |= LEGEND
     yield from (words[name] for name in words if name in used and words[name][1])
 
@@ -83,6 +83,9 @@ class _Writer:
             n: d for n, d in defs.items() if not (style.by_notation and d.notation is not None)
         }
         self.style = style
+        self.teachers = {
+            name: symbol_of_teacher(name, declared.doc) for name, declared in self.flat.teachers.items()
+        }
         self.expressions = style.expressions(defs, frozenset(SCOPES))
         self.shown: list[tree.Expression] = []
 
@@ -194,12 +197,17 @@ class _Writer:
 
     def _math(self, node: tree.Expression, needed: Precedence = Precedence.PIPE) -> str:
         self.shown.append(node)
-        return write(node, self.expressions, needed)
+        return write(self._with_symbols(node), self.expressions, needed)
+
+    def _with_symbols(self, node: tree.Expression) -> tree.Expression:
+        """The expression with the symbols of teachers in place of their names."""
+        symbols = {name: self.style.policy(symbol) for name, symbol in self.teachers.items()}
+        return substitute(node, {name: tree.Name((text,), node.span) for name, text in symbols.items()})
+
+    def helper(self, definition: tree.Def, scopes: frozenset[str]) -> Helper:
+        """A `def` with its body; `scopes` are the names that stand for one."""
+        body = write(self._with_symbols(definition.body), self.style.expressions(self.defs, scopes))
+        return Helper(call_form(definition), body, definition.doc or "")
 
     def _one_level(self, node: tree.Expression, needed: Precedence = Precedence.PIPE) -> str:
         return self._math(expanded(node, self.written_out), needed)
-
-
-def _helper(definition: tree.Def, defs: Defs, scopes: frozenset[str], style: FormulaStyle) -> Helper:
-    body = write(definition.body, style.expressions(defs, scopes))
-    return Helper(call_form(definition), body, definition.doc or "")

@@ -32,6 +32,14 @@ SYMBOLS: dict[str, Symbol] = {
 
 ENTROPY = "H"
 
+
+def symbol_of_teacher(name: str, doc: str | None) -> Symbol:
+    """How a policy that a spec declares is written."""
+    meaning = f"under the teacher {name}" + (f": {doc}" if doc else "")
+    below = name.replace("_", r"\_")
+    return Symbol(f"π_{name}", rf"\pi_{{\mathrm{{{below}}}}}", meaning)
+
+
 LEGEND: dict[str, tuple[str, str]] = {
     "detach": ("sg[·]", "the value inside, without gradient"),
     "entropy": (f"{ENTROPY}(π)", "entropy of the policy's distribution"),

@@ -14,7 +14,7 @@ from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.part_words import PART_WORDS, SLOTS, PartWord, Role, When
 from maspo_dsl.semantics.parts import Key, Parts
 from maspo_dsl.semantics.poison import poison, poisoned
-from maspo_dsl.semantics.quantities import INPUT_AXES, input_kind
+from maspo_dsl.semantics.quantities import INPUT_AXES, input_kind, teacher
 from maspo_dsl.semantics.terms import Term
 from maspo_dsl.semantics.totals import is_total, micro_total, reject_total
 from maspo_dsl.semantics.training import report_nothing_trained
@@ -46,6 +46,7 @@ class _Assembler:
             | {name: poison(flat.params[name].span) for name in flat.params if name not in params},
             lets=flat.lets,
             inputs={name: _input(declared) for name, declared in flat.inputs.items()},
+            teachers={name: teacher(name, declared.doc) for name, declared in flat.teachers.items()},
             defs={**definitions, **flat.defs},
             slots=flat.slots,
         )

@@ -13,7 +13,6 @@ from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.context import Context, Elaborate, Names, Value
 from maspo_dsl.semantics.operations import FUNCTIONS
 from maspo_dsl.semantics.poison import fail, poison, poisoned
-from maspo_dsl.semantics.quantities import QUANTITIES
 from maspo_dsl.semantics.reduction_rules import reduction, scope_is_known
 from maspo_dsl.semantics.reductions import REDUCTION_WORDS, Reduction, ReductionArgument
 from maspo_dsl.semantics.scopes import SCOPES, SEQUENCE, Scope
@@ -54,7 +53,7 @@ class Calls:
         if name in PRIMITIVES:
             return self._primitive(name, function.span, piped, arguments, span, context)
         known = [*self.names.defs, *PRIMITIVES]
-        if name in self.names.lets or name in self.names.params or name in QUANTITIES:
+        if name in self.names.lets or name in self.names.params or name in self.names.quantities:
             return self._fail("not-a-function", f"`{name}` is a value, not a function", function.span)
         what = "stage" if piped is not None else "function"
         return self._fail(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeAlias
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.source import Span
+from maspo_dsl.semantics.quantities import QUANTITIES, Quantity
 from maspo_dsl.semantics.scopes import Scope
 from maspo_dsl.semantics.terms import Term
 
@@ -44,5 +46,11 @@ class Names:
     params: Mapping[str, Term]
     lets: Mapping[str, tree.Let]
     inputs: Mapping[str, Term]
+    teachers: Mapping[str, Quantity]
     defs: Mapping[str, tree.Def]
     slots: Mapping[str, tree.Slot]
+
+    @cached_property
+    def quantities(self) -> Mapping[str, Quantity]:
+        """Those of the language, and the teachers."""
+        return {**QUANTITIES, **self.teachers}

@@ -17,7 +17,6 @@ from maspo_dsl.semantics.extent import Extent
 from maspo_dsl.semantics.operations import OPERATORS
 from maspo_dsl.semantics.part_words import SLOTS, before_advantage
 from maspo_dsl.semantics.poison import poison
-from maspo_dsl.semantics.quantities import QUANTITIES
 from maspo_dsl.semantics.scopes import SCOPES, Scope
 from maspo_dsl.semantics.searches import Searches
 from maspo_dsl.semantics.terms import Term, constant, static_truth
@@ -118,7 +117,9 @@ class Elaborator:
         if name in self.names.inputs:
             self.read.add(name)
             return self.names.inputs[name]
-        if name in QUANTITIES:
+        if name in self.names.quantities:
+            if name in self.names.teachers:
+                self.read.add(name)
             return self._quantity(name, node.span, context)
         if name in self.names.slots and name == "ratio" and context.slot != "ratio":
             return self.slot_value(name, context)
@@ -148,7 +149,7 @@ class Elaborator:
         return term
 
     def _quantity(self, name: str, span: Span, context: Context) -> Term:
-        quantity = QUANTITIES[name]
+        quantity = self.names.quantities[name]
         if name == "loss" and context.slot != "reduce":
             return self._fail("loss-outside-reduce", "`loss` is known in `reduce` alone", span)
         if name == "A" and before_advantage(context.slot):
@@ -159,7 +160,8 @@ class Elaborator:
         if name == "reward" and context.slot == "advantage":
             name = "shaped_reward"
         if quantity.policy:
-            log_prob = Term("input", (), axis, Kind.LOG_PROB, quantity.live, span, (("name", name),))
+            attributes = (("name", name), ("tensor", str(quantity.tensor)))
+            log_prob = Term("input", (), axis, Kind.LOG_PROB, quantity.live, span, attributes)
             return Term("exp", (log_prob,), axis, Kind.PROB, quantity.live, span, label=name)
         return Term("input", (), axis, quantity.kind, quantity.live, span, (("name", name),), label=name)
 
@@ -188,7 +190,7 @@ class Elaborator:
             *self.names.params,
             *self.names.lets,
             *self.names.inputs,
-            *QUANTITIES,
+            *self.names.quantities,
             *context.locals,
             *SCOPES,
         ]

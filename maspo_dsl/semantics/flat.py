@@ -36,6 +36,7 @@ class Flat:
     header: tree.Header
     params: dict[str, Parameter] = field(default_factory=dict)
     inputs: dict[str, tree.Input] = field(default_factory=dict)
+    teachers: dict[str, tree.Teacher] = field(default_factory=dict)
     defs: dict[str, tree.Def] = field(default_factory=dict)
     lets: dict[str, tree.Let] = field(default_factory=dict)
     slots: dict[str, tree.Slot] = field(default_factory=dict)
@@ -51,12 +52,14 @@ class Flat:
         everything = {("param", name) for name in self.params}
         everything |= {("let", name) for name in self.lets} | {("def", name) for name in self.defs}
         everything |= {("input", name) for name in self.inputs} | {("slot", name) for name in self.slots}
+        everything |= {("teacher", name) for name in self.teachers}
         everything |= {("part", f"{kind}.{name}") for kind, name in self.parts}
         return replace(
             self,
             header=header,
             params=dict(self.params),
             inputs=dict(self.inputs),
+            teachers=dict(self.teachers),
             defs=dict(self.defs),
             lets=dict(self.lets),
             slots=dict(self.slots),

@@ -7,14 +7,21 @@ from dataclasses import replace
 from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import did_you_mean
 from maspo_dsl.language.hints import joined_statement
-from maspo_dsl.language.keywords import CLOSING_WORDS, EDIT_WORDS
+from maspo_dsl.language.keywords import CLOSING_WORDS, EDIT_WORDS, TEACHER
 from maspo_dsl.language.source import Span
 from maspo_dsl.language.template import read_template
 from maspo_dsl.semantics import edits
 from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.flat import Flat, Parameter
 from maspo_dsl.semantics.part_words import NAMED, PART_WORDS, SLOTS
-from maspo_dsl.semantics.quantities import DERIVED_TENSORS, INPUT_AXES, INPUT_KINDS, QUANTITIES, TENSORS
+from maspo_dsl.semantics.quantities import (
+    DERIVED_TENSORS,
+    INPUT_AXES,
+    INPUT_KINDS,
+    QUANTITIES,
+    TENSORS,
+    teacher,
+)
 from maspo_dsl.semantics.scopes import SCOPES
 from maspo_dsl.semantics.vocabulary import (
     PRIMITIVES,
@@ -61,6 +68,8 @@ class Layer:
                     self.flat.defs[name.text] = statement
             case tree.Input():
                 self._input(statement)
+            case tree.Teacher():
+                self._teacher(statement)
             case tree.Slot():
                 self._slot(statement)
             case tree.Part() | tree.Rule():
@@ -112,11 +121,12 @@ class Layer:
         return ""
 
     def _check_two_meanings(self) -> None:
-        """A name declared here may not mean a parameter, a `let` and an input at once."""
+        """A name declared here may not mean a parameter, a `let`, an input and a teacher at once."""
         values = {
             "let": set(self.flat.lets),
             "param": set(self.flat.params),
             "input": set(self.flat.inputs),
+            "teacher": set(self.flat.teachers),
         }
         for (family, name), span in self.seen.items():
             if family not in values:
@@ -168,11 +178,27 @@ class Layer:
             message = f"an input is {' or '.join(INPUT_KINDS)}, not `{kind.text}`; without such a word a real number"
             hint = did_you_mean(_KINDS_ELSEWHERE.get(kind.text, kind.text), INPUT_KINDS)
             self.report.error("unknown-kind", message, kind.span, hint)
-        elif statement.name.text in {*TENSORS, *DERIVED_TENSORS}:
-            message = f"`{statement.name.text}` is already a tensor of the batch"
-            self.report.error("shadowed-name", message, statement.name.span, "choose another name")
-        elif self._declare("input", statement.name):
+        elif self._tensor_is_free(statement.name, statement.name.text) and self._declare(
+            "input", statement.name
+        ):
             self.flat.inputs[statement.name.text] = statement
+
+    def _teacher(self, statement: tree.Teacher) -> None:
+        name = statement.name
+        if self._declare("teacher", name) and self._tensor_is_free(name, str(teacher(name.text).tensor)):
+            self.flat.teachers[name.text] = statement
+
+    def _tensor_is_free(self, name: tree.Identifier, tensor: str) -> bool:
+        """Whether the batch has no other tensor that a declaration would read."""
+        own = {str(teacher(other).tensor) for other in self.flat.teachers if other != name.text}
+        own |= {other for other in self.flat.inputs if other != name.text}
+        if tensor not in {*TENSORS, *DERIVED_TENSORS, *own}:
+            return True
+        message = f"`{tensor}` is already a tensor of the batch"
+        if tensor != name.text:
+            message += f", and that of a teacher `{name.text}`"
+        self.report.error("shadowed-name", message, name.span, "choose another name")
+        return False
 
     def _sound(self, definition: tree.Def) -> bool:
         """Whether the parameters of a def are distinct and hide no word of the language."""
@@ -226,6 +252,10 @@ class Layer:
             self.flat.parts[word, name] = statement
 
     def _unknown_word(self, word: tree.Identifier, form: str) -> None:
+        if word.text == TEACHER:
+            hint = f'write {TEACHER} NAME "meaning"'
+            self.report.error("wrong-form", f"`{TEACHER}` is written differently", word.span, hint)
+            return
         if word.text in PART_WORDS:
             hint = f"write {PART_WORDS[word.text].written()}"
             self.report.error("wrong-form", f"`{word.text}` is written differently", word.span, hint)
@@ -238,7 +268,7 @@ class Layer:
                 f"did you mean `{glued}`?",
             )
             return
-        hint = did_you_mean(word.text, [*PART_WORDS, *EDIT_WORDS, *CLOSING_WORDS])
+        hint = did_you_mean(word.text, [*PART_WORDS, *EDIT_WORDS, *CLOSING_WORDS, TEACHER])
         if form == " = …" and not hint.startswith("did you mean"):
             hint = f"to name a value write: let {word.text} = …"
         self.report.error("unknown-statement", f"no statement begins with `{word.text}`", word.span, hint)

@@ -12,7 +12,7 @@ from maspo_dsl.semantics import canonical
 from maspo_dsl.semantics.binding import BoundParameter, input_values
 from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.parts import Parts
-from maspo_dsl.semantics.quantities import TENSORS, Quantity, own_tensor
+from maspo_dsl.semantics.quantities import TENSORS, Quantity, own_tensor, teacher
 from maspo_dsl.semantics.shipped import library_definitions
 from maspo_dsl.semantics.versions import language_version
 
@@ -74,8 +74,10 @@ class ResolvedObjective:
 
     @cached_property
     def tensors(self) -> dict[str, Quantity]:
-        """Every tensor that its batch can hold: those of the language, and the spec's own inputs."""
-        return {**TENSORS, **self.own}
+        """Every tensor that its batch can hold: those of the language, the spec's own inputs, and its teachers'."""
+        declared = {name: given for name, given in self.flat.teachers.items() if name in self.read}
+        teachers = (teacher(name, given.doc) for name, given in declared.items())
+        return {**TENSORS, **self.own, **{str(row.tensor): row for row in teachers}}
 
     @cached_property
     def own(self) -> dict[str, Quantity]:

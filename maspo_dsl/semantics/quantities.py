@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -110,7 +111,6 @@ _ROWS = (
     Quantity("loss", _TOKEN, *_REAL, None, "the loss of every token; in `reduce` alone", live=True),
 )
 QUANTITIES: dict[str, Quantity] = {row.name: row for row in _ROWS}
-POLICIES = frozenset(row.name for row in _ROWS if row.policy)
 
 _WITHOUT_NAME = (
     Quantity("mask", _TOKEN, Kind.BOOL, Domain.MASK, "mask", "trained tokens"),
@@ -137,10 +137,18 @@ _WITHOUT_NAME = (
 # Every tensor that a batch can hold, by its key.
 TENSORS: dict[str, Quantity] = {row.tensor: row for row in (*_ROWS, *_WITHOUT_NAME) if row.tensor is not None}
 LIVE_TENSORS = tuple(name for name, row in TENSORS.items() if row.live)
-# Log-probs of the policies that are not trained.
-OTHER_POLICIES = tuple(name for name, row in TENSORS.items() if row.policy and not row.live)
 # What the loss adds to a batch: the advantage for each sequence, and which sequences count.
 DERIVED_TENSORS = frozenset({"advantage_rows", "present"})
+
+
+def teacher(name: str, doc: str | None = None) -> Quantity:
+    """The row of a policy that a spec declares: it is frozen, as `reference` is."""
+    return _policy(name, f"logp_{name}", doc or "a teacher")
+
+
+def other_policies(tensors: Mapping[str, Quantity]) -> tuple[str, ...]:
+    """Log-probs of the policies that are not trained, of those that a batch can hold."""
+    return tuple(name for name, row in tensors.items() if row.policy and not row.live)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ def report_unread(
         "let": {name: let.name.span for name, let in flat.lets.items()},
         "def": {name: definition.name.span for name, definition in flat.defs.items()},
         "input": {name: given.name.span for name, given in flat.inputs.items()},
+        "teacher": {name: given.name.span for name, given in flat.teachers.items()},
     }
     for family, names in declared.items():
         for name, span in names.items():

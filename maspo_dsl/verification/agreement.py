@@ -203,7 +203,7 @@ def _shapes(subject: Subject) -> Iterator[tuple[str, Arrays]]:
     for seed in SEEDS[:2]:
         batch = subject.estimated(subject.completions(seed))
         yield f"batch with rewards, seed {seed}", batch
-    yield "batch on policy", on_policy(batch)
+    yield "batch on policy", on_policy(batch, subject.tensors)
     yield "batch of one completion", rows_of(batch, [2])
     first = {name: np.ascontiguousarray(value[:, :1]) for name, value in batch.items() if value.ndim == 2}
     yield "batch of one token a completion", {**batch, **first}

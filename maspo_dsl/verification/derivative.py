@@ -10,7 +10,7 @@ import torch
 from maspo_dsl.analysis.drawing import Array, Arrays, on_policy
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph, Node
-from maspo_dsl.semantics.quantities import LIVE_TENSORS
+from maspo_dsl.semantics.quantities import LIVE_TENSORS, other_policies
 from maspo_dsl.semantics.types import Axis
 from maspo_dsl.verification.evaluation import (
     Evaluation,
@@ -125,9 +125,9 @@ class _Differences:
 
 
 def detached(subject: Subject) -> tuple[Verdict, str]:
-    """No gradient flows to old, rollout, reference, reward or value, even where they are `logp` itself."""
+    """No gradient flows to old, rollout, reference, teachers, reward or value, even where they are `logp` itself."""
     for seed in SEEDS:
-        batch = on_policy(subject.completions(seed))
+        batch = on_policy(subject.completions(seed), subject.tensors)
         batch["value"] = batch["logp"]
         _check_aliases(subject, batch, "one tensor in all places")
         _check_aliases(subject, {**batch, "reward": batch["logp"]}, "also as the rewards of tokens")
@@ -143,7 +143,7 @@ def _check_aliases(subject: Subject, batch: Arrays, what: str) -> None:
     expected = interpreted(subject.raw, subject.estimated(batch))
     tensors = as_torch(batch)
     same = {name: tensors["logp"] for name, value in batch.items() if value is batch["logp"]}
-    copies = dict.fromkeys(("logp_old", "logp_rollout", "logp_ref"), tensors["logp"])
+    copies = dict.fromkeys(other_policies(subject.tensors), tensors["logp"])
     out = subject.eager({**tensors, **same, **copies})
     out.loss.backward()
     check_equal(Evaluation(out.loss.item(), gradients_of(tensors)), expected, what)

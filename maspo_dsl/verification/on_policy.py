@@ -30,7 +30,9 @@ def identity(subject: Subject) -> tuple[Verdict, str]:
             for name, batch in subject.batches(seed):
                 # One ratio for a whole completion cannot tell its tokens' advantages apart.
                 if subject.tells_tokens_apart or batch.get("advantage", batch["reward"]).ndim == 1:
-                    tokens += _check_weights(subject, subject.estimated(on_policy(batch)), name)
+                    tokens += _check_weights(
+                        subject, on_policy(subject.estimated(batch), subject.tensors), name
+                    )
     except PropertyError as failed:
         why = subject.allowed(CODE)
         if why is None:

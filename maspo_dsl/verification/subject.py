@@ -18,6 +18,7 @@ from maspo_dsl.language.diagnostics import SpecError
 from maspo_dsl.objective import Objective, load
 from maspo_dsl.runtime.loss import Backend, ObjectiveLoss
 from maspo_dsl.semantics.part_words import Role
+from maspo_dsl.semantics.quantities import Quantity
 from maspo_dsl.semantics.reductions import REDUCTIONS
 from maspo_dsl.semantics.scopes import MICRO
 from maspo_dsl.semantics.terms import walk
@@ -74,9 +75,14 @@ class Subject:
 
     # ---- batches
 
+    @property
+    def tensors(self) -> Mapping[str, Quantity]:
+        """Every tensor that a batch can hold, by its key."""
+        return self.objective.resolved.tensors
+
     def completions(self, seed: int, *, ties: bool = True) -> Arrays:
         """A batch whose advantage is to be estimated."""
-        return completions(seed, self.objective.resolved.tensors, ties=ties)
+        return completions(seed, self.tensors, ties=ties)
 
     def batches(self, seed: int, *, ties: bool = True) -> list[tuple[str, Arrays]]:
         """Batches with estimated advantages and with given ones, by a name for messages."""

@@ -171,7 +171,9 @@ def notation(draw, parameters):
 def edit(draw):
     """A statement that may stand in a variant."""
     match draw(
-        st.sampled_from(["param", "let", "def", "input", "slot", "part", "rule", "drop", "insert", "swap"])
+        st.sampled_from(
+            ["param", "let", "def", "input", "teacher", "slot", "part", "rule", "drop", "insert", "swap"]
+        )
     ):
         case "param":
             optional = perhaps(draw, domain), perhaps(draw, identifier), perhaps(draw, text)
@@ -183,6 +185,8 @@ def edit(draw):
         case "input":
             optional = perhaps(draw, identifier), perhaps(draw, domain), perhaps(draw, text)
             return tree.Input(identifier(draw), identifier(draw), *optional, NOWHERE, comments(draw))
+        case "teacher":
+            return tree.Teacher(identifier(draw), perhaps(draw, text), NOWHERE, comments(draw))
         case "slot":
             return tree.Slot(slot(draw), value(draw), NOWHERE, comments(draw))
         case "part":
