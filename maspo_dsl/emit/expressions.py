@@ -131,6 +131,8 @@ class Expressions:
         member = self._member(node.args[0 if of_mask else 1])
         if place in self.here and of_mask:
             return f"window_count({member})"
+        if of_mask and row.condition:
+            return f"{row.torch}({member}, {self._segments(node)})"
         value = self._one() if of_mask else self._value(node.args[0])
         if place in self.here and not row.additive:
             return self._pooled(row, node, value, member)
@@ -168,12 +170,7 @@ class Expressions:
 
     def _pooled(self, row: Reduction, node: Node, value: str, member: str) -> str:
         """What a micro-batch brings to a statistic that needs the values of the whole window, and how it ends."""
-        further = []
-        for argument, place in zip(row.operands, node.args[2:], strict=True):
-            if argument.sort == "condition":
-                member = f"{member} & {self._at(place, AND + 1)}"
-            else:
-                further.append(self._at(place, 0))
+        further = [self._at(place, 0) for place in node.args[2:]]
         finish = f"{row.pooled}({', '.join(['values', *further])})"
         return f"(\n    members({value}, {member}),\n    lambda values: {finish},\n)"
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from maspo_dsl.graph.nodes import Attributes, GraphBuilder, Node
 from maspo_dsl.semantics.quantities import QUANTITIES
-from maspo_dsl.semantics.reductions import REDUCTIONS
+from maspo_dsl.semantics.reductions import OF, REDUCTIONS
 from maspo_dsl.semantics.scopes import MICRO, SEQUENCE, Scope
 from maspo_dsl.semantics.terms import Term
 from maspo_dsl.semantics.types import Axis, Kind
@@ -149,34 +149,24 @@ class TermBuilder:
         tokens, rows = self.among["trained" if among.startswith("trained") else "all"]
         member = tokens if over is Axis.TOKEN else rows
         inner = among.removesuffix("|rows") + ("" if over is Axis.TOKEN else "|rows")
-        args = [self.term(argument, inner) for argument in term.args]
-        if not row.differentiable:
-            args = [self._detached(argument) for argument in args]
-        if over is Axis.GROUP and row.additive:
-            return self._over_groups(term, args, rows)
-        for position, argument in enumerate(row.operands, 1):
+        further = [self.term(argument, inner) for argument in term.args]
+        args = [] if row.values == "mask" else [self._along(further.pop(0), over)]
+        if OF.name in dict(term.attributes):
+            member = self.b.op("and", member, self._along(further.pop(), over))
+        if over is Axis.GROUP:
+            member = self.b.op("and", member, self._first(member, _cells_of(term)))
+        for position, argument in enumerate(row.operands):
             if argument.by_value and over is Axis.TOKEN:
-                args[position] = self.token(args[position])
-            elif argument.by_value and over is Axis.GROUP:
-                args[position] = self._once_a_cell(args[position], rows, _cells_of(term))
-        if args:
-            args[0] = self.token(self.row(args[0])) if over is Axis.TOKEN else self.row(args[0])
+                further[position] = self.token(further[position])
+        if not row.differentiable:
+            args, further = ([self._detached(place) for place in places] for places in (args, further))
         if scope.axis is Axis.GROUP and over is Axis.TOKEN and row.by_parts:
+            if member != tokens and not row.additive:
+                rows = self.b.op("gt", self.count_rows(member), self.b.const(0.0))
             return self._by_sequence(term, args, member, rows)
-        return self._reduce_node(term, args, member, scope)
-
-    def _detached(self, place: int) -> int:
-        return self.b.op("detach", place) if self.b.nodes[place].live else place
-
-    def _once_a_cell(self, condition: int, rows: int, cells: Scope) -> int:
-        """The condition where a row is the first of its group, say: each of them carries the group's value."""
-        place = self._add("rank", (self.b.const(0.0), rows), Axis.SEQUENCE, cells)
-        return self.b.op("and", condition, self.b.op("eq", place, self.b.const(1.0)))
-
-    def _reduce_node(self, term: Term, args: list[int], member: int, scope: Scope) -> int:
-        numbers = tuple(item for item in term.attributes if item[0] in REDUCTIONS[term.op].attributes)
+        numbers = tuple(item for item in term.attributes if item[0] in row.attributes)
         axis = Axis.SEQUENCE if term.axis is Axis.GROUP else term.axis
-        return self._add(term.op, (*args[:1], member, *args[1:]), axis, scope, numbers, term.label)
+        return self._add(term.op, (*args, member, *further), axis, scope, numbers, term.label)
 
     def _by_sequence(self, term: Term, args: list[int], member: int, rows: int) -> int:
         """Tokens of a group: first within each sequence, then those results over the group."""
@@ -185,14 +175,16 @@ class TermBuilder:
         assert isinstance(scope, Scope)
         return self._add(op, (inner, rows), Axis.SEQUENCE, scope)
 
-    def _over_groups(self, term: Term, args: list[int], rows: int) -> int:
-        """Groups of the batch: each of its rows brings its share of the group's value."""
-        size = self._add("count", (rows,), Axis.SEQUENCE, _cells_of(term))
-        one = self.b.const(1.0)
-        share = self.b.op("div", args[0] if args else one, self.b.op("max", size, one))
-        scope = term.attribute("scope")
-        assert isinstance(scope, Scope)
-        return self._add("sum", (share, rows), Axis.SCALAR, scope)
+    def _along(self, place: int, over: Axis) -> int:
+        """A value for each of what is reduced: tokens, or sequences."""
+        return self.token(self.row(place)) if over is Axis.TOKEN else self.row(place)
+
+    def _detached(self, place: int) -> int:
+        return self.b.op("detach", place) if self.b.nodes[place].live else place
+
+    def _first(self, member: int, cells: Scope) -> int:
+        """Where a value is the first of its cell: each of them carries the cell's, and it counts once."""
+        return self._add("first", (member,), self.b.nodes[member].axis, cells)
 
     def _add(
         self,

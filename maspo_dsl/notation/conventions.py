@@ -15,6 +15,7 @@ from maspo_dsl.objective import Objective
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.operations import OPERATIONS
 from maspo_dsl.semantics.part_words import Role, before_advantage
+from maspo_dsl.semantics.reductions import OF
 from maspo_dsl.semantics.scopes import MICRO, SCOPES
 from maspo_dsl.semantics.terms import walk
 from maspo_dsl.semantics.totals import is_averaged
@@ -125,7 +126,8 @@ def _denominators(resolved: ResolvedObjective, defs: Defs) -> Iterator[Conventio
         scope, name = scopes[0], call.function.text
         what = _COUNTED.get(axis, "values")
         kind = "trained tokens" if axis is Axis.TOKEN else what
-        over = f"over the {kind} of {scope.cell}"
+        of = next((plain_text(a.value) for a in call.arguments if a.keyword == OF.name), "")
+        over = f"over the {kind} of {scope.cell}" + (f" where {of}" if of else "")
         if name == "sum":
             said.append(f"the sum {over}, divided by nothing")
         elif name in defs and _is_mean(defs[name]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -10,13 +11,14 @@ from maspo_dsl.language.diagnostics import did_you_mean
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics import typing_rules as rules
 from maspo_dsl.semantics.collector import DiagnosticCollector
-from maspo_dsl.semantics.context import Context, Elaborate, Names, Value
+from maspo_dsl.semantics.context import Context, Elaborate, Members, Names, Value
 from maspo_dsl.semantics.operations import FUNCTIONS
 from maspo_dsl.semantics.poison import fail, poison, poisoned
 from maspo_dsl.semantics.reduction_rules import reduction, scope_is_known
-from maspo_dsl.semantics.reductions import REDUCTION_WORDS, Reduction, ReductionArgument
-from maspo_dsl.semantics.scopes import SCOPES, SEQUENCE, Scope
+from maspo_dsl.semantics.reductions import OF, REDUCTION_WORDS, REDUCTIONS, Reduction, ReductionArgument
+from maspo_dsl.semantics.scopes import SCOPES, SEQUENCE
 from maspo_dsl.semantics.terms import Term, constant
+from maspo_dsl.semantics.types import Axis, Kind
 from maspo_dsl.semantics.vocabulary import PRIMITIVES, SPECIAL
 
 MAX_CALL_DEPTH = 50
@@ -63,10 +65,10 @@ class Calls:
     def _value(self, node: tree.Expression, context: Context) -> Value:
         if isinstance(node, tree.Name) and len(node.path) == 1:
             local = context.locals.get(node.path[0])
-            if isinstance(local, Scope):
+            if isinstance(local, Members):
                 return local
             if node.path[0] in SCOPES:
-                return SCOPES[node.path[0]]
+                return Members(SCOPES[node.path[0]])
         return self.elaborate(node, context)
 
     def _inline(
@@ -85,10 +87,26 @@ class Calls:
             return poison(span)
         before = len(self.report.diagnostics)
         result = self.elaborate(definition.body, replace(outer, locals=bound))
+        for given in bound.values():
+            if isinstance(given, Members) and given not in context.locals.values():
+                result = self._where_there_are_members(result, given, bound, span)
         self._blame_the_call(before, definition, span, site)
         if result.op in ("input", "param", "const"):
             return result
         return replace(result, span=span, label=result.label or name)
+
+    def _where_there_are_members(
+        self, result: Term, members: Members, bound: Mapping[str, Value], span: Span
+    ) -> Term:
+        """What a def gives each value of a scope, and 0 where none of them is a member; a statistic is 0 by itself."""
+        x = next((value for value in bound.values() if isinstance(value, Term)), None)
+        if members.of is None or x is None or poisoned(result) or result.kind is Kind.BOOL:
+            return result
+        if result.axis <= members.scope.axis or x.axis <= members.scope.axis:
+            return result
+        count = reduction(self.report, REDUCTIONS["count"], x, {}, members, span, "count")
+        some = rules.compare(self.report, ">", count, constant(0.0, span), span)
+        return rules.choose(self.report, some, result, constant(0.0, span), span)
 
     def _bind(
         self,
@@ -108,7 +126,7 @@ class Calls:
             value = self._value(node, context)
             if keyword is None:
                 positional.append(value)
-            elif keyword not in parameters:
+            elif keyword not in (*parameters, OF.name):
                 message = f"`{name}` has no argument `{keyword}`"
                 self._fail("unknown-argument", message, place, did_you_mean(keyword, parameters))
             elif keyword in bound:
@@ -126,7 +144,29 @@ class Calls:
             bound[parameter] = value
         if len(self.report.diagnostics) > mistakes:
             return None
+        if OF.name in bound and OF.name not in parameters:
+            bound = self._with_members(name, bound, span)
         return self._with_defaults(definition, bound, span, outer)
+
+    def _with_members(self, name: str, bound: Mapping[str, Value], span: Span) -> dict[str, Value]:
+        """The values of the parameters of a def that has no `of`: its scopes are of those where `of` holds."""
+        result = {parameter: value for parameter, value in bound.items() if parameter != OF.name}
+        of = bound[OF.name]
+        scopes = {parameter: value for parameter, value in result.items() if isinstance(value, Members)}
+        if not scopes or isinstance(of, Members):
+            message = f"`{OF.name}` is a condition of the values within a scope; `{name}` is given "
+            message += "a scope for it" if scopes else "no scope"
+            self._fail("unknown-argument", message, span)
+            return {**result, OF.name: poison(span)}
+        for parameter, members in scopes.items():
+            result[parameter] = self._restricted(members, of, span)
+        return result if not poisoned(of) else {**result, OF.name: of}
+
+    def _restricted(self, members: Members, of: Term, span: Span) -> Members:
+        """The members for which a condition holds, too."""
+        if members.of is not None:
+            of = rules.logical(self.report, "and", [members.of, of], span)
+        return Members(members.scope, of)
 
     def _with_defaults(
         self, definition: tree.Def, bound: dict[str, Value], span: Span, outer: Context
@@ -179,22 +219,36 @@ class Calls:
         if any(isinstance(v, Term) and poisoned(v) for v in [*positional, *keywords.values()]):
             return poison(span)
         values = [value for value in positional if isinstance(value, Term)]
-        scopes = [value for value in positional if isinstance(value, Scope)]
+        scopes = [value for value in positional if isinstance(value, Members)]
+        if name == "is_member":
+            return self._is_member(positional, span)
         if row is not None and not row.along and (scopes or name not in FUNCTIONS):
             return self._reduction(row, values, scopes, keywords, span, context)
         if scopes:
             return self._fail("scope-as-value", f"`{name}` takes values, not a scope", span)
+        if keywords:
+            message = f"`{OF.name}` is a condition of the values within a scope; `{name}` is given no scope"
+            return self._fail("unknown-argument", message, span)
         wanted = FUNCTIONS[name].arity if name in FUNCTIONS else 1 + (len(row.given) if row else 0)
         if len(values) != wanted:
             message = f"`{name}` takes {wanted} argument{'s' * (wanted > 1)}, not {len(values)}"
             return self._fail("wrong-arguments", message, span)
         if row is not None and row.along:
             given = dict(zip((argument.name for argument in row.given), values[1:], strict=True))
-            return reduction(self.report, row, values[0], given, SEQUENCE, context.site or span, name)
+            site = context.site or span
+            return reduction(self.report, row, values[0], given, Members(SEQUENCE), site, name)
         if name in SPECIAL:
             return rules.special(self.report, name, values[0], span)
         result = rules.arithmetic(self.report, name, values, span)
         return result if context.site is None else replace(result, span=context.site)
+
+    def _is_member(self, given: list[Value], span: Span) -> Term:
+        """The condition under which a value takes part in what is reduced within a scope."""
+        if len(given) != 1 or not isinstance(given[0], Members):
+            hint = f"write is_member(scope); scopes: {', '.join(SCOPES)}"
+            return self._fail("missing-scope", "`is_member` needs to know within what", span, hint)
+        always = Term("const", (), Axis.SCALAR, Kind.BOOL, False, span, (("value", True),))
+        return given[0].of or always
 
     def _keyword(self, argument: ReductionArgument, node: tree.Expression, context: Context) -> Term:
         """What is given for an argument by its name: a number with a default may be infinite."""
@@ -210,7 +264,7 @@ class Calls:
         self,
         row: Reduction,
         values: list[Term],
-        scopes: list[Scope],
+        scopes: list[Members],
         keywords: dict[str, Term],
         span: Span,
         context: Context,
@@ -221,10 +275,19 @@ class Calls:
         if len(scopes) != 1 or len(values) != 1 + len(positional):
             hint = f"write {row.form}; scopes: {', '.join(SCOPES)}"
             return self._fail("missing-scope", f"`{row.word}` needs to know within what", span, hint)
-        if not scope_is_known(self.report, row, scopes[0], context.slot, span):
+        members = scopes[0]
+        if not scope_is_known(self.report, row, members.scope, context.slot, span):
             return poison(span)
+        if (of := keywords.pop(OF.name, None)) is not None:
+            for argument in row.given:
+                if argument.with_of and argument.name not in keywords:
+                    message = f"nothing may satisfy `{OF.name}`: say what the {row.word} is then"
+                    return self._fail("missing-argument", message, span, f"add {argument.name} = …")
+            members = self._restricted(members, of, span)
+            if members.of is not None and poisoned(members.of):
+                return poison(span)
         given = {**dict(zip(positional, values[1:], strict=True)), **keywords}
-        return reduction(self.report, row, values[0], given, scopes[0], span, written)
+        return reduction(self.report, row, values[0], given, members, span, written)
 
     def _fail(self, code: str, message: str, span: Span, hint: str = "") -> Term:
         return fail(self.report, code, message, span, hint)

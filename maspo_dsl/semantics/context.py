@@ -13,8 +13,17 @@ from maspo_dsl.semantics.quantities import QUANTITIES, Quantity
 from maspo_dsl.semantics.scopes import Scope
 from maspo_dsl.semantics.terms import Term
 
+
+@dataclass(frozen=True)
+class Members:
+    """A scope as a reduction is given it, with the condition of the values that take part; all do where it is None."""
+
+    scope: Scope
+    of: Term | None = None
+
+
 # What a def's parameter can stand for.
-Value: TypeAlias = Term | Scope
+Value: TypeAlias = Term | Members
 
 
 @dataclass(frozen=True)

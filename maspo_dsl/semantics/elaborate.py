@@ -12,12 +12,12 @@ from maspo_dsl.language.source import Span
 from maspo_dsl.semantics import typing_rules as rules
 from maspo_dsl.semantics.calls import Calls, dotted
 from maspo_dsl.semantics.collector import DiagnosticCollector
-from maspo_dsl.semantics.context import Context, Names
+from maspo_dsl.semantics.context import Context, Members, Names
 from maspo_dsl.semantics.extent import Extent
 from maspo_dsl.semantics.operations import OPERATORS
 from maspo_dsl.semantics.part_words import SLOTS, before_advantage
 from maspo_dsl.semantics.poison import poison
-from maspo_dsl.semantics.scopes import SCOPES, Scope
+from maspo_dsl.semantics.scopes import SCOPES
 from maspo_dsl.semantics.searches import Searches
 from maspo_dsl.semantics.terms import Term, constant, static_truth
 from maspo_dsl.semantics.types import Axis, Kind
@@ -105,7 +105,7 @@ class Elaborator:
             return context.it
         if name in context.locals:
             value = context.locals[name]
-            if isinstance(value, Scope):
+            if isinstance(value, Members):
                 return self._fail("scope-as-value", f"`{name}` is a scope, not a value", node.span)
             return replace(value, span=node.span) if value.op in ("const", "candidate") else value
         if name in self.names.lets:

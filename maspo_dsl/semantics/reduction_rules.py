@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics.collector import DiagnosticCollector
+from maspo_dsl.semantics.context import Members
 from maspo_dsl.semantics.part_words import PART_WORDS, before_advantage
 from maspo_dsl.semantics.poison import fail, poison
-from maspo_dsl.semantics.reductions import Reduction, ReductionArgument
+from maspo_dsl.semantics.reductions import OF, Reduction, ReductionArgument
 from maspo_dsl.semantics.scopes import Scope
-from maspo_dsl.semantics.terms import Attribute, Term, constant, static_value
+from maspo_dsl.semantics.terms import Attribute, Term, constant, static_value, walk
 from maspo_dsl.semantics.totals import is_total, reject_total
 from maspo_dsl.semantics.types import LOGARITHMIC, Axis, Kind
 
@@ -42,11 +43,17 @@ def reduction(
     row: Reduction,
     x: Term,
     given: Mapping[str, Term],
-    scope: Scope,
+    members: Members,
     span: Span,
     written: str,
 ) -> Term:
-    """A reduction of `x` within a scope, with the arguments that are given. `written` is the user's word."""
+    """A reduction of `x` within a scope, with the arguments that are given. `written` is the user's word.
+
+    Where only some values take part, the last argument of the term is the condition for it, marked by `of`.
+    """
+    scope, of = members.scope, members.of
+    if of is not None:
+        given = {**given, OF.name: of}
     if any(is_total(value) for value in given.values()) or (row.along and is_total(x)):
         return reject_total(report, span)
     if row.values == "condition" and x.kind is not Kind.BOOL:
@@ -77,7 +84,26 @@ def reduction(
             values.append(value)
     axis = x.axis if row.members else scope.axis
     live = row.differentiable and x.live
+    if of is not None:
+        if row.additive and scope.gathered and not live and _reads_the_policy(of):
+            return _moving_denominator(report, scope, of)
+        values.append(of)
+        attributes.append((OF.name, True))
     return Term(row.name, tuple(values), axis, _kind(row, x), live, span, tuple(attributes))
+
+
+def _reads_the_policy(term: Term) -> bool:
+    """Whether a value depends on what is trained, with gradient or without."""
+    return any(below.live for below in walk(term) if below.op == "input")
+
+
+def _moving_denominator(report: DiagnosticCollector, scope: Scope, of: Term) -> Term:
+    message = (
+        f"`of` reads the policy being trained, so how many there are within `{scope.name}` changes as a micro-batch "
+        "is computed; all of them divide by that number"
+    )
+    hint = "mute takes the policy term of tokens away and leaves the number as it is; or read `old`"
+    return fail(report, "moving-denominator", message, of.span, hint)
 
 
 def _cells_of(x: Term) -> set[Scope]:
@@ -127,8 +153,6 @@ def _value(argument: ReductionArgument, given: Mapping[str, Term], span: Span) -
         return Term("input", (), Axis.TOKEN, Kind.LOG_PROB, False, span, name, label=argument.name)
     if argument.name in given:
         return given[argument.name]
-    if argument.sort == "condition":
-        return Term("const", (), Axis.SCALAR, Kind.BOOL, False, span, (("value", argument.default is True),))
     return constant(float(argument.default or 0.0), span)
 
 
@@ -149,10 +173,6 @@ def _fits(
         name = f"`{argument.name}`"
     if argument.sort == "condition" and value.kind is not Kind.BOOL:
         fail(report, "number-as-condition", f"{name} is a condition", value.span)
-        return False
-    if argument.needs and argument.needs not in given:
-        message = f"nothing may satisfy `{argument.name}`: say what the {row.word} is then"
-        fail(report, "missing-argument", message, span, f"add {argument.needs} = …")
         return False
     match argument.sort:
         case "share":

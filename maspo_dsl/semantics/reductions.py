@@ -24,8 +24,8 @@ class ReductionArgument:
 
     `sort`: any number; a `share` from 0 to 1; a `whole` number from `lowest` that is known before anything runs, and
     becomes an attribute of the node; or a condition. `by_value`: there is one for each value that is reduced, else one
-    for each result. With a `default` it is given by keyword, and a number may then be infinite. `needs` is another that
-    must be given with it. `quantity`: it is not given at all, but that quantity.
+    for each result. With a `default` it is given by keyword, and a number may then be infinite. `with_of`: it must be
+    said where `of` is. `quantity`: it is not given at all, but that quantity.
     """
 
     name: str
@@ -33,8 +33,12 @@ class ReductionArgument:
     by_value: bool = False
     default: float | bool | None = None
     lowest: int = 0
-    needs: str = ""
+    with_of: bool = False
     quantity: str = ""
+
+
+OF = ReductionArgument("of", "condition", by_value=True, default=True)
+"""Which values take part, those where it holds; every reduction within a scope takes it."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,8 @@ class Reduction:
     @property
     def given(self) -> tuple[ReductionArgument, ...]:
         """Arguments that a spec gives, in the order of those without a keyword."""
-        return tuple(argument for argument in self.arguments if not argument.quantity)
+        own = tuple(argument for argument in self.arguments if not argument.quantity)
+        return own if self.along else (OF, *own)
 
     @property
     def form(self) -> str:
@@ -88,7 +93,8 @@ class Reduction:
         positional = [argument for argument in self.given if argument.default is None]
         before = [argument.name for argument in positional if argument.sort != "whole"]
         after = [argument.name for argument in positional if argument.sort == "whole"]
-        keywords = [f"{argument.name} = …" for argument in self.given if argument.default is not None]
+        keywords = [f"{argument.name} = …" for argument in self.arguments if argument.default is not None]
+        keywords = ["of = …", *keywords] if any(one.with_of for one in self.arguments) else keywords
         scope = [] if self.along else ["scope"]
         return f"{self.word}({', '.join([x, *before, *scope, *after, *keywords])})"
 
@@ -129,12 +135,11 @@ def _kth(values: Array, inside: Mask, *, k: float) -> Array:
     return _sum(values, _places(values, inside) == k)
 
 
-def _quantile(values: Array, inside: Mask, q: Array, of: Array, empty: Array) -> Array:
+def _quantile(values: Array, inside: Mask, q: Array, empty: Array) -> Array:
     result = np.array(np.broadcast_to(empty, len(values)), dtype=float)
     q = np.broadcast_to(q, len(values))
-    chosen = inside & of.astype(bool)
-    for cell in np.flatnonzero(chosen.any(axis=1)):
-        kept = values[cell, chosen[cell]]
+    for cell in np.flatnonzero(inside.any(axis=1)):
+        kept = values[cell, inside[cell]]
         result[cell] = kept[0] if len(kept) == 1 else np.quantile(kept, float(q[cell]))
     return result
 
@@ -239,13 +244,12 @@ _REDUCTIONS = (
     Reduction(
         "quantile",
         "quantile",
-        "the q-quantile within a scope of the values where `of` holds, `empty` if there are none",
+        "the q-quantile within a scope, `empty` where there is nothing",
         _quantile,
         "quantile_within",
         arguments=(
             ReductionArgument("q", "share"),
-            ReductionArgument("of", "condition", by_value=True, default=True, needs="empty"),
-            ReductionArgument("empty", "number", default=0.0),
+            ReductionArgument("empty", "number", default=0.0, with_of=True),
         ),
         keeps_kind=True,
         pooled="pooled_quantile",
@@ -317,6 +321,16 @@ _REDUCTIONS = (
         members=True,
         along=True,
         ordered=True,
+    ),
+    Reduction(
+        "first",
+        "",
+        "true for the first value of each cell, which stands for all of it",
+        lambda values, inside: _places(np.zeros(values.shape), inside) == 1,
+        "first_within",
+        "mask",
+        members=True,
+        condition=True,
     ),
     Reduction(
         "next",

@@ -31,6 +31,7 @@ RUN_CONSTANTS: dict[str, RunConstant] = {
 SPECIAL: dict[str, str] = {
     "detach": "the same value without gradient",
     "entropy": "entropy(policy): of the policy's distribution, in nats",
+    "is_member": "in a `def`: true for the values of its scope that `of` lets take part, always true without `of`",
     "per_token": "one value for each token: that of its sequence, or its own",
 }
 

@@ -52,6 +52,7 @@ ADVANTAGES = st.sampled_from(
     [
         "reward |> center(group) |> scale(group, ddof = 1, eps = 1e-4)",
         "reward |> leave_one_out(group)",
+        "reward |> leave_one_out(group, of = correct) |> scale(group, of = not truncated)",
         "reward |> center(group) |> per_token |> whiten(rollout_batch)",
         "reward - mean(reward, rollout_batch)",
         "(reward - kth(reward, group, 1)) * (2 if correct else 1)",
@@ -69,6 +70,8 @@ REDUCTIONS = st.sampled_from(
         "loss |> sum(sequence) |> mean(window)",
         "loss / 32 |> sum(sequence) |> mean(window)",
         "loss |> mean(group) |> mean(window)",
+        "loss |> mean(group, of = old < 0.5) |> mean(window, of = A > 0)",
+        "loss |> mean(sequence, of = old < 0.5) |> sum(group) |> mean(window)",
         "loss |> sum(window)",
         "sum(loss * length, window) / sum(length, window)",
     ]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from maspo_dsl.semantics.operations import COMPARISONS, FUNCTIONS, OPERATORS, Operation
 from maspo_dsl.semantics.part_words import PART_WORDS, PartWord, When
 from maspo_dsl.semantics.quantities import QUANTITIES, Quantity
-from maspo_dsl.semantics.reductions import REDUCTION_WORDS, Reduction, ReductionArgument
+from maspo_dsl.semantics.reductions import OF, REDUCTION_WORDS, Reduction, ReductionArgument
 from maspo_dsl.semantics.scopes import SCOPES, Scope
 from maspo_dsl.semantics.types import Axis, Kind
 
@@ -18,6 +18,7 @@ reduce    = loss |> mean(window)
 SPECIAL = {
     "detach": "weight w = detach(0.5 + policy)",
     "entropy": "weight w = 0.5 + sigmoid(entropy(policy))",
+    "is_member": "weight w = sigmoid(old) * (0.5 if is_member(sequence) else 1)",
     "per_token": "weight w = 0.5 + sigmoid(per_token(length))",
     "and": "mute m where old > 0.1 and old < 0.3",
     "or": "mute m where old < 0.1 or old > 0.6",
@@ -47,7 +48,10 @@ def of_reduction(row: Reduction) -> str:
     positional = [argument for argument in row.given if argument.default is None]
     before = [given(argument) for argument in positional if argument.sort != "whole"]
     after = [given(argument) for argument in positional if argument.sort == "whole"]
-    named = [f"{argument.name} = {given(argument)}" for argument in row.given if argument.default is not None]
+    of = "old > 0.1" if tokens else "length > 2"
+    named = [
+        f"{one.name} = {of if one is OF else given(one)}" for one in row.given if one.default is not None
+    ]
     scope = [] if row.along else [row.scopes[0].name if row.scopes else "sequence"]
     call = f"{row.word}({', '.join([x, *before, *scope, *after, *named])})"
     return f"mute m where {call}" if row.condition else weighted(call)

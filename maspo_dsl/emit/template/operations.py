@@ -169,6 +169,11 @@ def position_within(one: torch.Tensor, member: torch.Tensor, by: Segments) -> to
     return placed(member, by).to(one.dtype)
 
 
+def first_within(member: torch.Tensor, by: Segments) -> torch.Tensor:
+    """True for the first member of each cell, which stands for all of it."""
+    return member & (placed(member, by) == 1)
+
+
 def kth_within(value: torch.Tensor, member: torch.Tensor, by: Segments, k: int) -> torch.Tensor:
     """The k-th largest member of each cell; 0 where there are fewer."""
     return sum_within(value, member & (placed(member, by, value) == k), by)
@@ -213,18 +218,16 @@ def quantile_within(
     member: torch.Tensor,
     by: Segments,
     q: torch.Tensor | float,
-    of: torch.Tensor,
     empty: torch.Tensor | float,
 ) -> torch.Tensor:
-    """The q-quantile (linear interpolation) of each cell's members that satisfy `of`; `empty` where there are none."""
-    chosen = member & of
-    cells = torch.where(chosen, by.index, by.count).flatten()
-    line = torch.where(chosen, value, torch.inf).flatten()
+    """The q-quantile (linear interpolation) of each cell's members; `empty` where there are none."""
+    cells = torch.where(member, by.index, by.count).flatten()
+    line = torch.where(member, value, torch.inf).flatten()
     order = line.argsort()
     if by.start != 0:
         order = order[cells[order].argsort(stable=True)]
     # One more, so that even where there is no value there is a place to look at.
-    ordered = torch.cat([torch.where(chosen, value, 0.0).flatten()[order], line.new_zeros(1)])
+    ordered = torch.cat([torch.where(member, value, 0.0).flatten()[order], line.new_zeros(1)])
     count = cells.new_zeros(by.count + 1).index_add(0, cells, torch.ones_like(cells))[:-1]
     start, last = count.cumsum(0) - count, (count - 1).clamp(min=0)
     place = q * last.to(value.dtype)
@@ -254,7 +257,7 @@ def pooled_quantile(
 ) -> torch.Tensor:
     """The q-quantile (linear interpolation) of all values, 0-d; `empty` where there are none."""
     everyone = torch.ones_like(values, dtype=torch.bool)
-    return quantile_within(values, everyone, everything({"mask": everyone}), q, everyone, empty)
+    return quantile_within(values, everyone, everything({"mask": everyone}), q, empty)
 
 
 def ahead_in_line(

@@ -60,9 +60,10 @@ def _linear_step(
         return None
     match node.op:
         case "sum" if node.live and node.within.axis is Axis.GROUP:
-            return node.args[0], _cell_total(b, weight, node.args[1], node.within)
+            total = _cell_total(graph, b, weight, node.within)
+            return node.args[0], _of_members(graph, b, total, node.args[1])
         case "sum" if node.live:
-            return node.args[0], weight
+            return node.args[0], _of_members(graph, b, weight, node.args[1])
         case "mul" if graph.nodes[node.args[0]].live is not graph.nodes[node.args[1]].live:
             live, factor = node.args if graph.nodes[node.args[0]].live else node.args[::-1]
             return live, _combine(b, "mul", weight, factor)
@@ -82,8 +83,22 @@ def _axis_of_terms(graph: Graph, node: Node) -> Axis:
     return max((graph.nodes[place].axis for place in node.args), default=Axis.SCALAR)
 
 
-def _cell_total(b: GraphBuilder, weight: int, rows: int, scope: Scope) -> int:
+def _of_members(graph: Graph, b: GraphBuilder, weight: int, member: int) -> int:
+    """The weight of what takes part, 0 for the others; all that is trained does, unless the spec says who."""
+    if member in (_trained(graph, "tokens"), _trained(graph, "sequences")):
+        return weight
+    weight = _to_tokens(b, weight) if b.nodes[member].axis is Axis.TOKEN else weight
+    return b.op("select", member, weight, b.const(0.0))
+
+
+def _trained(graph: Graph, what: str) -> int:
+    """Which tokens are trained, or which sequences have one that is."""
+    return graph.nodes[graph.outputs[f"window:{what}"]].args[0]
+
+
+def _cell_total(graph: Graph, b: GraphBuilder, weight: int, scope: Scope) -> int:
     """Every row of a group, say, carries the group's total, so a row's weight counts once for each of them."""
+    rows = _trained(graph, "sequences")
     row = b.op("select", rows, weight, b.const(0.0))
     return b.add(Node("sum", (row, rows), Axis.SEQUENCE, attributes=(("scope", scope),)))
 
