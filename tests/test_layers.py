@@ -15,6 +15,7 @@ LAYERS = (
     "graph",
     "analysis",
     "notation",
+    "importing",
     "emit",
     "runtime",
     "verification",
@@ -130,7 +131,7 @@ def test_heavy_libraries_stay_where_they_are_used(path):
     if layer != "trainers":
         forbidden |= {"lightning", "pytorch_lightning", "transformers"}
     if (
-        layer in {"language", "semantics", "graph", "analysis", "notation"}
+        layer in {"language", "semantics", "graph", "analysis", "notation", "importing"}
         or path == ROOT / "trainers" / "config.py"
     ):
         forbidden.add("torch")
