@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maspo_dsl.importing.options import SET, Option, About, table
+from maspo_dsl.importing.options import SET, About, Option, table
 
 VERSION = "1.16.0"
 
