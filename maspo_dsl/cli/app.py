@@ -11,6 +11,7 @@ from maspo_dsl.cli.check import check
 from maspo_dsl.cli.compiling import compile_
 from maspo_dsl.cli.explain import explain
 from maspo_dsl.cli.fmt import fmt
+from maspo_dsl.cli.importing import import_
 from maspo_dsl.cli.listing import list_
 from maspo_dsl.cli.report import report
 from maspo_dsl.cli.show import show
@@ -30,6 +31,7 @@ app.command()(show)
 app.command()(explain)
 app.command("list")(list_)
 app.command("compile")(compile_)
+app.command("import")(import_)
 app.command()(verify)
 app.command()(train)
 app.command()(ablate)

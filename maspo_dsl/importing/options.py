@@ -10,7 +10,11 @@ from typing import Any, Literal, TypeAlias
 
 Settings: TypeAlias = Mapping[str, Any]
 SET = ("set",)
-"""In `needs`: any value but None, False, 0 and the option's own default off."""
+"""In `needs`: any value but None, False and 0."""
+
+
+class SettingsError(Exception):
+    """Settings that cannot be imported; the message says why in the user's terms."""
 
 
 class About(Enum):
@@ -28,8 +32,9 @@ class Option:
     """An option of a trainer.
 
     `default` is the trainer's; `says` is the line of .obj that means the option, with `{value}` in it; for a refused
-    option, why no line does. `words` are the values of one that is a word. `optional` ones may be None. A number lies
-    in [`low`, `high`]. `needs` names options without which this one does nothing, with the values that they need.
+    option, why no line does. `words` are the values of one that is a word, `synonyms` other values that mean one of
+    them. `optional` ones may be None. A number lies in [`low`, `high`]. `needs` names options without which this one
+    does nothing, with the values that they need.
     """
 
     name: str
@@ -42,6 +47,7 @@ class Option:
     low: float = 0
     high: float = math.inf
     needs: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    synonyms: Mapping[Any, str] = field(default_factory=dict)
 
     def line(self, value: object) -> str:
         """The line of .obj that says the option at a value."""

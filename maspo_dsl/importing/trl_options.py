@@ -24,7 +24,12 @@ OPTIONS = table(
         words=LOSS_TYPES,
     ),
     Option(
-        "epsilon", 0.2, "number", About.OBJECTIVE, "param eps_low = {value}", needs={"loss_type": CLIPPED}
+        "epsilon",
+        0.2,
+        "number",
+        About.OBJECTIVE,
+        "param eps_low = {value}",
+        needs={"loss_type": (*CLIPPED, "cispo")},
     ),
     Option(
         "epsilon_high",
@@ -208,6 +213,7 @@ OPTIONS = table(
         "advantage = reward |> center(group) |> scale(group, ddof = 1, eps = 1e-4) for group, "
         "reward |> center(group) for none, center(reward, group) / (std(reward, rollout_batch) + 1e-4) for batch",
         words=("group", "batch", "none"),
+        synonyms={True: "group", False: "none"},
         needs={"multi_objective_aggregation": ("sum_then_normalize",)},
     ),
     Option(
@@ -225,6 +231,7 @@ OPTIONS = table(
         About.ADVANTAGE,
         "advantage = w_1 * … + w_2 * … for normalize_then_sum; else `reward` is the weighted sum already",
         optional=True,
+        low=float("-inf"),
     ),
     Option("use_vllm", False, "switch", About.RUN, "the sampler; its log-probs are `rollout`"),
     Option(

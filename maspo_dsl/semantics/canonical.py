@@ -141,3 +141,8 @@ def objective_hash(
 @lru_cache(maxsize=4096)
 def _line(statement: tree.Statement) -> str:
     return format_statement(_bare(statement)).strip()
+
+
+def statement_text(statement: tree.Statement) -> str:
+    """A statement alone in canonical text, without comments: equal for equal statements."""
+    return _line(statement)
