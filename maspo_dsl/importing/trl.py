@@ -87,7 +87,9 @@ def _corrects(settings: Settings) -> bool:
 
 
 def _reads_micro(settings: Settings) -> bool:
-    return bool(settings["loss_type"] == "bnpo" or settings["top_entropy_quantile"] < 1)
+    return bool(
+        settings["loss_type"] == "bnpo" or settings["top_entropy_quantile"] < 1 or settings["entropy_coef"]
+    )
 
 
 # ---- the ratio
@@ -197,11 +199,11 @@ def _add_entropy(
     left = [f"not ({confident})"] if chosen else []
     left += ["not truncated"] if cut else []
     if not left:
-        parts["bonus", "entropy"] = "entropy_coef * mean(entropy(policy), window)"
+        parts["bonus", "entropy"] = "entropy_coef * mean(entropy(policy), micro)"
         return
     lets["counted"] = f"per_token(1 if {' and '.join(left)} else 0)"
     parts["bonus", "entropy"] = (
-        "entropy_coef * sum(counted * entropy(policy), window) / max(sum(counted, window), 1)"
+        "entropy_coef * sum(counted * entropy(policy), micro) / max(sum(counted, micro), 1)"
     )
 
 
@@ -321,10 +323,6 @@ def _differs(settings: Settings) -> Iterator[str]:
     """What TRL does otherwise than the spec, where a spec cannot say it."""
     yield f"{TITLE}: log-ratios are not bounded"
     yield f"{TITLE}: a completion that no function rewards has advantage 0 and counts in denominators"
-    if settings["loss_type"] == "bnpo":
-        yield f"{TITLE}: a step is the average of its micro-batches, whatever they hold"
-    if settings["entropy_coef"]:
-        yield f"{TITLE}: the mean of the entropy is of each micro-batch"
     if settings["top_entropy_quantile"] < 1:
         yield f"{TITLE}: the quantile is over the micro-batches of all processes, in float32"
     if settings["use_vllm"]:

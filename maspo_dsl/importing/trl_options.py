@@ -143,7 +143,7 @@ OPTIONS = table(
         0.0,
         "number",
         About.OBJECTIVE,
-        "bonus entropy = {value} * mean(entropy(policy), window)",
+        "bonus entropy = {value} * mean(entropy(policy), micro)",
         low=float("-inf"),
     ),
     Option("use_adaptive_entropy", False, "switch", About.REFUSED, _ADAPTIVE),
