@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from maspo_dsl.objective import Objective, load, parse
     from maspo_dsl.runtime.log_probs import log_probs
     from maspo_dsl.runtime.loss import ObjectiveLoss, compile
+    from maspo_dsl.runtime.pooling import pool
     from maspo_dsl.verification.report import Report
     from maspo_dsl.verification.verify import verify
 
@@ -27,6 +28,7 @@ __all__ = [
     "load",
     "log_probs",
     "parse",
+    "pool",
     "shipped",
     "verify",
 ]
@@ -42,6 +44,7 @@ _LAZY = {
     "load": "maspo_dsl.objective",
     "log_probs": "maspo_dsl.runtime.log_probs",
     "parse": "maspo_dsl.objective",
+    "pool": "maspo_dsl.runtime.pooling",
     "verify": "maspo_dsl.verification.verify",
 }
 

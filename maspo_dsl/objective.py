@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeAlias
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TextIO, TypeAlias
 from maspo_dsl.language.source import Source
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.part_words import Role
+from maspo_dsl.semantics.quantities import DERIVED_TENSORS, LIVE_TENSORS
 from maspo_dsl.semantics.resolve import find_source, resolve, split_variant
 
 if TYPE_CHECKING:
@@ -60,18 +61,43 @@ class Objective:
     @property
     def inputs(self) -> frozenset[str]:
         """Tensors that the batch must bring, given no advantage: only what the simplified objective reads."""
-        return self._read_by("loss")
+        return self.reads("loss")
 
     @property
     def training_inputs(self) -> frozenset[str]:
         """What a training loop must bring: for the loss, and for `keep` and `step` if there are any."""
-        return self._read_by(*({"loss", "keep", "step"} & set(self.graph.outputs)))
+        return self.reads("loss", "keep", "step")
 
-    def _read_by(self, *outputs: str) -> frozenset[str]:
-        read = set(self.graph.inputs(outputs))
-        if read & {"advantage", "advantage_rows"}:
+    def reads(self, *purposes: str, given: Collection[str] = ()) -> frozenset[str]:
+        """Tensors that the batch must bring for `loss`, `advantage`, `keep`, `prompt`, `step` or `window`.
+
+        `window` are the statistics of an optimizer step. A purpose that the spec does not define reads the mask alone.
+        What the advantage reads counts, unless `advantage` is among what is `given`, whose names are not repeated.
+        """
+        from maspo_dsl.graph.needs import outputs_of
+
+        here = outputs_of(self.graph, purposes)
+        read = set(here.inputs(here.outputs))
+        if read & {"advantage", "advantage_rows"} and "advantage" not in given:
             read |= set(self.graph.inputs(["advantage"]))
-        return frozenset(read - {"advantage", "advantage_rows", "present"}) | {"mask"}
+        return frozenset(read | {"mask"}) - {"advantage", *DERIVED_TENSORS, *given}
+
+    def scopes(self, *purposes: str) -> frozenset[str]:
+        """Names of the scopes that `loss`, `advantage`, `keep`, `prompt` or `step` reduces within.
+
+        Those of the loss are not those of the advantage that it reads: `group` is among them only if micro-batches must
+        have whole groups, and `micro` if how an optimizer step is cut changes its gradient.
+        """
+        parts = self.resolved.parts
+        return frozenset(scope.name for purpose in purposes for scope in parts.scopes(purpose))
+
+    @property
+    def window_reads_policy(self) -> bool:
+        """Whether a statistic of the window, the advantage given, reads the policy that is trained.
+
+        Then `loss.window` needs its log-probs (or entropies) of all micro-batches before the first of them is computed.
+        """
+        return not self.reads("window", given=["advantage"]).isdisjoint(LIVE_TENSORS)
 
     @cached_property
     def graph(self) -> Graph:

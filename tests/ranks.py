@@ -12,9 +12,9 @@ from itertools import chain
 
 import numpy as np
 import torch
-from maspo_dsl.trainers.ranks import sum_over_ranks
 
 import maspo_dsl
+from maspo_dsl.runtime.ranks import sum_over_ranks
 from maspo_dsl.verification.batches import cut, rows_of
 from maspo_dsl.verification.evaluation import (
     Evaluation,

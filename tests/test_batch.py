@@ -7,7 +7,7 @@ import torch
 import maspo_dsl
 
 from .batches import as_torch, given_advantage, only, packed, ragged
-from .running import NAMES, compiled, run
+from .running import NAMES, compiled, run, tiny
 
 
 def test_no_kl_needs_no_reference():
@@ -140,7 +140,6 @@ def test_rewards_in_float64_leave_the_loss_in_float32():
     batch["reward"] = batch["reward"].double()
     out = compiled("maspo")(batch)
     assert out.loss.dtype == torch.float32
-    assert out.metrics["ratio_mean"].dtype == torch.float32
 
 
 @pytest.mark.parametrize("shape", [(3, 0), (0, 4)])
@@ -188,3 +187,105 @@ def test_metrics_of_a_ratio_without_gradient():
     output.loss.backward()
     assert batch["logp"].grad.abs().max() > 0
     assert output.metrics["gated_pos"] == 1
+
+
+FOREIGN = [
+    ("logp_old", "old_log_probs"),
+    ("logp_old", "old_per_token_logps"),
+    ("logp_old", "logp_olds"),
+    ("logp_old", "logp_odl"),
+    ("logp", "log_probs"),
+    ("logp_ref", "ref_log_prob"),
+    ("mask", "response_mask"),
+    ("reward", "rewards"),
+    ("group", "group_ids"),
+    ("advantage", "advantages"),
+    ("advantage", "advantge"),
+]
+
+
+@pytest.mark.parametrize(("name", "foreign"), FOREIGN)
+@pytest.mark.parametrize("purpose", ["call", "window", "hidden"])
+def test_a_name_like_one_that_is_looked_for(name, foreign, purpose):
+    """An advantage under another name would not replace the estimator, and nothing would say so."""
+    loss = maspo_dsl.compile("grpo", backend="eager")
+    batch = as_torch(given_advantage(3))
+    batch.pop("advantage", None)
+    shape = batch["mask"].shape
+    batch[foreign] = batch.pop(name, batch["reward"])
+    calls = {
+        "call": lambda: loss(batch),
+        "window": lambda: loss.window([batch]),
+        "hidden": lambda: loss.from_hidden(
+            torch.zeros(*shape, 2),
+            torch.zeros(3, 2),
+            torch.zeros(shape, dtype=torch.long),
+            {key: value for key, value in batch.items() if key != "logp"},
+        ),
+    }
+    if purpose == "window" and name not in ("reward", "group", "mask"):
+        pytest.skip("not read there")
+    if purpose == "hidden" and name in ("logp", "mask"):
+        pytest.skip("looked for in another place")
+    with pytest.raises(
+        maspo_dsl.BatchError, match=f"`{foreign}`, which nothing reads; did you mean `{name}`"
+    ):
+        calls[purpose]()
+
+
+def test_other_names_are_left_alone():
+    """A batch may hold more than the loss reads: what is like a name that is there, or that nothing reads, too."""
+    loss = maspo_dsl.compile("maspo", backend="eager")
+    batch = as_torch(given_advantage(3))
+    more = dict.fromkeys(("rewards", "attention_mask", "ref_log_probs", "tokens", "labels"), batch["reward"])
+    assert torch.equal(loss({**batch, **more}).loss, loss(batch).loss)
+
+
+def cut_rows(batch, *sizes):
+    parts = [torch.split(value, sizes) for value in batch.values()]
+    return [dict(zip(batch, values, strict=True)) for values in zip(*parts, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "refused"),
+    [
+        ("grpo", (2, 2), None),
+        ("grpo", (1, 3), "group, and these micro-batches have a group in two of them"),
+        ("rloo", (3, 1), "group, and these"),
+        (
+            "reinforce_plus_plus_baseline",
+            (2, 2),
+            "rollout_batch, and these micro-batches have more than one part",
+        ),
+        ("reinforce_plus_plus_baseline", (4,), None),
+    ],
+)
+def test_what_the_estimator_needs_whole_is_not_cut(name, sizes, refused):
+    """Without an advantage each micro-batch would be compared with itself: a wrong number, and no word of it."""
+    loss = maspo_dsl.compile(name, backend="eager")
+    batch = as_torch(
+        tiny(
+            [0.1, 0.2, 0.3, 0.4],
+            [0, 0, 0, 0],
+            reward=np.array([1.0, 0.0, 0.5, 0.0]),
+            group=np.array([4, 4, 9, 9]),
+        )
+    )
+    del batch["advantage"]
+    if refused is None:
+        loss.window(cut_rows(batch, *sizes))
+    else:
+        with pytest.raises(maspo_dsl.BatchError, match=refused):
+            loss.window(cut_rows(batch, *sizes))
+    batch["advantage"] = loss.advantage(batch)
+    loss.window(cut_rows(batch, *sizes))
+
+
+def test_rows_that_are_not_trained_belong_to_no_group():
+    loss = maspo_dsl.compile("grpo", backend="eager")
+    batch = as_torch(
+        tiny([0.1, 0.2, 0.3], [0, 0, 0], reward=np.array([1.0, 0.0, 0.5]), group=np.array([4, 4, 4]))
+    )
+    batch["mask"][2] = False
+    del batch["advantage"]
+    loss.window(cut_rows(batch, 2, 1))

@@ -11,11 +11,12 @@ from types import FrameType, TracebackType
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from maspo_dsl.runtime.ranks import world_size
+
 from .checkpoint import save_checkpoint
 from .metrics import Records, Row, Sums
 from .module import PolicyTrainer
 from .progress import Progress
-from .ranks import world_size
 from .rollout_data import RolloutData
 
 SAMPLES_A_STEP = 4

@@ -10,15 +10,14 @@ from typing import Literal
 class Column:
     """A metric of a step.
 
-    Those `by` the loss are (sum, count) of each micro-batch, the others are numbers of the trainer. Over micro-batches,
-    updates and ranks sums are added up, unless the `largest` counts. `progress` is how a line of a run shows it;
+    Those `by` the loss are pooled over micro-batches, updates and ranks, the others are numbers of the trainer.
+    `progress` is how a line of a run shows it;
     `figure` names its figure in a report, `note` says how to read it. A figure of `…_pos` has `…_neg` beside it.
     """
 
     name: str
     meaning: str
     by: Literal["loss", "trainer", "clock"] = "loss"
-    largest: bool = False
     progress: str = ""
     figure: str = ""
     note: str = ""
@@ -46,7 +45,7 @@ _ROWS = (
     Column("kl", "mean of `k3(policy, reference)`"),
     Column("entropy", "mean, in nats a token", progress="  entropy {:.2f}", figure="entropy, nats a token"),
     Column("ratio_mean", "mean of `policy / old`, before clips and gates"),
-    Column("ratio_max", "the largest `policy / old`", largest=True),
+    Column("ratio_max", "the largest `policy / old`"),
     Column(
         "gated_pos",
         f"share of gated tokens among those with A > 0; {_GATED}",
@@ -68,6 +67,7 @@ _ROWS = (
     ),
     Column("ess", "effective sample size of `policy / old`, as a share of the tokens"),
     Column("clamped", "share of tokens whose log-ratio of policy and old is beyond ±20"),
+    Column("above_zero", "share of tokens with a log-prob above 0: what was given is no log-prob"),
     Column("nonfinite", "share of tokens with a term that is NaN or infinite"),
     Column("learning_rate", "mean over the updates", "trainer"),
     Column("grad_norm", "mean over the updates, before the gradient is clipped", "trainer"),

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 import maspo_dsl
+from maspo_dsl.runtime.model_head import at_head, linear_head, model_logits
 
 from .config_error import ConfigError
-from .head import at_head, linear_head, model_logits
 from .policies.policy import Policy, Tokenizer
 from .prompts import Prompt, shown
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor
 
+from maspo_dsl.emit.template.metrics import metric_value, pooled_parts
+from maspo_dsl.runtime.pooling import parts_of_all_ranks
+
 from .columns import COLUMNS
-from .ranks import largest_over_ranks, sum_over_ranks
 
 if TYPE_CHECKING:
     from maspo_dsl import LossOutput
@@ -27,23 +29,17 @@ class Sums:
     def __init__(self) -> None:
         """Nothing has been counted."""
         self.updates = 0
-        self._pairs: dict[str, Tensor] = {}
-        self._largest: dict[str, Tensor] = {}
+        self._parts: dict[str, Tensor] = {}
         self._values: dict[str, list[float]] = {}
 
     def add(self, output: LossOutput) -> None:
         """Take in one micro-batch."""
-        for name, (total, count) in output.metric_sums.items():
-            if COLUMNS[name].largest:
-                value = total.detach()
-                self._largest[name] = torch.maximum(self._largest.get(name, value), value)
-            else:
-                self.add_sum(name, total, count)
+        self._parts = pooled_parts([self._parts, output.metric_parts])
 
     def add_sum(self, name: str, total: Tensor | float, count: Tensor | float) -> None:
         """Take in a sum and how many it is over."""
         pair = torch.stack([torch.as_tensor(value).detach().double() for value in (total, count)])
-        self._pairs[name] = self._pairs[name] + pair if name in self._pairs else pair
+        self._parts = pooled_parts([self._parts, {name: pair}])
 
     def add_value(self, name: str, value: float) -> None:
         """Take in one number of an update."""
@@ -51,9 +47,9 @@ class Sums:
 
     def means(self) -> dict[str, float]:
         """The step's metrics; one that counted nothing is absent."""
-        pairs = sum_over_ranks(self._pairs)
-        means = {name: float(pair[0] / pair[1]) for name, pair in pairs.items() if float(pair[1]) > 0}
-        means |= {name: float(value) for name, value in largest_over_ranks(self._largest).items()}
+        parts = parts_of_all_ranks(self._parts)
+        counted = {name: each for name, each in parts.items() if len(each) == 1 or float(each[1]) > 0}
+        means = {name: float(metric_value(each)) for name, each in counted.items()}
         return means | {name: sum(values) / len(values) for name, values in self._values.items()}
 
 

@@ -18,13 +18,12 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 
-import maspo_dsl
+from maspo_dsl.runtime.model_head import at_head, linear_head
+from maspo_dsl.runtime.ranks import sum_over_ranks, world_size
 
 from .config import TrainerConfig
 from .generation import token_logp
-from .head import at_head, linear_head
 from .metrics import Sums
-from .ranks import sum_over_ranks, world_size
 from .rows import MicroBatch, Window
 
 if TYPE_CHECKING:
@@ -65,7 +64,6 @@ class PolicyTrainer(LightningModule):
         self.scales_steps = scales_steps
         self.objective_hash = objective_hash
         self.sums = Sums()
-        self._window_reads_policy = False
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW without weight decay: a policy is not pulled towards zero while it learns."""
@@ -120,14 +118,10 @@ class PolicyTrainer(LightningModule):
     def denominators(self, window: Window) -> dict[str, Tensor]:
         """The window's denominators, over all micro-batches and ranks.
 
-        Objectives whose denominators depend on the present policy need its log-probs first; which ones do is
-        known from what the loss says it lacks.
+        Objectives whose denominators depend on the present policy need its log-probs first.
         """
-        if not self._window_reads_policy:
-            try:
-                return sum_over_ranks(self.loss.window([_loss_batch(part) for part in window]))
-            except maspo_dsl.BatchError:
-                self._window_reads_policy = True
+        if not self.loss.objective.window_reads_policy:
+            return sum_over_ranks(self.loss.window([_loss_batch(part) for part in window]))
         with torch.no_grad():
             return sum_over_ranks(self.loss.window([self.with_policy(part) for part in window]))
 

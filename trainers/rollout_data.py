@@ -17,11 +17,12 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
+from maspo_dsl.runtime.ranks import least_over_ranks, of_all_ranks, rank, rows_of_all_ranks
+
 from .config import RunConfig
 from .generation import generate, token_logp
 from .metrics import Sums
 from .policies import Policy
-from .ranks import least_over_ranks, of_all_ranks, rank, rows_of_all_ranks
 from .rewards import RewardFunction, score
 from .rows import Rows, Window, choose, cut, join, micro_batch
 from .streams import Streams

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from maspo_dsl.runtime.ranks import stacked
+
 from .prompts import Prompt
 
 # A micro-batch: the loss's batch without `logp`, and `tokens` and `attention` to compute it from.
@@ -107,8 +109,3 @@ def _rows_of(group: Tensor, ids: Tensor) -> Tensor:
 def _widened(value: Tensor, length: int, before: int, after: int) -> Tensor:
     """Prompt and completion columns padded to `before` + `after` columns."""
     return pad(value, (before - (value.shape[1] - length), after - length))
-
-
-def stacked(values: Sequence[Tensor], length: int) -> Tensor:
-    """Tensors [N], or [N, T] of any T filled up on the right to `length` columns, under each other."""
-    return torch.cat([pad(v, (0, length - v.shape[1])) if v.ndim == 2 else v for v in values])

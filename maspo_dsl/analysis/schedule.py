@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from maspo_dsl.analysis.coupling import Reach, coupling
 from maspo_dsl.analysis.zero_advantage import skips_zero_advantage
 from maspo_dsl.graph.nodes import Graph
+from maspo_dsl.semantics.quantities import LIVE_TENSORS
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,15 @@ class Schedule:
     entropy: bool
 
 
-def schedule(graph: Graph) -> Schedule:
-    """The schedule of a graph's loss."""
-    found, given = coupling(graph), coupling(graph, denominators=True)
+def schedule(graph: Graph, *, on_policy: bool = False) -> Schedule:
+    """The schedule of a graph's loss; `on_policy` if the old policy is the present one, and known no earlier."""
+    live = (*LIVE_TENSORS, "logp_old") if on_policy else LIVE_TENSORS
+    found, given = coupling(graph, live=live), coupling(graph, denominators=True, live=live)
     return Schedule(
         # The value of a statistic has no part in a gradient where it only scales, but it must be known.
         reach=Reach.BATCH if found.statistics else found.reach,
         reach_given=given.reach,
-        skips_zero_advantage=skips_zero_advantage(graph),
+        skips_zero_advantage=skips_zero_advantage(graph, live),
         entropy=_has_gradient(graph, "entropy"),
     )
 

@@ -27,7 +27,6 @@ _RUNTIME = ("names", "batch", "metrics", "loss_module")
 # What the template imports, said in torch and builtins alone.
 _ALIASES = """\
 Tensors = dict[str, torch.Tensor]
-Sums = dict[str, tuple[torch.Tensor, torch.Tensor]]
 Batch = dict[str, torch.Tensor]
 Inputs = dict[str, str]
 Batches = list[Batch]
@@ -35,6 +34,7 @@ Function = object
 Measure = object
 Recorder = object
 Condition = object
+Move = object
 Parts = list
 """
 _DOCS = {
@@ -181,6 +181,8 @@ def _names(text: str) -> frozenset[str]:
 def _loss_class(objective: ResolvedObjective, graph: Graph, functions: list[str]) -> str:
     steps = [name for name in functions if name.startswith("statistics_")]
     named = [name for name in functions if name not in steps]
+    scopes = objective.parts.scopes("advantage")
+    whole = {scope.name: list(scope.tensors) for scope in scopes if "sequence" not in scope.keys}
     entries = {
         "name": json.dumps(objective.name),
         "params": _literal(dynamic_parameters(graph)),
@@ -188,6 +190,7 @@ def _loss_class(objective: ResolvedObjective, graph: Graph, functions: list[str]
         "reads": _literal(reads(graph)),
         "functions": "{" + ", ".join(f'"{name}": {name}' for name in named) + "}",
         "phases": "(" + ", ".join(steps) + ("," if len(steps) == 1 else "") + ")",
+        "whole": _literal(whole),
         "by_row": str(graph.nodes[graph.outputs["advantage"]].axis is not Axis.TOKEN),
     }
     arguments = "".join(f"            {name}={text},\n" for name, text in entries.items())

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.graph.statistics import phases, window_statistics
 from maspo_dsl.semantics.reductions import REDUCTIONS
+
+PURPOSES = ("loss", "advantage", "keep", "prompt", "step", "window")
 
 
 def live_terms(graph: Graph) -> list[str]:
     """Outputs that are terms of the loss; one that a weight of 0 removed is none."""
     terms = [name for name in graph.outputs if name.startswith("term:")]
     return [name for name in terms if graph.nodes[graph.outputs[name]].op != "const"]
+
+
+def outputs_of(graph: Graph, purposes: Iterable[str]) -> Graph:
+    """The graph with the outputs of some purposes alone; those that it does not have compute nothing."""
+    if unknown := set(purposes) - {*PURPOSES}:
+        raise ValueError(f"no purpose {', '.join(sorted(unknown))}; there are {', '.join(PURPOSES)}")
+    found = {purpose: graph.outputs[purpose] for purpose in purposes if purpose in graph.outputs}
+    if "window" in purposes:
+        found |= {f"statistic:{key}": place for key, place in window_statistics(graph).items()}
+    return Graph(graph.nodes, found)
 
 
 def reads(graph: Graph) -> dict[str, dict[str, str]]:
@@ -25,7 +39,7 @@ def reads(graph: Graph) -> dict[str, dict[str, str]]:
         found.setdefault(tensor, "`exclude`")
     loss = {tensor: found.get(tensor, "`reduce`") for tensor in graph.inputs(["loss"])}
     statistics = window_statistics(graph)
-    here = Graph(graph.nodes, {f"statistic:{key}": place for key, place in statistics.items()})
+    here = outputs_of(graph, ["window"])
     window = dict.fromkeys(here.inputs(here.outputs), "the window's statistics")
     prompt = dict.fromkeys(graph.inputs(["prompt"]), "`prompt`") if "prompt" in graph.outputs else {}
     keep = dict.fromkeys(graph.inputs(["keep"]), "`keep`") if "keep" in graph.outputs else {}

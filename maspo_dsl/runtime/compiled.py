@@ -64,7 +64,7 @@ class CompiledLoss:
         """The loss, 0-d, with gradient to the live tensors of `x`."""
         if x["mask"].numel() == 0:
             return (x["logp"] * 0.0).sum()
-        if not self._compiles(x["logp"].device):
+        if torch.compiler.is_compiling() or not self._compiles(x["logp"].device):
             return type(self.module).evaluate(self.module, x, p, d)
         live = [x[name] for name in self.live]
         return _JointGraph.apply(self.value_and_gradient, x, p, d, self.live, *live)  # type: ignore[no-any-return, no-untyped-call]
@@ -186,7 +186,10 @@ def eager_gradient(module: LossModule) -> Gradient:
 
 
 def can_compile(backend: str, device: torch.device) -> bool:
-    """Whether a backend can compile for a device; says so once if no C++ compiler is there."""
+    """Whether a backend can compile for a device; says so once if it was told not to, or has no C++ compiler."""
+    if torch._dynamo.config.disable:
+        warn_once("maspo-dsl: torch.compile is disabled (TORCH_COMPILE_DISABLE), so the loss runs eagerly")
+        return False
     if backend != "inductor" or device.type != "cpu":
         return True
     from torch._inductor import config

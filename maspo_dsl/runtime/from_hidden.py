@@ -186,18 +186,25 @@ class _Passes:
         unknown = {
             name: torch.full_like(mask, _UNKNOWN[name], dtype=self.head.dtype) for name in self.computed
         }
-        x = self.module.prepare({**self.given.batch, **unknown}, "loss")
-        return {**x, **{name: x[name].clone() for name in self.computed}}
+        x = self.module.prepare(self._with(unknown), "loss")
+        return {**x, **self._found({name: x[name].clone() for name in self.computed})}
 
     def _prepared_late(self, x: Tensors) -> Tensors:
         """The batch with an advantage that is computed from the policy."""
-        return self.module.prepare({**self.given.batch, **{name: x[name] for name in self.computed}}, "loss")
+        return self.module.prepare(self._with(x), "loss")
+
+    def _with(self, x: Tensors) -> Tensors:
+        """The batch as it came, with what is computed."""
+        return {**self.given.batch, **self._found({name: x[name] for name in self.computed})}
+
+    def _found(self, computed: Tensors) -> Tensors:
+        """What is computed, under each of its names: on policy the old log-probs are the same numbers."""
+        return {**computed, "logp_old": computed["logp"].detach()} if self.given.on_policy else computed
 
     def _estimates_late(self) -> bool:
         """Whether the advantage needs what is to be computed."""
-        return "advantage" not in self.given.batch and bool(
-            {*self.computed} & set(self.module.reads["advantage"])
-        )
+        late = {*self.computed, "logp_old"} if self.given.on_policy else {*self.computed}
+        return "advantage" not in self.given.batch and bool(late & set(self.module.reads["advantage"]))
 
     def _computes_entropy(self) -> bool:
         """Whether the entropy is read and not given."""
@@ -208,7 +215,7 @@ class _Passes:
         if self.given.denominators is not None:
             return self.given.denominators
         self.module.check_one_rank()
-        return self.module.window([{**self.given.batch, **{name: x[name] for name in self.computed}}])
+        return self.module.window([self._with(x)])
 
     def _active(self, x: Tensors, rows: Tensor, reach: Reach) -> Tensor:
         """Which of some tokens have a part in the loss: all, unless those without advantage are known to have none."""

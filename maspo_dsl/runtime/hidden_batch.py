@@ -16,12 +16,16 @@ Tensors: TypeAlias = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class HiddenBatch:
-    """A batch whose log-probs are to be computed: `hidden` [M, H] and `tokens` [M], flat; the rest as it came."""
+    """A batch whose log-probs are to be computed: `hidden` [M, H] and `tokens` [M], flat; the rest as it came.
+
+    `on_policy`: the old policy is the present one, and its log-probs are those that are computed, detached.
+    """
 
     hidden: Tensor
     tokens: Tensor
     batch: Tensors
     denominators: Tensors | None
+    on_policy: bool
 
 
 def hidden_batch(
@@ -32,11 +36,16 @@ def hidden_batch(
     denominators: Mapping[str, Tensor] | None,
     *,
     live_entropy: bool,
+    on_policy: bool,
 ) -> HiddenBatch:
     """The batch, if states, tokens and mask fit each other. Raises BatchError with all shapes otherwise."""
     problems = _problems(hidden, tokens, batch)
     if "logp" in batch:
         problems.append("`logp` must not be in the batch: it is computed from `hidden`")
+    if on_policy and "logp_old" in batch:
+        problems.append(
+            "`logp_old` must not be in the batch: with on_policy it is what is computed, detached"
+        )
     if live_entropy and "entropy" in batch:
         problems.append(
             "`entropy` must not be in the batch: the objective has gradient to it, so it is computed from `hidden`"
@@ -53,6 +62,7 @@ def hidden_batch(
         tokens.reshape(-1),
         dict(batch),
         None if denominators is None else dict(denominators),
+        on_policy,
     )
 
 

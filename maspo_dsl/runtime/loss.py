@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from types import ModuleType
-from typing import Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,15 +30,20 @@ Backend: TypeAlias = Literal["inductor", "eager", "aot_eager"]
 
 
 def compile(
-    source: SpecLike, *, params: Mapping[str, float] | None = None, backend: Backend = "inductor"
+    source: SpecLike,
+    *,
+    params: Mapping[str, float] | None = None,
+    run: Mapping[str, float] | None = None,
+    backend: Backend = "inductor",
 ) -> ObjectiveLoss:
     """The loss of an objective as a module without weights.
 
-    `source` is a shipped name, a path, an open file or an Objective. With backend `inductor` the value and the
-    gradient are one fused graph for every shape; without a C++ compiler it says so once and runs eagerly.
-    `eager` never compiles. Raises SpecError.
+    `source` is a shipped name, a path, an open file or an Objective; `params` sets parameters, and `run` gives those
+    that are bound to a constant of the run its value (see `load`). With backend `inductor` the value and the gradient
+    are one fused graph for every shape; where torch cannot compile it says so once and runs eagerly. `eager` never
+    compiles. Raises SpecError.
     """
-    return ObjectiveLoss(load(source, params), backend)
+    return ObjectiveLoss(load(source, params, run=run), backend)
 
 
 class ObjectiveLoss(nn.Module):
@@ -46,7 +51,8 @@ class ObjectiveLoss(nn.Module):
 
     A parameter in `params` may be changed in place (`loss.params["eps_high"].fill_(0.3)`) without compiling again;
     one whose value removed a term is built in and not there. `head_memory` is what the logits of a chunk may take in
-    `from_hidden`, in bytes; None is 96 MiB on a CPU and 1 GiB elsewhere.
+    `from_hidden`, in bytes; None is 96 MiB on a CPU and 1 GiB elsewhere. Pickled and copied it is the objective with
+    the present values of its parameters: what was compiled is compiled again where it is needed.
     """
 
     def __init__(self, objective: Objective, backend: Backend = "inductor") -> None:
@@ -59,6 +65,10 @@ class ObjectiveLoss(nn.Module):
         self.head_memory: int | None = None
         if backend != "eager":
             self.module.evaluate = CompiledLoss(self.module, backend)  # type: ignore[method-assign]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The objective, the backend, and the values of parameters and settings."""
+        return _rebuilt, (self.objective, self.backend, self.module.values, self.head_memory)
 
     @property
     def params(self) -> dict[str, Tensor]:
@@ -92,16 +102,21 @@ class ObjectiveLoss(nn.Module):
         bias: Tensor | None = None,
         temperature: float = 1.0,
         denominators: Mapping[str, Tensor] | None = None,
+        on_policy: bool = False,
     ) -> LossOutput:
         """The loss of a batch without log-probs, from the states before the head; `[N, T, V]` is never formed.
 
         `hidden` is [N, T, H], or packed [M, H]; row t predicts `tokens[t]` of [N, T] or [M] int64. `weight` is [V, H],
         `bias` [V]; log-probs are of softmax((hidden weight^T + bias) / temperature). Entropies are computed where the
-        objective reads them and the batch has none. Values and gradients are those of the loss from log-probs. Raises
-        BatchError.
+        objective reads them and the batch has none. `on_policy` says that the old policy is the present one: the batch
+        has no `logp_old`, and it is the log-prob that is computed, detached. Values and gradients are those of the loss
+        from log-probs. Raises BatchError.
         """
         name = self.objective.name
-        given = hidden_batch(name, hidden, tokens, batch, denominators, live_entropy=self.schedule.entropy)
+        plan = self.schedule_on_policy if on_policy else self.schedule
+        given = hidden_batch(
+            name, hidden, tokens, batch, denominators, live_entropy=plan.entropy, on_policy=on_policy
+        )
         check_head(name, given, weight, bias, temperature)
         device = hidden.device
         if torch.is_autocast_enabled(device.type):
@@ -110,7 +125,7 @@ class ObjectiveLoss(nn.Module):
             weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
         head = LinearHead(weight, bias, temperature, fused=self.backend == "inductor" and fuses(weight))
         with torch.autocast(device.type, enabled=False):
-            output = loss_from_hidden(self._compiled(device), given, head)
+            output = loss_from_hidden(self._compiled(device, plan), given, head)
         return _Reporting(output, name)
 
     def window(self, micro_batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -138,7 +153,12 @@ class ObjectiveLoss(nn.Module):
         """In which passes `from_hidden` computes the loss."""
         return schedule(self.objective.graph)
 
-    def _compiled(self, device: torch.device) -> Compiled:
+    @cached_property
+    def schedule_on_policy(self) -> Schedule:
+        """The same where the old policy is the present one."""
+        return schedule(self.objective.graph, on_policy=True)
+
+    def _compiled(self, device: torch.device, plan: Schedule) -> Compiled:
         evaluate = self.module.evaluate
         gradient = (
             evaluate.value_and_gradient if isinstance(evaluate, CompiledLoss) else eager_gradient(self.module)
@@ -146,7 +166,7 @@ class ObjectiveLoss(nn.Module):
         memory = head_memory(device) if self.head_memory is None else self.head_memory
         if not isinstance(memory, int) or memory < 1:
             raise ValueError(f"head_memory is bytes, a whole number above 0, or None; not {memory!r}")
-        return Compiled(self.module, gradient, self.schedule, memory)
+        return Compiled(self.module, gradient, plan, memory)
 
     def extra_repr(self) -> str:
         """The objective and its hash."""
@@ -154,18 +174,34 @@ class ObjectiveLoss(nn.Module):
 
 
 class _Reporting(LossOutput):
-    """An output that names what is not finite, once, when its metrics are read."""
+    """An output that names what cannot be right, once, when its metrics are read."""
 
     def __init__(self, output: LossOutput, name: str) -> None:
         super().__init__(output.loss, lambda: self._report(output, name))
 
     @staticmethod
-    def _report(output: LossOutput, name: str) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]:
-        sums, bad = output.metric_sums, output.nonfinite
+    def _report(output: LossOutput, name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        parts, bad = output.metric_parts, output.nonfinite
         found = [f"{what} at {int(count)}" for what, count in bad.items() if int(count)]
         if found:
             warnings.warn(f"{name}: not finite at trained tokens: {', '.join(found)}", stacklevel=4)
-        return sums, bad
+        if "above_zero" in parts and (above := int(parts["above_zero"][0])):
+            warnings.warn(
+                f"{name}: log-probs above 0 at {above} trained tokens: a log-prob is a natural logarithm of a "
+                "probability, so 0 or less",
+                stacklevel=4,
+            )
+        return parts, bad
+
+
+def _rebuilt(
+    objective: Objective, backend: Backend, values: Tensor, head_memory: int | None
+) -> ObjectiveLoss:
+    """A loss as it was when it was pickled."""
+    loss = ObjectiveLoss(objective, backend)
+    loss.module.values.copy_(values)
+    loss.head_memory = head_memory
+    return loss
 
 
 def loss_module(objective: Objective) -> LossModule:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from maspo_dsl.semantics.part_words import PART_WORDS, Role, When
-from maspo_dsl.semantics.terms import Term
+from maspo_dsl.semantics.scopes import Scope
+from maspo_dsl.semantics.terms import Term, walk
 
 Key: TypeAlias = tuple[str, str]
 """Word and name of a part; the name of a slot is empty."""
@@ -41,6 +42,17 @@ class Parts:
     def terms(self, *when: When) -> Iterator[Term]:
         """The term of every part, or of those computed at some times; `terms.walk` goes below them."""
         return (term for (word, _), term in self.by_key.items() if not when or PART_WORDS[word].when in when)
+
+    def scopes(self, purpose: str) -> list[Scope]:
+        """What `loss`, `advantage`, `keep`, `prompt` or `step` reduces within; of the loss not what its `A` does."""
+        found: dict[Scope, None] = {}
+        for (word, _), part in self.by_key.items():
+            row = PART_WORDS[word]
+            before = "advantage" if row.role is Role.REWARD_TERM else word
+            if purpose == ("loss" if row.when is When.IN_LOSS else before):
+                said = (value for term in walk(part) for _, value in term.attributes)
+                found |= {value: None for value in said if isinstance(value, Scope)}
+        return list(found)
 
     def replaced(self, new: Mapping[Key, Term]) -> Parts:
         """With other terms for some parts, or with more of them."""

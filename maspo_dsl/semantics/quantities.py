@@ -68,7 +68,9 @@ class Quantity:
     def declaration(self) -> str:
         """What a generated file says of its tensor: the axis, what it holds, and whether it is live."""
         axis = "either" if self.per_token else self.axis.word
-        return " ".join([axis, _HELD.get(self.domain, "number"), *(["live"] if self.live else [])])
+        words = [axis, _HELD.get(self.domain, "number")]
+        words += ["log-prob"] if self.domain is Domain.LOG_PROB else []
+        return " ".join([*words, *(["live"] if self.live else [])])
 
 
 _SHAPES = {Axis.TOKEN: "[N, T]", Axis.SEQUENCE: "[N]", Axis.SCALAR: "0-d"}

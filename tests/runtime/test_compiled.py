@@ -172,6 +172,46 @@ def test_no_compiler(monkeypatch, capfd):
     ]
 
 
+def test_a_disabled_compiler_is_said_and_not_asked(capfd, monkeypatch):
+    """What TORCH_COMPILE_DISABLE=1 and torch.compiler.set_stance leave of a backend: eager, and one line."""
+    monkeypatch.setattr(torch._dynamo.config, "disable", True)
+    monkeypatch.setattr(runtime, "_warned", set())
+    loss = maspo_dsl.compile("maspo", backend="aot_eager")
+    arrays = given_advantage(4, extreme=False)
+    assert evaluated(loss, arrays)[0] == pytest.approx(evaluated(eager("maspo"), arrays)[0], rel=1e-6)
+    assert loss.compilations == 0
+    assert capfd.readouterr().err.splitlines() == [
+        "maspo-dsl: torch.compile is disabled (TORCH_COMPILE_DISABLE), so the loss runs eagerly"
+    ]
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_inside_a_compiled_function(backend):
+    """Somebody's own torch.compile sees plain functions, with value and gradient as outside of it."""
+    loss = maspo_dsl.compile("maspo", backend=backend)
+    arrays = given_advantage(5, extreme=False)
+    value, gradient = evaluated(eager("maspo"), arrays)
+
+    @torch.compile(backend="aot_eager")
+    def step(batch):
+        return loss(batch).loss * 2
+
+    batch = as_torch(arrays, torch.float32)
+    doubled = step(batch)
+    doubled.backward()
+    assert doubled.item() == pytest.approx(2 * value, rel=1e-6)
+    np.testing.assert_allclose(batch["logp"].grad, 2 * gradient, rtol=1e-5, atol=1e-8)
+
+
+def test_parameters_go_along_and_stay_exact():
+    """As buffers they move with a model; its half precision is not theirs, and no checkpoint holds them."""
+    loss = maspo_dsl.compile("maspo", params={"alpha": 0.3}, backend="eager")
+    model = torch.nn.ModuleList([loss, torch.nn.Linear(2, 2)]).to(torch.bfloat16)
+    assert loss.module.values.dtype == torch.float64 and loss.params["alpha"] == 0.3
+    assert not [name for name in model.state_dict() if "values" in name]
+    assert model.to("meta")[0].module.values.device.type == "meta"
+
+
 def test_unknown_backend():
     with pytest.raises(ValueError, match="inductor, eager or aot_eager"):
         maspo_dsl.compile("maspo", backend="fast")
@@ -188,7 +228,7 @@ def test_nan_at_a_trained_token_is_named(backend):
         assert out.metrics["nonfinite"].item() == pytest.approx(1 / batch["mask"].sum().item())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert out.metric_sums["nonfinite"][0].item() == 1
+        assert out.metric_parts["nonfinite"][0].item() == 1
 
 
 def test_nan_under_the_mask_is_not():

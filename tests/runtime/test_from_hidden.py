@@ -111,6 +111,32 @@ def test_the_head_changes_nothing(name: str, tokens_at_once: int) -> None:
     agree(by_head(loss, Problem(3)), plainly(loss, Problem(3)))
 
 
+@pytest.mark.parametrize("given", ["advantage", "nothing", "denominators"])
+@pytest.mark.parametrize(
+    "name", ["maspo", "grpo", "gspo", "tis_product", "vespo", "bapo", "reinforce_plus_plus"]
+)
+def test_on_policy_the_old_log_probs_are_those_computed(name: str, given: str) -> None:
+    """As if they had been computed in a pass of their own: `tis_product` gathers them over a completion."""
+    loss = maspo_dsl.compile(name, backend="eager")
+    loss.head_memory = 3 * VOCABULARY * 8
+    problem, other, options = Problem(3), Problem(3), {}
+    other.batch["logp_old"] = other.policy()[0].detach()
+    if given != "nothing":
+        advantage = loss.advantage({**other.batch, "logp": other.policy()[0].detach()})
+        for each in (problem, other):
+            each.batch["advantage"] = advantage
+    if given == "denominators":
+        window = loss.window([{**other.batch, "logp": other.policy()[0].detach()}])
+        options["denominators"] = {key: 2 * value for key, value in window.items()}
+    del problem.batch["logp_old"]
+    agree(by_head(loss, problem, on_policy=True, **options), plainly(loss, other, **options))
+
+
+def test_on_policy_there_are_no_other_old_log_probs() -> None:
+    with pytest.raises(BatchError, match="`logp_old` must not be in the batch: with on_policy"):
+        by_head(maspo_dsl.compile("grpo", backend="eager"), Problem(3), on_policy=True)
+
+
 BONUS = 'objective mine extends grpo\n"With a bonus"\nbonus exploration = 0.1 * entropy(policy)\ndrop penalty.kl\n'
 
 

@@ -22,6 +22,7 @@ class ClipObjective:
     text: str = "objective clip\n"
     inputs: frozenset[str] = frozenset({"logp", "logp_old", "mask", "reward", "group"})
     keeps: bool = False
+    window_reads_policy: bool = False
     params: dict = field(default_factory=dict)
     sign: float = 1.0
 
@@ -59,10 +60,10 @@ class ClipLoss(nn.Module):
             "ratio_mean": (torch.where(mask, ratio, 0.0).sum(), count),
         }
         sums["entropy"] = (torch.where(mask, batch["entropy"], 0.0).sum(), count)
-        metrics = {name: total / count.clamp(min=1) for name, (total, count) in sums.items()}
-        sums["ratio_max"] = (torch.where(mask, ratio, 0.0).max(), torch.ones(()))
+        parts = {name: torch.stack([total, count]).detach().double() for name, (total, count) in sums.items()}
+        parts["ratio_max"] = torch.where(mask, ratio, 0.0).max().detach().double()[None]
         bad = {"advantage": (~advantage.isfinite()).sum()}
-        return SimpleNamespace(loss=loss, metrics=metrics, metric_sums=sums, nonfinite=bad)
+        return SimpleNamespace(loss=loss, metric_parts=parts, nonfinite=bad)
 
     def window(self, micro_batches):
         return {"tokens": sum(batch["mask"].sum() for batch in micro_batches).float()}

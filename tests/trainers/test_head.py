@@ -9,7 +9,6 @@ import torch
 from maspo_dsl.trainers import module as trainer_module
 from maspo_dsl.trainers.config import TrainerConfig
 from maspo_dsl.trainers.generation import token_logp
-from maspo_dsl.trainers.head import linear_head
 from maspo_dsl.trainers.module import PolicyTrainer
 from transformers import (
     Gemma2Config,
@@ -21,6 +20,7 @@ from transformers import (
 )
 
 import maspo_dsl
+from maspo_dsl.runtime.model_head import linear_head
 
 VOCABULARY = 37
 SIZES = {

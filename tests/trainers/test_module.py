@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -166,23 +167,19 @@ def test_a_gradient_that_is_not_finite_is_left_out_and_said(parts):
 
 
 def test_a_loss_whose_denominators_read_the_policy_gets_its_log_probs(parts, monkeypatch):
-    import maspo_dsl
-
-    class LackingError(ValueError):
-        pass
-
-    monkeypatch.setattr(maspo_dsl, "BatchError", LackingError, raising=False)
     loss = parts.loss()
-    plain = loss.window
+    loss.objective = replace(loss.objective, window_reads_policy=True)
+    plain, seen = loss.window, []
 
     def window(batches):
-        if any("logp" not in batch for batch in batches):
-            raise LackingError("`logp` is missing")
+        seen.extend("logp" in batch for batch in batches)
         return plain(batches)
 
     monkeypatch.setattr(loss, "window", window)
     _, [whole] = fit(parts, [parts_of(8, [8])])
+    assert not seen
     _, [same] = fit(parts, [parts_of(8, [3, 5])], loss=loss)
+    assert seen == [True, True]
     torch.testing.assert_close(same, whole, rtol=2e-5, atol=1e-7)
 
 
@@ -212,7 +209,7 @@ def test_clipping_returns_the_norm_before_it():
 
 def _two_ranks(rank, folder, build):
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    from maspo_dsl.trainers.ranks import least_over_ranks, of_all_ranks, rows_of_all_ranks, sum_over_ranks
+    from maspo_dsl.runtime.ranks import least_over_ranks, of_all_ranks, rows_of_all_ranks, sum_over_ranks
 
     loss, model = build.loss(), build.model().double()
     module = PolicyTrainer(model, loss, "hash", TrainerConfig())

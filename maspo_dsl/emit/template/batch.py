@@ -16,6 +16,45 @@ def check_missing(objective: str, batch: Batch, wanted: dict[str, str], inputs: 
         raise BatchError(f"{objective}: the batch lacks {'; '.join(lines)}; it has {have}")
 
 
+def check_names(objective: str, batch: Batch, wanted: set[str], inputs: Inputs) -> None:
+    """A name that nothing reads, like one that is looked for and not there, is a mistake."""
+    others = [name for name in batch if name not in inputs]
+    looked_for = sorted(wanted - set(batch)) if others else []
+    meant = {other: name for other in others for name in looked_for if resembles(other, name)}
+    if meant:
+        lines = [f"`{other}`, which nothing reads; did you mean `{name}`?" for other, name in meant.items()]
+        raise BatchError(f"{objective}: the batch has {' '.join(lines)}")
+
+
+def resembles(one: str, other: str) -> bool:
+    """Whether two names have the same words in any order, but for their number, or differ by one letter."""
+    if same_words(one) == same_words(other):
+        return True
+    start = next(
+        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
+    rest, another = one[start:], other[start:]
+    swapped = rest[:2] == another[1::-1] and rest[2:] == another[2:]
+    return swapped or rest[1:] == another[1:] or rest == another[1:] or rest[1:] == another
+
+
+def same_words(name: str) -> set[str]:
+    """The words of a name as other libraries have them, too: old_log_probs is logp_old."""
+    plain = name.lower().replace("log_prob", "logp").replace("logprob", "logp")
+    alike = {"sampling": "rollout", "sampler": "rollout", "reference": "ref", "adv": "advantage"}
+    words = [word.removesuffix("s") for word in plain.split("_")]
+    return {alike.get(word, word) for word in words} - {
+        "",
+        "per",
+        "token",
+        "level",
+        "policy",
+        "completion",
+        "response",
+        "id",
+    }
+
+
 def check_shapes(objective: str, batch: Batch, inputs: Inputs) -> None:
     """Every tensor must fit the mask; all axes are printed when one does not."""
     packed = "sequence" in batch

@@ -4,6 +4,7 @@ import torch
 
 from maspo_dsl.emit.template.batch import (
     check_missing,
+    check_names,
     check_shapes,
     computed_dtype,
     converted,
@@ -18,8 +19,8 @@ from maspo_dsl.emit.template.names import (
     Batches,
     Function,
     Inputs,
+    Move,
     Parts,
-    Sums,
     Tensors,
 )
 from maspo_dsl.emit.template.operations import masked, tokens
@@ -35,6 +36,8 @@ class LossModule(torch.nn.Module):
     in float32, or float64 if `logp` is.
     """
 
+    values: torch.Tensor
+
     def __init__(
         self,
         name: str,
@@ -43,29 +46,42 @@ class LossModule(torch.nn.Module):
         reads: dict[str, dict[str, str]],
         functions: dict[str, Function],
         phases: tuple[Function, ...],
+        whole: dict[str, list[str]],
         by_row: bool,
     ) -> None:
         """`reads` says for each purpose which tensors are read, and by which term.
 
         `inputs` says of each tensor that a batch can hold its axis, and whether it is a number (with gradient: live), a
         condition, a whole number or an index.
-        `by_row`: the estimator gives one advantage a sequence.
+        `whole` are the scopes that the estimator reduces within, with the ids that tell their cells apart. `by_row`: it
+        gives one advantage a sequence.
         """
         super().__init__()
         self.name = name
         self.inputs = inputs
+        self.whole = whole
         self.by_row = by_row
         self.reads = {**reads, "whole window": {**reads["window"], **reads["loss"]}}
         self.functions = functions
         self.phases = phases
         self.names = tuple(params)
         # In one tensor, so that changing their dtype is one operation and not one for each.
-        self.values = torch.tensor(list(params.values()), dtype=torch.float64)
+        self.register_buffer(
+            "values", torch.tensor(list(params.values()), dtype=torch.float64), persistent=False
+        )
 
     @property
     def params(self) -> Tensors:
         """The parameters, 0-d; they may be changed in place."""
         return dict(zip(self.names, self.values.unbind(), strict=True))
+
+    def _apply(self, *how: object, **options: object) -> torch.nn.Module:
+        """Parameters go along to another device; half precision is for a model's weights."""
+        exact = self.values
+        move: Move = super()._apply
+        move(*how, **options)
+        self.values = exact.to(self.values.device)
+        return self
 
     # ---- what a user calls
 
@@ -91,6 +107,7 @@ class LossModule(torch.nn.Module):
             raise BatchError(f"{self.name}: window() takes a list of micro-batches, not one batch")
         if not micro_batches:
             raise BatchError(f"{self.name}: a window needs at least one micro-batch")
+        self.check_whole(micro_batches)
         together = [key for key, why in self.reads.get("statistics", {}).items() if why]
         if together and number_of_ranks() > 1:
             raise BatchError(
@@ -167,6 +184,22 @@ class LossModule(torch.nn.Module):
                 "add the values of window(micro_batches) over ranks (all_reduce) and pass denominators="
             )
 
+    def check_whole(self, micro_batches: Batches) -> None:
+        """An advantage that is still to be computed, of each micro-batch by itself, must find its cells whole there."""
+        reads = {"advantage", "advantage_rows"} & set(self.reads["whole window"])
+        waiting = [batch for batch in micro_batches if "advantage" not in batch] if reads else []
+        for scope, ids in self.whole.items():
+            if not ids and waiting and (len(micro_batches) > 1 or number_of_ranks() > 1):
+                found = "more than one part"
+            elif ids and len(waiting) > 1 and cut_cells(waiting, ids):
+                found = f"a {scope} in two of them"
+            else:
+                continue
+            raise BatchError(
+                f"{self.name}: `advantage` reduces within {scope}, and these micro-batches have {found}: "
+                "call advantage() on the whole rollout and put `advantage` into them"
+            )
+
     # ---- the batch
 
     def prepare(self, batch: Batch, purpose: str) -> Tensors:
@@ -176,6 +209,8 @@ class LossModule(torch.nn.Module):
         """
         wanted = dict(self.reads.get(purpose, {}))
         given = "advantage" in batch
+        looked_for = {"mask", *wanted, *self.reads["advantage"]} if not given else {"mask", *wanted}
+        check_names(self.name, batch, looked_for, self.inputs)
         if wanted.pop("advantage", None) is not None and not given and purpose != "advantage":
             wanted = {**self.reads["advantage"], **wanted}
         if wanted.pop("advantage_rows", None) is not None and not given:
@@ -214,13 +249,13 @@ class LossModule(torch.nn.Module):
 
     # ---- metrics
 
-    def measure(self, x: Tensors, p: Tensors, d: Tensors) -> tuple[Sums, Tensors]:
-        """(sum, count) of every metric that the batch allows, and what is not finite."""
+    def measure(self, x: Tensors, p: Tensors, d: Tensors) -> tuple[Tensors, Tensors]:
+        """The parts of every metric that the batch allows, and what is not finite."""
         if x["mask"].numel() == 0:
-            nothing = torch.zeros((), dtype=x["logp"].dtype, device=x["logp"].device)
-            return dict.fromkeys(("loss", "policy_loss", "nonfinite"), (nothing, nothing)), {}
-        x = {name: value.detach() for name, value in x.items()}
-        with torch.enable_grad():
+            nothing = torch.zeros(2, dtype=torch.float64, device=x["logp"].device)
+            return dict.fromkeys(("loss", "policy_loss", "nonfinite"), nothing), {}
+        with torch.inference_mode(False), torch.enable_grad():
+            x, p, d = (without_history(tensors) for tensors in (x, p, d))
             logp = x["logp"].requires_grad_()
             terms = self.functions["terms"]({**x, "logp": logp}, p, d)
             policy = torch.where(terms["trained"], terms["policy"], 0.0)
@@ -230,11 +265,38 @@ class LossModule(torch.nn.Module):
         x = {**x, "logp": logp.detach()}
         terms = {name: value.detach() for name, value in terms.items()}
         bad = nonfinite_tokens(x, terms, self.inputs)
-        sums = measured(x, d, terms, slope)
+        parts = measured(x, d, terms, slope, self.inputs)
         if "outside" in self.functions:
-            sums |= outside_metrics(x, self.functions["outside"](x, p, d), self.inputs)
-        sums["nonfinite"] = (bad.pop("any"), terms["trained"].sum())
-        return sums, bad
+            parts |= outside_metrics(x, self.functions["outside"](x, p, d), self.inputs)
+        parts["nonfinite"] = torch.stack([bad.pop("any"), terms["trained"].sum()]).double()
+        return parts, bad
+
+
+def without_history(tensors: Tensors) -> Tensors:
+    """Tensors from which a gradient can be taken anew, made under inference mode or not."""
+    return {
+        name: value.clone() if value.is_inference() else value.detach() for name, value in tensors.items()
+    }
+
+
+def cut_cells(micro_batches: Batches, ids: list[str]) -> bool:
+    """Whether two micro-batches have sequences of the same cell."""
+    if not all(name in batch for batch in micro_batches for name in ids):
+        return False
+    found = [cells_of(batch, ids) for batch in micro_batches]
+    cells = torch.cat(found, 1)
+    part = torch.cat([torch.full_like(each[0], number) for number, each in enumerate(found)])
+    same = (cells.unsqueeze(1) == cells.unsqueeze(2)).all(0)
+    return bool((same & (part.unsqueeze(0) != part.unsqueeze(1))).any())
+
+
+def cells_of(batch: Batch, ids: list[str]) -> torch.Tensor:
+    """The cells of whatever a batch trains, [K, C]."""
+    found = torch.stack([batch[name] for name in ids])
+    mask = batch["mask"] != 0
+    if mask.dim() == 2 and found.dim() == 2:
+        mask = mask.any(1)
+    return found[:, mask] if found.shape[1:] == mask.shape else found.flatten(1)
 
 
 def number_of_ranks() -> int:

@@ -6,13 +6,13 @@ from typing import Any, TypeAlias
 import torch
 
 Tensors: TypeAlias = dict[str, torch.Tensor]
-Sums: TypeAlias = dict[str, tuple[torch.Tensor, torch.Tensor]]
 Batch: TypeAlias = Mapping[str, torch.Tensor]
 Inputs: TypeAlias = Mapping[str, str]
 Batches: TypeAlias = Sequence[Batch]
 Function: TypeAlias = Callable[..., Tensors]
-Measure: TypeAlias = Callable[[], tuple[Sums, Tensors]]
+Measure: TypeAlias = Callable[[], tuple[Tensors, Tensors]]
 Recorder: TypeAlias = Callable[..., None]
+Move: TypeAlias = Callable[..., torch.nn.Module]
 Condition: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 Parts: TypeAlias = Sequence[Any]
 

@@ -45,7 +45,7 @@ def at_head(
         results.append(compute(states[:, -length - 1 : -1], head.weight, head.bias))
         return states
 
-    with _in_the_place_of(head, instead):
+    with in_the_place_of(head, instead):
         model_logits(model, tokens, attention, keep=length + 1, use_cache=False)
     return results[0]
 
@@ -73,16 +73,18 @@ def _tried(model: nn.Module) -> nn.Linear | None:
         -1e4, 1e4, 2 * head.out_features, device=head.weight.device, dtype=head.weight.dtype
     )
     probe = probe.reshape(1, 2, -1)
-    with _in_the_place_of(head, lambda states: probe):
+    with in_the_place_of(head, lambda states: probe):
         after = model_logits(model, ids, torch.ones_like(ids), keep=2, use_cache=False)
     return head if torch.equal(after, probe) else None
 
 
 @contextmanager
-def _in_the_place_of(head: nn.Linear, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
+def in_the_place_of(head: nn.Linear, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Another function instead of a head's forward for a while."""
+    before = vars(head).get("forward")
     vars(head)["forward"] = forward
     try:
         yield
     finally:
         del vars(head)["forward"]
+        vars(head).update({} if before is None else {"forward": before})

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
 import torch.distributed
 from torch import Tensor
-
-from .rows import stacked
+from torch.nn.functional import pad
 
 
 def world_size() -> int:
@@ -30,16 +29,6 @@ def sum_over_ranks(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for value in summed.values():
         torch.distributed.all_reduce(value)
     return {name: summed[name] for name in values}
-
-
-def largest_over_ranks(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The largest of the processes' values by name; all must have the same names."""
-    if not _several():
-        return dict(values)
-    largest = {name: values[name].detach().clone() for name in sorted(values)}
-    for value in largest.values():
-        torch.distributed.all_reduce(value, op=torch.distributed.ReduceOp.MAX)
-    return {name: largest[name] for name in values}
 
 
 def least_over_ranks(value: int, device: torch.device) -> int:
@@ -73,6 +62,11 @@ def rows_of_all_ranks(batch: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], s
     }
     start = sum(len(part["mask"]) for part in gathered[: rank()])
     return joined, slice(start, start + size)
+
+
+def stacked(values: Sequence[Tensor], length: int) -> Tensor:
+    """Tensors [N], or [N, T] of any T filled up on the right to `length` columns, under each other."""
+    return torch.cat([pad(v, (0, length - v.shape[1])) if v.ndim == 2 else v for v in values])
 
 
 def _several() -> bool:
