@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 from maspo_dsl.language.source import Source
-from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.objective import Memory, ResolvedObjective
 from maspo_dsl.semantics.part_words import Role
 from maspo_dsl.semantics.quantities import DERIVED_TENSORS, LIVE_TENSORS
 from maspo_dsl.semantics.resolve import find_source, resolve, split_variant
@@ -59,17 +59,22 @@ class Objective:
         return bool(self.resolved.parts.of(Role.FILTER))
 
     @property
+    def memories(self) -> dict[str, Memory]:
+        """What a training loop must keep from rollout to rollout; one that cannot must refuse the objective."""
+        return self.resolved.memories
+
+    @property
     def inputs(self) -> frozenset[str]:
         """Tensors that the batch must bring, given no advantage: only what the simplified objective reads."""
         return self.reads("loss")
 
     @property
     def training_inputs(self) -> frozenset[str]:
-        """What a training loop must bring: for the loss, and for `keep` and `step` if there are any."""
-        return self.reads("loss", "keep", "step")
+        """What a training loop must bring: for the loss, and for `keep`, `step` and memories if there are any."""
+        return self.reads("loss", "keep", "step", "memory")
 
     def reads(self, *purposes: str, given: Collection[str] = ()) -> frozenset[str]:
-        """Tensors that the batch must bring for `loss`, `advantage`, `keep`, `prompt`, `step` or `window`.
+        """Tensors that the batch must bring for `loss`, `advantage`, `keep`, `prompt`, `step`, `memory` or `window`.
 
         `window` are the statistics of an optimizer step. A purpose that the spec does not define reads the mask alone.
         What the advantage reads counts, unless `advantage` is among what is `given`, whose names are not repeated.

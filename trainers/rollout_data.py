@@ -21,6 +21,7 @@ from maspo_dsl.runtime.ranks import least_over_ranks, of_all_ranks, rank, rows_o
 
 from .config import RunConfig
 from .generation import generate, token_logp
+from .memory import MemoryStore, prompt_ids
 from .metrics import Sums
 from .policies import Policy
 from .rewards import RewardFunction, score
@@ -83,6 +84,8 @@ class RolloutData(LightningDataModule):
         self.reference = copy.deepcopy(policy.model).requires_grad_(False).eval() if reads_reference else None
         self.steps_done = 0
         self.sampled: Sampled | None = None
+        self.memory = MemoryStore(objective.memories)
+        self._rollout: list[Rows] = []
         self._windows: list[Window] | None = None
         self._streams: Streams | None = None
         self._warned: set[str] = set()
@@ -114,6 +117,7 @@ class RolloutData(LightningDataModule):
         return {
             "steps_done": self.steps_done,
             "warned": sorted(self._warned),
+            "memory": self.memory.state(),
             "ranks": of_all_ranks(self.streams.state()),
         }
 
@@ -121,11 +125,24 @@ class RolloutData(LightningDataModule):
         """Go on where `state_dict` was taken."""
         self.steps_done = state["steps_done"]
         self._warned = set(state["warned"])
+        self.memory.restore(state["memory"])
         self.streams.restore(state["ranks"][rank()])
 
     def _make_windows(self) -> list[Window]:
-        """Sample this step's rollout and cut it."""
-        rows = self._kept_rows()
+        """Sample this step's rollout, cut it, and remember what it tells."""
+        self._rollout = []
+        windows = self._cut_windows(self._kept_rows())
+        if self.memory:
+            batch, _ = rows_of_all_ranks(join(self._rollout).batch)
+            after = self.loss.memory({**self._remembering(batch), "logp": batch["logp_old"]})
+            self.memory.update(after, batch["prompt_id"])
+        return windows
+
+    def _remembering(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A batch with what was kept from the rollouts before."""
+        return {**batch, **self.memory.tensors(batch["prompt_id"])} if self.memory else batch
+
+    def _cut_windows(self, rows: Rows) -> list[Window]:
         trainer = self.config.trainer
         groups = int(torch.unique(rows.batch["group"]).numel()) if bool(rows.batch["mask"].any()) else 0
         if not groups:
@@ -142,12 +159,13 @@ class RolloutData(LightningDataModule):
         rows.batch["advantage"] = self._advantage(rows.batch)
         self._warn_without_advantage(rows.batch)
         cuts = cut(rows.batch["group"], windows, trainer.micro_batches, self.streams.shuffler)
-        return [[micro_batch(rows, part.to(rows.tokens.device)) for part in parts] for parts in cuts]
+        device = rows.tokens.device
+        return [[self._remembering(micro_batch(rows, part.to(device))) for part in parts] for parts in cuts]
 
     def _advantage(self, batch: dict[str, Tensor]) -> Tensor:
         """Advantages, from the rollout of all ranks, so that statistics over it mean the whole of it."""
         everything, own = rows_of_all_ranks(batch)
-        advantage: Tensor = self.loss.advantage(everything)[own]
+        advantage: Tensor = self.loss.advantage(self._remembering(everything))[own]
         return advantage[:, : batch["mask"].shape[1]] if advantage.ndim == 2 else advantage
 
     def _kept_rows(self) -> Rows:
@@ -158,12 +176,12 @@ class RolloutData(LightningDataModule):
         first = rows = self._sample(wanted)
         completions, tokens, resamples = len(rows), int(rows.batch["mask"].sum()), 0
         if self.objective.keeps:
-            rows = choose(rows, self.loss.keep(rows.batch))
+            rows = choose(rows, self.loss.keep(self._remembering(rows.batch)))
             while (missing := wanted - _group_count(rows)) > 0 and resamples < rollout.max_resamples:
                 more = self._sample(missing)
                 completions, tokens = completions + len(more), tokens + int(more.batch["mask"].sum())
                 resamples += 1
-                rows = join([rows, choose(more, self.loss.keep(more.batch))])
+                rows = join([rows, choose(more, self.loss.keep(self._remembering(more.batch)))])
             if missing > 0 and len(rows):
                 self._warn_once(
                     "short",
@@ -212,7 +230,11 @@ class RolloutData(LightningDataModule):
             )
         if "logp_rollout" in self.objective.training_inputs:
             batch["logp_rollout"] = rollout.logp
-        return Rows(rollout.tokens, rollout.attention, batch, prompts, rollout.texts)
+        if self.memory:
+            batch["prompt_id"] = prompt_ids(prompts).to(device)
+        rows = Rows(rollout.tokens, rollout.attention, batch, prompts, rollout.texts)
+        self._rollout += [rows] if self.memory else []
+        return rows
 
     @torch.no_grad()
     def _logp(

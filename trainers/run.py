@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 # What `RolloutData` puts into the loss's batch; `logp` comes with each update.
 PROVIDED = frozenset(
     {"logp", "logp_old", "logp_ref", "logp_rollout", "entropy", "mask", "reward", "correct"}
-    | {"truncated", "group", "advantage"}
+    | {"truncated", "group", "advantage", "prompt_id"}
 )
 
 
@@ -161,7 +161,9 @@ def trainable_objective(config: RunConfig, source: str | None) -> Objective:
         source = str(config.resume / "spec.obj")
     objective = maspo_dsl.load(source, params=config.params, run=config.constants)
     _check_rules(objective, config.trainer.devices)
-    missing = ", ".join(f"`{name}`" for name in sorted(objective.training_inputs - PROVIDED))
+    missing = ", ".join(
+        f"`{name}`" for name in sorted(objective.training_inputs - PROVIDED - set(objective.memories))
+    )
     if missing:
         raise ConfigError(
             f"objective `{objective.name}` reads {missing}, which training does not provide; "

@@ -35,6 +35,11 @@ _SOURCES: dict[str, Callable[[ResolvedObjective], Iterable[Arrays]]] = {
 }
 
 
+def decided(graph: Graph) -> list[str]:
+    """The outputs of a graph that say what its spec decides; what a memory will be is one."""
+    return [name for name in (*OUTPUTS, *graph.memories.values()) if name in graph.outputs]
+
+
 def of_tokens(stage: str) -> bool:
     """Whether a stage has tokens alone, which know nothing of each other."""
     return stage.endswith("alone")
@@ -42,7 +47,7 @@ def of_tokens(stage: str) -> bool:
 
 def asked(stage: str, outputs: Sequence[str]) -> list[str]:
     """The outputs that mean something at a stage: what comes before the advantage compares completions."""
-    return [output for output in outputs if not of_tokens(stage) or output not in OUTPUTS[1:]]
+    return [output for output in outputs if not of_tokens(stage) or output == OUTPUTS[0]]
 
 
 class Baseline:

@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import islice
 
 from maspo_dsl.analysis.alternatives import alternatives
-from maspo_dsl.analysis.baseline import OUTPUTS, SOON, STAGES, Baseline, Trial, asked
+from maspo_dsl.analysis.baseline import SOON, STAGES, Baseline, Trial, asked, decided
 from maspo_dsl.analysis.drawing import Arrays
 from maspo_dsl.analysis.finding import Finding
 from maspo_dsl.analysis.midway import midway
@@ -118,7 +118,7 @@ class _Trials:
     def _moves_graph(self, graph: Graph, name: str, values: Sequence[float], stages: Iterable[str]) -> bool:
         """Whether another value moves the graph that it is a parameter of."""
         below = _below(graph, name)
-        reached = [output for output in OUTPUTS if graph.outputs.get(output) in below]
+        reached = [output for output in decided(graph) if graph.outputs[output] in below]
         for stage in stages:
             outputs = asked(stage, reached)
             trials = self.baseline.trials(graph, stage) if outputs else iter(())
@@ -139,7 +139,7 @@ class _Trials:
     def _moves_rebuilt(self, name: str, values: Sequence[float]) -> bool:
         """A value may be read before there is a graph: by the range of `least`, or as the default of another."""
         graph = self.baseline.graph
-        present = [output for output in OUTPUTS if output in graph.outputs]
+        present = decided(graph)
         for rebuilt in self._rebuilt(name, values):
             for stage in SOON:
                 others = self.baseline.interpretations(rebuilt, stage)

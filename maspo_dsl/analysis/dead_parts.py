@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 
 from maspo_dsl.analysis.alternatives import alternatives, values_with
-from maspo_dsl.analysis.baseline import EVERYWHERE, OUTPUTS, Baseline, asked, of_tokens
+from maspo_dsl.analysis.baseline import EVERYWHERE, Baseline, asked, decided, of_tokens
 from maspo_dsl.analysis.finding import Finding
 from maspo_dsl.analysis.trial import dropped, graph_of, graph_of_values
 from maspo_dsl.graph.interpret import Interpretation
@@ -143,7 +143,7 @@ def _is_idle(objective: ResolvedObjective, baseline: Baseline, targets: list[Tar
 
 
 def _differs(baseline: Baseline, other: Graph, stage: str, params: dict[str, float]) -> bool:
-    outputs = [name for name in OUTPUTS[::-1] if name in baseline.graph.outputs]
+    outputs = [name for name in decided(baseline.graph)[::-1] if name in other.outputs]
     # A token alone has no large numbers of others to be rounded with.
     floor = 0.0 if of_tokens(stage) else 1e-13
     pairs = zip(

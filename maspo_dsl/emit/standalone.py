@@ -36,6 +36,7 @@ Recorder = object
 Condition = object
 Move = object
 Parts = list
+Memories = dict
 """
 _DOCS = {
     "once": "Numbers of the loss that are the same for every token, 0-d: they join the window's statistics.",
@@ -46,6 +47,7 @@ _DOCS = {
     "outside": "Which values of the batch are none that the spec allows, by input.",
     "step": "Scale of the optimizer step, 0-d.",
     "prompt": "Score of each sequence's prompt [N].",
+    "memory": "What each memory is after the rollout: 0-d, or for each sequence's prompt [N].",
 }
 _HEADER_WIDTH = 88
 
@@ -100,6 +102,8 @@ def _functions(objective: ResolvedObjective, graph: Graph) -> dict[str, str]:
     for name in ("advantage", "keep", "prompt", "step"):
         if name in graph.outputs:
             written[name] = _function(name, graph, {name: name})
+    if graph.memories:
+        written["memory"] = _function("memory", graph, graph.memories)
     terms = {name.removeprefix("term:"): name for name in live_terms(graph)}
     terms |= {name: name for name in ("trained", "loss", "policy_loss")}
     written["terms"] = _function("terms", graph, terms)
@@ -189,6 +193,7 @@ def _loss_class(objective: ResolvedObjective, graph: Graph, functions: list[str]
         "inputs": _literal({name: row.declaration for name, row in objective.tensors.items()}),
         "reads": _literal(reads(graph)),
         "functions": "{" + ", ".join(f'"{name}": {name}' for name in named) + "}",
+        **({"memories": _literal(_memories(objective))} if objective.memories else {}),
         "phases": "(" + ", ".join(steps) + ("," if len(steps) == 1 else "") + ")",
         "whole": _literal(whole),
         "by_row": str(graph.nodes[graph.outputs["advantage"]].axis is not Axis.TOKEN),
@@ -197,6 +202,11 @@ def _loss_class(objective: ResolvedObjective, graph: Graph, functions: list[str]
     doc = _escaped(objective.doc or objective.name)
     init = f"    def __init__(self):\n        super().__init__(\n{arguments}        )"
     return f'class Loss(LossModule):\n    """{doc}"""\n\n{init}'
+
+
+def _memories(objective: ResolvedObjective) -> dict[str, dict[str, object]]:
+    """What each memory is kept for, and what it is at first."""
+    return {name: {"per": memory.per, "start": memory.start} for name, memory in objective.memories.items()}
 
 
 def _literal(value: Mapping[str, object], indent: int = 12) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maspo_dsl.graph.nodes import Graph, Node
+from maspo_dsl.graph.nodes import MEMORY, Graph, Node
 from maspo_dsl.graph.terms import TermBuilder
 from maspo_dsl.semantics.part_words import PART_WORDS, Role
 from maspo_dsl.semantics.parts import Parts
@@ -47,6 +47,8 @@ class _Build(TermBuilder):
     # ---- parts
 
     def _before_the_loss(self) -> None:
+        for (_, name), term in self.parts.of(Role.MEMORY).items():
+            self.outputs[f"{MEMORY}{name}"] = self.term(term)
         advantage = self.row(self.term(self.parts["advantage"]))
         present = self.present if self.b.nodes[advantage].axis is Axis.SEQUENCE else self.mask
         self.outputs["advantage"] = self.b.op("select", present, advantage, self.b.const(0.0))

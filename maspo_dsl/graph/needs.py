@@ -8,7 +8,7 @@ from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.graph.statistics import phases, window_statistics
 from maspo_dsl.semantics.reductions import REDUCTIONS
 
-PURPOSES = ("loss", "advantage", "keep", "prompt", "step", "window")
+PURPOSES = ("loss", "advantage", "keep", "prompt", "step", "memory", "window")
 
 
 def live_terms(graph: Graph) -> list[str]:
@@ -22,6 +22,8 @@ def outputs_of(graph: Graph, purposes: Iterable[str]) -> Graph:
     if unknown := set(purposes) - {*PURPOSES}:
         raise ValueError(f"no purpose {', '.join(sorted(unknown))}; there are {', '.join(PURPOSES)}")
     found = {purpose: graph.outputs[purpose] for purpose in purposes if purpose in graph.outputs}
+    if "memory" in purposes:
+        found |= {output: graph.outputs[output] for output in graph.memories.values()}
     if "window" in purposes:
         found |= {f"statistic:{key}": place for key, place in window_statistics(graph).items()}
     return Graph(graph.nodes, found)
@@ -43,12 +45,16 @@ def reads(graph: Graph) -> dict[str, dict[str, str]]:
     window = dict.fromkeys(here.inputs(here.outputs), "the window's statistics")
     prompt = dict.fromkeys(graph.inputs(["prompt"]), "`prompt`") if "prompt" in graph.outputs else {}
     keep = dict.fromkeys(graph.inputs(["keep"]), "`keep`") if "keep" in graph.outputs else {}
+    memory = {
+        tensor: f"`memory {n}`" for n, output in graph.memories.items() for tensor in graph.inputs([output])
+    }
     return {
         "loss": _public(loss),
         "advantage": _public(dict.fromkeys(graph.inputs(["advantage"]), "`advantage`")),
         "window": _public(window),
         "keep": _public(keep),
         "prompt": _public(prompt),
+        **({"memory": _public(memory)} if memory else {}),
         "statistics": {key: _togetherness(graph, key, statistics) for key in statistics},
     }
 

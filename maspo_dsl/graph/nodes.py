@@ -12,6 +12,9 @@ from maspo_dsl.semantics.scopes import Scope
 from maspo_dsl.semantics.terms import Attribute
 from maspo_dsl.semantics.types import Axis
 
+MEMORY = "memory:"
+"""How an output that is the next value of a memory begins; its name follows."""
+
 Attributes: TypeAlias = tuple[tuple[str, Attribute], ...]
 
 
@@ -74,12 +77,17 @@ class Graph:
     """Nodes in an order in which arguments come first, and the outputs by name.
 
     Outputs: `loss`, `token_loss`, `policy_term`, `policy_loss`, `trained`, `muted` (if there is a `mute`),
-    `advantage`, `shaped_reward`, `keep`, `step`, `prompt`, `term:NAME` for each part of the loss, `window:KEY` for
-    each statistic.
+    `advantage`, `shaped_reward`, `keep`, `step`, `prompt`, `term:NAME` for each part of the loss, `memory:NAME` for
+    each memory, `window:KEY` for each statistic.
     """
 
     nodes: tuple[Node, ...]
     outputs: Mapping[str, int]
+
+    @property
+    def memories(self) -> dict[str, str]:
+        """The output with the next value of each memory."""
+        return {name.removeprefix(MEMORY): name for name in self.outputs if name.startswith(MEMORY)}
 
     def reachable(self, outputs: Iterable[str]) -> list[int]:
         """Places that some outputs depend on, in order."""

@@ -141,7 +141,8 @@ class TermBuilder:
         own = tuple(item for item in term.attributes if item[0] == "integer")
         policy: Attributes = (("policy", True),) if term.kind is Kind.LOG_PROB else ()
         attributes = (("name", tensor), *own, *policy)
-        return self.b.add(Node("input", (), term.axis, is_bool, term.live, attributes, term.label or tensor))
+        axis = Axis.SEQUENCE if term.axis is Axis.GROUP else term.axis
+        return self.b.add(Node("input", (), axis, is_bool, term.live, attributes, term.label or tensor))
 
     def _reduction(self, term: Term, among: str) -> int:
         row, scope, over = REDUCTIONS[term.op], term.attribute("scope"), term.attribute("over")

@@ -151,13 +151,20 @@ class Builder:
     def _slot(self, span: Span, slot: Token, value: ParseTree) -> tree.Slot:
         return tree.Slot(self._slot_word(slot, joined_statement(slot)), self.expression(value), span)
 
-    def _part(self, span: Span, slot: Token, name: Token, value: ParseTree) -> tree.Part:
+    def _part(
+        self, span: Span, slot: Token, name: Token, value: ParseTree, kept: ParseTree | None
+    ) -> tree.Part:
         return tree.Part(
             self._slot_word(slot, misspelt_statement(slot)),
             self._identifier(name),
             self.expression(value),
+            self._kept(kept) if kept is not None else None,
             span,
         )
+
+    def _kept(self, parsed: ParseTree) -> tree.Kept:
+        start, per, doc = cast("list[Parsed]", parsed.children)
+        return tree.Kept(self.expression(start), self._identifier(per), _unquoted(doc), self._span(parsed))
 
     def _rule(self, span: Span, slot: Token, name: Token, condition: ParseTree) -> tree.Rule:
         return tree.Rule(

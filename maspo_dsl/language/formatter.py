@@ -25,6 +25,7 @@ from maspo_dsl.language.tree import (
     Header,
     Input,
     Insert,
+    Kept,
     Let,
     LibraryTree,
     ObjectiveTree,
@@ -136,7 +137,8 @@ def _row(statement: Statement, width: int) -> Row:
 
 def _text(statement: Statement) -> str:
     """The text that ends a statement, for people."""
-    doc = statement.doc if isinstance(statement, Param | Def | Input | Teacher) else None
+    kept = statement.kept if isinstance(statement, Part) else None
+    doc = statement.doc if isinstance(statement, Param | Def | Input | Teacher) else kept and kept.doc
     return "" if doc is None else quoted(doc)
 
 
@@ -164,8 +166,9 @@ def _cells(statement: Statement) -> tuple[str | None, tuple[Cell, ...]]:
             return "teacher", (Cell(f"teacher {name.text}"),)
         case Slot(slot=slot, value=value):
             return "slot", (Cell(slot.text), Cell(f"= {format_expression(value)}"))
-        case Part(slot=slot, name=name, value=value):
-            return "slot", (Cell(f"{slot.text} {name.text}"), Cell(f"= {format_expression(value)}"))
+        case Part(slot=slot, name=name, value=value, kept=kept):
+            end = (Cell(_kept(kept), 2),) if kept is not None else ()
+            return "slot", (Cell(f"{slot.text} {name.text}"), Cell(f"= {format_expression(value)}"), *end)
         case Sweep(name=name, values=values):
             listed = ", ".join(map(format_arithmetic, values))
             return "sweep", (Cell(f"sweep {name.text}"), Cell(f"= {listed}"))
@@ -207,6 +210,11 @@ def _signature(definition: Def) -> str:
     return f"def {definition.name.text}({', '.join(parameters)})"
 
 
+def _kept(kept: Kept) -> str:
+    """What ends a memory."""
+    return f"start {format_arithmetic(kept.start)} per {kept.per.text}"
+
+
 def _broken(statement: Statement, stages: Sequence[Stage]) -> list[str]:
     """The head on a line, then every stage on its own, then what ends the statement."""
     before, after = _around_stages(statement)
@@ -229,8 +237,10 @@ def _around_stages(statement: Statement) -> tuple[str, str]:
             return f"swap {target.text}", ""
         case Slot(slot=slot, value=value):
             return f"{slot.text} = {head(value)}", ""
-        case Part(slot=slot, name=name, value=value):
-            return f"{slot.text} {name.text} = {head(value)}", ""
+        case Part(slot=slot, name=name, value=value, kept=kept):
+            text = _text(statement)
+            end = f" {_kept(kept)}" if kept is not None else ""
+            return f"{slot.text} {name.text} = {head(value)}", f"{end}  {text}" if text else end
         case Let(name=name, value=value, neutral=neutral):
             return (
                 f"let {name.text} = {head(value)}",

@@ -297,12 +297,23 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """`start value per prompt "text"` behind a part: from rollout to rollout its value is kept, one for each."""
+
+    start: Expression
+    per: Identifier
+    doc: str | None
+    span: Span = field(compare=False)
+
+
+@dataclass(frozen=True)
 class Part:
-    """`penalty kl = …`."""
+    """`penalty kl = …`; `kept` is what a memory has behind its value."""
 
     slot: Identifier
     name: Identifier
     value: Expression
+    kept: Kept | None
     span: Span = field(compare=False)
     comments: Comments = field(compare=False, default=NO_COMMENTS)
 

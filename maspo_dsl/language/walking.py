@@ -17,6 +17,7 @@ from maspo_dsl.language.tree import (
     Expression,
     Header,
     Identifier,
+    Kept,
     LibraryTree,
     ObjectiveTree,
     Stage,
@@ -31,6 +32,7 @@ Node: TypeAlias = (
     | Binding
     | Domain
     | DefParameter
+    | Kept
     | Statement
     | Header
     | ObjectiveTree

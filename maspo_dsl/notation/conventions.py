@@ -12,6 +12,7 @@ from maspo_dsl.notation.degenerate import degenerate_advantages
 from maspo_dsl.notation.formula import Formula
 from maspo_dsl.notation.plain import plain_text
 from maspo_dsl.objective import Objective
+from maspo_dsl.semantics.domains import number_text
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.operations import OPERATIONS
 from maspo_dsl.semantics.part_words import Role, before_advantage
@@ -41,6 +42,7 @@ def conventions(objective: Objective, defs: Defs, formula: Formula) -> Iterator[
     yield from _denominators(resolved, defs)
     yield from _gradients(resolved, formula)
     yield from _once_a_rollout(resolved)
+    yield from _kept(resolved)
     yield from _vanished(objective)
 
 
@@ -202,6 +204,16 @@ def _once_a_rollout(resolved: ResolvedObjective) -> Iterator[Convention]:
     yield Convention(
         "given advantage", "a batch that brings `advantage` replaces the estimator, reward terms and all"
     )
+
+
+def _kept(resolved: ResolvedObjective) -> Iterator[Convention]:
+    for memory in resolved.memories.values():
+        yield Convention(
+            f"memory {memory.name}",
+            f"the same for all updates on a rollout, and {number_text(memory.start)} before the first one; "
+            f"`loss.memory(rollout)` gives the next value, one for each {memory.per}, from all completions that have a "
+            "reward, those that `keep` leaves out among them; where there is none it stays. The training loop keeps it",
+        )
 
 
 def _vanished(objective: Objective) -> Iterator[Convention]:

@@ -20,6 +20,7 @@ from maspo_dsl.notation.calls import (
 from maspo_dsl.notation.plain import call_form
 from maspo_dsl.notation.styles import PLAIN_TEXT, FormulaStyle
 from maspo_dsl.notation.symbols import LEGEND, SYMBOLS, Symbol, symbol_of_teacher
+from maspo_dsl.semantics.domains import number_text
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.part_words import NAMED, Role
 from maspo_dsl.semantics.parts import Key
@@ -98,6 +99,7 @@ class _Writer:
                 yield FormulaLine(self._symbol(name), self._math(let.value))
         yield from self._pipe("advantage", "A")
         yield from self._rewards()
+        yield from self._memories()
         for slot in ("prompt", "step"):
             if slot in self.flat.slots:
                 yield FormulaLine(self._symbol(slot), self._math(self.flat.slots[slot].value))
@@ -139,6 +141,13 @@ class _Writer:
         yield FormulaLine(self._symbol("R"), self.style.total(names))
         for (_, name), part in terms:
             yield FormulaLine(self._symbol(name), self._one_level(part.value), "reward term")
+
+    def _memories(self) -> Iterator[FormulaLine]:
+        """What a memory is after the rollout: its name with a prime."""
+        for (_, name), part in self._of(Role.MEMORY):
+            memory = self.objective.memories[name]
+            note = f"memory {name} per {memory.per}, {number_text(memory.start)} at first"
+            yield FormulaLine(f"{self._symbol(name)}'", self._math(part.value), note)
 
     def _of(self, role: Role) -> Iterator[tuple[Key, tree.Part]]:
         for key in self.objective.parts.of(role):

@@ -148,6 +148,13 @@ class ObjectiveLoss(nn.Module):
         """The score of each sequence's prompt, `[N]`, 1 without a `prompt`: for the selection of prompts."""
         return self.module.prompt(batch)
 
+    def memory(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What each memory is after a rollout, from the whole of it, over all ranks: 0-d, or `[N]` by row's prompt.
+
+        Values that the batch brings under the names of the memories are those from before it.
+        """
+        return self.module.memory(batch)
+
     @cached_property
     def schedule(self) -> Schedule:
         """In which passes `from_hidden` computes the loss."""

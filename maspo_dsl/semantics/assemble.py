@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.source import Span
+from maspo_dsl.semantics import typing_rules as rules
 from maspo_dsl.semantics.binding import BoundParameter
 from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.context import Context, Names
@@ -15,7 +16,9 @@ from maspo_dsl.semantics.part_words import PART_WORDS, SLOTS, PartWord, Role, Wh
 from maspo_dsl.semantics.parts import Key, Parts
 from maspo_dsl.semantics.poison import poison, poisoned
 from maspo_dsl.semantics.quantities import INPUT_AXES, input_kind, teacher
-from maspo_dsl.semantics.terms import Term
+from maspo_dsl.semantics.reduction_rules import cells_of
+from maspo_dsl.semantics.scopes import KEPT_PER, Scope
+from maspo_dsl.semantics.terms import Attribute, Term, constant
 from maspo_dsl.semantics.totals import is_total, micro_total, reject_total
 from maspo_dsl.semantics.training import report_nothing_trained
 from maspo_dsl.semantics.types import Axis, Kind
@@ -47,6 +50,7 @@ class _Assembler:
             lets=flat.lets,
             inputs={name: _input(declared) for name, declared in flat.inputs.items()},
             teachers={name: teacher(name, declared.doc) for name, declared in flat.teachers.items()},
+            memories={name: KEPT_PER[kept.per.text] for name, (_, kept) in flat.memories.items()},
             defs={**definitions, **flat.defs},
             slots=flat.slots,
         )
@@ -56,19 +60,66 @@ class _Assembler:
         self._check_missing()
         terms: dict[Key, Term] = {}
         for row in PART_WORDS.values():
-            for name, node in self._written(row):
+            for name, node in [] if row.kept else self._written(row):
                 term = self._checked(row, self._value(row.word, node), node.span)
                 if term is not None:
                     terms[row.word, name] = term.labelled(name) if name else term
             if row.role is Role.ADVANTAGE and (row.word, "") in terms:
                 self.elaborator.advantage_axis = max(terms[row.word, ""].axis, Axis.SEQUENCE)
+        terms |= self._memories()
         read = frozenset(self.elaborator.read)
         self._check_unread(read)
-        parts = Parts(terms)
+        parts = Parts({}).replaced(terms)
         self._check_names(parts)
         if not self.report.failed:
             report_nothing_trained(self.flat, parts, self.report)
         return (None if self.report.failed else parts), read
+
+    def _memories(self) -> dict[Key, Term]:
+        """The memories that something reads, or another one that something reads; mistakes of the others too."""
+        rows = [row for row in PART_WORDS.values() if row.kept]
+        waiting = {name: (row, node) for row in rows for name, node in self._written(row)}
+        found: dict[Key, Term] = {}
+        while read := [name for name in waiting if name in self.elaborator.read]:
+            for name in read:
+                row, node = waiting.pop(name)
+                term = self._kept(row, name, node)
+                if term is not None:
+                    found[row.word, name] = term.labelled(name)
+        known = set(self.elaborator.read)
+        for name, (row, node) in waiting.items():
+            self._kept(row, name, node)
+        self.elaborator.read.intersection_update(known)
+        return found
+
+    def _kept(self, row: PartWord, name: str, node: tree.Expression) -> Term | None:
+        _, kept = self.flat.memories[name]
+        context = Context(row.word, kept=KEPT_PER[kept.per.text])
+        term = self._checked(row, self.elaborator.expression(node, context), node.span)
+        if term is None or not self._is_one_value(term, kept):
+            return None
+        return self._where_told(
+            term, self.elaborator.memory(name, node.span, context), KEPT_PER[kept.per.text]
+        )
+
+    def _where_told(self, term: Term, before: Term, cells: Scope) -> Term:
+        """The value after a rollout where a completion has a reward, the value before it elsewhere."""
+        counted: tuple[tuple[str, Attribute], ...] = (("scope", cells), ("over", Axis.SEQUENCE))
+        count = Term("count", (), cells.axis, Kind.REAL, False, term.span, counted)
+        told = rules.compare(self.report, ">", count, constant(0.0, term.span), term.span)
+        return rules.choose(self.report, told, term, before, term.span)
+
+    def _is_one_value(self, term: Term, kept: tree.Kept) -> bool:
+        """Whether there is one for each of what a memory is kept for; reports it if not."""
+        cells = KEPT_PER[kept.per.text]
+        if term.axis <= cells.axis and (term.axis is not Axis.GROUP or cells_of(term) == {cells}):
+            return True
+        hint = f"reduce it: mean(…, {'group' if cells.axis is Axis.GROUP else cells.name})"
+        message = (
+            f"a memory per {kept.per.text} is one value a {kept.per.text}; this is {term.axis.one_value}"
+        )
+        self.report.error("axis", message, term.span, hint)
+        return False
 
     def _check_unread(self, read: frozenset[str]) -> None:
         """What nothing has read yet has its mistakes too: a `let` of one's own, and the neutral of one in use."""

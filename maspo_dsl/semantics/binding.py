@@ -53,6 +53,8 @@ class _Binder:
             self.value(name)
         for declared in self.flat.inputs.values():
             self.check_input(declared)
+        for _, kept in self.flat.memories.values():
+            self.number(kept.start)
         return {name: self.bound[name] for name in self.flat.params if name in self.bound}
 
     def value(self, name: str) -> float | None:
@@ -190,6 +192,14 @@ def input_values(declared: tree.Input, flat: Flat, params: Mapping[str, BoundPar
         return None
     known = {name: bound.value for name, bound in params.items()}
     return _Binder(flat, known, {}, DiagnosticCollector()).values(declared.domain)
+
+
+def start_of(kept: tree.Kept, flat: Flat, params: Mapping[str, BoundParameter]) -> float:
+    """What a memory has before its first rollout."""
+    known = {name: bound.value for name, bound in params.items()}
+    found = _Binder(flat, known, {}, DiagnosticCollector()).number(kept.start)
+    assert found is not None, "a start is bound with the parameters"
+    return found
 
 
 def setting_span(name: str, value: object) -> Span:

@@ -16,7 +16,7 @@ from maspo_dsl.semantics.operations import FUNCTIONS
 from maspo_dsl.semantics.poison import fail, poison, poisoned
 from maspo_dsl.semantics.reduction_rules import reduction, scope_is_known
 from maspo_dsl.semantics.reductions import OF, REDUCTION_WORDS, REDUCTIONS, Reduction, ReductionArgument
-from maspo_dsl.semantics.scopes import SCOPES, SEQUENCE
+from maspo_dsl.semantics.scopes import GROUP, PROMPT, SCOPES, SEQUENCE
 from maspo_dsl.semantics.terms import Term, constant
 from maspo_dsl.semantics.types import Axis, Kind
 from maspo_dsl.semantics.vocabulary import PRIMITIVES, SPECIAL
@@ -68,7 +68,9 @@ class Calls:
             if isinstance(local, Members):
                 return local
             if node.path[0] in SCOPES:
-                return Members(SCOPES[node.path[0]])
+                scope = SCOPES[node.path[0]]
+                # A prompt may have several groups in a rollout, and has one value.
+                return Members(PROMPT if scope is GROUP and context.kept is PROMPT else scope)
         return self.elaborate(node, context)
 
     def _inline(

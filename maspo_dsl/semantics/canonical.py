@@ -12,7 +12,7 @@ from maspo_dsl.language import tree
 from maspo_dsl.language.formatter import format_objective, format_statement
 from maspo_dsl.language.source import Span
 from maspo_dsl.language.walking import Node, names_in, transform, without_comments
-from maspo_dsl.semantics.binding import BoundParameter
+from maspo_dsl.semantics.binding import BoundParameter, start_of
 from maspo_dsl.semantics.domains import number_text
 from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.part_words import PART_WORDS
@@ -31,7 +31,7 @@ def flat_tree(flat: Flat, params: Mapping[str, BoundParameter], read: frozenset[
     statements += [_bare(t) for name, t in flat.teachers.items() if name in read]
     statements += [_bare(d) for name, d in flat.defs.items() if name in read]
     statements += [_bare(let) for name, let in flat.lets.items() if name in read]
-    statements += [_bare(statement) for statement in _ordered(flat)]
+    statements += [_bare(_with_start(statement, flat, params)) for statement in _ordered(flat)]
     gone = {*flat.params, *flat.inputs, *flat.teachers, *flat.defs, *flat.lets} - read
     statements += [_bare(v) for v in flat.variants.values() if not names_in(v) & gone]
     statements += [_bare(s) for name, s in flat.sweeps.items() if name not in gone]
@@ -44,6 +44,21 @@ def _ordered(flat: Flat) -> Iterator[tree.Slot | tree.Part | tree.Rule]:
         if word in flat.slots:
             yield flat.slots[word]
         yield from (part for (kind, _), part in flat.parts.items() if kind == word)
+
+
+def _with_start(
+    statement: tree.Slot | tree.Part | tree.Rule,
+    flat: Flat,
+    params: Mapping[str, BoundParameter],
+    *,
+    doc: bool = True,
+) -> tree.Slot | tree.Part | tree.Rule:
+    """A memory with the number it starts with; with its text, if that is wanted."""
+    if not isinstance(statement, tree.Part) or statement.kept is None:
+        return statement
+    kept = statement.kept
+    start = _number(start_of(kept, flat, params), kept.start.span)
+    return replace(statement, kept=replace(kept, start=start, doc=kept.doc if doc else None))
 
 
 def _spaced(statements: list[tree.Statement]) -> Iterator[tree.Statement]:
@@ -133,7 +148,7 @@ def objective_hash(
     ]
     lines += [_line(replace(flat.teachers[name], doc=None)) for name in read if name in flat.teachers]
     lines += [_line(replace(let, neutral=None)) for name, let in flat.lets.items() if name in read]
-    lines += [_line(statement) for statement in _ordered(flat)]
+    lines += [_line(_with_start(statement, flat, params, doc=False)) for statement in _ordered(flat)]
     lines += [f"language {version}"] if version > 1 else []
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:HASH_DIGITS]
 

@@ -33,7 +33,7 @@ class Context:
     `locals` are a def's parameters and the binder of `least`; `it` is the piped value. `slot` is where the
     expression stands: `loss` is known in `reduce` alone, `A` everywhere but in `advantage`, and `reward` means
     the shaped reward in `advantage`. Inside a def, `site` is the call in the spec itself. `searches` says how many
-    candidates each `least` has around whose condition this is.
+    candidates each `least` has around whose condition this is. In a memory, `kept` is the scope of one value of it.
     """
 
     slot: str
@@ -42,6 +42,7 @@ class Context:
     calls: tuple[str, ...] = ()
     site: Span | None = None
     searches: tuple[int, ...] = ()
+    kept: Scope | None = None
 
 
 Elaborate: TypeAlias = Callable[[tree.Expression, Context], Term]
@@ -56,6 +57,7 @@ class Names:
     lets: Mapping[str, tree.Let]
     inputs: Mapping[str, Term]
     teachers: Mapping[str, Quantity]
+    memories: Mapping[str, Scope]
     defs: Mapping[str, tree.Def]
     slots: Mapping[str, tree.Slot]
 

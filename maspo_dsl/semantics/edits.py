@@ -149,7 +149,9 @@ def remove(flat: Flat, target: Target) -> None:
         case "slot":
             del flat.slots[target.name]
         case _:
-            del flat.parts[target.key]
+            part = flat.parts.pop(target.key)
+            if isinstance(part, tree.Part) and part.kept is not None:
+                flat.lets[target.name] = tree.Let(part.name, part.kept.start, None, part.span)
 
 
 def insert(flat: Flat, edit: tree.Insert, report: DiagnosticCollector) -> None:

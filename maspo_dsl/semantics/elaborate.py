@@ -15,11 +15,11 @@ from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.context import Context, Members, Names
 from maspo_dsl.semantics.extent import Extent
 from maspo_dsl.semantics.operations import OPERATORS
-from maspo_dsl.semantics.part_words import SLOTS, before_advantage
+from maspo_dsl.semantics.part_words import PART_WORDS, SLOTS, before_advantage
 from maspo_dsl.semantics.poison import poison
 from maspo_dsl.semantics.scopes import SCOPES
 from maspo_dsl.semantics.searches import Searches
-from maspo_dsl.semantics.terms import Term, constant, static_truth
+from maspo_dsl.semantics.terms import Attribute, Term, constant, static_truth
 from maspo_dsl.semantics.types import Axis, Kind
 from maspo_dsl.semantics.vocabulary import (
     PRIMITIVES,
@@ -34,7 +34,7 @@ class Elaborator:
         self.report = report
         self.advantage_axis = Axis.SEQUENCE
         self.read: set[str] = set()
-        self._lets: dict[tuple[str, str], Term] = {}
+        self._lets: dict[tuple[str, str, Scope | None], Term] = {}
         self._open: list[str] = []
         self.extent = Extent(report)
         self.calls = Calls(names, report, self.read, self.expression)
@@ -117,6 +117,8 @@ class Elaborator:
         if name in self.names.inputs:
             self.read.add(name)
             return self.names.inputs[name]
+        if name in self.names.memories:
+            return self.memory(name, node.span, context)
         if name in self.names.quantities:
             if name in self.names.teachers:
                 self.read.add(name)
@@ -129,10 +131,21 @@ class Elaborator:
         """The value of another slot, such as `ratio` in a rule."""
         return self.expression(self.names.slots[name].value, Context(name, calls=context.calls))
 
+    def memory(self, name: str, span: Span, context: Context) -> Term:
+        """What a memory was before this rollout: of a sequence, or where values for prompts are made, of a prompt."""
+        self.read.add(name)
+        cells = self.names.memories[name]
+        together = cells.axis is Axis.GROUP and context.kept is cells
+        axis = Axis.SEQUENCE if cells.axis is Axis.GROUP and not together else cells.axis
+        attributes: tuple[tuple[str, Attribute], ...] = (("name", name), ("declared", True))
+        if together:
+            attributes += (("cells", cells),)
+        return Term("input", (), axis, Kind.REAL, False, span, attributes, label=name)
+
     def let(self, name: str, context: Context) -> Term:
         """The value of a `let`, elaborated once for the loss and once for each slot that comes before the advantage."""
         slot = context.slot if before_advantage(context.slot) else "let"
-        key = (name, slot)
+        key = (name, slot, context.kept)
         if key in self._lets:
             return self._lets[key]
         node = self.names.lets[name]
@@ -143,7 +156,7 @@ class Elaborator:
                 node.name.span,
             )
         self._open.append(name)
-        term = self.expression(node.value, Context(slot)).labelled(name)
+        term = self.expression(node.value, Context(slot, kept=context.kept)).labelled(name)
         self._open.pop()
         self._lets[key] = term
         return term
@@ -157,7 +170,7 @@ class Elaborator:
                 "no-advantage-yet", f"`A` is not known yet where `{context.slot}` is computed", span
             )
         axis = self.advantage_axis if name == "A" else quantity.axis
-        if name == "reward" and context.slot == "advantage":
+        if name == "reward" and context.slot in PART_WORDS and PART_WORDS[context.slot].shaped:
             name = "shaped_reward"
         if quantity.policy:
             attributes = (("name", name), ("tensor", str(quantity.tensor)))
@@ -191,6 +204,7 @@ class Elaborator:
             *self.names.lets,
             *self.names.inputs,
             *self.names.quantities,
+            *self.names.memories,
             *context.locals,
             *SCOPES,
         ]

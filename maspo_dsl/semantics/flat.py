@@ -47,6 +47,15 @@ class Flat:
     inherited: frozenset[tuple[str, str]] = frozenset()
     lineage: tuple[str, ...] = ()
 
+    @property
+    def memories(self) -> dict[str, tuple[tree.Part, tree.Kept]]:
+        """What is kept from rollout to rollout, by name: the part, and how it ends."""
+        return {
+            name: (part, part.kept)
+            for (_, name), part in self.parts.items()
+            if isinstance(part, tree.Part) and part.kept is not None
+        }
+
     def as_base(self, header: tree.Header) -> Flat:
         """The start of an objective that extends this one: all is inherited; variants and sweeps stay behind."""
         everything = {("param", name) for name in self.params}
@@ -54,6 +63,7 @@ class Flat:
         everything |= {("input", name) for name in self.inputs} | {("slot", name) for name in self.slots}
         everything |= {("teacher", name) for name in self.teachers}
         everything |= {("part", f"{kind}.{name}") for kind, name in self.parts}
+        everything |= {("memory", name) for name in self.memories}
         return replace(
             self,
             header=header,

@@ -18,11 +18,12 @@ from maspo_dsl.semantics.quantities import (
     DERIVED_TENSORS,
     INPUT_AXES,
     INPUT_KINDS,
+    PROMPT_ID,
     QUANTITIES,
     TENSORS,
     teacher,
 )
-from maspo_dsl.semantics.scopes import SCOPES
+from maspo_dsl.semantics.scopes import KEPT_PER, SCOPES
 from maspo_dsl.semantics.vocabulary import (
     PRIMITIVES,
     RUN_CONSTANTS,
@@ -53,6 +54,7 @@ class Layer:
         for statement in statements:
             self._apply(statement)
         self._check_two_meanings()
+        self._check_prompt_ids()
         self._check_notations()
         return self.flat
 
@@ -127,6 +129,7 @@ class Layer:
             "param": set(self.flat.params),
             "input": set(self.flat.inputs),
             "teacher": set(self.flat.teachers),
+            "memory": set(self.flat.memories),
         }
         for (family, name), span in self.seen.items():
             if family not in values:
@@ -141,6 +144,16 @@ class Layer:
                     self.report.error(
                         "shadowed-name", f"`{name}` is already the name of a `{other}`", span, hint
                     )
+
+    def _check_prompt_ids(self) -> None:
+        """The tensor that tells prompts apart is an input of nobody's own where something is kept for each."""
+        declared = self.flat.inputs.get(PROMPT_ID.name)
+        ids = {
+            tensor for _, kept in self.flat.memories.values() for tensor in KEPT_PER[kept.per.text].tensors
+        }
+        if declared is not None and PROMPT_ID.name in ids:
+            message = f"`{PROMPT_ID.name}` is already a tensor of the batch: {PROMPT_ID.doc}"
+            self.report.error("shadowed-name", message, declared.name.span, "choose another name")
 
     def _once(self, key: tuple[str, str], span: Span, what: str) -> bool:
         if key in self.seen:
@@ -244,12 +257,41 @@ class Layer:
         form = "part" if isinstance(statement, tree.Part) else "rule"
         if word not in NAMED:
             self._unknown_word(statement.slot, " name = …" if form == "part" else " name where …")
-        elif NAMED[word].form != form:
+        elif NAMED[word].form != form or NAMED[word].kept is not self._is_kept(statement):
             hint = f"write {NAMED[word].written(name)}"
             self.report.error("wrong-form", f"`{word}` is written differently", statement.span, hint)
+        elif NAMED[word].kept and not self._may_be_kept(statement):
+            return
         elif self._once(("part", f"{word}.{name}"), statement.name.span, f"`{word} {name}`"):
-            self.flat = replace(self.flat, inherited=self.flat.inherited - {("part", f"{word}.{name}")})
+            own = (
+                {("part", f"{word}.{name}"), ("memory", name)}
+                if NAMED[word].kept
+                else {("part", f"{word}.{name}")}
+            )
+            self.flat = replace(self.flat, inherited=self.flat.inherited - own)
             self.flat.parts[word, name] = statement
+
+    @staticmethod
+    def _is_kept(statement: tree.Part | tree.Rule) -> bool:
+        return isinstance(statement, tree.Part) and statement.kept is not None
+
+    def _may_be_kept(self, statement: tree.Part | tree.Rule) -> bool:
+        """Whether a memory's name can be read, as it is by its batch's tensor too, and whether it is per something."""
+        assert isinstance(statement, tree.Part) and statement.kept is not None
+        name, per = statement.name, statement.kept.per
+        taken = self._reserved(name.text, "memory")
+        if not taken and name.text in {*TENSORS, *DERIVED_TENSORS, PROMPT_ID.name}:
+            taken = "a tensor of the batch"
+        if taken:
+            message = f"`{name.text}` is already {taken}"
+            self.report.error("shadowed-name", message, name.span, "choose another name")
+        elif per.text not in KEPT_PER:
+            message = f"a memory is kept per {' or '.join(KEPT_PER)}, not `{per.text}`"
+            self.report.error("unknown-axis", message, per.span, did_you_mean(per.text, KEPT_PER))
+        else:
+            self.seen.setdefault(("memory", name.text), name.span)
+            return True
+        return False
 
     def _unknown_word(self, word: tree.Identifier, form: str) -> None:
         if word.text == TEACHER:

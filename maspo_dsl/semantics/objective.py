@@ -9,10 +9,11 @@ from functools import cached_property
 from maspo_dsl.language import tree
 from maspo_dsl.language.source import Source
 from maspo_dsl.semantics import canonical
-from maspo_dsl.semantics.binding import BoundParameter, input_values
+from maspo_dsl.semantics.binding import BoundParameter, input_values, start_of
 from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.parts import Parts
-from maspo_dsl.semantics.quantities import TENSORS, Quantity, own_tensor, teacher
+from maspo_dsl.semantics.quantities import PROMPT_ID, TENSORS, Quantity, kept_tensor, own_tensor, teacher
+from maspo_dsl.semantics.scopes import KEPT_PER
 from maspo_dsl.semantics.shipped import library_definitions
 from maspo_dsl.semantics.versions import language_version
 
@@ -24,6 +25,16 @@ class Settings:
     params: Mapping[str, object] = field(default_factory=dict)
     run: Mapping[str, float] = field(default_factory=dict)
     variant: str | None = None
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A value that a loop keeps from rollout to rollout, `start` at first: one for the `run`, or for each `prompt`."""
+
+    name: str
+    per: str
+    start: float
+    doc: str
 
 
 @dataclass(frozen=True)
@@ -74,10 +85,15 @@ class ResolvedObjective:
 
     @cached_property
     def tensors(self) -> dict[str, Quantity]:
-        """Every tensor that its batch can hold: those of the language, the spec's own inputs, and its teachers'."""
+        """Every tensor that its batch can hold: those of the language, and those that the spec itself brings about."""
         declared = {name: given for name, given in self.flat.teachers.items() if name in self.read}
-        teachers = (teacher(name, given.doc) for name, given in declared.items())
-        return {**TENSORS, **self.own, **{str(row.tensor): row for row in teachers}}
+        teachers = {
+            str(row.tensor): row for row in (teacher(name, given.doc) for name, given in declared.items())
+        }
+        kept = {m.name: kept_tensor(m.name, KEPT_PER[m.per], m.start, m.doc) for m in self.memories.values()}
+        ids = {tensor for m in self.memories.values() for tensor in KEPT_PER[m.per].tensors}
+        prompts = {row.name: row for row in (PROMPT_ID,) if row.name in ids}
+        return {**TENSORS, **prompts, **self.own, **teachers, **kept}
 
     @cached_property
     def own(self) -> dict[str, Quantity]:
@@ -86,6 +102,14 @@ class ResolvedObjective:
             name: own_tensor(declared, input_values(declared, self.flat, self.parameters))
             for name, declared in self.flat.inputs.items()
             if name in self.read
+        }
+
+    @cached_property
+    def memories(self) -> dict[str, Memory]:
+        """What is kept from rollout to rollout, by name."""
+        return {
+            name: Memory(name, kept.per.text, start_of(kept, self.flat, self.parameters), kept.doc or "")
+            for name, (_, kept) in self.flat.memories.items()
         }
 
     @cached_property

@@ -22,6 +22,8 @@ class When(Enum):
 class Role(Enum):
     """What the loss, or what comes before it, does with a part."""
 
+    MEMORY = auto()
+    """Its value is kept from rollout to rollout, and other parts read it by its name."""
     REWARD_TERM = auto()
     FILTER = auto()
     """Completions for which it does not hold are not trained on."""
@@ -47,7 +49,8 @@ class PartWord:
     `axis_hint` says how to get there. `neutral` says in words what an absent or dropped one means, None when it must
     be given; `dropped` what dropping one does. `gradient` to the policy is `required`, `stopped` where a part may read
     the policy, or `none` where it must not; `without_gradient` is what a required one lacks. `note` and `adjective`
-    stand beside a rule in formulas.
+    stand beside a rule in formulas. `shaped`: `reward` is there what the reward terms make of it. `kept`: it ends with
+    `start VALUE per KEY`.
     """
 
     word: str
@@ -63,10 +66,13 @@ class PartWord:
     axis_hint: str = ""
     note: str = ""
     adjective: str = ""
+    shaped: bool = False
+    kept: bool = False
 
     def written(self, name: str = "name") -> str:
         """How a statement with this word is written."""
-        return self.word + {"slot": " = …", "part": f" {name} = …", "rule": f" {name} where …"}[self.form]
+        form = {"slot": " = …", "part": f" {name} = …", "rule": f" {name} where …"}[self.form]
+        return self.word + form + (" start VALUE per prompt" if self.kept else "")
 
 
 _SCALAR = frozenset({Axis.SCALAR})
@@ -75,6 +81,19 @@ _TOKENS = frozenset({Axis.SCALAR, Axis.GROUP, Axis.SEQUENCE, Axis.TOKEN})
 _REDUCE_TOKENS = "reduce tokens first: mean(…, sequence)"
 
 _ALL = (
+    PartWord(
+        word="memory",
+        form="part",
+        when=When.BEFORE_ADVANTAGE,
+        role=Role.MEMORY,
+        axes=_ROWS,
+        axis_hint=_REDUCE_TOKENS,
+        doc="a value that is kept: what it will be after this rollout",
+        neutral="its start",
+        dropped="it stays at its start",
+        shaped=True,
+        kept=True,
+    ),
     PartWord(
         word="reward",
         form="part",
@@ -115,6 +134,7 @@ _ALL = (
         when=When.BEFORE_ADVANTAGE,
         role=Role.ADVANTAGE,
         axes=_TOKENS,
+        shaped=True,
         doc="how much better a completion, or a token, was than expected",
     ),
     PartWord(

@@ -8,6 +8,7 @@ from enum import Enum
 
 from maspo_dsl.language import tree
 from maspo_dsl.semantics.domains import Values
+from maspo_dsl.semantics.scopes import Scope
 from maspo_dsl.semantics.types import Axis, Kind
 
 
@@ -136,6 +137,16 @@ _WITHOUT_NAME = (
     ),
 )
 
+PROMPT_ID = Quantity(
+    "prompt_id",
+    _SEQUENCE,
+    Kind.REAL,
+    Domain.INDEX,
+    "prompt_id",
+    "whole numbers: which prompt it is, the same in every rollout",
+)
+"""A tensor of batches for a spec that keeps something for each prompt."""
+
 # Every tensor that a batch can hold, by its key.
 TENSORS: dict[str, Quantity] = {row.tensor: row for row in (*_ROWS, *_WITHOUT_NAME) if row.tensor is not None}
 LIVE_TENSORS = tuple(name for name, row in TENSORS.items() if row.live)
@@ -187,3 +198,17 @@ def own_tensor(declared: tree.Input, values: Values | None = None) -> Quantity:
     axis, doc = INPUT_AXES[declared.axis.text], declared.doc or "declared by the spec"
     typical = 1.0 if values is None or 1.0 in values else values.typical
     return Quantity(name, axis, kind.kind, kind.domain, name, doc, kind.live, typical=typical, values=values)
+
+
+def kept_tensor(name: str, cells: Scope, start: float, doc: str) -> Quantity:
+    """The row of a memory: one number, or one for each sequence, that a loop kept from the rollout before."""
+    axis = _SEQUENCE if cells.axis is Axis.GROUP else cells.axis
+    return Quantity(
+        name,
+        axis,
+        Kind.REAL,
+        Domain.INPUT,
+        name,
+        doc or f"kept from rollout to rollout, {start:g} at first",
+        typical=start,
+    )

@@ -70,7 +70,7 @@ def reduction(
         return poison(span)
     attributes: list[tuple[str, Attribute]] = [("scope", scope), ("over", x.axis)]
     if x.axis is Axis.GROUP:
-        cells, *others = sorted(_cells_of(x), key=lambda one: one.name)
+        cells, *others = sorted(cells_of(x), key=lambda one: one.name)
         if others:
             names = " and ".join(one.name for one in (cells, *others))
             return fail(report, "axis", f"this has values for {names} at once: which are counted?", x.span)
@@ -106,13 +106,14 @@ def _moving_denominator(report: DiagnosticCollector, scope: Scope, of: Term) -> 
     return fail(report, "moving-denominator", message, of.span, hint)
 
 
-def _cells_of(x: Term) -> set[Scope]:
+def cells_of(x: Term) -> set[Scope]:
     """The scopes whose cells a value of sequences has one for each of: those of the reductions that made it."""
     found: set[Scope] = set()
     stack = [x]
     while stack:
         term = stack.pop()
-        scope = dict(term.attributes).get("scope")
+        attributes = dict(term.attributes)
+        scope = attributes.get("scope", attributes.get("cells"))
         if isinstance(scope, Scope) and scope.axis is Axis.GROUP:
             found.add(scope)
         else:

@@ -124,13 +124,24 @@ def _complete(
     report_unread(flat, read, params, report)
     if parts is None or report.failed:
         return None
-    return ResolvedObjective(source, flat, bound, parts, read, used)
+    return ResolvedObjective(source, _without_unread(flat, used), bound, parts, read, used)
+
+
+def _without_unread(flat: Flat, used: frozenset[str]) -> Flat:
+    """Without the inherited memories that nothing reads."""
+    unread = {name: part for name, (part, _) in flat.memories.items() if name not in used}
+    parts = {key: part for key, part in flat.parts.items() if part is not unread.get(key[1])}
+    return replace(flat, parts=parts)
 
 
 def _with_values(flat: Flat, used: frozenset[str]) -> frozenset[str]:
-    """A parameter is read, too, when the default or the interval of one that is read, or of an input, names it."""
+    """A parameter is read, too, when the default or interval of one that is read, or of an input, or a start names it."""
     grown, fresh = set(used), set(used)
     declared: dict[str, Parameter | tree.Input] = {**flat.params, **flat.inputs}
+    kept = [kept for name, (_, kept) in flat.memories.items() if name in used]
+    starts = {name for one in kept for name in names_in(one.start)}
+    fresh |= starts & set(flat.params)
+    grown |= fresh
     while fresh:
         named = {other for name in fresh if name in declared for other in _names_of(declared[name])}
         fresh = (named & set(flat.params)) - grown

@@ -14,7 +14,8 @@ class Scope:
     `keys` name what cells are told apart by: `sequence`, or a tensor `[N]` of ids in the batch. Without keys there is
     one cell. `rollout` and `update` say where it is known: before the advantage, when the whole rollout is there, and
     in the loss of one micro-batch. `gathered`: its values come from all micro-batches and ranks of an optimizer step,
-    so the loss is given its statistics. `cell` is one of its cells in a sentence, `meaning` says what is in it.
+    so the loss is given its statistics. `cell` is one of its cells in a sentence, `meaning` says what is in it. What it
+    means in the loss of a window, it means `since` that version of the language.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Scope:
     cell: str
     meaning: str
     gathered: bool = False
+    since: int = 1
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -51,6 +53,15 @@ ROLLOUT_BATCH = Scope(
     "the rollout batch",
     "the batch that `.advantage`, `.keep` or `.prompt` is called on",
 )
+PROMPT = Scope(
+    "prompt",
+    ("prompt_id",),
+    Axis.GROUP,
+    True,
+    False,
+    "its prompt",
+    "its completions, whatever groups they are in",
+)
 WINDOW = Scope(
     "window",
     (),
@@ -69,6 +80,10 @@ MICRO = Scope(
     True,
     "the micro-batch",
     "this call alone, in `reduce` the mean over them: how a step is cut changes the result, and `check` warns",
+    since=2,
 )
 
 SCOPES: dict[str, Scope] = {scope.name: scope for scope in (SEQUENCE, GROUP, ROLLOUT_BATCH, WINDOW, MICRO)}
+
+# What a memory can be kept for, and what is reduced to its value; `group` in it is then all completions of a prompt.
+KEPT_PER: dict[str, Scope] = {"prompt": PROMPT, "run": ROLLOUT_BATCH}

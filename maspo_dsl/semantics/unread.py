@@ -40,10 +40,12 @@ def report_unread(
         "def": {name: definition.name.span for name, definition in flat.defs.items()},
         "input": {name: given.name.span for name, given in flat.inputs.items()},
         "teacher": {name: given.name.span for name, given in flat.teachers.items()},
+        "memory": {name: part.name.span for name, (part, _) in flat.memories.items()},
     }
     for family, names in declared.items():
         for name, span in names.items():
-            if name not in read and (family, name) not in flat.inherited:
+            # A memory that was dropped is a `let`.
+            if name not in read and not {(family, name), ("memory", name)} & flat.inherited:
                 meant = nearest(name, [x for x in names if x in read and (family, x) in flat.inherited])
                 hint = f"did you mean `{meant}`?" if meant else "drop the line, or use the name"
                 report.error("unread-name", f"nothing reads the {family} `{name}`", span, hint)

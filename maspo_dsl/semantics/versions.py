@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from maspo_dsl.semantics.parts import Parts
 from maspo_dsl.semantics.reductions import REDUCTIONS
+from maspo_dsl.semantics.scopes import MICRO
 from maspo_dsl.semantics.terms import Term, walk
+from maspo_dsl.semantics.totals import is_averaged
 
 
 def language_version(parts: Parts) -> int:
@@ -20,7 +22,12 @@ def language_version(parts: Parts) -> int:
 
 
 def _versions(word: str, part: Term) -> Iterator[int]:
-    """Versions that a part, written with a word, needs: of what passes gradient on where it did not before."""
+    """Versions that a part, written with a word, needs.
+
+    Of what passes gradient on where it did not before; of a number of each micro-batch, which was summed.
+    """
+    if is_averaged(part):
+        yield MICRO.since
     for term in walk(part, into=lambda term: term.live):
         if term.op in REDUCTIONS:
             yield REDUCTIONS[term.op].since

@@ -25,7 +25,7 @@ from ..batches import given_advantage
 from .specs import ROWS, more, spec
 
 FILE = Path(__file__).with_name("numbers.json")
-FUNCTIONS = ("once", "loss", "advantage", "keep", "prompt", "step", "terms", "statistics_")
+FUNCTIONS = ("once", "loss", "advantage", "keep", "prompt", "step", "memory", "terms", "statistics_")
 SEED = 3
 
 
@@ -74,9 +74,14 @@ def in_short(line: str) -> str:
         return "; ".join(f"{one.code}: {one.message} {one.hint}".strip() for one in error.diagnostics)
     source = _functions(standalone(objective.resolved, objective.graph))
     with np.errstate(all="ignore"):
-        loss = interpreted(build(objective.resolved.parts), _batch()).loss
+        loss = interpreted(build(objective.resolved.parts), {**_batch(), **_kept(objective)}).loss
     codes = sorted({finding.code for finding in spec_findings(objective.resolved)})
     return " ".join([hashlib.sha256(source.encode()).hexdigest()[:12], f"{loss:.6g}", *codes])
+
+
+def _kept(objective: maspo_dsl.Objective) -> dict[str, np.ndarray]:
+    rows = {"prompt": (len(_batch()["mask"]),), "run": ()}
+    return {name: np.full(rows[memory.per], memory.start) for name, memory in objective.memories.items()}
 
 
 @cache

@@ -79,6 +79,8 @@ def of_part_word(row: PartWord) -> str:
     """A statement with this word; values that the loss cannot do without are those of the base."""
     if row.form == "slot" and row.neutral is None:
         return ""
+    if row.kept:
+        return kept(row, "0.7 * part + 0.3 * mean(reward, group)")
     if row.form == "rule":
         value = "old > 0.2" if Axis.TOKEN in row.axes else "length > 3"
     elif row.when is When.PER_STEP:
@@ -88,6 +90,11 @@ def of_part_word(row: PartWord) -> str:
     else:
         value = "0.5 + sigmoid(old)" if Axis.TOKEN in row.axes else "0.5 + sigmoid(length / 4)"
     return row.written("part").replace("…", value)
+
+
+def kept(row: PartWord, value: str) -> str:
+    """A statement whose value is kept, and one that reads it."""
+    return f"{row.written('part').replace('…', value).replace('VALUE', '0.5')}\n{weighted('part')}"
 
 
 def rows() -> Iterator[tuple[str, str, str]]:
@@ -200,6 +207,15 @@ def more_of_part_word(row: PartWord) -> list[str]:
         "loss |> mean(window)",
         "loss |> mean(micro)",
     ]
+    if row.kept:
+        values += [
+            "part",
+            "mean(reward, rollout_batch)",
+            "detach(mean(policy, group))",
+            "mean(length, window)",
+        ]
+        texts = [kept(row, value) for value in values]
+        return [*texts, *(text.replace("per prompt", "per run") for text in texts)]
     return [row.written("part").replace("…", value) for value in values]
 
 

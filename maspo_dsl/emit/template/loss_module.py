@@ -19,6 +19,7 @@ from maspo_dsl.emit.template.names import (
     Batches,
     Function,
     Inputs,
+    Memories,
     Move,
     Parts,
     Tensors,
@@ -48,13 +49,15 @@ class LossModule(torch.nn.Module):
         phases: tuple[Function, ...],
         whole: dict[str, list[str]],
         by_row: bool,
+        memories: Memories | None = None,
     ) -> None:
         """`reads` says for each purpose which tensors are read, and by which term.
 
         `inputs` says of each tensor that a batch can hold its axis, and whether it is a number (with gradient: live), a
         condition, a whole number or an index.
         `whole` are the scopes that the estimator reduces within, with the ids that tell their cells apart. `by_row`: it
-        gives one advantage a sequence.
+        gives one advantage a sequence. `memories` says of each value that the loop keeps what it is kept for, and what it
+        is at first.
         """
         super().__init__()
         self.name = name
@@ -64,6 +67,7 @@ class LossModule(torch.nn.Module):
         self.reads = {**reads, "whole window": {**reads["window"], **reads["loss"]}}
         self.functions = functions
         self.phases = phases
+        self.memories = memories or {}
         self.names = tuple(params)
         # In one tensor, so that changing their dtype is one operation and not one for each.
         self.register_buffer(
@@ -141,6 +145,17 @@ class LossModule(torch.nn.Module):
         if "prompt" not in self.functions:
             return torch.ones_like(x["present"], dtype=p["1"].dtype)
         return self.functions["prompt"](x, p, {})["prompt"]
+
+    def memory(self, batch: Batch) -> Tensors:
+        """What each memory is after a rollout, from the whole of it: 0-d, or [N] with the value of each row's prompt.
+
+        `batch` is the rollout of all ranks, before a `keep` rule; a loop keeps the values, by `prompt_id`, and brings
+        them with the batches of the next rollout, under the names of the memories.
+        """
+        if "memory" not in self.functions:
+            return {}
+        x = self.prepare(batch, "memory")
+        return self.functions["memory"](x, self.parameters_in(x), {})
 
     # ---- evaluation
 

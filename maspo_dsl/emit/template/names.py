@@ -15,6 +15,7 @@ Recorder: TypeAlias = Callable[..., None]
 Move: TypeAlias = Callable[..., torch.nn.Module]
 Condition: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 Parts: TypeAlias = Sequence[Any]
+Memories: TypeAlias = Mapping[str, Mapping[str, Any]]
 
 
 class BatchError(ValueError):
