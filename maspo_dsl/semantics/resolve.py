@@ -135,7 +135,7 @@ def _without_unread(flat: Flat, used: frozenset[str]) -> Flat:
 
 
 def _with_values(flat: Flat, used: frozenset[str]) -> frozenset[str]:
-    """A parameter is read, too, when the default or interval of one that is read, or of an input, or a start names it."""
+    """A parameter is read, too, when what is read names it: a default, an interval, a start."""
     grown, fresh = set(used), set(used)
     declared: dict[str, Parameter | tree.Input] = {**flat.params, **flat.inputs}
     kept = [kept for name, (_, kept) in flat.memories.items() if name in used]
