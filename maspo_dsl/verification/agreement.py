@@ -10,7 +10,7 @@ import torch
 from maspo_dsl.analysis.drawing import Arrays, on_policy
 from maspo_dsl.graph import passes
 from maspo_dsl.graph.interpret import Interpretation
-from maspo_dsl.graph.nodes import Graph
+from maspo_dsl.graph.nodes import MEMORY, Graph
 from maspo_dsl.runtime.loss import ObjectiveLoss
 from maspo_dsl.verification.batches import rows_of, with_garbage
 from maspo_dsl.verification.evaluation import (
@@ -116,13 +116,14 @@ def emitted(subject: Subject) -> tuple[Verdict, str]:
 
 
 def _check_other_outputs(subject: Subject) -> None:
-    """Advantage, keep, prompt and step, which are asked for one by one."""
+    """Advantage, keep, prompt and step, which are asked for one by one, and what memories will be."""
     loss = subject.eager
     for seed in SEEDS:
         batch = subject.completions(seed)
         interpretation = Interpretation(subject.raw, batch)
         got = {name: getattr(loss, name)(as_torch(batch)) for name in ("advantage", "keep", "prompt")}
         got["step"] = loss.step([as_torch(batch)])
+        got |= {f"{MEMORY}{name}": value for name, value in loss.memory(as_torch(batch)).items()}
         for name, value in got.items():
             if name in subject.raw.outputs:
                 wanted = np.asarray(interpretation.output(name), dtype=float)

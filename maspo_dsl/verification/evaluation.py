@@ -11,7 +11,7 @@ from torch import Tensor
 
 from maspo_dsl.analysis.drawing import Array, Arrays
 from maspo_dsl.graph.interpret import Interpretation
-from maspo_dsl.graph.nodes import Graph
+from maspo_dsl.graph.nodes import MEMORY, Graph
 from maspo_dsl.runtime.loss import ObjectiveLoss
 from maspo_dsl.semantics.quantities import LIVE_TENSORS
 from maspo_dsl.verification.batches import by_token
@@ -31,7 +31,8 @@ class PropertyError(Exception):
 class Evaluation:
     """A loss, and its gradient with respect to each live tensor, or to what those come from, in that shape.
 
-    Under `ADVANTAGE` it may hold the advantage as well, in the shape of a live tensor, to be compared like a gradient.
+    Under `ADVANTAGE` it may hold the advantage as well, and under `memory:NAME` the next value of a memory, in the
+    shape of a live tensor, to be compared like gradients.
     """
 
     loss: float
@@ -45,7 +46,7 @@ class Evaluation:
     @property
     def derived(self) -> dict[str, Array]:
         """The gradients alone."""
-        return {name: value for name, value in self.gradients.items() if name != ADVANTAGE}
+        return {name: value for name, value in self.gradients.items() if not _is_estimate(name)}
 
 
 def interpreted(
@@ -182,7 +183,13 @@ def _check_finite(expected: Evaluation, what: str) -> None:
         raise PropertyError(f"{what}: not finite: loss {expected.loss:g}, gradient {expected.largest:g}")
 
 
+def _is_estimate(name: str) -> bool:
+    return name == ADVANTAGE or name.startswith(MEMORY)
+
+
 def _label(name: str) -> str:
+    if name.startswith(MEMORY):
+        return f"the next value of `{name.removeprefix(MEMORY)}`"
     return "the advantage" if name == ADVANTAGE else f"d loss / d {name}"
 
 

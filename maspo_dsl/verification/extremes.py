@@ -248,6 +248,7 @@ def _check_missing(subject: Subject, batch: Arrays, missing: Arrays, left: list[
         there = np.zeros_like(estimate)
         there[left] = alone["advantage"]
         missing = {**missing, "advantage": there}
+    _check_kept(subject, {**batch, **missing}, alone, left, what)
     got = computed(subject.eager, {**batch, **missing})
     rest = Evaluation(got.loss, {key: value[left] for key, value in got.gradients.items()})
     if any(np.delete(value, left, axis=0).any() for value in got.gradients.values()):
@@ -255,6 +256,18 @@ def _check_missing(subject: Subject, batch: Arrays, missing: Arrays, left: list[
     check_equal(rest, expected, what)
     metrics = metrics_of(subject.eager, {**batch, **missing})
     check_metrics(metrics, metrics_of(subject.eager, alone), what)
+
+
+def _check_kept(subject: Subject, batch: Arrays, alone: Arrays, left: list[int], what: str) -> None:
+    """Raise PropertyError where completions that are missing tell a memory something, or do not leave it as it was."""
+    kept, expected = (subject.eager.memory(as_torch(one)) for one in (batch, alone))
+    nobody = subject.eager.memory(as_torch({**batch, "mask": np.zeros_like(batch["mask"])}))
+    for name, value in kept.items():
+        of_others = value[left] if value.dim() else value
+        if not torch.allclose(of_others, expected[name], rtol=1e-9, atol=1e-12):
+            raise PropertyError(f"{what}: they tell `memory {name}` something")
+        if not torch.equal(nobody[name], torch.as_tensor(batch[name])):
+            raise PropertyError(f"a rollout in which nobody has a reward changes `memory {name}`")
 
 
 def nothing(subject: Subject) -> tuple[Verdict, str]:

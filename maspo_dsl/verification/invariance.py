@@ -10,7 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from maspo_dsl.analysis.drawing import Array, Arrays
-from maspo_dsl.semantics.quantities import LIVE_TENSORS
+from maspo_dsl.graph.nodes import MEMORY
+from maspo_dsl.semantics.quantities import LIVE_TENSORS, PROMPT_ID
 from maspo_dsl.verification.batches import cut, packed, padded, places, rows_of, with_garbage
 from maspo_dsl.verification.evaluation import (
     ADVANTAGE,
@@ -42,15 +43,22 @@ def _cases(subject: Subject) -> tuple[tuple[str, Arrays, Evaluation], ...]:
 
 
 def _evaluated(subject: Subject, batch: Arrays) -> Evaluation:
-    """Loss and gradients with the advantage that the batch has, and beside them what is estimated from its rewards."""
+    """Loss and gradients with the advantage that the batch has, and beside them what is told from its rewards."""
     found = computed(subject.eager, batch)
-    advantage = subject.eager.advantage(as_torch(batch)).numpy()
-    if "sequence" in batch:
-        by_token = advantage if subject.estimates_tokens else advantage[batch["sequence"]]
-    else:
-        by_token = advantage if subject.estimates_tokens else advantage[:, None]
-    masked = np.where(batch["mask"], by_token, 0.0)
-    return Evaluation(found.loss, {**found.gradients, ADVANTAGE: masked})
+    tensors = as_torch(batch)
+    advantage = subject.eager.advantage(tensors).numpy()
+    told = {ADVANTAGE: advantage if subject.estimates_tokens else _of_tokens(advantage, batch)}
+    for name, value in subject.eager.memory(tensors).items():
+        told[f"{MEMORY}{name}"] = _of_tokens(value.numpy(), batch)
+    masked = {name: np.where(batch["mask"], value, 0.0) for name, value in told.items()}
+    return Evaluation(found.loss, {**found.gradients, **masked})
+
+
+def _of_tokens(value: Array, batch: Arrays) -> Array:
+    """One number, or one a sequence, for each token."""
+    if not value.ndim:
+        return value
+    return np.asarray(value[batch["sequence"]] if "sequence" in batch else value[:, None])
 
 
 def _ties(subject: Subject) -> str:
@@ -80,12 +88,17 @@ def groups(subject: Subject) -> tuple[Verdict, str]:
     for name, batch, expected in _cases(subject):
         ids, index = np.unique(batch["group"], return_inverse=True)
         renamed = np.random.default_rng(1).permutation(len(ids)) * 2**33 - 5
-        moved = {**batch, "group": renamed[index]}
+        moved = {**batch, "group": renamed[index], **_other_prompts(batch)}
         check_equal(_evaluated(subject, moved), expected, f"groups under other names, {name}")
         together = np.argsort(moved["group"], kind="stable")
         got = _evaluated(subject, rows_of(moved, together))
         check_equal(got, _taken(expected, together), f"groups one after the other, {name}")
     return "pass", f"other ids, and groups in one piece{_ties(subject)}"
+
+
+def _other_prompts(batch: Arrays) -> Arrays:
+    """Other names of prompts, where a batch has any."""
+    return {name: 5 - 2**40 * batch[name] for name in (PROMPT_ID.name,) if name in batch}
 
 
 def padding(subject: Subject) -> tuple[Verdict, str]:
