@@ -453,7 +453,7 @@ def _not_brought(objective: Objective, args: GRPOConfig, given: Mapping[str, Any
     if args.use_vllm or given.get("rollout_func") is not None:
         brings.add("logp_rollout")
     problems = [f"TRL does not bring {each}" for each in lacking(objective, brings, "loss", "keep", "window")]
-    problems += [f"TRL has no place for it: {line}" for line in lines(objective, "step", "prompt")]
+    problems += [f"TRL has no place for it: {line}" for line in lines(objective, "step", "prompt", "memory")]
     if split := objective.scopes("loss") - {"sequence", "window", "micro"}:
         problems.append(
             f"TRL shuffles completions over micro-batches, and the loss reduces within {', '.join(sorted(split))}"

@@ -137,8 +137,8 @@ def _row(statement: Statement, width: int) -> Row:
 
 def _text(statement: Statement) -> str:
     """The text that ends a statement, for people."""
-    kept = statement.kept if isinstance(statement, Part) else None
-    doc = statement.doc if isinstance(statement, Param | Def | Input | Teacher) else kept and kept.doc
+    said = statement.kept if isinstance(statement, Part) else statement
+    doc = said.doc if isinstance(said, Param | Def | Input | Teacher | Kept) else None
     return "" if doc is None else quoted(doc)
 
 
@@ -167,8 +167,8 @@ def _cells(statement: Statement) -> tuple[str | None, tuple[Cell, ...]]:
         case Slot(slot=slot, value=value):
             return "slot", (Cell(slot.text), Cell(f"= {format_expression(value)}"))
         case Part(slot=slot, name=name, value=value, kept=kept):
-            end = (Cell(_kept(kept), 2),) if kept is not None else ()
-            return "slot", (Cell(f"{slot.text} {name.text}"), Cell(f"= {format_expression(value)}"), *end)
+            cells = (Cell(f"{slot.text} {name.text}"), Cell(f"= {format_expression(value)}"))
+            return "slot", cells if kept is None else (*cells, Cell(_kept(kept), 2))
         case Sweep(name=name, values=values):
             listed = ", ".join(map(format_arithmetic, values))
             return "sweep", (Cell(f"sweep {name.text}"), Cell(f"= {listed}"))

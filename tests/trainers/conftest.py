@@ -23,6 +23,7 @@ class ClipObjective:
     inputs: frozenset[str] = frozenset({"logp", "logp_old", "mask", "reward", "group"})
     keeps: bool = False
     window_reads_policy: bool = False
+    memories: dict = field(default_factory=dict)
     params: dict = field(default_factory=dict)
     sign: float = 1.0
 

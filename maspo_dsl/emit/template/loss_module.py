@@ -56,8 +56,7 @@ class LossModule(torch.nn.Module):
         `inputs` says of each tensor that a batch can hold its axis, and whether it is a number (with gradient: live), a
         condition, a whole number or an index.
         `whole` are the scopes that the estimator reduces within, with the ids that tell their cells apart. `by_row`: it
-        gives one advantage a sequence. `memories` says of each value that the loop keeps what it is kept for, and what it
-        is at first.
+        gives one advantage a sequence. `memories` says of each value that the loop keeps what for, and its start.
         """
         super().__init__()
         self.name = name
