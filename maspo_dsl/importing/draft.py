@@ -11,8 +11,8 @@ from maspo_dsl.language.formatter import format_objective
 from maspo_dsl.language.parser import parse_objective
 from maspo_dsl.language.source import Source
 from maspo_dsl.objective import Objective, load, parse
-from maspo_dsl.semantics.binding import number_text
 from maspo_dsl.semantics.canonical import statement_text
+from maspo_dsl.semantics.domains import number_text
 from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.part_words import NAMED
 from maspo_dsl.semantics.shipped import shipped_names

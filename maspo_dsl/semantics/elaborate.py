@@ -17,7 +17,7 @@ from maspo_dsl.semantics.extent import Extent
 from maspo_dsl.semantics.operations import OPERATORS
 from maspo_dsl.semantics.part_words import PART_WORDS, SLOTS, before_advantage
 from maspo_dsl.semantics.poison import poison
-from maspo_dsl.semantics.scopes import SCOPES
+from maspo_dsl.semantics.scopes import SCOPES, Scope
 from maspo_dsl.semantics.searches import Searches
 from maspo_dsl.semantics.terms import Attribute, Term, constant, static_truth
 from maspo_dsl.semantics.types import Axis, Kind
