@@ -64,6 +64,11 @@ class Objective:
         return self.resolved.memories
 
     @property
+    def estimates(self) -> bool:
+        """Whether it has an advantage; without a policy term it may have none."""
+        return bool(self.resolved.parts.of(Role.ADVANTAGE))
+
+    @property
     def inputs(self) -> frozenset[str]:
         """Tensors that the batch must bring, given no advantage: only what the simplified objective reads."""
         return self.reads("loss")

@@ -258,6 +258,8 @@ class RolloutData(LightningDataModule):
 
     def _warn_without_advantage(self, batch: dict[str, Tensor]) -> None:
         """Warn once of a rollout whose rewards differ, and whose advantages are all 0."""
+        if not self.objective.estimates:
+            return
         if bool(batch["advantage"].any()) or bool((batch["reward"] == batch["reward"][0]).all()):
             return
         self._warn_once(

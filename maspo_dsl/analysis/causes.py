@@ -35,7 +35,9 @@ def causes(objective: ResolvedObjective, found: Coupling) -> list[Cause]:
     parts = objective.parts
     optional = [key for key in objective.flat.parts if PART_WORDS[key[0]].when is When.IN_LOSS]
     bare = parts.without(optional)
-    slots = [(word, parts[word]) for word in SLOTS if PART_WORDS[word].when is When.IN_LOSS]
+    slots = [
+        (word, term) for word in SLOTS if (term := parts.get(word)) and PART_WORDS[word].when is When.IN_LOSS
+    ]
     if coupling(graph_of(bare)).reach is not found.reach:
         alone = [(key, term) for key, term in parts.by_key.items() if key in optional]
         slots = [

@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 
 from maspo_dsl.analysis.alternatives import alternatives, values_with
-from maspo_dsl.analysis.baseline import EVERYWHERE, Baseline, asked, decided, of_tokens
+from maspo_dsl.analysis.baseline import EVERYWHERE, SOON, Baseline, asked, decided, of_tokens
 from maspo_dsl.analysis.finding import Finding
 from maspo_dsl.analysis.trial import dropped, graph_of, graph_of_values
 from maspo_dsl.graph.interpret import Interpretation
@@ -119,9 +119,11 @@ def _message(target: Target, node: tree.Stage | tree.Let | tree.Slot | tree.Part
 
 
 def _trains(baseline: Baseline) -> bool:
-    """Whether the policy term has a gradient at all."""
-    trials = baseline.trials(baseline.graph, "alone")
-    return any(np.any(trial.interpretation.gradient("policy_loss")) for trial in trials)
+    """Whether the policy term, or the loss where there is none, has a gradient at all."""
+    loss = "policy_loss" if "policy_loss" in baseline.graph.outputs else "loss"
+    stages = ("alone",) if loss == "policy_loss" else SOON
+    trials = (trial for stage in stages for trial in baseline.trials(baseline.graph, stage))
+    return any(np.any(trial.interpretation.gradient(loss)) for trial in trials)
 
 
 def _is_idle(objective: ResolvedObjective, baseline: Baseline, targets: list[Target]) -> bool:

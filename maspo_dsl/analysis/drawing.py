@@ -24,10 +24,10 @@ Shape: TypeAlias = tuple[int, ...]
 
 # No log-prob of a realistic batch comes nearer to 0: nothing that is learned is certain.
 CEILING = -1e-3
-# Of whole numbers without end so many are drawn; of those that have ends all, if there are not too many.
-_IDS, _MANY = 5, 1000
+# Of whole numbers without end mostly so many are drawn, and some of up to 2^10; of others all, if there are not too many.
+_IDS, _MANY, _FAR_ID = 5, 1000, 10.0
 # Nothing is said of an id: -1 is one that many hosts give to what has none.
-_ANY_ID = Values(-1, 3, low_closed=True, high_closed=True)
+_ANY_ID = Values(low=-1, low_closed=True)
 # Share of numbers that are at a closed end of an interval.
 _AT_AN_END = 0.1
 
@@ -73,7 +73,9 @@ class Draw:
             low, high = values.whole
             first = low if np.isfinite(low) else min(high - _IDS + 1, -1.0)
             last = min(high, first + _IDS - 1) if high - first > _MANY else high
-            return np.floor(first + (last - first + 1) * chosen)
+            near = np.floor(first + (last - first + 1) * chosen)
+            far = np.minimum(first + np.floor(2 ** (_FAR_ID * self.uniform("size"))), high)
+            return np.where(self.uniform("far") < _AT_AN_END, far, near) if last < high else near
         if np.isinf(values.low) and np.isinf(values.high):
             return self.normal()
         if np.isinf(values.low) or np.isinf(values.high):

@@ -20,7 +20,9 @@ from maspo_dsl.semantics.types import Kind
 
 
 def policy_findings(objective: ResolvedObjective, graph: Graph) -> Iterator[Finding]:
-    """Every warning about the policy term."""
+    """Every warning about the policy term, if there is one."""
+    if not objective.parts.has_policy_term:
+        return
     curves = Curves(graph, objective.own)
     yield from _turning(objective, curves)
     yield from _unbounded(objective, curves)
@@ -93,6 +95,8 @@ def off_at_one(
 
     A rule that compares no two policies mutes what its author wants muted, on policy too: it is not asked.
     """
+    if not parts.has_policy_term:
+        return None
     rules = parts.of(Role.REMOVES_POLICY_TERM, Role.REMOVES_TOKEN)
     others = [key for key, rule in rules.items() if len(_policies(rule)) < 2]
     if curves is None or others:

@@ -65,7 +65,7 @@ def _multiplied(term: Term) -> Term | None:
 def _caps(objective: ResolvedObjective) -> Iterator[Finding]:
     """An upper bound below 1 on the ratio, in whatever branch."""
     seen: set[tuple[str, int]] = set()
-    for term in walk(objective.parts["ratio"]):
+    for term in walk(*objective.parts.of(Role.RATIO).values()):
         if term.op != "min" or term.axis < Axis.SEQUENCE:
             continue
         for side, other in (term.args, term.args[::-1]):

@@ -105,7 +105,7 @@ def _functions(objective: ResolvedObjective, graph: Graph) -> dict[str, str]:
     if graph.memories:
         written["memory"] = _function("memory", graph, graph.memories)
     terms = {name.removeprefix("term:"): name for name in live_terms(graph)}
-    terms |= {name: name for name in ("trained", "loss", "policy_loss")}
+    terms |= {name: name for name in ("trained", "loss", "policy_loss") if name in graph.outputs}
     written["terms"] = _function("terms", graph, terms)
     if outside := {name: _outside(row) for name, row in objective.own.items() if row.values is not None}:
         written["outside"] = _definition("outside", _DOCS["outside"], [], outside)

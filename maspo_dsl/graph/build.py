@@ -16,11 +16,12 @@ _OPERATIONS = {Role.ADDED: "add", Role.SUBTRACTED: "sub"}
 
 
 def build(parts: Parts) -> Graph:
-    """The graph of an objective, unsimplified.
+    """The graph of an objective, unsimplified. Without a policy term it has no output of one.
 
     The loss of a token is -A * ratio * weights, plus penalties, minus bonuses; `mute` takes the policy term
     away, `exclude` the token. Penalties of one number are added after `reduce`. Both are what a micro-batch brings
     to the loss of its window: its share of a total over the window, or of the mean over the window's micro-batches.
+    Without a policy term there is no output of one, and without an `advantage` that is 0.
     """
     return _Build(parts).run()
 
@@ -34,12 +35,16 @@ class _Build(TermBuilder):
     def run(self) -> Graph:
         self._before_the_loss()
         trained = self._trained()
-        policy_term = self._policy_term()
+        policy_term = self._policy_term() if self.parts.has_policy_term else self.b.const(0.0)
         token_loss, scalars = self._with_penalties(policy_term)
-        self.outputs |= {"trained": trained, "policy_term": policy_term, "token_loss": token_loss}
+        self.outputs |= {"trained": trained, "token_loss": token_loss}
         self._window_counts()
         self.outputs["loss"] = self._reduced(token_loss, "loss", scalars)
-        self.outputs["policy_loss"] = self._reduced(policy_term, "policy")
+        if self.parts.has_policy_term:
+            self.outputs |= {
+                "policy_term": policy_term,
+                "policy_loss": self._reduced(policy_term, "policy"),
+            }
         if (step := self.parts.get("step")) is not None:
             self.outputs["step"] = self.term(step)
         return self.b.graph(self.outputs)
@@ -49,7 +54,8 @@ class _Build(TermBuilder):
     def _before_the_loss(self) -> None:
         for (_, name), term in self.parts.of(Role.MEMORY).items():
             self.outputs[f"{MEMORY}{name}"] = self.term(term)
-        advantage = self.row(self.term(self.parts["advantage"]))
+        estimate = self.parts.get("advantage")
+        advantage = self.row(self.b.const(0.0) if estimate is None else self.term(estimate))
         present = self.present if self.b.nodes[advantage].axis is Axis.SEQUENCE else self.mask
         self.outputs["advantage"] = self.b.op("select", present, advantage, self.b.const(0.0))
         if self.rewards:
@@ -112,8 +118,11 @@ class _Build(TermBuilder):
 
     def _reduced(self, token_loss: int, key: str, scalars: list[tuple[str, int]] | None = None) -> int:
         self.loss_place = token_loss
-        reduction = self.parts["reduce"]
-        result = self._brought(reduction, self.term(reduction, f"trained:{key}"))
+        reduction = self.parts.get("reduce")
+        if reduction is None:  # every penalty is one number already
+            result = self.b.const(0.0)
+        else:
+            result = self._brought(reduction, self.term(reduction, f"trained:{key}"))
         for op, scalar in scalars or []:
             result = self.b.op(op, result, scalar)
         return result

@@ -112,6 +112,8 @@ _COUNTED = {Axis.TOKEN: "tokens", Axis.SEQUENCE: "sequences with a trained token
 
 
 def _denominators(resolved: ResolvedObjective, defs: Defs) -> Iterator[Convention]:
+    if "reduce" not in resolved.flat.slots:
+        return
     value = resolved.flat.slots["reduce"].value
     steps = value.stages if isinstance(value, tree.Pipe) else ()
     calls = [applied(stage, tree.Name(("it",), stage.span)) for stage in steps] or calls_in(value)[::-1]
@@ -149,7 +151,7 @@ def _partition(resolved: ResolvedObjective) -> str:
     """What the cut of a window into micro-batches does."""
     if not any(("scope", MICRO) in term.attributes for term in walk(*resolved.parts.terms())):
         return "however a window is cut into micro-batches, their gradients add up to the window's gradient"
-    averaged = is_averaged(resolved.parts["reduce"])
+    averaged = any(is_averaged(term) for term in resolved.parts.of(Role.REDUCTION).values())
     of_all = "; the window has the mean over its micro-batches" if averaged else ""
     return f"depends on the size of the micro-batch, because the spec says `micro`{of_all}"
 
@@ -173,12 +175,19 @@ def _is_mean(definition: tree.Def) -> bool:
 
 
 def _gradients(resolved: ResolvedObjective, formula: Formula) -> Iterator[Convention]:
-    live = ["ratio", *(name for _, name in resolved.parts.of(Role.ADDED, Role.SUBTRACTED))]
+    live = [
+        *(word for word, _ in resolved.parts.of(Role.RATIO)),
+        *(name for _, name in resolved.parts.of(Role.ADDED, Role.SUBTRACTED)),
+    ]
     yield Convention(
         "with gradient", f"π, where it stands in {' and '.join(dict.fromkeys(live))}; nothing else"
     )
     stopped = [text for line in formula.lines if line.note != "weight" for text in detached_in(line.text)]
-    always = ["A", *(name for _, name in resolved.parts.of(Role.FACTOR)), "every other policy"]
+    always = [
+        *(["A"] if resolved.parts.of(Role.ADVANTAGE) else []),
+        *(name for _, name in resolved.parts.of(Role.FACTOR)),
+        "every other policy",
+    ]
     yield Convention("without gradient", ", ".join([*dict.fromkeys(stopped), *always]))
 
 
@@ -197,13 +206,16 @@ def detached_in(text: str) -> Iterator[str]:
 
 def _once_a_rollout(resolved: ResolvedObjective) -> Iterator[Convention]:
     early = [key for key in resolved.parts.by_key if before_advantage(key[0]) and key[0] != "advantage"]
-    once = ["the advantage", *(" ".join(key).strip() for key in early)]
-    yield Convention(
-        "once a rollout", f"{', '.join(once)}: computed before the first update on it, never in the loss"
-    )
-    yield Convention(
-        "given advantage", "a batch that brings `advantage` replaces the estimator, reward terms and all"
-    )
+    estimated = bool(resolved.parts.of(Role.ADVANTAGE))
+    once = [*(["the advantage"] if estimated else []), *(" ".join(key).strip() for key in early)]
+    if once:
+        yield Convention(
+            "once a rollout", f"{', '.join(once)}: computed before the first update on it, never in the loss"
+        )
+    if estimated:
+        yield Convention(
+            "given advantage", "a batch that brings `advantage` replaces the estimator, reward terms and all"
+        )
 
 
 def _kept(resolved: ResolvedObjective) -> Iterator[Convention]:

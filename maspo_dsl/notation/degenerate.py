@@ -21,6 +21,8 @@ def degenerate_advantages(objective: Objective) -> Iterator[tuple[str, str]]:
     Nothing where it depends on more than their own rewards: on lengths, other groups, other tensors. What the spec
     adds to the task's reward is part of a completion's reward here, and named: it may differ where the task's does not.
     """
+    if not objective.resolved.parts.of(Role.ADVANTAGE):
+        return
     graph = _of_rewards(objective)
     if not set(graph.inputs(["advantage"])) <= _KNOWN:
         return

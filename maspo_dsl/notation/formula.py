@@ -93,12 +93,14 @@ class _Writer:
     def lines(self) -> Iterator[FormulaLine]:
         yield from self._loss()
         yield from self._token_loss()
-        yield from self._pipe("ratio", "r")
+        if self.objective.parts.has_policy_term:
+            yield from self._pipe("ratio", "r")
         for name, let in self.flat.lets.items():
             if name in self.objective.read:
                 yield FormulaLine(self._symbol(name), self._math(let.value))
-        yield from self._pipe("advantage", "A")
-        yield from self._rewards()
+        if self.objective.parts.of(Role.ADVANTAGE):
+            yield from self._pipe("advantage", "A")
+            yield from self._rewards()
         yield from self._memories()
         for slot in ("prompt", "step"):
             if slot in self.flat.slots:
@@ -111,19 +113,30 @@ class _Writer:
     # ---- the loss
 
     def _loss(self) -> Iterator[FormulaLine]:
+        if "reduce" not in self.flat.slots:
+            yield from self._terms(scalar=True, symbol="loss")
+            return
         value = self.flat.slots["reduce"].value
         yield FormulaLine(self._symbol("loss"), self._math(value), "minimised")
         yield from self._terms(scalar=True)
 
-    def _terms(self, scalar: bool) -> Iterator[FormulaLine]:
-        """Penalties and bonuses: those that are one number, added after `reduce`, or those of tokens."""
+    def _terms(self, scalar: bool, symbol: str = "") -> Iterator[FormulaLine]:
+        """Penalties and bonuses: those that are one number, added after `reduce`, or those of tokens.
+
+        `symbol` is of what begins with them, where nothing stands before them.
+        """
         for role, sign in ((Role.ADDED, "+"), (Role.SUBTRACTED, "-")):
             for (word, name), part in self._of(role):
                 if (self.objective.parts.by_key[word, name].axis is Axis.SCALAR) is scalar:
                     text = self._one_level(part.value, Precedence.PRODUCT)
-                    yield FormulaLine("", self.style.term(sign, text), f"{word} {name}")
+                    text = text if symbol and sign == "+" else self.style.term(sign, text)
+                    yield FormulaLine(self._symbol(symbol) if symbol else "", text, f"{word} {name}")
+                    symbol = ""
 
     def _token_loss(self) -> Iterator[FormulaLine]:
+        if not self.objective.parts.has_policy_term:
+            yield from self._terms(scalar=False, symbol="token loss")
+            return
         weights = [name for (_, name), _ in self._of(Role.FACTOR)]
         product = self.style.negated([self._symbol(word) for word in ("A", "ratio", *weights)])
         muted = [name for _, name in self.objective.parts.of(Role.REMOVES_POLICY_TERM)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.source import Span
@@ -18,7 +19,7 @@ from maspo_dsl.semantics.poison import poison, poisoned
 from maspo_dsl.semantics.quantities import INPUT_AXES, input_kind, teacher
 from maspo_dsl.semantics.reduction_rules import cells_of
 from maspo_dsl.semantics.scopes import KEPT_PER, Scope
-from maspo_dsl.semantics.terms import Attribute, Term, constant
+from maspo_dsl.semantics.terms import Attribute, Term, constant, walk
 from maspo_dsl.semantics.totals import is_total, micro_total, reject_total
 from maspo_dsl.semantics.training import report_nothing_trained
 from maspo_dsl.semantics.types import Axis, Kind
@@ -30,8 +31,49 @@ def assemble(
     definitions: Mapping[str, tree.Def],
     report: DiagnosticCollector,
 ) -> tuple[Parts | None, frozenset[str]]:
-    """The parts, None after mistakes, and the names that were read."""
-    return _Assembler(flat, params, definitions, report).run()
+    """The parts, None after mistakes, and the names that were read.
+
+    Without a policy term an inherited `advantage` or `reduce` may do nothing: it is left out, as if it were not there.
+    """
+    parts, read = _Assembler(flat, params, definitions, report).run()
+    if parts is None or parts.has_policy_term:
+        return parts, read
+    idle = [word for word in ("advantage", "reduce") if word in flat.slots and not _is_needed(word, parts)]
+    for word in idle:
+        if ("slot", word) not in flat.inherited:
+            message = f"`{word}` does nothing: {_IDLE[word]}"
+            report.error("does-nothing", message, flat.slots[word].value.span, "take the line out")
+    _report_acting_on_nothing(flat, parts.without([(word, "") for word in idle]), report)
+    if report.failed or not idle:
+        return (None if report.failed else parts), read
+    slots = {word: slot for word, slot in flat.slots.items() if word not in idle}
+    return _Assembler(replace(flat, slots=slots), params, definitions, report).run()
+
+
+_IDLE = {
+    "advantage": "there is no policy term, and nothing else reads `A`",
+    "reduce": "there is no policy term, and every penalty and bonus is one number already",
+}
+
+
+def _is_needed(word: str, parts: Parts) -> bool:
+    """Whether, without a policy term, anything reads `A`, or is of tokens or sequences, which `reduce` is for."""
+    if word == "reduce":
+        return any(term.axis is not Axis.SCALAR for term in parts.of(Role.ADDED, Role.SUBTRACTED).values())
+    terms = walk(*parts.terms(When.IN_LOSS, When.PER_STEP))
+    return any(term.op == "input" and term.attribute("name") == "A" for term in terms)
+
+
+def _report_acting_on_nothing(flat: Flat, parts: Parts, report: DiagnosticCollector) -> None:
+    """Report what acts on a part that there is none of: a `weight` without a policy term, say."""
+    words = {row.role: row.word for row in PART_WORDS.values()}
+    for word, name in parts.by_key:
+        on = PART_WORDS[word].acts_on
+        if on and not parts.of(*on):
+            message = f"`{word} {name}` does nothing: there is no `{words[on[0]]}`"
+            inherited = ("part", f"{word}.{name}") in flat.inherited
+            hint = f"write: drop {word}.{name}" if inherited else "take the line out"
+            report.error("does-nothing", message, flat.parts[word, name].name.span, hint)
 
 
 class _Assembler:
@@ -44,6 +86,7 @@ class _Assembler:
     ) -> None:
         self.flat = flat
         self.report = report
+        self.none = {word for word in SLOTS if SLOTS[word].none and flat.is_none(word)}
         names = Names(
             params={name: _parameter(bound) for name, bound in params.items()}
             | {name: poison(flat.params[name].span) for name in flat.params if name not in params},
@@ -52,12 +95,12 @@ class _Assembler:
             teachers={name: teacher(name, declared.doc) for name, declared in flat.teachers.items()},
             memories={name: KEPT_PER[kept.per.text] for name, (_, kept) in flat.memories.items()},
             defs={**definitions, **flat.defs},
-            slots=flat.slots,
+            slots={word: slot for word, slot in flat.slots.items() if word not in self.none},
         )
         self.elaborator = Elaborator(names, report)
 
     def run(self) -> tuple[Parts | None, frozenset[str]]:
-        self._check_missing()
+        self._check_missing(row for row in SLOTS.values() if not self.none or row.none)
         terms: dict[Key, Term] = {}
         for row in PART_WORDS.values():
             for name, node in [] if row.kept else self._written(row):
@@ -70,6 +113,8 @@ class _Assembler:
         read = frozenset(self.elaborator.read)
         self._check_unread(read)
         parts = Parts({}).replaced(terms)
+        if self.none and not self.report.failed:
+            self._check_missing(row for row in SLOTS.values() if _is_needed(row.word, parts))
         self._check_names(parts)
         if not self.report.failed:
             report_nothing_trained(self.flat, parts, self.report)
@@ -146,8 +191,8 @@ class _Assembler:
                 )
             taken[name] = f"`{word} {name}`"
 
-    def _check_missing(self) -> None:
-        missing = [row for row in SLOTS.values() if row.neutral is None and row.word not in self.flat.slots]
+    def _check_missing(self, needed: Iterable[PartWord]) -> None:
+        missing = [row for row in needed if row.neutral is None and row.word not in self.flat.slots]
         if not missing:
             return
         name = self.flat.header.name
@@ -162,7 +207,7 @@ class _Assembler:
 
     def _written(self, row: PartWord) -> Iterator[tuple[str, tree.Expression]]:
         """Name and value of everything that is written with a word."""
-        if row.word in self.flat.slots:
+        if row.word in self.flat.slots and row.word not in self.none:
             yield "", self.flat.slots[row.word].value
         for (word, name), part in self.flat.parts.items():
             if word == row.word:

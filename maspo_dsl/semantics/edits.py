@@ -9,7 +9,7 @@ from typing import Any
 from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import did_you_mean
 from maspo_dsl.semantics.collector import DiagnosticCollector
-from maspo_dsl.semantics.flat import Flat
+from maspo_dsl.semantics.flat import NONE, Flat
 from maspo_dsl.semantics.part_words import SLOTS
 
 
@@ -129,6 +129,9 @@ def drop(flat: Flat, name: tree.Name, report: DiagnosticCollector) -> None:
         return
     if _has_neutral(flat, target):
         remove(flat, target)
+    elif target.family == "slot" and SLOTS[target.name].none:
+        slot = flat.slots[target.name]
+        flat.slots[target.name] = replace(slot, value=tree.Name((NONE,), slot.value.span))
     elif target.family == "let":
         message = f"`{target.name}` has no neutral value; it cannot be dropped"
         report.error("no-neutral", message, name.span, "give the `let` a neutral value, or write it again")

@@ -197,6 +197,8 @@ class Elaborator:
                 span,
                 f"scopes stand in reductions: mean(x, {name})",
             )
+        if name == "ratio" and context.slot != name:
+            return self._fail("unknown-name", "there is no `ratio` here: the spec says `ratio = none`", span)
         if name in SLOTS:
             return self._fail("unknown-name", f"`{name}` is a slot, not a value", span)
         known = [

@@ -26,6 +26,9 @@ class Parameter:
         return self.name.span
 
 
+NONE = "none"
+"""What a slot is, of which there is none; a name elsewhere."""
+
 Named: TypeAlias = tree.Part | tree.Rule
 
 
@@ -55,6 +58,12 @@ class Flat:
             for (_, name), part in self.parts.items()
             if isinstance(part, tree.Part) and part.kept is not None
         }
+
+    def is_none(self, word: str) -> bool:
+        """Whether a slot is written `= none`, where nothing else is called so."""
+        value = self.slots[word].value if word in self.slots else None
+        named = {*self.params, *self.lets, *self.inputs}
+        return isinstance(value, tree.Name) and value.path == (NONE,) and not named & {NONE}
 
     def as_base(self, header: tree.Header) -> Flat:
         """The start of an objective that extends this one: all is inherited; variants and sweeps stay behind."""

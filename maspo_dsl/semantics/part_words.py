@@ -50,7 +50,8 @@ class PartWord:
     be given; `dropped` what dropping one does. `gradient` to the policy is `required`, `stopped` where a part may read
     the policy, or `none` where it must not; `without_gradient` is what a required one lacks. `note` and `adjective`
     stand beside a rule in formulas. `shaped`: `reward` is there what the reward terms make of it. `kept`: it ends with
-    `start VALUE per KEY`.
+    `start VALUE per KEY`. `none` is what `WORD = none` means, where that may be written. A part does nothing where there
+    is none of the roles that it `acts_on`.
     """
 
     word: str
@@ -68,6 +69,8 @@ class PartWord:
     adjective: str = ""
     shaped: bool = False
     kept: bool = False
+    none: str = ""
+    acts_on: tuple[Role, ...] = ()
 
     def written(self, name: str = "name") -> str:
         """How a statement with this word is written."""
@@ -101,6 +104,7 @@ _ALL = (
         role=Role.REWARD_TERM,
         axes=_ROWS,
         axis_hint=_REDUCE_TOKENS,
+        acts_on=(Role.ADVANTAGE, Role.MEMORY),
         doc="added to the task's own reward",
         neutral="0",
         dropped="the term is not added to the reward",
@@ -146,6 +150,7 @@ _ALL = (
         axis_hint="the ratio is of tokens or of sequences",
         gradient="required",
         doc="what multiplies the advantage",
+        none="there is no policy term; penalties and bonuses alone train",
     ),
     PartWord(
         word="weight",
@@ -154,6 +159,7 @@ _ALL = (
         role=Role.FACTOR,
         axes=_TOKENS,
         gradient="stopped",
+        acts_on=(Role.RATIO,),
         doc="multiplies the policy term, without gradient",
         neutral="1",
         dropped="its factor is 1",
@@ -164,6 +170,7 @@ _ALL = (
         when=When.IN_LOSS,
         role=Role.REMOVES_POLICY_TERM,
         axes=_TOKENS,
+        acts_on=(Role.RATIO,),
         doc="removes the policy term; the token still counts",
         neutral="none",
         dropped="no token is muted by it",
@@ -176,6 +183,7 @@ _ALL = (
         when=When.IN_LOSS,
         role=Role.REMOVES_TOKEN,
         axes=_TOKENS,
+        acts_on=(Role.REDUCTION,),
         doc="removes the token, from denominators too",
         neutral="none",
         dropped="no token is excluded by it",

@@ -18,7 +18,7 @@ Key: TypeAlias = tuple[str, str]
 class Parts:
     """The terms of an objective by word and name, in the order of PART_WORDS, of one word as they are declared.
 
-    `advantage`, `ratio` and `reduce` are always there.
+    `advantage`, `ratio` and `reduce` are always there, but where `ratio = none`: then only those that are needed.
     """
 
     by_key: Mapping[Key, Term]
@@ -30,6 +30,11 @@ class Parts:
     def get(self, slot: str) -> Term | None:
         """The term of a slot, None if there is none."""
         return self.by_key.get((slot, ""))
+
+    @property
+    def has_policy_term(self) -> bool:
+        """Whether the loss has a policy term."""
+        return bool(self.of(Role.RATIO))
 
     def named(self, word: str) -> dict[str, Term]:
         """The parts of a word by name."""

@@ -20,6 +20,7 @@ from maspo_dsl.semantics.collector import DiagnosticCollector, in_source_order
 from maspo_dsl.semantics.flat import Flat, Parameter
 from maspo_dsl.semantics.layering import Layer
 from maspo_dsl.semantics.objective import ResolvedObjective, Settings
+from maspo_dsl.semantics.parts import Parts
 from maspo_dsl.semantics.shipped import library_definitions, shipped_names, shipped_source
 from maspo_dsl.semantics.unread import report_unread
 
@@ -124,14 +125,15 @@ def _complete(
     report_unread(flat, read, params, report)
     if parts is None or report.failed:
         return None
-    return ResolvedObjective(source, _without_unread(flat, used), bound, parts, read, used)
+    return ResolvedObjective(source, _without_idle(flat, parts, used), bound, parts, read, used)
 
 
-def _without_unread(flat: Flat, used: frozenset[str]) -> Flat:
-    """Without the inherited memories that nothing reads."""
+def _without_idle(flat: Flat, parts: Parts, used: frozenset[str]) -> Flat:
+    """Without the inherited memories that nothing reads, and the slots that a loss without policy term does not need."""
     unread = {name: part for name, (part, _) in flat.memories.items() if name not in used}
-    parts = {key: part for key, part in flat.parts.items() if part is not unread.get(key[1])}
-    return replace(flat, parts=parts)
+    kept = {key: part for key, part in flat.parts.items() if part is not unread.get(key[1])}
+    slots = {word: slot for word, slot in flat.slots.items() if parts.get(word) or flat.is_none(word)}
+    return replace(flat, parts=kept, slots=slots)
 
 
 def _with_values(flat: Flat, used: frozenset[str]) -> frozenset[str]:

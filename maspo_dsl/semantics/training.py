@@ -19,13 +19,18 @@ def report_nothing_trained(flat: Flat, parts: Parts, report: DiagnosticCollector
         report.error("no-gradient", f"{what}, so nothing is trained", span, settings_of(term))
     if not all(is_flat(term) for term in parts.of(Role.ADDED, Role.SUBTRACTED).values()):
         return
+    if not parts.has_policy_term:
+        message = "without a policy term, what trains is a penalty or a bonus; none has a gradient here"
+        report.error("no-gradient", message, flat.slots["ratio"].value.span)
+        return
     for term, span, what in _removes_policy_term(flat, parts):
         report.error("no-gradient", f"{what}, so nothing is trained", span, settings_of(term))
 
 
 def _removes_everything(flat: Flat, parts: Parts) -> Iterator[tuple[Term, Span, str]]:
-    if is_flat(parts["reduce"]):
-        yield parts["reduce"], flat.slots["reduce"].value.span, "`reduce` does not depend on any loss"
+    reduction = parts.get("reduce")
+    if reduction is not None and is_flat(reduction):
+        yield reduction, flat.slots["reduce"].value.span, "`reduce` does not depend on any loss"
     for (word, name), term in parts.of(Role.REMOVES_TOKEN).items():
         if static_truth(term):
             yield term, _value_span(flat, (word, name)), f"`{word} {name}` removes every token"

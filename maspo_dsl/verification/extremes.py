@@ -157,6 +157,8 @@ def _check_named(subject: Subject) -> None:
 
 def no_signal(subject: Subject) -> tuple[Verdict, str]:
     """Where A is 0 the policy term is exactly 0; equal rewards give 0 or something else, never a rounding error."""
+    if not subject.has_policy_term:
+        return "skipped", "there is no policy term"
     _check_zero_advantage(subject)
     centred = [_has_no_advantage(subject, batch) for batch in _equal_rewards(subject)]
     alone = subject.completions(SEEDS[0])

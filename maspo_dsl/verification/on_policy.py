@@ -24,6 +24,8 @@ def identity(subject: Subject) -> tuple[Verdict, str]:
 
     Tokens that are muted or excluded have none.
     """
+    if not subject.has_policy_term:
+        return "skipped", "there is no policy term"
     tokens = 0
     try:
         for seed in SEEDS:

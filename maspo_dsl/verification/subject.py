@@ -130,8 +130,13 @@ class Subject:
     @property
     def tells_tokens_apart(self) -> bool:
         """Whether ratio or advantage are of single tokens, not of whole completions alone."""
-        parts = self.objective.resolved.parts
-        return Axis.TOKEN in (parts["ratio"].axis, parts["advantage"].axis)
+        parts = self.objective.resolved.parts.of(Role.RATIO, Role.ADVANTAGE)
+        return any(term.axis is Axis.TOKEN for term in parts.values())
+
+    @property
+    def has_policy_term(self) -> bool:
+        """Whether the loss has a policy term."""
+        return self.objective.resolved.parts.has_policy_term
 
     @cached_property
     def operations(self) -> frozenset[str]:

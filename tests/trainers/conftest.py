@@ -24,6 +24,7 @@ class ClipObjective:
     keeps: bool = False
     window_reads_policy: bool = False
     memories: dict = field(default_factory=dict)
+    estimates: bool = True
     params: dict = field(default_factory=dict)
     sign: float = 1.0
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import maspo_dsl
-from maspo_dsl.semantics.quantities import TENSORS, own_tensor
+from maspo_dsl.semantics.quantities import TENSORS
 from maspo_dsl.verification.batches import completions, with_advantage
 from maspo_dsl.verification.subject import Subject
 from maspo_dsl.verification.verify import CHECKS
@@ -97,9 +97,12 @@ def test_a_spec_with_a_mistake():
         maspo_dsl.verify("maspo", params={"alpa": 1.0})
 
 
+OWN = "objective one extends grpo\ninput own : token\ninput other : sequence\nweight w = own + other\n"
+
+
 def test_batches_hold_what_can_go_wrong():
     """Both signs and zeros of A, ratios far on both sides of 1 for each, rare tokens, holes, rows of 1 and 0 tokens."""
-    tensors = {**TENSORS, "own": own_tensor("own", "token"), "other": own_tensor("other", "sequence")}
+    tensors = {**TENSORS, **maspo_dsl.parse(OWN).resolved.own}
     for seed in range(12):
         batch = with_advantage(completions(seed, tensors), seed)
         mask, sign = batch["mask"], np.sign(batch["advantage"])[:, None]

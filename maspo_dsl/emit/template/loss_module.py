@@ -272,8 +272,8 @@ class LossModule(torch.nn.Module):
             x, p, d = (without_history(tensors) for tensors in (x, p, d))
             logp = x["logp"].requires_grad_()
             terms = self.functions["terms"]({**x, "logp": logp}, p, d)
-            policy = torch.where(terms["trained"], terms["policy"], 0.0)
             slope = torch.zeros_like(logp)
+            policy = torch.where(terms["trained"], terms.get("policy", slope), 0.0)
             if policy.requires_grad:  # a ratio to the power of 0 carries none
                 (slope,) = torch.autograd.grad(policy.sum(), logp)
         x = {**x, "logp": logp.detach()}

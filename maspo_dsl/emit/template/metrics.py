@@ -86,14 +86,17 @@ def measured(x: Tensors, d: Batch, terms: Tensors, slope: torch.Tensor, inputs: 
 
     share = count / d["tokens"].clamp(min=1)
     made_of("loss", terms["loss"], share)
-    made_of("policy_loss", terms["policy_loss"], share)
+    if "policy_loss" in terms:
+        made_of("policy_loss", terms["policy_loss"], share)
     if "entropy" in x:
         mean_of("entropy", x["entropy"])
     if "logp_ref" in x:
         apart = (x["logp_ref"] - x["logp"]).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
         mean_of("kl", apart.exp() - apart - 1)
     if "logp_old" in x:
-        gate_metrics(x, trained, slope, mean_of, made_of)
+        ratio_metrics(x, trained, mean_of, made_of)
+        if "policy" in terms and "advantage" in x:
+            gate_metrics(x, slope, mean_of)
     if "group" in x and "advantage_rows" in x:
         signal = max_within(x["advantage_rows"].abs(), x["present"], rows_by(x, "group")) > 0
         size = sum_within(torch.ones_like(x["advantage_rows"]), x["present"], rows_by(x, "group")).clamp(
@@ -120,7 +123,10 @@ def nonfinite_tokens(x: Tensors, terms: Tensors, inputs: Inputs) -> Tensors:
     flags = {name: trained & ~torch.isfinite(value) for name, value in token_terms.items()}
     flags |= {name: x["mask"] & ~torch.isfinite(value) for name, value in tensors.items()}
     found = {name: flag.sum() for name, flag in flags.items()}
-    found["any"] = torch.stack([flags[name] for name in token_terms]).any(0).sum()
+    bad = torch.zeros_like(trained)
+    for name in token_terms:
+        bad = bad | flags[name]
+    found["any"] = bad.sum()
     return found
 
 
@@ -134,14 +140,8 @@ def outside_metrics(x: Tensors, outside: Tensors, inputs: Inputs) -> Tensors:
     return parts
 
 
-def gate_metrics(
-    x: Tensors,
-    trained: torch.Tensor,
-    slope: torch.Tensor,
-    mean_of: Recorder,
-    made_of: Recorder,
-) -> None:
-    """Ratio, gated share and probability mass by sign of the advantage."""
+def ratio_metrics(x: Tensors, trained: torch.Tensor, mean_of: Recorder, made_of: Recorder) -> None:
+    """How far the policy is from the old one."""
     apart = x["logp"] - x["logp_old"]
     ratio = apart.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).exp()
     mean_of("ratio_mean", ratio)
@@ -149,8 +149,11 @@ def gate_metrics(
     kept = torch.where(trained, ratio, 0.0).double()
     made_of("ratio_max", kept.max())
     made_of("ess", kept.sum(), trained.sum(), (kept**2).sum())
-    if "advantage" not in x:
-        return
+
+
+def gate_metrics(x: Tensors, slope: torch.Tensor, mean_of: Recorder) -> None:
+    """Gated share and probability mass by sign of the advantage."""
+    ratio = (x["logp"] - x["logp_old"]).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).exp()
     plain = x["advantage"] * ratio
     gated = (slope + plain).abs() > 1e-5 * plain.abs()
     for sign, side in (("pos", x["advantage"] > 0), ("neg", x["advantage"] < 0)):

@@ -13,7 +13,7 @@ def fold_reduction(graph: Graph) -> Graph:
     Mean of sequences of means of tokens then is one pass, and the denominators are part of the weight.
     """
     loss = _weigh(graph, "loss", "token_loss")
-    return _weigh(loss, "policy_loss", "policy_term")
+    return _weigh(loss, "policy_loss", "policy_term") if "policy_term" in graph.outputs else loss
 
 
 def _weigh(graph: Graph, output: str, leaf: str) -> Graph:
