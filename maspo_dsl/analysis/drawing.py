@@ -24,7 +24,7 @@ Shape: TypeAlias = tuple[int, ...]
 
 # No log-prob of a realistic batch comes nearer to 0: nothing that is learned is certain.
 CEILING = -1e-3
-# Of whole numbers without end mostly so many are drawn, and some of up to 2^10; of others all, if there are not too many.
+# Of whole numbers without end mostly so many are drawn, and some up to 2^10; of others all, if there are not too many.
 _IDS, _MANY, _FAR_ID = 5, 1000, 10.0
 # Nothing is said of an id: -1 is one that many hosts give to what has none.
 _ANY_ID = Values(low=-1, low_closed=True)
