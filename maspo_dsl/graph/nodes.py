@@ -77,8 +77,8 @@ class Graph:
     """Nodes in an order in which arguments come first, and the outputs by name.
 
     Outputs: `loss`, `token_loss`, `trained`, `policy_term` and `policy_loss` (if there is one), `muted` (if there is a
-    `mute`), `advantage`, `shaped_reward`, `keep`, `step`, `prompt`, `term:NAME` for each part of the loss, `memory:NAME`
-    for each memory, `window:KEY` for each statistic.
+    `mute`), `advantage`, `shaped_reward`, `keep`, `step`, `prompt`, `term:NAME` for each part of the loss,
+    `memory:NAME` for each memory, `window:KEY` for each statistic.
     """
 
     nodes: tuple[Node, ...]

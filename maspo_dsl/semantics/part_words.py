@@ -50,8 +50,8 @@ class PartWord:
     be given; `dropped` what dropping one does. `gradient` to the policy is `required`, `stopped` where a part may read
     the policy, or `none` where it must not; `without_gradient` is what a required one lacks. `note` and `adjective`
     stand beside a rule in formulas. `shaped`: `reward` is there what the reward terms make of it. `kept`: it ends with
-    `start VALUE per KEY`. `none` is what `WORD = none` means, where that may be written. A part does nothing where there
-    is none of the roles that it `acts_on`.
+    `start VALUE per KEY`. `none` is what `WORD = none` means, where that may be written. A part does nothing where
+    there is none of the roles that it `acts_on`.
     """
 
     word: str

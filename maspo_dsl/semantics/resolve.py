@@ -129,7 +129,7 @@ def _complete(
 
 
 def _without_idle(flat: Flat, parts: Parts, used: frozenset[str]) -> Flat:
-    """Without the inherited memories that nothing reads, and the slots that a loss without policy term does not need."""
+    """Without the inherited memories that nothing reads, and the slots that a loss of penalties does not need."""
     unread = {name: part for name, (part, _) in flat.memories.items() if name not in used}
     kept = {key: part for key, part in flat.parts.items() if part is not unread.get(key[1])}
     slots = {word: slot for word, slot in flat.slots.items() if parts.get(word) or flat.is_none(word)}
