@@ -6,12 +6,14 @@ beyond ±20, and garbage wherever the mask is false. `packed` and `as_torch` mak
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 
 import numpy as np
 import torch
 
+import maspo_dsl
 from maspo_dsl.analysis.drawing import REALISTIC, drawn
-from maspo_dsl.semantics.quantities import TENSORS, Domain
+from maspo_dsl.semantics.quantities import TENSORS, Domain, Quantity
 from maspo_dsl.semantics.types import Axis
 
 Arrays = dict[str, np.ndarray]
@@ -58,9 +60,20 @@ def ragged(
 
 
 def others(seed: int, shape: tuple[int, int]) -> Arrays:
-    """Every tensor that the language knows beside rewards, advantages and what follows from them."""
+    """Every tensor that the language knows beside rewards, advantages and what follows from them; and inputs."""
     names = TENSORS.keys() - {"reward", "correct", "advantage"}
-    return drawn(REALISTIC, TENSORS, names, shape, shape[:1], seed)
+    known = drawn(REALISTIC, TENSORS, names, shape, shape[:1], seed)
+    return drawn(REALISTIC, inputs(), inputs(), shape, shape[:1], seed) | known
+
+
+@cache
+def inputs() -> dict[str, Quantity]:
+    """What shipped objectives ask for by `input`, by name."""
+    found: dict[str, Quantity] = {}
+    for name in maspo_dsl.shipped():
+        tensors = maspo_dsl.load(name).resolved.tensors
+        found |= {key: row for key, row in tensors.items() if key not in TENSORS}
+    return found
 
 
 def rewards(random: np.random.Generator) -> np.ndarray:

@@ -11,6 +11,8 @@ from . import (
     grpo,
     masks,
     maspo,
+    normalizers,
+    recipes,
     scores,
     sequences,
 )
@@ -29,6 +31,8 @@ FAMILIES = (
     masks,
     corrections,
     compositions,
+    normalizers,
+    recipes,
 )
 
 REFERENCES: dict[str, Reference] = {
