@@ -15,11 +15,14 @@ import maspo_dsl
 from .batches import Arrays, as_torch
 from .reference import dapo
 from .reference.catalogue import REFERENCES
-from .running import compiled, run, tiny
+from .running import compiled, known, run, tiny
 
 SHIPPED = maspo_dsl.shipped()
 E12 = math.exp(-12)
 SIGMOID = 1 / (1 + math.exp(-1))
+LOG_15 = math.log(1.5)
+TWICE = math.log(0.2) + 1.5
+"""0.5 * 2 * log(0.2 / exp(-1.5))."""
 
 
 class Form(NamedTuple):
@@ -138,6 +141,46 @@ FORMS = [
     ),
     Form("maspo_paper", RISK, 0.2, 0.199, -400, 0.995 * math.exp(-((0.005 * 401) ** 2) / 2)),
     Form("maspo_paper", {"alpha": 0.5}, 1e-8, 1e-6, 1, 100 * math.exp(-(99**2) / (2 * (1e4 * 1.03) ** 2))),
+    # CE-GPPO keeps 3/4 of the lower bound and the whole upper one; the dual clip has no gradient
+    Form("ce_gppo", {}, 0.2, 0.3, 1, 1.2),
+    Form("ce_gppo", {}, 0.2, 0.1, -1, 0.6),
+    Form("ce_gppo", {}, 0.2, 0.1, 1, 0.5),
+    Form("ce_gppo", {}, 0.05, 0.6, -1, 0, 10),
+    # FIPO, of a token alone: the ratio is its own influence, within [1, 1.2]; from 10 on it is no move
+    Form("fipo", {}, 0.2, 0.22, 1, 1.1**2),
+    Form("fipo", {}, 0.2, 0.18, 1, 0.9),
+    Form("fipo", {}, 0.2, 0.4, -1, 2 * 1.2),
+    Form("fipo", {"safe": 1.5}, 0.2, 0.4, -1, 2),
+    Form("fipo", {}, 0.05, 0.75, -1, 0, 10),
+    # prime-rl: the sampler is the old policy here; the squared log-ratio pulls back whatever the mask does
+    Form("prime_default", {}, 0.2, 0.3, 1, 1.5 - 2e-3 * LOG_15, 1.5 - 1e-3 * LOG_15**2),
+    Form("prime_default", {}, 0.2, 0.41, 1, -2e-3 * math.log(2.05), -1e-3 * math.log(2.05) ** 2),
+    Form("prime_default", {}, 0.5, 0.29, -1, 2e-3 * math.log(0.58), 1e-3 * math.log(0.58) ** 2),
+    # DeepSeek-V3.2: the gradient of r k3 is r log(policy / reference); the reference has exp(-1.5)
+    Form("deepseek_v32", {"kl": 0.5}, 0.1, 0.2, -1, 2 + TWICE, 2 + TWICE + math.exp(-1.5) / 0.2 - 1),
+    Form(
+        "deepseek_v32",
+        {"kl": 0.5},
+        0.2,
+        0.1,
+        -1,
+        0.25 * (math.log(0.1) + 1.5),
+        0.25 * (math.log(0.1) + 1.5 + math.exp(-1.5) / 0.1 - 1),
+    ),
+    # RIPO: the offset is sqrt(0.05 / 0.2) = 0.5 at a probability of 0.2, sqrt(5) at 0.01
+    Form("ripo", {}, 0.2, 0.35, 1, 0, 1.5),
+    Form("ripo", {}, 0.2, 0.08, -1, 0, 0.5),
+    Form("ripo", {}, 0.01, 0.03, 1, 3),
+    Form("ripo", {}, 0.01, 0.0001, -1, 0.01),
+    Form("pspo", {}, 0.2, 0.4, 1, 1.8, 1.9),
+    Form("pspo", {}, 0.2, 0.1, -1, 0.45, 0.55),
+    Form("olmo3", {}, 0.1, 0.13, 1, 0, 1.272),
+    Form("magistral", {}, 0.1, 0.13, 1, 0, 1.28),
+    Form("scale_rl", {}, 0.2, 0.4, 1, *score(2, 0.4)),
+    Form("scale_rl", {}, 0.05, 0.4, 1, *score(5, 0.4)),
+    Form("molt", {"kl": 0.0}, 0.1, 0.13, 1, 0, 1.27),
+    Form("molt", {"kl": 0.0}, 0.05, 0.6, -1, 0, 10),
+    Form("molt", {"kl": 2.0}, 0.2, 0.2, 1, 1 - 2 * (math.log(0.2) + 1.5), 1 - (math.log(0.2) + 1.5) ** 2),
     # completions of one token: the completion's ratio is the token's
     Form("gspo", {}, 0.2, 0.2001, 1, 0, 1.0004),
     Form("gspo", {}, 0.2, 0.20006, 1, 1.0003),
@@ -152,6 +195,7 @@ FORMS = [
 def evaluated_by_hand(form: Form, evaluate: Callable[..., tuple[float, np.ndarray]]) -> None:
     batch = tiny(0, form.a, group=np.zeros(1, dtype=int), entropy=np.ones((1, 1)))
     batch["logp"], batch["logp_old"] = np.log([[form.policy]]), np.log([[form.old]])
+    batch["logp_rollout"] = batch["logp_old"]
     loss, gradient = evaluate(form.name, batch, form.params)
     assert loss == pytest.approx(form.value, rel=1e-9, abs=1e-12)
     assert gradient[0, 0] == pytest.approx(-form.a * form.weight, rel=1e-9, abs=1e-12)
@@ -223,7 +267,92 @@ def test_searched_bounds(name, params, tokens, low, high):
     assert (gradient[:, 0] != 0).tolist() == inside
 
 
-PENALIZED = {"grpo", "dro", "kl_cov", "deepseek_v32"}
+def from_sampler(sampler: float, old: float, policy: float, a: float) -> Arrays:
+    """A window of one token, of these probabilities."""
+    batch = tiny(0, a, group=np.zeros(1, dtype=int))
+    for name, value in (("logp", policy), ("logp_old", old), ("logp_rollout", sampler)):
+        batch[name] = np.log([[value]])
+    return batch
+
+
+@pytest.mark.parametrize(
+    ("name", "sampler", "weight"),
+    [
+        # the clip is around the old policy, 0.3; the weight from the sampler, up to 5 and not beyond
+        ("decoupled_ppo", 0.2, 1.5),
+        ("decoupled_ppo", 0.0601, 0.3 / 0.0601),
+        ("decoupled_ppo", 0.0599, 0),
+        # KL of coins of 0.31, 0.27 and 0.33 from one of 0.3: 2.4e-4, 2.2e-3 and 2.1e-3; of 0.34: 3.7e-3
+        ("flash_reinforce", 0.31, 0.3 / 0.31),
+        ("flash_reinforce", 0.27, 0.3 / 0.27),
+        ("flash_reinforce", 0.34, 0),
+        ("olmo3", 0.2, 1.5),
+        ("olmo3", 0.1, 2),
+        # within a percent of the sampler, and not
+        ("molt", 0.299, 0.3 / 0.299),
+        ("molt", 0.29, 0),
+        ("molt", 0.31, 0),
+    ],
+)
+def test_weight_from_the_sampler(name, sampler, weight):
+    """Of a bad token of ratio 1.1, and of one that the clip holds at 0.8."""
+    params = known(name, kl=0.0)
+    loss, gradient = run(name, from_sampler(sampler, 0.3, 0.33, -1.0), params)
+    assert (loss, gradient[0, 0]) == (pytest.approx(1.1 * weight), pytest.approx(1.1 * weight))
+    loss, gradient = run(name, from_sampler(sampler, 0.3, 0.15, -1.0), params)
+    assert (loss, gradient[0, 0]) == (pytest.approx(0.8 * weight), 0)
+
+
+def test_vapo_adds_the_likelihood_of_right_completions():
+    """Of two right tokens of three: -0.1 (log 0.5 + log 0.25) / 2, whatever their advantage."""
+    batch = tiny([0.0, 0.0, 0.0], [0.0, 0.0, 0.0], reward=np.array([1.0, 1.0, 0.0]))
+    batch["logp"] = batch["logp_old"] = np.log([[0.5], [0.25], [0.125]])
+    loss, gradient = run("vapo", batch)
+    assert loss == pytest.approx(0.1 * math.log(8) / 2)
+    np.testing.assert_allclose(gradient[:, 0], [-0.05, -0.05, 0])
+
+
+@pytest.mark.parametrize("name", ["magistral", "scale_rl"])
+def test_prompts_count_the_same(name):
+    """Three tokens of one prompt and one of another: a sixth each, and a half."""
+    batch = tiny([0.0] * 4, [1.0] * 4, group=np.array([0, 0, 0, 1]))
+    batch["logp_rollout"] = batch["logp_old"]
+    _, gradient = run(name, batch)
+    np.testing.assert_allclose(gradient[:, 0], [-1 / 6, -1 / 6, -1 / 6, -1 / 2])
+
+
+def test_prime_default_forgets_tokens_without_an_advantage():
+    """Neither pulled back nor counted: the token beside it weighs as much as alone."""
+    both = tiny([-0.01, 0.7], [1.0, 0.0])
+    both["logp_rollout"] = both["logp_old"]
+    one = {key: value[:1] for key, value in both.items()}
+    alone, beside = run("prime_default", one), run("prime_default", both)
+    assert beside[0] == pytest.approx(alone[0]) and beside[1][1, 0] == 0
+    assert beside[1][0, 0] == pytest.approx(alone[1][0, 0]) and alone[1][0, 0] != 0
+
+
+@pytest.mark.parametrize(("ratio", "left_out"), [((12, 11, 2), True), ((12, 2, 1), False)])
+def test_fipo_leaves_out_what_has_gone_astray(ratio, left_out):
+    """A bad completion with two tokens above 10 does not count; one such token alone stays, at 10 without gradient."""
+    logp = np.array([np.log(ratio), [0.0, 0.0, 0.0]]) - 5
+    old = np.full((2, 3), -5.0)
+    mask = np.array([[True] * 3, [True, False, False]])
+    batch = {"logp": logp, "logp_old": old, "mask": mask, "advantage": np.array([-1.0, 1.0])}
+    loss, gradient = run("fipo", batch)
+    assert gradient[1, 0] == pytest.approx(-1 if left_out else -1 / 4)
+    # 12 is above `safe`, so it has no extra weight; 2 is all that is to come at the second token
+    assert loss == pytest.approx(-1 if left_out else (10 + 2 * 1.2 + 1 - 1) / 4)
+
+
+def test_fipo_looks_at_the_tokens_to_come():
+    """Log-ratios 0, 0.1 and 0.06 with a half-life of one token: 0.065, 0.13 and 0.06 are to come, in that order."""
+    log_ratio, coming = np.array([[0.0, 0.1, 0.06]]), np.array([0.065, 0.13, 0.06])
+    batch = {"logp": log_ratio - 1, "logp_old": np.full((1, 3), -1.0), "mask": np.ones((1, 3), dtype=bool)}
+    _, gradient = run("fipo", {**batch, "advantage": np.array([1.0])}, {"half": 1})
+    np.testing.assert_allclose(gradient[0], -np.exp(log_ratio[0] + coming) / 3, rtol=1e-12)
+
+
+PENALIZED = {"grpo", "dro", "kl_cov", "deepseek_v32", "molt", "vapo"}
 """With a penalty that A = 0 does not switch off."""
 IDLE_LEFT_OUT = {"prime_default"}
 """Where a token without an advantage does not count."""

@@ -25,22 +25,21 @@ PAGES = {"docs": ROOT / "docs" / "objectives.md", "README": ROOT / "README.md"}
 FAMILIES = {
     "The sum and its normalisers": "group_ppo grpo bnpo dr_grpo dapo",
     "Bounds on the ratio": (
-        "ppo_dual_clip two_sided_clip cispo cispo_two_sided dcpo dcpo_paper bapo bapo_paper aspo ce_gppo"
+        "ppo_dual_clip two_sided_clip cispo cispo_two_sided dcpo dcpo_paper bapo bapo_paper aspo ce_gppo ripo"
     ),
-    "Soft gates": "maspo maspo_paper maspo_dapo sapo dgpo soft_exponential",
+    "Soft gates": "maspo maspo_paper maspo_dapo sapo dgpo pspo soft_exponential",
     "The ratio of whole completions": "gspo gspo_token gmpo luspo vespo topr",
-    "Divergence instead of a bound": (
-        "dppo_tv dppo_tv_paper prime_default dppo_kl dppo_kl_paper grpo_opsm deepseek_v32 dro"
-    ),
+    "Divergence instead of a bound": ("dppo_tv dppo_tv_paper dppo_kl dppo_kl_paper grpo_opsm dro"),
     "Which tokens push": "stapo stapo_v1 stapo_maspo top_entropy clip_cov kl_cov entropy_advantage fipo",
     "Advantages": (
         "ppo rloo grpo_leave_one_out opo remax grpo_passk gpg gpg_paper reinforce_plus_plus "
-        "reinforce_plus_plus_baseline max_rl gdpo lite_ppo nsr"
+        "reinforce_plus_plus_baseline max_rl gdpo lite_ppo nsr qae vapo"
     ),
     "What the sampler does otherwise": (
         "tis tis_geometric tis_product mis mis_geometric mis_product rejection rejection_geometric "
         "rejection_product vcpo decoupled_ppo flash_reinforce"
     ),
+    "Recipes of trainers and reports": "prime_default deepseek_v32 olmo3 magistral scale_rl molt",
 }
 
 PARTS = re.compile(r"(<!-- made from the specs: (\w+) -->\n).*?(?=\n<!-- end -->)", re.DOTALL)

@@ -26,6 +26,7 @@ def edges(seed: int) -> Arrays:
     batch["logp_ref"] = batch["logp"] - random.exponential(size=(rows, 1))
     batch["logp_rollout"] = -np.abs(batch["logp_old"] + 0.4 * random.normal(size=(rows, 1)))
     batch["entropy"] = random.exponential(size=(rows, 1))
+    batch["reward"] = random.normal(size=rows)
     return batch
 
 

@@ -12,7 +12,8 @@ from .killing import itself_fails
 from .probes import PROBES
 from .proving import Outcome, prove
 
-ORIGINS = ("source", "spec", "library", "template", "table")
+OF_AN_OBJECTIVE = ("source", "spec", "library")
+ORIGINS = (*OF_AN_OBJECTIVE, "template", "table")
 
 
 def main() -> int:
@@ -21,6 +22,9 @@ def main() -> int:
     names = options.names or sorted(shipped())
     if unknown := sorted(set(names) - set(shipped())):
         print(f"no reference, or no such objective: {', '.join(unknown)}", file=sys.stderr)
+        return 2
+    if options.write and options.names and set(options.only or ()) != set(OF_AN_OBJECTIVE):
+        print(f"of single objectives, --write needs --only {' '.join(OF_AN_OBJECTIVE)}", file=sys.stderr)
         return 2
     started = time.monotonic()
     # A probe that fails by itself would notice every mutant.
@@ -42,6 +46,8 @@ def main() -> int:
         print(line)
     if options.write and whole:
         record.write(record.recorded(found, seconds, options.processes))
+    elif options.write and not wrong:
+        record.write(record.extended(record.read(), found))
     return 1 if wrong or wrong_reasons or any(outcome.end == "survived" for outcome in found) else 0
 
 
@@ -64,7 +70,9 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("--processes", type=int, default=2)
     found.add_argument(
-        "--write", action="store_true", help="keep the result of a whole run, in docs/proof.md too"
+        "--write",
+        action="store_true",
+        help="keep the result of a whole run, or of objectives that none has had, in docs/proof.md too",
     )
     return found
 

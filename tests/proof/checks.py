@@ -14,7 +14,7 @@ from ..batches import Arrays, as_torch, packed, padded, ragged, rows_of, split
 from ..reference.catalogue import REFERENCES
 from ..reference.reference import Reference
 from .asking import Check, Cut, advises, evaluates, same
-from .settings import MEAN_OF_MICRO, POOLED, SEARCHED_IN_MICRO
+from .settings import JUDGED_IN_LOSS, MEAN_OF_MICRO, POOLED, SEARCHED_IN_MICRO
 from .windows import complete, stale, windows, windows_of
 
 Params = dict[str, float]
@@ -35,6 +35,7 @@ class _Checks:
         text = shipped()[name].resolved.text
         self.excludes = "\nexclude " in text
         self.pooled = name in POOLED
+        self.asked = {"reward"} if name in JUDGED_IN_LOSS else set()
 
     def all(self) -> Iterator[Check]:
         for window, batch in windows_of(self.name).items():
@@ -63,7 +64,7 @@ class _Checks:
         yield evaluates(window, batch, loss, gradient)
         flat = packed(batch)
         if "advantage" in batch:  # then it alone tells how many rows there are
-            told = {key for key, value in batch.items() if value.ndim == 1} - {"advantage"}
+            told = {key for key, value in batch.items() if value.ndim == 1} - {"advantage", *self.asked}
             flat = {key: value for key, value in flat.items() if key not in told}
         unpacked = np.zeros(flat["mask"].shape)
         unpacked[flat["mask"]] = gradient[batch["mask"]]
@@ -175,7 +176,7 @@ class _Checks:
 
         def holds(module: torch.nn.Module) -> bool:
             refusal = type(module).forward.__globals__["BatchError"]
-            counted_in = "advantage" in module.reads["window"]
+            counted_in = not {"advantage", "reward"}.isdisjoint(module.reads["window"])
             return refuses(refusal, lambda: module.window([as_torch(bare)])) is counted_in
 
         return Check("the window of tokens alone", holds)

@@ -65,13 +65,16 @@ UNLIKELY = "a token that is e^20 times as likely as before was too unlikely for 
 SMALL_EPSILON = "where it is not small beside what it is added to, that is all that it is multiplied by"
 
 COUNTED = (
-    r"^(?!rejection\w*: once|(rloo|grpo_passk): advantage: (lea|quo|std)"
+    r"^(?!(rejection\w*|prime_default): once|(rloo|grpo_passk|lite_ppo): advantage: (lea|quo|std)|fipo: loss: bounded"
     r"|grpo_leave_one_out: advantage: bounded_2)"
 )
 """Not where a count of 0 is divided by: completions that are all rejected, and others of a group of one."""
-NO_SIGN = r"^(?!clip_cov: (let|loss)|stapo\w*: statistics|stapo(_maspo)?: let).*"
+NO_SIGN = r"^(?!clip_cov: (let|loss)|fipo: (exclude|statistics)|stapo\w*: statistics|stapo(_maspo)?: let).*"
 """Not where tokens are counted by the sign of their advantage."""
-NO_TIE = r"^(?!aspo: loss: condition_2|gpg_paper|the template|(maspo_)?dapo: keep).*(?<!mask\) )(?<!entropy\(policy\) )"
+NO_TIE = (
+    r"^(?!aspo: loss: condition_2|decoupled_ppo: mute|gpg_paper|the template|(maspo_)?dapo: keep)"
+    r".*(?<!mask\) )(?<!entropy\(policy\) )"
+)
 """Not where values are compared with one of them, or counts."""
 OF_BATCH = r"x\['\w+'\]( - x\['\w+'\])?"
 """A tensor of the batch, or one less another."""
@@ -81,7 +84,8 @@ OTHER_AXES = (
 )
 """Where the last axis is not the only one, nor the second."""
 INEXACT = (
-    r"^(?!(dro|gpg\w*|dr_grpo|grpo_leave_one_out|reinforce_plus_plus_baseline|rloo): advantage: difference ="
+    r"^(?!(dro|gpg\w*|dr_grpo|grpo_leave_one_out|lite_ppo|magistral|max_rl|molt|olmo3|prime_default"
+    r"|reinforce_plus_plus_baseline|rloo|scale_rl): advantage: difference ="
     r"|kl_cov: loss: difference_2)"
 )
 """Not where the shift makes the advantage of equal rewards exactly 0, or covariances equal."""
@@ -96,12 +100,14 @@ EQUIVALENT: dict[str, str] = {
     rf"^(cispo\w*|dppo_\w+|dro|gpg\w*|topr|vespo): loss: loss = total\(.*, {MASK_ALL}": MASKED_AGAIN,
     rf"(?<!discounted_)sum_within\((?!one,).*, {MASK_ALL}.*'sequence'": MASKED_AGAIN,
     r"^stapo(_maspo)?: statistics_1: tau_h = \(members\(constant, ⟨mask( &  → |.*ones_like\(mask\)⟩ &)": MASKED_AGAIN,
-    r"(scale|whiten) = (⟨torch\.where\(std > 0, .* → center|torch\.where\(std (>⟨ → =⟩ 0|> ⟨0 → -1⟩))": NO_SPREAD,
+    r"(scale|whiten)(_\d)? = ⟨torch\.where\(std(_\d)? > 0, .* → (center|sum)": NO_SPREAD,
+    r"(scale|whiten)(_\d)? = torch\.where\(std(_\d)? (>⟨ → =⟩ 0|> ⟨0 → -1⟩)": NO_SPREAD,
     rf"max_within\((advantage|logp\.detach\(\)|gae|center|discounted_sum(_2)?), {MASK_ALL}": SHIFT,
     rf"{INEXACT}.*difference\w* = \w+ ⟨- → \+⟩ (max_within\(|largest)": SHIFT,
-    r"difference_[23] = ⟨(center(_3)?|leave_one_out) - ": SHIFT,
+    r"difference_[2-6] = ⟨(center(_\d)?|leave_one_out|sum) - ": SHIFT,
     r"^grpo_passk: advantage: difference(_2)? = ⟨reward - largest": SHIFT,
-    r"advantage: center_[24] = ⟨difference|, 0, \(⟨difference_\d - mean_without": SHIFT,
+    r"^(lite_ppo|qae): advantage: difference(_2)? = ⟨reward - (max_within|largest)": SHIFT,
+    r"advantage: center_[246] = ⟨difference|, 0, \(⟨difference_\d - mean_without": SHIFT,
     r"^grpo_passk: advantage: center = ⟨difference": SHIFT,
     rf"{NO_TIE}[<>]⟨(= → | → =)⟩ (?!0\b|1\b(?! [+-])|difference_2\b|torch\.inf)": TIE,
     r"^bapo_paper: loss: enough = .* >⟨= → ⟩ product": TIE,
@@ -109,19 +115,22 @@ EQUIVALENT: dict[str, str] = {
     r"max=⟨80 → |⟨torch\.clamp\(.*, max=80": NEVER_POSITIVE,
     r"^(?!sapo).*⟨(r - 1 → 1 - r⟩|r - clamp.* → clamp)|\(⟨x - mean_without": SYMMETRIC,
     r"statistics_\d: .*x\['logp'\]⟨ → \.detach\(\)⟩": DECIDES,
-    r"^(grpo_opsm: loss: k1|(clip|kl)_cov: loss: logp|stapo\w*: loss: policy) = .*⟨ → \.detach\(\)⟩": DECIDES,
+    r"^((deepseek_v32|grpo_opsm): loss: k1|(clip|kl)_cov: loss: logp) = .*⟨ → \.detach\(\)⟩": DECIDES,
+    r"^(prime_default|stapo\w*): loss: policy = .*⟨ → \.detach\(\)⟩": DECIDES,
     r"^(cispo\w*|dppo_\w+|gspo_token|topr|vespo): loss: log_ratio\w* = .*⟨ → \.detach\(\)⟩": DETACHED_LATER,
     r"(x\['entropy'\], mask\)|top_within\(cov|max_within\(logp|quantile_within\(entropy)⟨\.detach\(\) → ⟩": DECIDES,
     r"statistics_\d: return .*window_count\(count (⟨|>⟨|> ⟨)": NOT_COUNTED,
+    r"statistics_1: condition = sum_within\(one, without_idle, .*(⟨> → <⟩|>⟨ → =⟩|> ⟨0 → -?1⟩) ?0?": NOT_COUNTED,
     r"quantile(_within)?\(.*, ⟨(- → ⟩torch\.inf|0 → -?1⟩\))": EMPTY,
     # ---- bounds of log-ratios
     rf"(geomean|^tis_geometric: loss: mismatch) = torch\.exp\(.*{WIDER}": BOUNDED_BEFORE,
-    rf"^gspo_token: loss: r = torch\.exp\(.*{BOUND}": BOUNDED_BEFORE,
+    rf"^(gspo_token: loss: r|ce_gppo: loss: r_2) = torch\.exp\(.*{BOUND}": BOUNDED_BEFORE,
     rf"^(aspo|cispo_two_sided): loss: log_ratio = .*{BOUND}": BEYOND_THE_CAP,
-    rf"^(cispo|dcpo): loss: log_ratio = .*{UPPER}": BEYOND_THE_CAP,
-    rf"^(bapo|dppo_\w+|ppo_dual_clip|soft_exponential): loss: log_ratio = .*{UPPER}": BEYOND_THE_CAP,
+    rf"^(ce_gppo|cispo|dcpo|fipo|scale_rl): loss: log_ratio = .*{UPPER}": BEYOND_THE_CAP,
+    rf"^(bapo|dppo_\w+|molt|ppo_dual_clip|soft_exponential): loss: log_ratio = .*{UPPER}": BEYOND_THE_CAP,
+    rf"^fipo: statistics_1: log_ratio = .*{BOUND}": BEYOND_THE_CAP,
     rf"^(sapo: loss: log_ratio|two_sided_clip: loss: log_ratio|topr: loss: prod) = .*{UPPER}": BEYOND_THE_CAP,
-    rf"^(tis: loss: log_ratio_2|(tis_product|vcpo): loss: mismatch) = .*{UPPER}": BEYOND_THE_CAP,
+    rf"^((decoupled_ppo|olmo3|tis): loss: log_ratio_2|(tis_product|vcpo): loss: mismatch) = .*{UPPER}": BEYOND_THE_CAP,
     r"^tis_geometric: loss: mismatch = .*max=⟨20 → 19": BEYOND_THE_CAP,
     rf"^(mis: loss: log_ratio_2|mis_product: loss: correction|vespo: loss: prod) = .*{BOUND}": BEYOND_THE_CAP,
     rf"^mis_geometric: loss: correction = .*{BOUND}": BEYOND_THE_CAP,
@@ -139,7 +148,8 @@ EQUIVALENT: dict[str, str] = {
     r"^vespo: loss: product = .*keep_good, (⟨1 → [03]⟩|1\) → keep_good⟩)": NOT_READ,
     r"^gpg_paper: advantage: chosen = .*share, ⟨1 → 3⟩": NOT_READ,
     r"^grpo_passk: advantage: return .*⟨torch\.where\(present, chosen .* → chosen": MASKED_AGAIN,
-    r"^(bapo: loss: lowest_2|(dcpo|ppo_dual_clip): loss: lowest) = .*( → (low|1 - p\['eps_low'\])⟩|⟨- → ⟩)": NOT_READ,
+    r"^bapo: loss: lowest_2 = .*( → (low|1 - p\['eps_low'\])⟩|⟨- → ⟩)": NOT_READ,
+    r"^(dcpo|fipo|molt|ppo_dual_clip): loss: lowest = .*( → (low|1 - p\['eps_low'\])⟩|⟨- → ⟩)": NOT_READ,
     r"^(bapo|ppo_dual_clip): loss: dual = torch\.⟨where\(condition, torch\.clamp": COMMUTES,
     r"^dro: loss: log_ratio = .*⟨logp'\] - ": SYMMETRIC,
     r"^maspo_paper: loss: quotient = 1 / \(⟨1 - ": SYMMETRIC,
@@ -147,8 +157,8 @@ EQUIVALENT: dict[str, str] = {
     r"^vespo: loss: bounds = .*( → prod, min=|max=⟨485165195)": PROD_BOUNDED,
     # ---- in specs and in the library
     r"max\(count\(.*, ⟨1 → 0\.5": SMALL_COUNT,
-    r"^(?!rejection).*(⟨max\(count\(.*\), 1 → |max\(count\(.*\), ⟨1 → 0\.)": SMALL_COUNT,
-    r"^(?!grpo_passk).*(⟨max\(count\(.* - ddof, 1 → |max\(count\(.* - ddof, ⟨1 → 0\.)": SMALL_COUNT,
+    r"^(?!rejection|prime_default).*(⟨max\(count\(.*\), 1 → |max\(count\(.*\), ⟨1 → 0\.)": SMALL_COUNT,
+    r"^(?!grpo_passk|lite_ppo).*(⟨max\(count\(.* - ddof, 1 → |max\(count\(.* - ddof, ⟨1 → 0\.)": SMALL_COUNT,
     r"^vcpo: def std\(.*(⟨ - ddof → |ddof, ⟨1 → 2\.0)": NO_DDOF,
     r"def mean_without\(.*(⟨max\(count|, ⟨1 → )": FEW_OTHERS,
     r"def std_(without|of_others)\(.*(⟨max\(count\(x, scope\) - 2|- 2, ⟨1 → 0\.)": FEW_OTHERS,
@@ -161,6 +171,7 @@ EQUIVALENT: dict[str, str] = {
     r"^vespo: def clamp\(.* → max\(x, low⟩": PROD_BOUNDED,
     r"\|> ⟨(center|scale)\(group.* → (center|scale)\(group": COMMUTES,
     r"⟨(clip|decay_below|min)\(.* when A [<>]( 0)? → ": COMMUTES,
+    r"^ce_gppo: ratio = .*(⟨held_at\(.*|_⟨(low|high).* as preserve_\w+) when A .* → ": COMMUTES,
     r"^(?!gspo_token).*⟨(after → before|before → after)⟩ clip": COMMUTES,
     r"as bounds ⟨\|> gamma_gate\(k_pos.* when A < → ": COMMUTES,
     r"(let (mass|risk) = |def overlong\(.*\) = )clamp\(.*⟨.*, .* → .*, .*⟩, (10|0)\)": COMMUTES,
@@ -169,10 +180,11 @@ EQUIVALENT: dict[str, str] = {
     r"^bapo: let low = .* \.\. ⟨low_max → (high_max|cap)|^bapo_paper: let low = .*⟨high → high_max": SEARCH,
     r"= sum\(max\((gain|pull)\(⟨low → high|max\(-gain\(low, ⟨high → low": ONE_SIDE,
     r"def binary_kl.*1 - p \+ ⟨1e-8 → 5e-09": SMALL_EPSILON,
-    r"k2\(⟨policy, old → |def k2\(p, q\) = log\(⟨p / q → |abs\((log\(⟨policy / old → |⟨ → -⟩A\))": SYMMETRIC,
+    r"k2\(⟨policy, (old|reference) → |def k2\(p, q\) = log\(⟨p / q → |abs\((log\(⟨policy / old → |⟨ → -⟩A\))": SYMMETRIC,
+    r"log\(⟨policy / rollout → [^ ]* / policy⟩\) \^ 2": SYMMETRIC,
     r"^maspo_paper: let risk = .*⟨1 - beta_neg \* A → ": SYMMETRIC,
     r"share > 0 else ⟨1 → (2\.0|0\.5)|A != 0 else ⟨1 → ": NOT_READ,
-    r"if ⟨ → -⟩A != 0|let lead = ⟨max\(reward, group\) → reward": NOT_READ,
+    r"(if|where) ⟨ → -⟩A [!=]= 0|let lead = ⟨max\(reward, group\) → reward": NOT_READ,
     r"^opo: let behind = reward - ⟨max → min": SHIFT,
     r"empty = ⟨- → ⟩inf": EMPTY,
     # ---- in the tables

@@ -4,7 +4,7 @@ import json
 import platform
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,7 @@ def counted(found: Iterable[Outcome]) -> dict[str, dict[str, int]]:
     counts: dict[str, Counter[str]] = {}
     for outcome in found:
         counts.setdefault(outcome.spec, Counter())[outcome.end] += 1
-    order = sorted(counts, key=lambda name: (name in (TABLES, TEMPLATE), name))
-    return {name: {end: counts[name][end] for end in (*ENDS, "unchanged")} for name in order}
+    return {name: {end: counts[name][end] for end in (*ENDS, "unchanged")} for name in in_order(counts)}
 
 
 def recorded(found: list[Outcome], seconds: float, processes: int) -> Record:
@@ -49,6 +48,30 @@ def recorded(found: list[Outcome], seconds: float, processes: int) -> Record:
         "reasons": {why: reasons[why] for why in dict.fromkeys(EQUIVALENT.values()) if reasons[why]},
         "hashes": {name: objective.hash for name, objective in sorted(shipped().items())},
     }
+
+
+def extended(record: Record, found: Iterable[Outcome]) -> Record:
+    """A record with objectives that it does not have yet, whose mutants these are."""
+    outcomes = list(found)
+    names = sorted({outcome.spec for outcome in outcomes})
+    if known := [name for name in names if name in record["counts"]]:
+        raise ValueError(f"recorded already, so the whole proof is due: {', '.join(known)}")
+    reasons = Counter(record["reasons"]) + Counter(o.by for o in outcomes if o.end == "equivalent")
+    origins = Counter(record["origins"]) + Counter(o.origin for o in outcomes if o.end in ENDS)
+    counts = {**record["counts"], **counted(outcomes)}
+    return {
+        **record,
+        "origins": dict(sorted(origins.items())),
+        "counts": {name: counts[name] for name in in_order(counts)},
+        "reasons": {why: reasons[why] for why in dict.fromkeys(EQUIVALENT.values()) if reasons[why]},
+        "hashes": dict(sorted((record["hashes"] | {name: shipped()[name].hash for name in names}).items())),
+        "added": sorted([*record.get("added", []), *names]),
+    }
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Objectives by name, then the tables and the template."""
+    return sorted(names, key=lambda name: (name in (TABLES, TEMPLATE), name))
 
 
 def stale(found: Iterable[Outcome]) -> list[str]:
@@ -91,6 +114,7 @@ def shown(record: Mapping[str, Any]) -> str:
         f"`make proof` on {record['date']} ({versions}; {record['processes']} processes, {record['minutes']} minutes"
         f"{'' if record['runs'] == 1 else ', one kind of mistake at a time'}): "
         f"{summary(record['counts'])}",
+        *added(record.get("added", [])),
         "",
         *rows(record["counts"]),
         "",
@@ -101,6 +125,16 @@ def shown(record: Mapping[str, Any]) -> str:
         *(f"| {count} | {why} |" for why, count in record["reasons"].items()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def added(names: Sequence[str]) -> list[str]:
+    """What was proven by itself since the whole run."""
+    if not names:
+        return []
+    return [
+        "",
+        f"By themselves, since that run, or in one after it: {', '.join(f'`{name}`' for name in names)}.",
+    ]
 
 
 def rows(counts: Mapping[str, Mapping[str, int]]) -> list[str]:

@@ -37,7 +37,7 @@ SETTINGS: dict[str, dict[str, float]] = {
     "dr_grpo": {**CLIP, "max_length": 7},
     "dro": {"beta": 0.3},
     "entropy_advantage": {**CLIP, "alpha": 0.45, "kappa": 2.4},
-    "fipo": {**DAPO, "half": 1.7, "width": 0.6, "cap": 1.9, "safe": 1.25},
+    "fipo": {**DAPO, "half": 1.7, "width": 0.6, "cap": 1.3, "safe": 1.2},
     "flash_reinforce": {**CLIP, "delta": 0.004},
     "gdpo": {**CLIP, "w_reward": 0.7, "w_format": 1.6},
     "gmpo": {"eps_low": 0.3, "eps_high": 0.55},
@@ -53,6 +53,7 @@ SETTINGS: dict[str, dict[str, float]] = {
     "kl_cov": {"share": 0.12, "beta": 0.3},
     "lite_ppo": CLIP,
     "luspo": {"eps_low": 0.08, "eps_high": 0.13},
+    "magistral": {**DAPO, "price": 0.6},
     "maspo": GATE,
     "maspo_dapo": {**GATE, **LENGTHS},
     "maspo_paper": GATE,
@@ -60,19 +61,25 @@ SETTINGS: dict[str, dict[str, float]] = {
     "mis": {**DAPO, **BAND},
     "mis_geometric": {**DAPO, **BAND},
     "mis_product": {**DAPO, **WIDE_BAND},
+    "molt": {**CLIP, "cap": 1.3, "low": 0.97, "high": 1.04, "kl": 0.3},
     "nsr": {**CLIP, "positive": 0.45},
+    "olmo3": {**CLIP, "cap": 1.05},
     "opo": CLIP,
     "ppo": {**CLIP, "gamma": 0.95, "lambda": 0.6},
     "ppo_dual_clip": {**DAPO, "cap": 1.8},
     "prime_default": {"d_low": 0.04, "d_high": 0.09, "tau": 0.3},
+    "pspo": {"alpha": 0.35},
+    "qae": {**CLIP, "k": 0.55},
     "reinforce_plus_plus": {**CLIP, "kl": 0.6, "gamma": 0.9},
     "reinforce_plus_plus_baseline": CLIP,
     "rejection": {**DAPO, **BAND},
     "rejection_geometric": {**DAPO, **BAND},
     "rejection_product": {**DAPO, **WIDE_BAND},
     "remax": CLIP,
+    "ripo": {"delta_low": 0.003, "delta_high": 0.02},
     "rloo": CLIP,
     "sapo": {"tau_pos": 0.7, "tau_neg": 1.9},
+    "scale_rl": {"cap": 1.15},
     "soft_exponential": {**CLIP, "rate": 1.4},
     "stapo": {**CLIP, "tau_p": 0.42, "q": 0.6},
     "stapo_maspo": {**GATE, "tau_p": 0.42, "q": 0.6},
@@ -83,6 +90,7 @@ SETTINGS: dict[str, dict[str, float]] = {
     "top_entropy": {**DAPO, "share": 0.4},
     "topr": {"cap": 0.6},
     "two_sided_clip": {**CLIP, "delta": 1.6},
+    "vapo": {**CLIP, "gamma": 0.95, "alpha": 0.45, "mu": 0.6},
     "vcpo": {"cap": 1.2, "ess_base": 0.8},
     "vespo": {"k_pos": 1.4, "lambda_pos": 0.9, "k_neg": 1.8, "lambda_neg": 0.7},
 }
@@ -92,6 +100,9 @@ SECOND: dict[str, dict[str, float]] = {"dcpo": {**SETTINGS["dcpo"], "cap": 7}}
 
 POOLED = frozenset({"stapo", "stapo_maspo", "stapo_v1", "top_entropy"})
 """A quantile within the window needs all its values at once, which ranks cannot add up."""
+
+JUDGED_IN_LOSS = frozenset({"vapo"})
+"""The loss itself asks which completions are right, whether or not the batch brings an advantage."""
 
 MEAN_OF_MICRO = frozenset({"bapo", "bnpo"})
 """Every micro-batch is averaged by itself, as the sources do, and those means once more."""

@@ -35,6 +35,8 @@ def windows_of(name: str) -> dict[str, Arrays]:
         own["hardly any advantage"] = complete(
             few_tokens([0.0, 0.0, 0.47, -0.36], [2.1e-8, -1e-8, 1e-9, -1e-9]), 0
         )
+    if name == "flash_reinforce":
+        own["coins at the threshold"] = coins_at_the_threshold()
     if name.startswith("dppo_kl"):
         own["divergences at the bound"] = divergences_at_the_bound()
     return {**windows(), **own}
@@ -49,6 +51,21 @@ def divergences_at_the_bound() -> Arrays:
     batch = {"logp": logp, "logp_old": old, "logp_rollout": old}
     batch |= {"logp_ref": old - 0.3, "mask": np.ones(old.shape, dtype=bool)}
     return complete({**batch, "advantage": np.array([-1.0, -0.7, 1.1, -1.3, 0.9])}, 0)
+
+
+def coins_at_the_threshold() -> Arrays:
+    """Completions of a token whose divergence is just below 0.004 with the bounds of 1e-6 on both probabilities.
+
+    The sampler is sure of the token, or nearly excludes it, and then the old policy is.
+    """
+    near = {"sampler": 0.0040003, "old": 6.8e-4}
+    sampler = np.array([1 - 1e-12, 1e-12, 1 - near["old"], near["old"]])
+    old = np.array([1 - near["sampler"], near["sampler"], 1 - 1e-12, 1e-12])
+    batch = {"logp": np.log(old)[:, None] - 0.05, "logp_old": np.log(old)[:, None]}
+    batch |= {"logp_rollout": np.log(sampler)[:, None], "logp_ref": np.log(old)[:, None] - 0.3}
+    return complete(
+        {**batch, "mask": np.ones((4, 1), dtype=bool), "advantage": np.array([1.0, 0.7, -1.1, 1.3])}, 0
+    )
 
 
 def searched(seed: int, factor: float) -> Arrays:
@@ -160,7 +177,8 @@ def ties() -> Arrays:
 
 
 def complete(batch: Arrays, seed: int) -> Arrays:
-    """With an entropy, a critic's value and whatever else there is where there are none; the sampler is near."""
-    shape = batch["mask"].shape
-    near = batch["logp_old"] + 0.2 * np.random.default_rng(100 + seed).standard_normal(shape)
-    return {**others(100 + seed, shape), "logp_rollout": np.minimum(near, 0.0), **batch}
+    """With an entropy, a reward and whatever else there is where there are none; the sampler is near."""
+    shape, random = batch["mask"].shape, np.random.default_rng(100 + seed)
+    near = batch["logp_old"] + 0.2 * random.standard_normal(shape)
+    known = {"logp_rollout": np.minimum(near, 0.0), "reward": random.standard_normal(shape[0])}
+    return {**others(100 + seed, shape), **known, **batch}

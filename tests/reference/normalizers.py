@@ -1,18 +1,21 @@
 """Advantages that are divided by something else than the group's spread, or set against something else.
 
 Sources: MaxRL arXiv:2602.02710 and its code c0698eb; GDPO arXiv:2601.05242 and its trl-GDPO b080e63; Lite PPO
-arXiv:2508.08221 as TRL 1.16.0 has it; W-REINFORCE arXiv:2506.01347 and its code a5d4e7c. All are PPO's clip on each
-token, and a mean over tokens.
+arXiv:2508.08221 as TRL 1.16.0 has it; W-REINFORCE arXiv:2506.01347 and its code a5d4e7c; QAE arXiv:2509.22611 eq. 3;
+ScaleRL arXiv:2510.13786 sec. 4; Magistral arXiv:2506.10910 sec. 2.1; Molt's code 2d62608; VAPO arXiv:2504.05118 as
+NeMo-RL 7ea279ab has it.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
-from .baselines import EPSILONS, clipped_with
+from .baselines import EPSILONS, clipped_with, generalized, whitened
+from .dapo import overlong
 from .estimators import centred, counted, mean, standardized, std, within_groups
 from .reference import Estimate
-from .tokens import Batch, Params, mean_of_tokens
+from .tokens import Batch, Params, mean_of_tokens, trained
 
 EPS = 1e-4
 """What TRL adds to a standard deviation."""
@@ -43,17 +46,72 @@ def centred_in_rollout(batch: Batch, _: Params) -> np.ndarray:
 
 
 def each_by_itself(batch: Batch, params: Params) -> np.ndarray:
-    """GDPO: rewards standardised in their groups, their weighted sum standardised over all completions."""
+    """GDPO: rewards standardised in their groups, their weighted sum over its spread of all completions + 1e-4.
+
+    Each has mean 0 in every group, so the sum has mean 0 too.
+    """
     total = np.zeros(len(batch["mask"]))
     for name, weight in (("reward", "w_reward"), ("reward_format", "w_format")):
         own = {**batch, "reward": np.asarray(batch[name], dtype=np.float64)}
         total += params[weight] * within_groups(standardized)(own, params)
-    result = np.zeros(len(total))
-    rows = counted(batch)
-    values = [float(total[row]) for row in rows]
-    if rows and std(values):
-        result[rows] = standardized(values, EPS)
+    return over_the_spread(total, batch, EPS)
+
+
+def over_the_spread_of_the_centred(batch: Batch, params: Params) -> np.ndarray:
+    """ScaleRL: (R - the group's mean) over the unbiased spread of that, of all completions."""
+    return over_the_spread(within_groups(centred)(batch, params), batch)
+
+
+def over_the_spread_with_overlong(batch: Batch, params: Params) -> np.ndarray:
+    """Magistral: the same of rewards with a share of the overlong punishment."""
+    reward = np.array(batch["reward"], dtype=np.float64)
+    for row in counted(batch):
+        length = int(batch["mask"][row].sum())
+        reward[row] += params["price"] * overlong(length, params["max_length"], params["cache"])
+    return over_the_spread_of_the_centred({**batch, "reward": reward}, params)
+
+
+def over_the_spread(advantage: np.ndarray, batch: Batch, eps: float = 0.0) -> np.ndarray:
+    """Over the unbiased spread of the rows that take part, plus `eps`; 0 without a spread."""
+    result, rows = np.zeros(len(advantage)), counted(batch)
+    values = [float(advantage[row]) for row in rows]
+    if std(values):
+        result[rows] = np.array(values) / (std(values) + eps)
     return result
+
+
+def whitened_tokens(batch: Batch, params: Params) -> np.ndarray:
+    """Molt: R - the group's mean on each token, whitened over all tokens with the population's spread."""
+    result, centred_ = np.zeros(batch["mask"].shape), within_groups(centred)(batch, params)
+    places = list(trained(batch["mask"]))
+    values = [float(centred_[row]) for row, _ in places]
+    spread = std(values, ddof=0) if places else 0.0
+    if spread:
+        for at, value in zip(places, values, strict=True):
+            result[at] = (value - mean(values)) / spread
+    return result
+
+
+def above_the_quantile(k: float, rewards: Sequence[float]) -> list[float]:
+    """QAE: R less the smallest reward that a share `k` of the group does not exceed, over std + 1e-6."""
+    size = len(rewards)
+    baseline = min(x for x in rewards if sum(other <= x for other in rewards) / size >= k)
+    return [(reward - baseline) / (std(rewards) + 1e-6) for reward in rewards]
+
+
+def quantile_relative(batch: Batch, params: Params) -> np.ndarray:
+    return within_groups(partial(above_the_quantile, params["k"]))(batch, params)
+
+
+def length_adaptive(batch: Batch, params: Params) -> np.ndarray:
+    """VAPO: GAE with lambda = 1 - 1 / max(alpha length, 1) of each completion, whitened over all tokens."""
+    result = np.zeros(batch["mask"].shape)
+    for row in counted(batch):
+        own = 1 - 1 / max(params["alpha"] * int(batch["mask"][row].sum()), 1.0)
+        alone = {**batch, "mask": np.zeros_like(batch["mask"])}
+        alone["mask"][row] = batch["mask"][row]
+        result += generalized(alone, {**params, "lambda": own})
+    return whitened(result, batch["mask"])
 
 
 def signed(batch: Batch, params: Params) -> np.ndarray:
