@@ -14,7 +14,7 @@ from ..batches import Arrays, as_torch, packed, padded, ragged, rows_of, split
 from ..reference.catalogue import REFERENCES
 from ..reference.reference import Reference
 from .asking import Check, Cut, advises, evaluates, same
-from .settings import JUDGED_IN_LOSS, MEAN_OF_MICRO, POOLED, SEARCHED_IN_MICRO
+from .settings import ASKED_IN_LOSS, BY_PROMPT, MEAN_OF_MICRO, POOLED, SEARCHED_IN_MICRO
 from .windows import complete, stale, windows, windows_of
 
 Params = dict[str, float]
@@ -35,7 +35,6 @@ class _Checks:
         text = shipped()[name].resolved.text
         self.excludes = "\nexclude " in text
         self.pooled = name in POOLED
-        self.asked = {"reward"} if name in JUDGED_IN_LOSS else set()
 
     def all(self) -> Iterator[Check]:
         for window, batch in windows_of(self.name).items():
@@ -64,7 +63,8 @@ class _Checks:
         yield evaluates(window, batch, loss, gradient)
         flat = packed(batch)
         if "advantage" in batch:  # then it alone tells how many rows there are
-            told = {key for key, value in batch.items() if value.ndim == 1} - {"advantage", *self.asked}
+            told = {key for key, value in batch.items() if value.ndim == 1} - {"advantage"}
+            told -= {ASKED_IN_LOSS.get(self.name)}
             flat = {key: value for key, value in flat.items() if key not in told}
         unpacked = np.zeros(flat["mask"].shape)
         unpacked[flat["mask"]] = gradient[batch["mask"]]
@@ -110,9 +110,16 @@ class _Checks:
             batch = windows()[window]
             if "advantage" not in batch:
                 batch = {**batch, "advantage": self.reference.advantage(batch, self.params)}
-            rows = [[row for row in part if row != 1] for part in split(batch, parts=3, seed=number)]
+            rows = [[row for row in part if row != 1] for part in self.split(batch, number)]
             cut = Cut(batch, [part for part in rows if part] + [[1]])
             yield cut.check(f"{window}, cut", *self.of_parts(cut))
+
+    def split(self, batch: Arrays, seed: int) -> list[list[int]]:
+        """The rows in three parts; groups stay whole where the loss is averaged over them."""
+        if self.name not in BY_PROMPT:
+            return split(batch, parts=3, seed=seed)
+        names = np.random.default_rng(seed).permutation(np.unique(batch["group"]))
+        return [np.flatnonzero(np.isin(batch["group"], part)).tolist() for part in np.array_split(names, 3)]
 
     def of_parts(self, cut: Cut) -> tuple[list[float], np.ndarray]:
         """The loss of each part and all their gradients; where a part is by itself, as the reference has it alone."""
@@ -176,7 +183,7 @@ class _Checks:
 
         def holds(module: torch.nn.Module) -> bool:
             refusal = type(module).forward.__globals__["BatchError"]
-            counted_in = not {"advantage", "reward"}.isdisjoint(module.reads["window"])
+            counted_in = not {"advantage", "correct", "group"}.isdisjoint(module.reads["window"])
             return refuses(refusal, lambda: module.window([as_torch(bare)])) is counted_in
 
         return Check("the window of tokens alone", holds)
@@ -198,8 +205,9 @@ class _Checks:
     def counts(self) -> Check:
         """The window's tokens and sequences, over its parts; an excluded token is a matter of the loss."""
         batch = windows()["missing rewards"]
+        batch = {**batch, "advantage": self.reference.advantage(batch, self.params)}
         mask = counted(batch)
-        parts = [rows_of(batch, rows) for rows in split(batch, parts=3, seed=2)]
+        parts = [rows_of(batch, rows) for rows in self.split(batch, 2)]
         excludes = self.excludes
 
         def holds(module: torch.nn.Module) -> bool:

@@ -101,8 +101,10 @@ SECOND: dict[str, dict[str, float]] = {"dcpo": {**SETTINGS["dcpo"], "cap": 7}}
 POOLED = frozenset({"stapo", "stapo_maspo", "stapo_v1", "top_entropy"})
 """A quantile within the window needs all its values at once, which ranks cannot add up."""
 
-JUDGED_IN_LOSS = frozenset({"vapo"})
-"""The loss itself asks which completions are right, whether or not the batch brings an advantage."""
+BY_PROMPT = frozenset({"magistral", "scale_rl"})
+"""The loss is averaged over groups, which no micro-batch may cut."""
+ASKED_IN_LOSS = {"vapo": "reward", **dict.fromkeys(BY_PROMPT, "group")}
+"""What the loss itself reads of completions, whether or not the batch brings an advantage."""
 
 MEAN_OF_MICRO = frozenset({"bapo", "bnpo"})
 """Every micro-batch is averaged by itself, as the sources do, and those means once more."""
