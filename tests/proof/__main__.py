@@ -46,8 +46,9 @@ def main() -> int:
         print(line)
     if options.write and whole:
         record.write(record.recorded(found, seconds, options.processes))
-    elif options.write and not wrong:
-        record.write(record.extended(record.read(), found))
+    elif options.write:
+        alive = {outcome.spec for outcome in found if outcome.end == "survived"}
+        record.write(record.extended(record.read(), [o for o in found if o.spec not in alive]))
     return 1 if wrong or wrong_reasons or any(outcome.end == "survived" for outcome in found) else 0
 
 
@@ -72,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--write",
         action="store_true",
-        help="keep the result of a whole run, or of objectives that none has had, in docs/proof.md too",
+        help="keep the result of a whole run, or of new objectives without survivors, in docs/proof.md too",
     )
     return found
 
