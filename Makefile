@@ -16,7 +16,7 @@ install := $(bin)/python -m pip install --disable-pip-version-check -c constrain
 # As pip does for what is not editable: to read the sources anew takes a third of a short command's time.
 bytecode := $(bin)/python -m compileall -q grammars maspo_dsl objectives trainers
 
-.PHONY: train test slow full proof fuzz check format smollm2 clean
+.PHONY: train test slow full proof trl fuzz check format smollm2 clean
 
 train: $(VENV)/installed
 	$(bin)/maspo-dsl train maspo $(ARGS)
@@ -34,6 +34,10 @@ full: $(VENV)/installed-fuzz
 # Every mistake in every objective, on two processors in about half an hour; docs/proof.md.
 proof: $(VENV)/installed-dev
 	$(bin)/python -m tests.proof $(ARGS)
+
+# The trainer for TRL beside TRL's own losses, the short ones; ARGS="-m slow" for the others.
+trl: $(VENV)/installed-trl
+	$(bin)/python -m pytest -m "not slow" tests/hosts $(ARGS)
 
 # Ten minutes of made-up specs; ARGS="--seconds 60" for a minute.
 fuzz: $(VENV)/installed-fuzz
@@ -73,6 +77,10 @@ $(VENV)/installed-dev: pyproject.toml constraints.txt | $(bin)/python
 
 $(VENV)/installed-fuzz: $(VENV)/installed-dev
 	$(install) -e ".[fuzz]"
+	@touch $@
+
+$(VENV)/installed-trl: $(VENV)/installed-dev
+	$(install) -e ".[trl]"
 	@touch $@
 
 $(VENV)/installed-smollm2: $(VENV)/installed

@@ -43,6 +43,15 @@ def on_torch(requirement: str) -> tuple[str, ...]:
     return ("bash", "-c", script)
 
 
+def with_extra(extra: str, tests: str) -> tuple[str, ...]:
+    """All tests of some files, slow ones too, with an extra of the package in an environment that is thrown away."""
+    script = (
+        f'set -e; "$PYTHON" -m venv "$FOLDER/venv"; "$FOLDER/venv/bin/python" -m pip install -q -c constraints.txt '
+        f'-e ".[dev,{extra}]"; "$FOLDER/venv/bin/python" -m pytest -q {tests}'
+    )
+    return ("bash", "-c", script)
+
+
 STEPS = (
     Step(
         "slow",
@@ -65,6 +74,12 @@ STEPS = (
     ),
     Step(
         "fuzz", 15, (PYTHON, "-m", "tests.fuzz"), "ten minutes of made-up specs: no text breaks the compiler"
+    ),
+    Step(
+        "trl",
+        60,
+        with_extra("trl", "tests/hosts tests/test_loops.py"),
+        "5 optimizer steps beside TRL's own, of each of its losses",
     ),
     Step("oldest torch", 60, on_torch("torch==2.9.*"), "the oldest torch that pyproject.toml allows"),
     Step("newest torch", 60, on_torch("torch"), "the newest torch that there is"),
