@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO, TypeAlias
 from maspo_dsl.language.source import Source
 from maspo_dsl.semantics.objective import Memory, ResolvedObjective
 from maspo_dsl.semantics.part_words import Role
-from maspo_dsl.semantics.quantities import DERIVED_TENSORS, LIVE_TENSORS
+from maspo_dsl.semantics.quantities import DERIVED_TENSORS
 from maspo_dsl.semantics.resolve import find_source, resolve, split_variant
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Objective:
 
         Then `loss.window` needs its log-probs (or entropies) of all micro-batches before the first of them is computed.
         """
-        return not self.reads("window", given=["advantage"]).isdisjoint(LIVE_TENSORS)
+        return not self.reads("window", given=["advantage"]).isdisjoint(self.resolved.live_tensors)
 
     @cached_property
     def graph(self) -> Graph:

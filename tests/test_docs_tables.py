@@ -11,6 +11,7 @@ from maspo_dsl.trainers.columns import COLUMNS
 
 from maspo_dsl.language.tree import Def
 from maspo_dsl.semantics.calls import signature
+from maspo_dsl.semantics.distributions import DISTRIBUTION_WORDS
 from maspo_dsl.semantics.operations import FUNCTIONS
 from maspo_dsl.semantics.part_words import PART_WORDS
 from maspo_dsl.semantics.quantities import INPUT_KINDS, QUANTITIES
@@ -100,6 +101,7 @@ TABLES = {
     "reductions": meanings({word: row.meaning for word, row in REDUCTION_WORDS.items() if not row.along}),
     "along completions": meanings({word: row.meaning for word, row in REDUCTION_WORDS.items() if row.along}),
     "special": meanings(SPECIAL),
+    "distributions": meanings({word: row.meaning for word, row in DISTRIBUTION_WORDS.items()}),
     "library": library(),
 }
 

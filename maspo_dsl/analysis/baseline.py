@@ -108,25 +108,22 @@ class Trial:
 
     def differs(self, other: Interpretation, outputs: Sequence[str], *, floor: float = 1e-11) -> bool:
         """Whether another evaluation gives anything else; less than `floor` of the largest number is nothing."""
+        live = sorted(self.interpretation.graph.live_inputs(["loss"]))
         for output in outputs:
             if output not in self.found:
-                self.found[output] = list(_results(self.interpretation, output))
-            pairs = zip(self.found[output], _results(other, output), strict=True)
+                self.found[output] = list(_results(self.interpretation, output, live))
+            pairs = zip(self.found[output], _results(other, output, live), strict=True)
             if any(_unequal(one, then, floor) for one, then in pairs):
                 return True
         return False
 
 
-def _results(interpretation: Interpretation, output: str) -> Iterator[Array]:
-    """An output, or of the loss its gradients, one after the other."""
+def _results(interpretation: Interpretation, output: str, live: Sequence[str]) -> Iterator[Array]:
+    """An output, or of the loss its gradients to the live tensors, one after the other."""
     if output != "loss":
         yield np.asarray(interpretation.output(output), dtype=float)
         return
-    yield interpretation.gradient("loss", "logp")
-    reads = any(
-        node.op == "input" and node.attribute("name") == "entropy" for node in interpretation.graph.nodes
-    )
-    yield interpretation.gradient("loss", "entropy") if reads else np.zeros(())
+    yield from (interpretation.gradient("loss", name) for name in live)
 
 
 def _unequal(one: Array, other: Array, floor: float) -> bool:

@@ -8,13 +8,11 @@ batch's (a quantile of entropies), two.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from enum import IntEnum
 
 from maspo_dsl.graph.nodes import Graph, Node
 from maspo_dsl.graph.statistics import window_statistics
-from maspo_dsl.semantics.quantities import LIVE_TENSORS
 from maspo_dsl.semantics.types import Axis
 
 
@@ -46,19 +44,19 @@ class Coupling:
     statistics: tuple[str, ...]
 
 
-def coupling(graph: Graph, *, denominators: bool = False, live: Collection[str] = LIVE_TENSORS) -> Coupling:
+def coupling(graph: Graph, computed: frozenset[str] = frozenset(), *, denominators: bool = False) -> Coupling:
     """The coupling of a graph's `loss`. An upper bound for every batch.
 
-    With `denominators` the statistics of the window are given, numbers that no token of this batch moves. `live` are
-    the tensors that come from the current policy.
+    `computed` are tensors without gradient that are known when the policy is, token by token. With `denominators` the
+    statistics of the window are given, numbers that no token of this batch moves.
     """
     given = frozenset(window_statistics(graph).values()) if denominators else frozenset[int]()
-    values = _values(graph, Reach.NONE, given, live)
+    values = _values(graph, Reach.NONE, given, computed)
     # An advantage that the batch does not bring is computed from it, and may read the policy, without gradient.
     estimated = values[graph.outputs["advantage"]]
     if estimated > Reach.NONE:
         advantage = max(estimated, _ON_AXIS[graph.nodes[graph.outputs["advantage"]].axis])
-        values = _values(graph, advantage, given, live)
+        values = _values(graph, advantage, given, computed)
     needed = set(graph.reachable(["loss"]))
     statistics = [(key, place) for key, place in window_statistics(graph).items() if place in needed]
     dependent = tuple(key for key, place in statistics if values[place] > Reach.NONE)
@@ -76,7 +74,7 @@ _ON_AXIS = {
 _ADVANTAGE = frozenset({"advantage", "advantage_rows"})
 
 
-def _values(graph: Graph, advantage: Reach, given: frozenset[int], live: Collection[str]) -> list[Reach]:
+def _values(graph: Graph, advantage: Reach, given: frozenset[int], computed: frozenset[str]) -> list[Reach]:
     """Whose policy one element of each node depends on, where that of the advantage and some places are known."""
     found: list[Reach] = []
     for place, node in graph:
@@ -85,7 +83,13 @@ def _values(graph: Graph, advantage: Reach, given: frozenset[int], live: Collect
             continue
         if node.op == "input":
             name = node.attribute("name")
-            found.append(Reach.TOKEN if name in live else advantage if name in _ADVANTAGE else Reach.NONE)
+            found.append(
+                Reach.TOKEN
+                if node.live or name in computed
+                else advantage
+                if name in _ADVANTAGE
+                else Reach.NONE
+            )
             continue
         read = max((found[argument] for argument in node.args), default=Reach.NONE)
         found.append(_raised(read, Reach.NONE if node.scope is None else _ON_AXIS[node.scope.axis]))

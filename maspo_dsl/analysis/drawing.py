@@ -98,6 +98,7 @@ class Regime:
     old: Drawn
     policy: Drawn
     nonnegative: Drawn
+    probability: Drawn
     real: Drawn
     condition: Drawn
     given: Drawn
@@ -111,6 +112,7 @@ class Regime:
         known = {
             Domain.LOG_PROB: self.policy if row.name != "old" else lambda draw: draw.old,
             Domain.NONNEGATIVE: self.nonnegative,
+            Domain.PROBABILITY: self.probability,
             Domain.REAL: self.real,
             Domain.CONDITION: self.condition,
             Domain.INPUT: self.given,
@@ -157,6 +159,7 @@ REALISTIC = Regime(
     old=_realistic_old,
     policy=_realistic_policy,
     nonnegative=lambda draw: draw.exponential(0.8) + 0.02,
+    probability=lambda draw: draw.between(0.05, 0.95),
     real=Draw.normal,
     condition=lambda draw: draw.uniform() < 0.3,
     given=lambda draw: draw.between(0.05, 0.95),

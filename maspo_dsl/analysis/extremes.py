@@ -87,6 +87,7 @@ def _regime(numbers: Numbers) -> Regime:
         old=old,
         policy=policy,
         nonnegative=lambda draw: np.abs(anything(draw)),
+        probability=lambda draw: np.minimum(np.abs(anything(draw)), 1.0),
         real=anything,
         condition=lambda draw: draw.uniform() < 0.4,
         given=anything,

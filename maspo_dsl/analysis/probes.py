@@ -105,6 +105,7 @@ def _regime(spread: float) -> Regime:
         old=lambda draw: -np.exp(draw.between(-5, 3)),
         policy=policy,
         nonnegative=lambda draw: np.exp(draw.between(-7, 2.3)),
+        probability=lambda draw: draw.uniform(),
         real=lambda draw: draw.between(-2, 2),
         condition=lambda draw: draw.uniform() < 0.4,
         # Numbers that a spec may compare with, and such between.

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from maspo_dsl.analysis.coupling import Reach, coupling
 from maspo_dsl.analysis.zero_advantage import skips_zero_advantage
 from maspo_dsl.graph.nodes import Graph
-from maspo_dsl.semantics.quantities import LIVE_TENSORS
 
 
 @dataclass(frozen=True)
@@ -16,39 +15,40 @@ class Schedule:
 
     `reach` bounds whose policy the coefficient of a token depends on, `reach_given` if the denominators of the window
     are given. `skips_zero_advantage`: a
-    token whose advantage is 0 has no part in the loss. `entropy`: the loss has gradient to it.
+    token whose advantage is 0 has no part in the loss. `distributions` are the tensors of whole distributions that the
+    loss has gradient to, such as `entropy`.
     """
 
     reach: Reach
     reach_given: Reach
     skips_zero_advantage: bool
-    entropy: bool
+    distributions: frozenset[str]
 
 
-def schedule(graph: Graph, *, on_policy: bool = False) -> Schedule:
-    """The schedule of a graph's loss; `on_policy` if the old policy is the present one, and known no earlier."""
-    live = (*LIVE_TENSORS, "logp_old") if on_policy else LIVE_TENSORS
-    found, given = coupling(graph, live=live), coupling(graph, denominators=True, live=live)
+def schedule(graph: Graph, computed: frozenset[str] = frozenset()) -> Schedule:
+    """The schedule of a graph's loss; `computed` are tensors without gradient that come from heads, too."""
+    found, given = coupling(graph, computed), coupling(graph, computed, denominators=True)
     return Schedule(
         # The value of a statistic has no part in a gradient where it only scales, but it must be known.
         reach=Reach.BATCH if found.statistics else found.reach,
         reach_given=given.reach,
-        skips_zero_advantage=skips_zero_advantage(graph, live),
-        entropy=_has_gradient(graph, "entropy"),
+        skips_zero_advantage=skips_zero_advantage(graph, computed),
+        distributions=frozenset(_with_gradient(graph) - {"logp"}),
     )
 
 
-def _has_gradient(graph: Graph, name: str) -> bool:
-    """Whether the loss has gradient to an input; a condition on it, or a detached value, has none."""
+def _with_gradient(graph: Graph) -> set[str]:
+    """The inputs that the loss has gradient to; a condition on one, or a detached value, has none."""
+    found: set[str] = set()
     reached = {graph.outputs["loss"]}
     for place in reversed(graph.reachable(["loss"])):
         node = graph.nodes[place]
         if place not in reached or not node.live:
             continue
-        if node.op == "input" and node.attribute("name") == name:
-            return True
+        if node.op == "input":
+            found.add(str(node.attribute("name")))
         reached.update(node.args)
-    return False
+    return found
 
 
 def schedule_text(plan: Schedule) -> str:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from maspo_dsl.graph.nodes import Graph, GraphBuilder, Node, rewrite
 from maspo_dsl.graph.passes.constants import fold_constants
 from maspo_dsl.graph.passes.neutral import remove_neutral
-from maspo_dsl.semantics.quantities import LIVE_TENSORS
 
 _ADVANTAGE = frozenset({"advantage", "advantage_rows"})
 
 
-def skips_zero_advantage(graph: Graph, live: Iterable[str] = LIVE_TENSORS) -> bool:
+def skips_zero_advantage(graph: Graph, computed: frozenset[str]) -> bool:
     """Whether the policy at a token whose advantage is 0 changes neither the loss nor a gradient.
 
     Decided by what is left of the loss when every advantage is 0: with a KL penalty or an entropy bonus
-    something is, and such a token counts. `live` are the tensors that come from the policy.
+    something is, and such a token counts. `computed` are tensors without gradient that come from heads, too.
     """
     without = remove_neutral(fold_constants(remove_neutral(fold_constants(rewrite(graph, _no_advantage)))))
-    return not {*live} & set(without.inputs(["loss"]))
+    return not without.live_inputs(["loss"]) and not computed & set(without.inputs(["loss"]))
 
 
 def _no_advantage(builder: GraphBuilder, node: Node) -> int | None:

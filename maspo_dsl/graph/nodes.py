@@ -104,6 +104,11 @@ class Graph:
         found.update(tensor for node in nodes if node.scope is not None for tensor in node.scope.tensors)
         return sorted(found)
 
+    def live_inputs(self, outputs: Iterable[str]) -> set[str]:
+        """Names of the tensors with gradient that some outputs read."""
+        nodes = (self.nodes[place] for place in self.reachable(outputs))
+        return {str(node.attribute("name")) for node in nodes if node.op == "input" and node.live}
+
     @cached_property
     def candidates(self) -> tuple[frozenset[int], ...]:
         """For each place the levels of the candidates that its value depends on: it has one for each of them."""

@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 from maspo_dsl.language import tree
 from maspo_dsl.language.printing import Precedence, Style, Written, write_arguments, written
-from maspo_dsl.language.source import Span
+from maspo_dsl.language.source import Source, Span
 from maspo_dsl.language.template import OptionalPart, Place, Template, TemplatePart, read_template
 from maspo_dsl.language.walking import Node, Tree, descendants, transform
-from maspo_dsl.notation.symbols import ENTROPY
+from maspo_dsl.semantics.distributions import DISTRIBUTION_WORDS, EVEN
+from maspo_dsl.semantics.domains import number_text
 from maspo_dsl.semantics.operations import OPERATIONS
 from maspo_dsl.semantics.reductions import REDUCTION_WORDS
 from maspo_dsl.semantics.scopes import SCOPES
@@ -151,6 +152,9 @@ def notation_of(definition: tree.Def) -> Notation | None:
     return Notation(names, defaults_of(definition), read_template(definition.notation.value))
 
 
+_NUMBER_OF_EVEN = tree.Number(EVEN, number_text(EVEN), Span(Source("", ""), 0, 0))
+
+
 def primitive_notations(form: Literal["plain", "latex"]) -> dict[str, Notation]:
     """The notations that the tables of operations and reductions bring."""
     texts: dict[str, tuple[tuple[str, ...], str]] = {}
@@ -159,8 +163,12 @@ def primitive_notations(form: Literal["plain", "latex"]) -> dict[str, Notation]:
     if form == "latex":
         for word, row in REDUCTION_WORDS.items():
             texts[word] = (("x", *(argument.name for argument in row.given)), row.latex)
-    texts["entropy"] = ((), ENTROPY)
-    return {name: Notation(names, {}, read_template(text)) for name, (names, text) in texts.items() if text}
+    found = {name: Notation(names, {}, read_template(text)) for name, (names, text) in texts.items() if text}
+    for word, distribution in DISTRIBUTION_WORDS.items():
+        if text := distribution.latex if form == "latex" else distribution.plain:
+            weight = {"weight": _NUMBER_OF_EVEN} if distribution.weighted else {}
+            found[word] = Notation((*distribution.parameters, *weight), weight, read_template(text))
+    return found
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,6 @@ SYMBOLS: dict[str, Symbol] = {
     "it": Symbol("·", r"\,\cdot\,"),
 }
 
-ENTROPY = "H"
-
 
 def symbol_of_teacher(name: str, doc: str | None) -> Symbol:
     """How a policy that a spec declares is written."""
@@ -42,7 +40,10 @@ def symbol_of_teacher(name: str, doc: str | None) -> Symbol:
 
 LEGEND: dict[str, tuple[str, str]] = {
     "detach": ("sg[·]", "the value inside, without gradient"),
-    "entropy": (f"{ENTROPY}(π)", "entropy of the policy's distribution"),
+    "entropy": ("H(·)", "entropy of a policy's distribution"),
+    "kl": ("KL(· ‖ ·)", "divergence of two policies' whole distributions"),
+    "jsd": ("JSD(· ‖ ·)", "divergence of two policies' whole distributions from their mixture"),
+    "collision": ("collision(·)", "sum of the squares of a policy's probabilities"),
     "next": ("next(·)", "the value at the completion's next trained token, 0 after its last"),
     "discounted_sum": ("discounted_sum(·)", "y = x + factor · (y at the completion's next trained token)"),
     "top": ("top", "the share of the tokens that have the largest values"),

@@ -5,6 +5,9 @@ weight while the logits are still in the cache. That is one pass over the head i
 the tokens of its chunk alone: any chunk will do for token-local objectives, whole completions for those that gather
 over one. Otherwise all log-probs are computed first, and a second pass takes only tokens with a coefficient.
 
+Whole distributions of other policies come from their own states and heads: for each chunk their log-probs stand beside
+the policy's logits.
+
 A coefficient comes from the very graph of the loss from log-probs, evaluated on the whole batch with the log-probs
 known so far; what stands for the others has no part in it.
 """
@@ -31,7 +34,7 @@ Tensors: TypeAlias = dict[str, Tensor]
 Needs: TypeAlias = tuple[bool, bool, bool]
 
 # Stand for what is not known yet: numbers at which most terms are finite.
-_UNKNOWN = {"logp": -1.0, "entropy": 1.0}
+_UNKNOWN_LOG_PROB, _UNKNOWN_VALUE = -1.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Compiled:
     """An objective as this module needs it: its functions, value and gradient of its loss, and its schedule.
 
     `gradient` maps (batch, parameters, denominators) to the loss and its gradient by live tensor. `memory` is what
-    the logits of a chunk may take, in bytes.
+    the logits of a chunk may take, in bytes, those of all policies together.
     """
 
     module: LossModule
@@ -88,7 +91,9 @@ def loss_from_hidden(compiled: Compiled, given: HiddenBatch, head: LinearHead) -
 
 def _versions(given: HiddenBatch, head: LinearHead) -> list[int]:
     """What changes when states, weight or bias are written to."""
-    return [tensor._version for tensor in (given.hidden, head.weight, head.bias) if tensor is not None]
+    heads = [(given.hidden, head), *((teacher.hidden, teacher.head) for teacher in given.others.teachers)]
+    tensors = [tensor for hidden, each in heads for tensor in (hidden, each.weight, each.bias)]
+    return [tensor._version for tensor in tensors if tensor is not None]
 
 
 class _Passes:
@@ -97,9 +102,12 @@ class _Passes:
     def __init__(self, compiled: Compiled, given: HiddenBatch, head: LinearHead) -> None:
         self.module, self.gradient, self.plan = compiled.module, compiled.gradient, compiled.schedule
         self.given, self.head = given, head
-        self.buffer = head.buffer(compiled.memory, len(given.tokens))
+        buffers = 1 + len(given.others.teachers)
+        self.buffer = head.buffer(compiled.memory // buffers, len(given.tokens))
+        self.others = [torch.empty_like(self.buffer) for _ in given.others.teachers]
         self.chunk = len(self.buffer)
-        self.computed = ("logp", "entropy") if self._computes_entropy() else ("logp",)
+        self.teachers = [teacher.like(head) for teacher in given.others.teachers]
+        self.computed = ("logp", *(each.tensor for each in given.others.asked), *given.others.log_probs)
 
     def run(self, gradients: HeadGradients | None) -> Evaluated:
         """The loss; gradients are added to what is given."""
@@ -130,7 +138,7 @@ class _Passes:
     def fill(self, x: Tensors, rows: Tensor) -> None:
         """Put the log-probs (and entropies) of some tokens into the batch, and keep nothing else."""
         for chunk in torch.split(rows, self.chunk):
-            self._store(x, chunk, self._head_pass(chunk, entropy="entropy" in self.computed))
+            self._store(x, chunk, self._head_pass(chunk))
 
     # ---- passes
 
@@ -143,7 +151,7 @@ class _Passes:
             loss, coefficients = self._coefficients(x, p, d)
             self._second_pass(gradients, block, coefficients)
             return loss
-        head_pass = self._head_pass(block, entropy="entropy" in self.computed)
+        head_pass = self._head_pass(block)
         self._store(x, block, head_pass)
         loss, coefficients = self._coefficients(x, p, d)
         self._add(gradients, head_pass, block, coefficients)
@@ -155,25 +163,43 @@ class _Passes:
             return
         used = torch.stack([_flat(slope)[rows] != 0 for slope in coefficients.values()]).any(0)
         for chunk in torch.split(rows[used], self.chunk):
-            self._add(gradients, self._head_pass(chunk, entropy=self.plan.entropy), chunk, coefficients)
+            self._add(gradients, self._head_pass(chunk, again=True), chunk, coefficients)
 
-    def _head_pass(self, rows: Tensor, *, entropy: bool) -> HeadPass:
-        return self.head.run(self.given.hidden[rows], self.given.tokens[rows], self.buffer, entropy=entropy)
+    def _head_pass(self, rows: Tensor, *, again: bool = False) -> HeadPass:
+        """A pass over some tokens; `again` asks for no more than what carries gradient."""
+        asked = tuple(
+            each for each in self.given.others.asked if each.tensor in self.plan.distributions or not again
+        )
+        others = [] if again and not asked else self.teachers
+        logs = [
+            teacher.head.log_probs(teacher.hidden[rows], buffer)
+            for teacher, buffer in zip(others, self.others, strict=False)
+        ]
+        return self.head.run(
+            self.given.hidden[rows], self.given.tokens[rows], self.buffer, asked=asked, others=logs
+        )
 
     def _add(
         self, gradients: HeadGradients, head_pass: HeadPass, rows: Tensor, coefficients: Tensors
     ) -> None:
-        entropy = _flat(coefficients["entropy"])[rows] if self.plan.entropy else None
-        gradients.add(head_pass, rows, _flat(coefficients["logp"])[rows], entropy)
+        wanted = {"logp", *self.plan.distributions}
+        gradients.add(
+            head_pass,
+            rows,
+            {name: _flat(each)[rows] for name, each in coefficients.items() if name in wanted},
+        )
 
     def _store(self, x: Tensors, rows: Tensor, head_pass: HeadPass) -> None:
         """Write what a pass found into the batch."""
-        for name, value in (("logp", head_pass.logp), ("entropy", head_pass.entropy)):
-            if value is not None and name in self.computed:
-                _flat(x[name])[rows] = value.to(x[name].dtype)
+        found = {each.tensor: value for each, value in zip(head_pass.asked, head_pass.values, strict=True)}
+        tokens = head_pass.tokens[:, None]
+        for name, place in self.given.others.log_probs.items():
+            found[name] = head_pass.others[place - 1].gather(1, tokens)[:, 0]
+        for name, value in {"logp": head_pass.logp, **found}.items():
+            _flat(x[name])[rows] = value.to(x[name].dtype)
 
     def _coefficients(self, x: Tensors, p: Tensors, d: Tensors) -> tuple[Tensor, Tensors]:
-        """The loss and dL/dlogp (and dL/dentropy) with the log-probs known so far."""
+        """The loss and its derivatives by live tensor with the log-probs known so far."""
         if x["mask"].numel() == 0:
             return x["logp"].new_zeros(()), {name: torch.zeros_like(x["logp"]) for name in self.computed}
         return self.gradient(x, p, d)
@@ -184,7 +210,7 @@ class _Passes:
         """The batch, with numbers of its own for what is to be computed."""
         mask = self.given.batch["mask"]
         unknown = {
-            name: torch.full_like(mask, _UNKNOWN[name], dtype=self.head.dtype) for name in self.computed
+            name: torch.full_like(mask, _unknown(name), dtype=self.head.dtype) for name in self.computed
         }
         x = self.module.prepare(self._with(unknown), "loss")
         return {**x, **self._found({name: x[name].clone() for name in self.computed})}
@@ -205,11 +231,6 @@ class _Passes:
         """Whether the advantage needs what is to be computed."""
         late = {*self.computed, "logp_old"} if self.given.on_policy else {*self.computed}
         return "advantage" not in self.given.batch and bool(late & set(self.module.reads["advantage"]))
-
-    def _computes_entropy(self) -> bool:
-        """Whether the entropy is read and not given."""
-        estimated = "entropy" in self.module.reads["advantage"] and "advantage" not in self.given.batch
-        return "entropy" not in self.given.batch and (estimated or "entropy" in self.module.reads["loss"])
 
     def _denominators(self, x: Tensors) -> Tensors:
         if self.given.denominators is not None:
@@ -235,6 +256,10 @@ class _Passes:
             return x["sequence"]
         rows, length = x["mask"].shape
         return torch.arange(rows, device=x["mask"].device).repeat_interleave(length)
+
+
+def _unknown(name: str) -> float:
+    return _UNKNOWN_LOG_PROB if name.startswith("logp") else _UNKNOWN_VALUE
 
 
 def _flat(value: Tensor) -> Tensor:

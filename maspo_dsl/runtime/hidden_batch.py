@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from maspo_dsl.emit.template.names import BatchError
+from maspo_dsl.runtime.teachers import NO_TEACHERS, OfTeachers
 
 Tensors: TypeAlias = dict[str, Tensor]
 
@@ -18,7 +19,8 @@ Tensors: TypeAlias = dict[str, Tensor]
 class HiddenBatch:
     """A batch whose log-probs are to be computed: `hidden` [M, H] and `tokens` [M], flat; the rest as it came.
 
-    `on_policy`: the old policy is the present one, and its log-probs are those that are computed, detached.
+    `on_policy`: the old policy is the present one, and its log-probs are those that are computed, detached. `others`
+    are the other policies whose whole distributions are needed, and what for.
     """
 
     hidden: Tensor
@@ -26,6 +28,7 @@ class HiddenBatch:
     batch: Tensors
     denominators: Tensors | None
     on_policy: bool
+    others: OfTeachers = NO_TEACHERS
 
 
 def hidden_batch(
@@ -35,10 +38,13 @@ def hidden_batch(
     batch: Mapping[str, Tensor],
     denominators: Mapping[str, Tensor] | None,
     *,
-    live_entropy: bool,
+    live: Collection[str],
     on_policy: bool,
 ) -> HiddenBatch:
-    """The batch, if states, tokens and mask fit each other. Raises BatchError with all shapes otherwise."""
+    """The batch, if states, tokens and mask fit each other. Raises BatchError with all shapes otherwise.
+
+    `live` are the tensors of whole distributions that the objective has gradient to.
+    """
     problems = _problems(hidden, tokens, batch)
     if "logp" in batch:
         problems.append("`logp` must not be in the batch: it is computed from `hidden`")
@@ -46,10 +52,11 @@ def hidden_batch(
         problems.append(
             "`logp_old` must not be in the batch: with on_policy it is what is computed, detached"
         )
-    if live_entropy and "entropy" in batch:
-        problems.append(
-            "`entropy` must not be in the batch: the objective has gradient to it, so it is computed from `hidden`"
-        )
+    problems += [
+        f"`{name}` must not be in the batch: the objective has gradient to it, so it is computed from `hidden`"
+        for name in sorted(live)
+        if name in batch
+    ]
     if problems:
         shapes = ", ".join(
             f"{name} {list(value.shape)}"

@@ -3,34 +3,42 @@
 Logits are [C, V] for a chunk of C tokens, in one buffer that is used again and again. The exponentials stay
 unscaled in it; what scales them, -c / sum for a token's coefficient c = dL/dlogp, is folded into the small
 operands of the matrix products, and the one-hot part is one entry a token. With logits z = h W^T + b,
-p = softmax(z), y the token and H the entropy:
+p = softmax(z) and y the token,
 
-    dlogp / dz = onehot(y) - p            dH / dz = -p (log p + H)
+    dlogp / dz = onehot(y) - p
+
+and functions of the whole distribution p, such as its entropy, have the derivatives of `logits`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 
 import torch
 from torch import Tensor
 
+from maspo_dsl.runtime.logits import (
+    Asked,
+    Pass,
+    exponentials_and_values,
+    fused,
+    log_probs_,
+    plain,
+    residuals,
+    rows_at_once,
+)
+
 # Below, a row of logits stays in the cache of a core, and fusing the passes over it saves nothing.
 FUSED_FROM = 8192
-# Rows that are moved or looked at together: few, so that what is held beside the buffer stays small, but enough for
-# a call to pay.
-_ROWS_AT_ONCE, _NUMBERS_AT_ONCE = 32, 2**18
-# exp of the one is 0, and the log of the other finite: 0 times infinity never comes up.
-_NOTHING, _TINY = -1000.0, 1e-38
 
 
 @dataclass(frozen=True)
 class HeadPass:
     """C tokens while their logits are hot.
 
-    `exponentials` [C, V] is exp(z - max) in the buffer, `total` [C] its sum; `logp` [C]; `entropy` [C] or None.
+    `exponentials` [C, V] is exp(z - max) in the buffer, `total` [C] its sum; `logp` [C]; `others` are the log-probs
+    [C, V] of other policies; `asked` are functions of all these distributions, with their values [C].
     """
 
     hidden: Tensor
@@ -38,18 +46,19 @@ class HeadPass:
     exponentials: Tensor
     total: Tensor
     logp: Tensor
-    entropy: Tensor | None
+    others: tuple[Tensor, ...] = ()
+    asked: tuple[Asked, ...] = ()
+    values: tuple[Tensor, ...] = ()
 
     def at(self, rows: Tensor) -> HeadPass:
-        """Some of the tokens; the exponentials stay where they are."""
-        entropy = None if self.entropy is None else self.entropy[rows]
-        return HeadPass(
-            self.hidden[rows],
-            self.tokens[rows],
-            self.exponentials,
-            self.total[rows],
-            self.logp[rows],
-            entropy,
+        """Some of the tokens; what is [C, V] stays where it is."""
+        return replace(
+            self,
+            hidden=self.hidden[rows],
+            tokens=self.tokens[rows],
+            total=self.total[rows],
+            logp=self.logp[rows],
+            values=tuple(value[rows] for value in self.values),
         )
 
 
@@ -82,22 +91,39 @@ class LinearHead:
         fitting = memory // max(1, len(self.weight) * self.dtype.itemsize)
         return self.weight.new_empty((max(1, min(fitting, tokens)), len(self.weight)), dtype=self.dtype)
 
-    def run(self, hidden: Tensor, tokens: Tensor, buffer: Tensor, *, entropy: bool) -> HeadPass:
-        """Log-probs (and entropies) of `tokens` [C] after the states `hidden` [C, H]; logits go to the buffer."""
-        logits = buffer[: len(tokens)]
-        hidden = hidden.to(self.dtype) / self.temperature if self.temperature != 1 else hidden
-        product_into(logits, hidden, self.weight.t())
-        if self.bias is not None:
-            logits.add_(self.bias / self.temperature)
+    def run(
+        self,
+        hidden: Tensor,
+        tokens: Tensor,
+        buffer: Tensor,
+        *,
+        asked: tuple[Asked, ...] = (),
+        others: Sequence[Tensor] = (),
+    ) -> HeadPass:
+        """Log-probs of `tokens` [C] after the states `hidden` [C, H], and what is asked; logits go to the buffer."""
+        hidden, logits = self._logits(hidden, buffer[: len(tokens)])
         picked = logits.gather(1, tokens[:, None])[:, 0]
-        passes = _fused if self.fused else _plain
-        if not entropy:
-            top, total = passes(exponentials_)(logits)
-            return HeadPass(hidden, tokens, logits, total, picked - top - total.log(), None)
-        top, total, moment = passes(exponentials_and_moment_)(logits)
-        return HeadPass(
-            hidden, tokens, logits, total, picked - top - total.log(), total.log() - moment / total
-        )
+        top, total, *values = self.compiled(exponentials_and_values(asked))(logits, *others)
+        logp = picked - top - total.log()
+        return HeadPass(hidden, tokens, logits, total, logp, tuple(others), asked, tuple(values))
+
+    def log_probs(self, hidden: Tensor, buffer: Tensor) -> Tensor:
+        """Log-probs [C, V] after the states `hidden` [C, H], in the buffer."""
+        _, logits = self._logits(hidden, buffer[: len(hidden)])
+        self.compiled(log_probs_)(logits)
+        return logits
+
+    def compiled(self, function: Pass) -> Pass:
+        """A pass over logits as this head makes it."""
+        return fused(function) if self.fused else plain(function)
+
+    def _logits(self, hidden: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
+        """The states as they enter the product, and the logits."""
+        hidden = hidden.to(self.dtype) / self.temperature if self.temperature != 1 else hidden
+        product_into(out, hidden, self.weight.t())
+        if self.bias is not None:
+            out.add_(self.bias / self.temperature)
+        return hidden, out
 
 
 @dataclass(frozen=True)
@@ -119,30 +145,31 @@ class HeadGradients:
             torch.zeros_like(head.bias, dtype=head.dtype) if needs[2] and head.bias is not None else None,
         )
 
-    def add(self, head_pass: HeadPass, rows: Tensor, logp: Tensor, entropy: Tensor | None) -> None:
-        """What a pass adds, given dL/dlogp [C] and dL/dentropy [C]; `rows` [C] are its tokens' places in `hidden`.
+    def add(self, head_pass: HeadPass, rows: Tensor, coefficients: Mapping[str, Tensor]) -> None:
+        """What a pass adds, given dL/d of `logp` and of values that were asked, [C] each, by tensor.
 
-        Tokens at which both are 0 are left out of the products.
+        `rows` [C] are its tokens' places in `hidden`. Tokens at which all are 0 are left out of the products.
         """
-        used = logp != 0 if entropy is None else (logp != 0) | (entropy != 0)
-        order = moved_to_front(head_pass.exponentials, used)
-        buffer = head_pass.exponentials[: len(order)]
+        used = torch.stack([each != 0 for each in coefficients.values()]).any(0)
+        order = moved_to_front(used, head_pass.exponentials, *head_pass.others)
         if len(order) < len(used):
-            head_pass, rows, logp = head_pass.at(order), rows[order], logp[order]
-            entropy = None if entropy is None else entropy[order]
+            head_pass, rows = head_pass.at(order), rows[order]
+            coefficients = {name: each[order] for name, each in coefficients.items()}
         if len(order):
-            self._add_products(
-                buffer, self._residuals(buffer, head_pass, logp, entropy), head_pass.hidden, rows
-            )
+            buffer = head_pass.exponentials[: len(order)]
+            scale = self._residuals(buffer, head_pass, coefficients)
+            self._add_products(buffer, scale, head_pass.hidden, rows)
 
-    def _residuals(self, buffer: Tensor, head_pass: HeadPass, logp: Tensor, entropy: Tensor | None) -> Tensor:
+    def _residuals(self, buffer: Tensor, head_pass: HeadPass, coefficients: Mapping[str, Tensor]) -> Tensor:
         """Turn exponentials in the buffer into -dL/dz, but for a factor of each token [C], which is returned."""
-        if entropy is None or head_pass.entropy is None:
+        logp = coefficients["logp"]
+        asked = tuple(each for each in head_pass.asked if each.tensor in coefficients)
+        if not asked:
             scale, own = logp / head_pass.total, head_pass.total
         else:
-            slope = entropy / head_pass.total
-            constant = logp / head_pass.total + slope * (head_pass.entropy - head_pass.total.log())
-            (_fused if self.head.fused else _plain)(residuals_)(buffer, constant, slope)
+            given = [coefficients[each.tensor] for each in asked]
+            others = [each[: len(buffer)] for each in head_pass.others]
+            self.head.compiled(residuals(asked))(buffer, head_pass.total, logp, *given, *others)
             scale, own = torch.ones_like(logp), logp
         places = head_pass.tokens[:, None]
         buffer.scatter_(1, places, buffer.gather(1, places) - own[:, None])
@@ -159,8 +186,8 @@ class HeadGradients:
             self.bias.sub_((scale / self.head.temperature) @ residuals)
 
 
-def moved_to_front(buffer: Tensor, used: Tensor) -> Tensor:
-    """Move the rows of a buffer [C, V] at which `used` [C] is true to its front, in place.
+def moved_to_front(used: Tensor, *buffers: Tensor) -> Tensor:
+    """Move the rows of buffers [C, V] at which `used` [C] is true to their front, in place.
 
     Returns which rows stand there now, in their new order. The device is waited for once.
     """
@@ -172,14 +199,11 @@ def moved_to_front(buffer: Tensor, used: Tensor) -> Tensor:
     holes = (~used[:count]).nonzero()[:, 0]
     movers = kept[kept >= count]
     order[holes] = movers
-    rows = _rows_at_once(buffer)
-    for hole, mover in zip(torch.split(holes, rows), torch.split(movers, rows), strict=True):
-        buffer.index_copy_(0, hole, torch.index_select(buffer, 0, mover))
+    for buffer in buffers:
+        rows = rows_at_once(buffer)
+        for hole, mover in zip(torch.split(holes, rows), torch.split(movers, rows), strict=True):
+            buffer.index_copy_(0, hole, torch.index_select(buffer, 0, mover))
     return order
-
-
-def _rows_at_once(buffer: Tensor) -> int:
-    return max(_ROWS_AT_ONCE, _NUMBERS_AT_ONCE // max(1, buffer.shape[1]))
 
 
 # ---- matrix products
@@ -206,59 +230,3 @@ def subtract_product(out: Tensor, left: Tensor, right: Tensor, dtype: torch.dtyp
         out.addmm_(left, right, alpha=-1)
     else:
         out.sub_(torch.mm(left.to(dtype), right.to(dtype), out_dtype=out.dtype))
-
-
-# ---- passes over logits, in place
-
-# Written as if everything fitted beside the logits: compiled, nothing does; otherwise few rows are taken at a time.
-
-
-def exponentials_(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Turn logits [C, V] into exp(logits - max); gives the maxima and the sums, [C] each."""
-    top = logits.amax(1)
-    exponentials = (logits - top[:, None]).exp()
-    logits.copy_(exponentials)
-    return top, exponentials.sum(1)
-
-
-def exponentials_and_moment_(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """As `exponentials_`, with the sum over exp(d) * d of d = logits - max; a forbidden token has no share in it."""
-    top = logits.amax(1)
-    below = (logits - top[:, None]).clamp(min=_NOTHING)
-    exponentials = below.exp()
-    logits.copy_(exponentials)
-    return top, exponentials.sum(1), (exponentials * below).sum(1)
-
-
-def residuals_(exponentials: Tensor, constant: Tensor, slope: Tensor) -> tuple[()]:
-    """Turn exponentials e [C, V] into e * (constant + slope * log e), 0 where e is 0."""
-    logs = exponentials.clamp(min=_TINY).log()
-    exponentials.copy_(exponentials * (constant[:, None] + slope[:, None] * logs))
-    return ()
-
-
-def _plain(function: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
-    """A pass in a few rows at a time."""
-
-    def run(*tensors: Tensor) -> tuple[Tensor, ...]:
-        rows = _rows_at_once(tensors[0])
-        parts = [function(*part) for part in zip(*(torch.split(each, rows) for each in tensors), strict=True)]
-        return tuple(torch.cat(column) for column in zip(*parts, strict=True))
-
-    return run
-
-
-@cache
-def _fused(function: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
-    """A pass compiled for any number of rows but one, which torch.compile takes for another shape."""
-    compiled = torch.compile(function, fullgraph=True, dynamic=False)
-
-    def run(*tensors: Tensor) -> tuple[Tensor, ...]:
-        if len(tensors[0]) == 1:
-            return function(*tensors)
-        for each in tensors:
-            torch._dynamo.decorators.mark_dynamic(each, 0)
-        found: tuple[Tensor, ...] = compiled(*tensors)
-        return found
-
-    return run

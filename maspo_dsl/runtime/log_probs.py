@@ -7,6 +7,7 @@ from torch import Tensor
 
 from maspo_dsl.runtime.compiled import can_compile
 from maspo_dsl.runtime.linear_head import FUSED_FROM, LinearHead
+from maspo_dsl.runtime.logits import ENTROPY_OF_POLICY
 
 # Logits of a chunk, in bytes: 512 tokens of a vocabulary of 49,152. A GPU wants larger products.
 HEAD_MEMORY = 96 * 2**20
@@ -48,8 +49,9 @@ def log_probs(
     logp = torch.zeros(tokens.shape, dtype=head.dtype, device=tokens.device)
     entropies = torch.zeros_like(logp) if entropy else None
     for chunk in torch.split(rows, len(buffer)):
-        head_pass = head.run(states[chunk], chosen[chunk], buffer, entropy=entropy)
+        asked = (ENTROPY_OF_POLICY,) if entropy else ()
+        head_pass = head.run(states[chunk], chosen[chunk], buffer, asked=asked)
         logp.view(-1)[chunk] = head_pass.logp
-        if entropies is not None and head_pass.entropy is not None:
-            entropies.view(-1)[chunk] = head_pass.entropy
+        if entropies is not None:
+            entropies.view(-1)[chunk] = head_pass.values[0]
     return logp, entropies

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, Literal, TypeAlias, cast
 
 import torch
@@ -25,6 +25,7 @@ from maspo_dsl.runtime.from_hidden import Compiled, loss_from_hidden
 from maspo_dsl.runtime.hidden_batch import check_head, hidden_batch
 from maspo_dsl.runtime.linear_head import LinearHead
 from maspo_dsl.runtime.log_probs import fuses, head_memory
+from maspo_dsl.runtime.teachers import States, check_teachers, of_teachers
 
 Backend: TypeAlias = Literal["inductor", "eager", "aot_eager"]
 
@@ -63,6 +64,7 @@ class ObjectiveLoss(nn.Module):
         self.module = loss_module(objective)
         self.backend = backend
         self.head_memory: int | None = None
+        self._schedules: dict[frozenset[str], Schedule] = {}
         if backend != "eager":
             self.module.evaluate = CompiledLoss(self.module, backend)  # type: ignore[method-assign]
 
@@ -103,29 +105,35 @@ class ObjectiveLoss(nn.Module):
         temperature: float = 1.0,
         denominators: Mapping[str, Tensor] | None = None,
         on_policy: bool = False,
+        teachers: Mapping[str, States] = MappingProxyType({}),
     ) -> LossOutput:
         """The loss of a batch without log-probs, from the states before the head; `[N, T, V]` is never formed.
 
         `hidden` is [N, T, H], or packed [M, H]; row t predicts `tokens[t]` of [N, T] or [M] int64. `weight` is [V, H],
-        `bias` [V]; log-probs are of softmax((hidden weight^T + bias) / temperature). Entropies are computed where the
-        objective reads them and the batch has none. `on_policy` says that the old policy is the present one: the batch
-        has no `logp_old`, and it is the log-prob that is computed, detached. Values and gradients are those of the loss
-        from log-probs. Raises BatchError.
+        `bias` [V]; log-probs are of softmax((hidden weight^T + bias) / temperature). `on_policy` says that the old
+        policy is the present one: the batch has no `logp_old`, and it is the log-prob that is computed, detached.
+        `teachers` are other policies by name, `reference` among them, as (hidden, weight, bias or None): frozen, of the
+        same vocabulary and at the same temperature; their states may be of another width. What the objective reads of
+        whole distributions, such as entropies, is computed where the batch has it not, and so are log-probs of the
+        teachers given. Values and gradients are those of the loss from log-probs. Raises BatchError.
         """
-        name = self.objective.name
-        plan = self.schedule_on_policy if on_policy else self.schedule
-        given = hidden_batch(
-            name, hidden, tokens, batch, denominators, live_entropy=plan.entropy, on_policy=on_policy
-        )
+        name, objective = self.objective.name, self.objective.resolved
+        live = self.schedule.distributions
+        given = hidden_batch(name, hidden, tokens, batch, denominators, live=live, on_policy=on_policy)
         check_head(name, given, weight, bias, temperature)
+        check_teachers(objective, teachers, given.batch["mask"], len(weight))
         device = hidden.device
         if torch.is_autocast_enabled(device.type):
             dtype = torch.get_autocast_dtype(device.type)
             given = replace(given, hidden=given.hidden.to(dtype))
             weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
         head = LinearHead(weight, bias, temperature, fused=self.backend == "inductor" and fuses(weight))
+        reads = self.module.reads["loss"]
+        reads = reads if "advantage" in batch else {**self.module.reads["advantage"], **reads}
+        given = replace(given, others=of_teachers(objective, reads, batch, teachers, head))
         with torch.autocast(device.type, enabled=False):
-            output = loss_from_hidden(self._compiled(device, plan), given, head)
+            computed = given.others.frozen | ({"logp_old"} if on_policy else frozenset[str]())
+            output = loss_from_hidden(self._compiled(device, computed), given, head)
         return _Reporting(output, name)
 
     def window(self, micro_batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -160,12 +168,11 @@ class ObjectiveLoss(nn.Module):
         """In which passes `from_hidden` computes the loss."""
         return schedule(self.objective.graph)
 
-    @cached_property
-    def schedule_on_policy(self) -> Schedule:
-        """The same where the old policy is the present one."""
-        return schedule(self.objective.graph, on_policy=True)
-
-    def _compiled(self, device: torch.device, plan: Schedule) -> Compiled:
+    def _compiled(self, device: torch.device, computed: frozenset[str]) -> Compiled:
+        """What `from_hidden` needs; `computed` are tensors without gradient that it computes as well."""
+        if computed not in self._schedules:
+            plan = schedule(self.objective.graph, computed) if computed else self.schedule
+            self._schedules[computed] = plan
         evaluate = self.module.evaluate
         gradient = (
             evaluate.value_and_gradient if isinstance(evaluate, CompiledLoss) else eager_gradient(self.module)
@@ -173,7 +180,7 @@ class ObjectiveLoss(nn.Module):
         memory = head_memory(device) if self.head_memory is None else self.head_memory
         if not isinstance(memory, int) or memory < 1:
             raise ValueError(f"head_memory is bytes, a whole number above 0, or None; not {memory!r}")
-        return Compiled(self.module, gradient, plan, memory)
+        return Compiled(self.module, gradient, self._schedules[computed], memory)
 
     def extra_repr(self) -> str:
         """The objective and its hash."""

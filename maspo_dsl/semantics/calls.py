@@ -12,6 +12,7 @@ from maspo_dsl.language.source import Span
 from maspo_dsl.semantics import typing_rules as rules
 from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.context import Context, Elaborate, Members, Names, Value
+from maspo_dsl.semantics.distributions import DISTRIBUTION_WORDS, DistributionWord
 from maspo_dsl.semantics.operations import FUNCTIONS
 from maspo_dsl.semantics.poison import fail, poison, poisoned
 from maspo_dsl.semantics.reduction_rules import reduction, scope_is_known
@@ -52,6 +53,8 @@ class Calls:
         name = function.path[0]
         if name in self.names.defs:
             return self._inline(self.names.defs[name], piped, arguments, span, context)
+        if name in DISTRIBUTION_WORDS:
+            return self._distribution(DISTRIBUTION_WORDS[name], piped, arguments, span, context)
         if name in PRIMITIVES:
             return self._primitive(name, function.span, piped, arguments, span, context)
         known = [*self.names.defs, *PRIMITIVES]
@@ -251,6 +254,34 @@ class Calls:
             return self._fail("missing-scope", "`is_member` needs to know within what", span, hint)
         always = Term("const", (), Axis.SCALAR, Kind.BOOL, False, span, (("value", True),))
         return given[0].of or always
+
+    def _distribution(
+        self, row: DistributionWord, piped: Term | None, arguments: Arguments, span: Span, context: Context
+    ) -> Term:
+        """A function of whole distributions: its policies, and a weight after them or by its name."""
+        values = [] if piped is None else [piped]
+        weight: Term | None = None
+        for keyword, node, where in arguments:
+            if keyword not in (None, "weight") or (keyword is not None and not row.weighted):
+                return self._fail("unknown-argument", f"`{row.word}` has no argument `{keyword}`", where)
+            value = self.elaborate(node, context)
+            if keyword is None:
+                values.append(value)
+            else:
+                weight = value
+        if row.weighted and weight is None and len(values) > row.policies:
+            weight = values.pop()
+        if any(poisoned(value) for value in (*values, *([] if weight is None else [weight]))):
+            return poison(span)
+        if len(values) != row.policies:
+            wanted = f"{row.policies} polic{'y' if row.policies == 1 else 'ies'}"
+            message = f"`{row.word}` is of {wanted}; {len(values)} value{'s are' if len(values) != 1 else ' is'} given"
+            return self._fail("wrong-arguments", message, span, f"write {row.form}")
+        found = rules.distribution(self.report, row, values, weight, context.site or span)
+        if not poisoned(found) and str(found.attribute("name")) in self.names.inputs:
+            message = f"the tensor of `{row.word}`, `{found.label}`, is an `input` of this spec"
+            return self._fail("shadowed-name", message, span, "give the input another name")
+        return found
 
     def _keyword(self, argument: ReductionArgument, node: tree.Expression, context: Context) -> Term:
         """What is given for an argument by its name: a number with a default may be infinite."""

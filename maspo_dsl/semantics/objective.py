@@ -10,11 +10,13 @@ from maspo_dsl.language import tree
 from maspo_dsl.language.source import Source
 from maspo_dsl.semantics import canonical
 from maspo_dsl.semantics.binding import BoundParameter, input_values, start_of
+from maspo_dsl.semantics.distributions import Distribution
 from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.parts import Parts
 from maspo_dsl.semantics.quantities import PROMPT_ID, TENSORS, Quantity, kept_tensor, own_tensor, teacher
 from maspo_dsl.semantics.scopes import KEPT_PER
 from maspo_dsl.semantics.shipped import library_definitions
+from maspo_dsl.semantics.terms import walk
 from maspo_dsl.semantics.versions import language_version
 
 
@@ -87,13 +89,13 @@ class ResolvedObjective:
     def tensors(self) -> dict[str, Quantity]:
         """Every tensor that its batch can hold: those of the language, and those that the spec itself brings about."""
         declared = {name: given for name, given in self.flat.teachers.items() if name in self.read}
-        teachers = {
-            str(row.tensor): row for row in (teacher(name, given.doc) for name, given in declared.items())
-        }
+        rows = [teacher(name, given.doc) for name, given in declared.items()]
+        rows += [distribution.quantity for distribution in self.distributions.values()]
+        policies = {str(row.tensor): row for row in rows}
         kept = {m.name: kept_tensor(m.name, KEPT_PER[m.per], m.start, m.doc) for m in self.memories.values()}
         ids = {tensor for m in self.memories.values() for tensor in KEPT_PER[m.per].tensors}
         prompts = {row.name: row for row in (PROMPT_ID,) if row.name in ids}
-        return {**TENSORS, **prompts, **self.own, **teachers, **kept}
+        return {**TENSORS, **prompts, **self.own, **policies, **kept}
 
     @cached_property
     def own(self) -> dict[str, Quantity]:
@@ -111,6 +113,18 @@ class ResolvedObjective:
             name: Memory(name, kept.per.text, start_of(kept, self.flat, self.parameters), kept.doc or "")
             for name, (_, kept) in self.flat.memories.items()
         }
+
+    @cached_property
+    def distributions(self) -> dict[str, Distribution]:
+        """What is read of whole distributions, by its tensor."""
+        read = (dict(term.attributes).get("distribution") for term in walk(*self.parts.terms()))
+        found = {each.tensor: each for each in read if isinstance(each, Distribution)}
+        return dict(sorted(found.items()))
+
+    @property
+    def live_tensors(self) -> tuple[str, ...]:
+        """The tensors of its batch that carry gradient."""
+        return tuple(name for name, row in self.tensors.items() if row.live)
 
     @cached_property
     def text(self) -> str:

@@ -17,6 +17,7 @@ class Domain(Enum):
 
     LOG_PROB = "natural log of a probability"
     NONNEGATIVE = "0 or more"
+    PROBABILITY = "from 0 to 1"
     REAL = "any number"
     CONDITION = "true or false"
     INPUT = "a spec's own input, whose meaning is not known"
@@ -93,6 +94,9 @@ def _policy(name: str, tensor: str, doc: str, *, live: bool = False) -> Quantity
     return Quantity(name, Axis.TOKEN, Kind.PROB, Domain.LOG_PROB, tensor, doc, live)
 
 
+ENTROPY = "entropy"
+"""The tensor of the entropy of the policy that is trained."""
+
 _TOKEN, _SEQUENCE = Axis.TOKEN, Axis.SEQUENCE
 _REAL, _BOOL = (Kind.REAL, Domain.REAL), (Kind.BOOL, Domain.CONDITION)
 
@@ -127,11 +131,11 @@ _WITHOUT_NAME = (
     ),
     Quantity("sequence", _TOKEN, Kind.REAL, Domain.INDEX, "sequence", "packed form: the row of each token"),
     Quantity(
-        "entropy",
+        ENTROPY,
         _TOKEN,
         Kind.REAL,
         Domain.NONNEGATIVE,
-        "entropy",
+        ENTROPY,
         "of the policy's distribution, in nats",
         live=True,
     ),

@@ -14,12 +14,13 @@ from functools import cached_property
 from typing import TypeAlias
 
 from maspo_dsl.language.source import Span
+from maspo_dsl.semantics.distributions import Distribution
 from maspo_dsl.semantics.domains import number_text
 from maspo_dsl.semantics.operations import OPERATIONS, Operation
 from maspo_dsl.semantics.scopes import Scope
 from maspo_dsl.semantics.types import Axis, Kind
 
-Attribute: TypeAlias = str | float | bool | Scope | Axis
+Attribute: TypeAlias = str | float | bool | Scope | Axis | Distribution
 
 
 @dataclass(frozen=True, eq=False)

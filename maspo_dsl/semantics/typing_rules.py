@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics.collector import DiagnosticCollector
+from maspo_dsl.semantics.distributions import EVEN, Distribution, DistributionWord
 from maspo_dsl.semantics.operations import COMPARISONS
 from maspo_dsl.semantics.poison import fail, poison, poisoned
 from maspo_dsl.semantics.terms import Term, settings_of, static_value
@@ -203,23 +204,58 @@ def choose(report: DiagnosticCollector, condition: Term, then: Term, otherwise: 
 # ---- reductions and the rest
 
 
-def _is_the_policy(x: Term) -> bool:
-    """Whether a value is the probability under the policy being trained, whatever it is called."""
-    return x.op == "exp" and x.args[0].op == "input" and x.args[0].attribute("name") == "policy"
-
-
 def special(report: DiagnosticCollector, name: str, x: Term, span: Span) -> Term:
-    """`detach`, `entropy`, `per_token`."""
+    """`detach`, `per_token`."""
     if x.kind is Kind.BOOL:
         return fail(report, "condition-as-number", f"`{name}` needs a number", x.span)
     if name == "detach" and is_total(x):
         return reject_total(report, span)
     if name == "detach":
         return Term("detach", (x,), x.axis, x.kind, False, span) if x.live else x
-    if name == "per_token":
-        return x if x.axis is Axis.TOKEN else Term("expand", (x,), Axis.TOKEN, x.kind, x.live, span)
-    if not _is_the_policy(x):
-        return fail(
-            report, "not-a-policy", "the entropy is known for `policy` alone", x.span, "write entropy(policy)"
-        )
-    return Term("input", (), Axis.TOKEN, Kind.REAL, True, span, (("name", "entropy"),), label="entropy")
+    return x if x.axis is Axis.TOKEN else Term("expand", (x,), Axis.TOKEN, x.kind, x.live, span)
+
+
+def policy_name(x: Term) -> str | None:
+    """The policy whose probability a value is, whatever it is called; None if it is no policy's."""
+    inner = x.args[0] if x.op == "exp" else x
+    bare = x is not inner and inner.op == "input" and inner.kind is Kind.LOG_PROB
+    return str(inner.attribute("name")) if bare else None
+
+
+def distribution(
+    report: DiagnosticCollector,
+    row: DistributionWord,
+    policies: Sequence[Term],
+    weight: Term | None,
+    span: Span,
+) -> Term:
+    """A function of whole distributions: a tensor of the batch."""
+    names = []
+    for x in policies:
+        name = policy_name(x)
+        if name is None:
+            message = f"`{row.word}` is of whole distributions, and this is no policy"
+            return fail(report, "not-a-policy", message, x.span, _how_to_call(row))
+        names.append(name)
+    if len(set(names)) < len(names):
+        message = f"`{row.word}` of `{names[0]}` and itself is 0"
+        return fail(report, "not-a-policy", message, span, "name two policies")
+    share = EVEN if weight is None else static_value(weight)
+    if weight is not None and share is None:
+        message = "the weight is one number, known before there is a batch"
+        return fail(report, "not-static", message, weight.span)
+    if weight is not None and not 0 < (share or 0) < 1:
+        message = f"the weight is above 0 and below 1, not {share:g}"
+        ends = f"{row.word} is 0 at either end; its slopes there are kl(q, p) and kl(p, q)"
+        hint = "; ".join(filter(None, (settings_of(weight), ends)))
+        return fail(report, "out-of-domain", message, weight.span, hint)
+    found = Distribution(row.word, tuple(names), EVEN if share is None else share)
+    attributes = (("name", found.tensor), ("distribution", found))
+    return Term("input", (), Axis.TOKEN, Kind.REAL, found.live, span, attributes, label=found.tensor)
+
+
+def _how_to_call(row: DistributionWord) -> str:
+    """How a word is called, and what is meant where a token's own probability is given."""
+    example = row.form.replace("p", "policy", 1) if row.policies == 1 else f"{row.word}(policy, reference)"
+    estimates = "; of the sampled token alone, k1, k2 and k3 estimate it: k3(policy, reference)"
+    return f"write {example}" + (estimates if row.policies == 2 else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from maspo_dsl.semantics.distributions import DISTRIBUTION_WORDS
 from maspo_dsl.semantics.operations import FUNCTIONS
 from maspo_dsl.semantics.reductions import REDUCTION_WORDS
 
@@ -30,7 +31,6 @@ RUN_CONSTANTS: dict[str, RunConstant] = {
 
 SPECIAL: dict[str, str] = {
     "detach": "the same value without gradient",
-    "entropy": "entropy(policy): of the policy's distribution, in nats",
     "is_member": "in a `def`: true for the values of its scope that `of` lets take part, always true without `of`",
     "per_token": "one value for each token: that of its sequence, or its own",
 }
@@ -43,6 +43,7 @@ PRIMITIVES: dict[str, str] = {
         for word in FUNCTIONS.keys() & REDUCTION_WORDS
     },
     **SPECIAL,
+    **{word: row.meaning for word, row in DISTRIBUTION_WORDS.items()},
 }
 
 # Every warning that `check` can give, with the reason it exists; `allow CODE "why"` acknowledges one.

@@ -38,13 +38,12 @@ def reach(subject: Subject) -> tuple[Verdict, str]:
     taken: dict[int, set[bool]] = {}
     for name, batch in _all_batches(subject):
         interpretation = Interpretation(subject.graph, batch)
-        gradient = interpretation.gradient("loss")
-        of_entropy = interpretation.gradient("loss", "entropy")
-        found = Evaluation(float(interpretation.output("loss")), {"logp": gradient, "entropy": of_entropy})
+        gradients = {tensor: interpretation.gradient("loss", tensor) for tensor in subject.live}
+        found = Evaluation(float(interpretation.output("loss")), gradients)
         check_nontrivial(found, name)
         if found.loss == 0:
             raise PropertyError(f"the loss is exactly 0 on the {name}")
-        learning += int((gradient != 0).sum())
+        learning += int(np.any([gradient != 0 for gradient in gradients.values()], axis=0).sum())
         trained += int(interpretation.batch["mask"].sum())
         for place, sides in _sides(subject.graph, interpretation):
             taken.setdefault(place, set()).update(sides)

@@ -10,7 +10,7 @@ import torch
 from maspo_dsl.analysis.drawing import Array, Arrays, on_policy
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph, Node
-from maspo_dsl.semantics.quantities import LIVE_TENSORS, other_policies
+from maspo_dsl.semantics.quantities import other_policies
 from maspo_dsl.semantics.types import Axis
 from maspo_dsl.verification.evaluation import (
     Evaluation,
@@ -42,7 +42,7 @@ def finite_differences(subject: Subject) -> tuple[Verdict, str]:
             batch = subject.estimated(batch)
             gradients = [interpreted(subject.raw, batch), computed(subject.eager, batch)]
             check_nontrivial(gradients[0], name)
-            for tensor in LIVE_TENSORS:
+            for tensor in subject.live:
                 found = _Differences(subject, batch, tensor, gradients)
                 checked, skipped = checked + found.checked, skipped + found.skipped
     if checked < 3 * skipped:
@@ -141,27 +141,27 @@ def detached(subject: Subject) -> tuple[Verdict, str]:
 def _check_aliases(subject: Subject, batch: Arrays, what: str) -> None:
     """The same tensor under many names has the gradient of copies."""
     expected = interpreted(subject.raw, subject.estimated(batch))
-    tensors = as_torch(batch)
+    tensors = as_torch(batch, live=subject.live)
     same = {name: tensors["logp"] for name, value in batch.items() if value is batch["logp"]}
     copies = dict.fromkeys(other_policies(subject.tensors), tensors["logp"])
     out = subject.eager({**tensors, **same, **copies})
     out.loss.backward()
-    check_equal(Evaluation(out.loss.item(), gradients_of(tensors)), expected, what)
+    check_equal(Evaluation(out.loss.item(), gradients_of(tensors, subject.live)), expected, what)
 
 
 def _check_leaks(subject: Subject, batch: Arrays) -> None:
     """Tensors that are no policy get no gradient, though they ask for one."""
-    tensors = as_torch(batch)
+    tensors = as_torch(batch, live=subject.live)
     for tensor in tensors.values():
         if tensor.is_floating_point():
             tensor.requires_grad_()
     out = subject.eager(tensors)
     out.loss.backward()
-    check_nontrivial(Evaluation(out.loss.item(), gradients_of(tensors)), "batch with rewards")
+    check_nontrivial(Evaluation(out.loss.item(), gradients_of(tensors, subject.live)), "batch with rewards")
     leaks = [
         name
         for name, tensor in tensors.items()
-        if name not in LIVE_TENSORS and tensor.grad is not None and bool((tensor.grad != 0).any())
+        if name not in subject.live and tensor.grad is not None and bool((tensor.grad != 0).any())
     ]
     if leaks:
         raise PropertyError(f"gradient flows to {', '.join(leaks)}")

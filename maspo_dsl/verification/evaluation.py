@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +59,8 @@ def interpreted(
     """By the oracle, in float64."""
     interpretation = Interpretation(graph, batch, params=params, denominators=denominators)
     loss = float(interpretation.output("loss"))
-    return Evaluation(loss, {name: interpretation.gradient("loss", name) for name in LIVE_TENSORS})
+    live = {*LIVE_TENSORS, *graph.live_inputs(["loss"])}
+    return Evaluation(loss, {name: interpretation.gradient("loss", name) for name in sorted(live)})
 
 
 def computed(
@@ -69,10 +70,11 @@ def computed(
     denominators: Mapping[str, Tensor] | None = None,
 ) -> Evaluation:
     """By the emitted code, floats in `dtype`."""
-    tensors = as_torch(batch, dtype)
+    live = loss.objective.resolved.live_tensors
+    tensors = as_torch(batch, dtype, live)
     out = loss(tensors, denominators=denominators)
     out.loss.backward()
-    return Evaluation(out.loss.item(), gradients_of(tensors))
+    return Evaluation(out.loss.item(), gradients_of(tensors, live))
 
 
 def metrics_of(loss: ObjectiveLoss, batch: Arrays, dtype: torch.dtype = torch.float64) -> dict[str, float]:
@@ -80,23 +82,25 @@ def metrics_of(loss: ObjectiveLoss, batch: Arrays, dtype: torch.dtype = torch.fl
     return {name: value.item() for name, value in loss(as_torch(batch, dtype)).metrics.items()}
 
 
-def gradients_of(tensors: Mapping[str, Tensor]) -> dict[str, Array]:
+def gradients_of(tensors: Mapping[str, Tensor], live: Iterable[str] = LIVE_TENSORS) -> dict[str, Array]:
     """The gradients that a backward pass left on the live tensors; 0 where it left none."""
     found = {}
-    for name in LIVE_TENSORS:
+    for name in live:
         gradient = tensors[name].grad
         gradient = torch.zeros_like(tensors[name]) if gradient is None else gradient
         found[name] = gradient.double().numpy()
     return found
 
 
-def as_torch(batch: Mapping[str, Array], dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+def as_torch(
+    batch: Mapping[str, Array], dtype: torch.dtype = torch.float64, live: Iterable[str] = LIVE_TENSORS
+) -> dict[str, Tensor]:
     """The batch as tensors, floats in `dtype`; the live ones are leaves that require a gradient."""
     result = {}
     for name, value in batch.items():
         tensor = torch.as_tensor(np.asarray(value))
         result[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor.clone()
-    for name in LIVE_TENSORS:
+    for name in live:
         result[name] = result[name].clone().requires_grad_()
     return result
 
@@ -160,10 +164,11 @@ def check_equal(
     for name, wanted in expected.gradients.items():
         more = slack.gradients[name] if slack else 0.0
         largest = max(float(np.abs(wanted).max(initial=0)), 1e-3 * expected.largest)
-        within = np.abs(got.gradients[name] - wanted) <= rtol * (np.abs(wanted) + largest) + more + _ROUNDING
+        gradient = got.gradients.get(name, np.zeros_like(wanted))
+        within = np.abs(gradient - wanted) <= rtol * (np.abs(wanted) + largest) + more + _ROUNDING
         if not within.all():
             place = tuple(int(axis) for axis in np.argwhere(~within)[0])
-            found, right = got.gradients[name][place], wanted[place]
+            found, right = gradient[place], wanted[place]
             raise PropertyError(
                 f"{what}: {_label(name)} at {_entry_text(name, place)} is {found:.9g}, not {right:.9g}"
                 f"{others(int((~within).sum()) - 1)}"

@@ -299,14 +299,15 @@ def _empty(subject: Subject) -> Iterator[tuple[str, Arrays]]:
 
 
 def _check_empty(loss: ObjectiveLoss, batch: Arrays, name: str) -> None:
-    tensors = as_torch(batch)
+    live = loss.objective.resolved.live_tensors
+    tensors = as_torch(batch, live=live)
     out = loss(tensors)
     if out.loss.item() != 0 or not out.loss.requires_grad:
         raise PropertyError(
             f"{name}: the loss is {out.loss.item():g}, requires_grad {out.loss.requires_grad}"
         )
     out.loss.backward()
-    for tensor, gradient in gradients_of(tensors).items():
+    for tensor, gradient in gradients_of(tensors, live).items():
         if gradient.shape != batch["mask"].shape or gradient.any():
             raise PropertyError(f"{name}: the gradient to `{tensor}` is not 0")
 
@@ -317,7 +318,7 @@ def dtypes(subject: Subject) -> tuple[Verdict, str]:
     batch = subject.estimated(subject.completions(SEEDS[1]))
     for loss in losses:
         for dtype, wide in ((torch.bfloat16, torch.float32), (torch.float64, torch.float64)):
-            tensors = as_torch(batch, dtype)
+            tensors = as_torch(batch, dtype, subject.live)
             out = loss(tensors)
             out.loss.backward()
             gradient = tensors["logp"].grad
@@ -325,7 +326,7 @@ def dtypes(subject: Subject) -> tuple[Verdict, str]:
             if got != (wide, dtype):
                 raise PropertyError(f"`logp` in {dtype} gives a loss in {got[0]} and a gradient in {got[1]}")
             expected = interpreted(subject.graph, rounded(batch, dtype))
-            found = Evaluation(out.loss.item(), gradients_of(tensors))
+            found = Evaluation(out.loss.item(), gradients_of(tensors, subject.live))
             if dtype == wide:
                 check_equal(found, expected, str(dtype))
             else:

@@ -11,8 +11,15 @@ from torch import Tensor
 
 from maspo_dsl.analysis.drawing import Arrays
 from maspo_dsl.runtime.loss import ObjectiveLoss
+from maspo_dsl.semantics.distributions import Distribution
 from maspo_dsl.verification.batches import cut, packed, padded, places, rows_of, with_garbage
-from maspo_dsl.verification.evaluation import Evaluation, as_torch, check_equal, check_nontrivial
+from maspo_dsl.verification.evaluation import (
+    Evaluation,
+    PropertyError,
+    as_torch,
+    check_equal,
+    check_nontrivial,
+)
 from maspo_dsl.verification.report import Verdict
 from maspo_dsl.verification.subject import Subject
 
@@ -32,10 +39,9 @@ class Head:
     weight: Tensor
     bias: Tensor
 
-    def log_probs(self, hidden: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probs of `tokens` [...] after `hidden` [..., H], and entropies, by logits."""
-        logp = torch.log_softmax((hidden @ self.weight.t() + self.bias) / TEMPERATURE, -1)
-        return logp.gather(-1, tokens[..., None])[..., 0], -(logp.exp() * logp).sum(-1)
+    def log_probs(self, hidden: Tensor) -> Tensor:
+        """Log-probs [..., V] after `hidden` [..., H], by logits."""
+        return torch.log_softmax((hidden @ self.weight.t() + self.bias) / TEMPERATURE, -1)
 
     def states(self, logp: Tensor, tokens: Tensor, others: Tensor) -> Tensor:
         """States [..., H] after which `tokens` [...] have the log-probs `logp`; `others` [..., V] are the other logits.
@@ -52,11 +58,18 @@ class Head:
 
 @dataclass(frozen=True)
 class StateBatch:
-    """A batch without log-probs, and the states [N, T, H] or [M, H] and tokens from which they come."""
+    """A batch without log-probs, and the states [N, T, H] or [M, H] and tokens from which they come.
+
+    `teachers` are states and heads of the policies whose whole distributions are read, `keys` the tensors of their
+    log-probs; `distributions` says what is read.
+    """
 
     batch: dict[str, Tensor]
     hidden: Tensor
     tokens: Tensor
+    teachers: dict[str, tuple[Tensor, Head]]
+    keys: dict[str, str]
+    distributions: Mapping[str, Distribution]
 
 
 @dataclass(frozen=True)
@@ -100,9 +113,35 @@ def _by_logits(
 
 
 def _with_log_probs(part: StateBatch, hidden: Tensor, head: Head) -> dict[str, Tensor]:
-    """The batch with log-probs, and with entropies if it has none."""
-    logp, entropy = head.log_probs(hidden, part.tokens.clamp(min=0))
-    return {"entropy": entropy, **part.batch, "logp": logp}
+    """The batch with log-probs, and with what is read of whole distributions where it lacks that."""
+    logs = {"policy": head.log_probs(hidden)}
+    mask = part.batch["mask"][..., None]
+    for name, (states, teacher) in part.teachers.items():
+        logs[name] = teacher.log_probs(states.where(mask, 0.0))
+    chosen = part.tokens.clamp(min=0)[..., None]
+    sampled = {name: each.gather(-1, chosen)[..., 0] for name, each in logs.items()}
+    logp = sampled.pop("policy")
+    found = {part.keys[name]: each for name, each in sampled.items()}
+    found |= {name: _of_distributions(each, logs) for name, each in part.distributions.items()}
+    entropy = -(logs["policy"].exp() * logs["policy"]).sum(-1)
+    return {"entropy": entropy, **found, **part.batch, "logp": logp}
+
+
+def _of_distributions(asked: Distribution, logs: Mapping[str, Tensor]) -> Tensor:
+    """What is asked of whole distributions [..., V], as their definitions say it."""
+    first, last = logs[asked.policies[0]], logs[asked.policies[-1]]
+    p, q, weight = first.exp(), last.exp(), asked.weight
+    match asked.word:
+        case "entropy":
+            return -(p * first).sum(-1)
+        case "collision":
+            return (p * p).sum(-1)
+        case "kl":
+            return (p * (first - last)).sum(-1)
+        case "jsd":
+            mixed = (weight * p + (1 - weight) * q).log()
+            return (weight * p * (first - mixed) + (1 - weight) * q * (last - mixed)).sum(-1)
+    raise PropertyError(f"`{asked.word}` is not known here")
 
 
 def _by_chunks(
@@ -119,6 +158,9 @@ def _by_chunks(
         bias=bias,
         temperature=TEMPERATURE,
         denominators=denominators,
+        teachers={
+            name: (states, teacher.weight, teacher.bias) for name, (states, teacher) in part.teachers.items()
+        },
     )
     return _evaluation(out.loss, leaves)
 
@@ -132,9 +174,9 @@ def _evaluation(loss: Tensor, leaves: list[Tensor]) -> Evaluation:
 # ---- batches
 
 
-def _head() -> Head:
-    random = np.random.default_rng([SEED, 5])
-    weight = torch.as_tensor(random.standard_normal((VOCABULARY, WIDTH)))
+def _head(stream: int = 5, width: int = WIDTH) -> Head:
+    random = np.random.default_rng([SEED, stream])
+    weight = torch.as_tensor(random.standard_normal((VOCABULARY, width)))
     return Head(weight, torch.as_tensor(random.standard_normal(VOCABULARY)))
 
 
@@ -143,11 +185,11 @@ def _windows(subject: Subject, head: Head) -> Iterator[Window]:
     for number, (name, batch) in enumerate(subject.batches(SEED)):
         dirty = with_garbage(batch, number)
         if number == 0:
-            wide = _state_batch(head, padded(dirty, 1, 2))
+            wide = _state_batch(subject, head, padded(dirty, 1, 2))
             yield Window(f"padded, {name}", [wide], None, chunk=5)
         elif number == 1:
             order = places(batch, number, in_order=subject.ordered)
-            flat = _state_batch(head, packed(dirty, order), entropy=not subject.eager.schedule.entropy)
+            flat = _state_batch(subject, head, packed(dirty, order), other=True)
             yield Window(f"packed, {name}", [flat], None, chunk=16)
         else:
             yield _cut(subject, head, dirty, name)
@@ -157,14 +199,21 @@ def _cut(subject: Subject, head: Head, batch: Arrays, name: str) -> Window:
     """The batch in micro-batches, one of them without a trained token."""
     pieces = cut(batch, 2, SEED, together=subject.together)
     nothing = {**rows_of(batch, [0]), "mask": np.zeros_like(batch["mask"][:1])}
-    parts = [_state_batch(head, one) for one in [*(rows_of(batch, piece) for piece in pieces), nothing]]
+    parts = [
+        _state_batch(subject, head, one) for one in [*(rows_of(batch, piece) for piece in pieces), nothing]
+    ]
     whole = [_with_log_probs(part, part.hidden, head) for part in parts]
     denominators = {key: value * _APART for key, value in subject.eager.window(whole).items()}
     return Window(f"micro-batches, {name}", parts, denominators, chunk=3)
 
 
-def _state_batch(head: Head, batch: Arrays, *, entropy: bool = False) -> StateBatch:
-    """States after which a head gives the log-probs of a batch, and what is left of it; entropies only if told."""
+def _state_batch(subject: Subject, head: Head, batch: Arrays, *, other: bool = False) -> StateBatch:
+    """States after which a head gives the log-probs of a batch, and what is left of it.
+
+    Told to do it the `other` way, it brings entropies that carry no gradient, and leaves log-probs of teachers to be
+    computed.
+    """
+    distributions = subject.objective.resolved.distributions
     random = np.random.default_rng([SEED, 6])
     tensors = {name: value.detach() for name, value in as_torch(batch).items()}
     shape = batch["mask"].shape
@@ -173,7 +222,25 @@ def _state_batch(head: Head, batch: Arrays, *, entropy: bool = False) -> StateBa
     spread = random.exponential(4.0, (*shape, 1))
     others = torch.as_tensor(spread * random.standard_normal((*shape, VOCABULARY)))
     hidden = head.states(tensors.pop("logp"), tokens, others)
-    del tensors["entropy"]
-    if entropy:
-        tensors["entropy"] = head.log_probs(hidden, tokens)[1]
-    return StateBatch(tensors, hidden, tokens.where(tensors["mask"], _NO_TOKEN))
+    read = dict.fromkeys(name for each in distributions.values() for name in each.policies)
+    teachers = {
+        name: (_states_of_teacher(number, tensors["mask"]), _head(20 + number, 5 + number))
+        for number, name in enumerate(read)
+        if name != "policy"
+    }
+    keys = {row.name: tensor for tensor, row in subject.tensors.items() if row.policy}
+    for name in ("entropy", *distributions, *(keys[name] for name in teachers if other)):
+        tensors.pop(name, None)
+    if other and "entropy" not in subject.eager.schedule.distributions:
+        logs = head.log_probs(hidden)
+        tensors["entropy"] = -(logs.exp() * logs).sum(-1)
+    return StateBatch(
+        tensors, hidden, tokens.where(tensors["mask"], _NO_TOKEN), teachers, keys, distributions
+    )
+
+
+def _states_of_teacher(number: int, mask: Tensor) -> Tensor:
+    """States of a teacher, [..., H] of a width of its own, NaN at masked tokens."""
+    random = np.random.default_rng([SEED, 30 + number])
+    states = torch.as_tensor(random.standard_normal((*mask.shape, 5 + number)))
+    return states.where(mask[..., None], torch.nan)

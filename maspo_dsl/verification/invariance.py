@@ -11,7 +11,7 @@ from torch import Tensor
 
 from maspo_dsl.analysis.drawing import Array, Arrays
 from maspo_dsl.graph.nodes import MEMORY
-from maspo_dsl.semantics.quantities import LIVE_TENSORS, PROMPT_ID
+from maspo_dsl.semantics.quantities import PROMPT_ID
 from maspo_dsl.verification.batches import cut, packed, padded, places, rows_of, with_garbage
 from maspo_dsl.verification.evaluation import (
     ADVANTAGE,
@@ -208,7 +208,7 @@ def _together(
     """The sum of the parts' losses, and their gradients put in place."""
     denominators = _denominators(subject, batches, ranks)
     loss = 0.0
-    gradients = {name: np.zeros(whole["mask"].shape) for name in LIVE_TENSORS}
+    gradients = {name: np.zeros(whole["mask"].shape) for name in subject.live}
     for batch, piece in zip(batches, [*pieces, []], strict=True):
         part = computed(subject.eager, batch, denominators=denominators)
         loss += part.loss

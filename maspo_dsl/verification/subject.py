@@ -118,6 +118,11 @@ class Subject:
     # ---- what the spec says
 
     @property
+    def live(self) -> tuple[str, ...]:
+        """The tensors of the batch that carry gradient."""
+        return self.objective.resolved.live_tensors
+
+    @property
     def takes_token_advantages(self) -> bool:
         """Whether a batch may bring one advantage a token: not if the loss has statistics of `A` itself."""
         return "advantage_rows" not in self.raw.inputs(["loss"])

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any
 
+from maspo_dsl.semantics.distributions import DISTRIBUTION_WORDS
 from maspo_dsl.semantics.operations import COMPARISONS, OPERATIONS, OPERATORS, Operation
 from maspo_dsl.semantics.part_words import PART_WORDS, PartWord
 from maspo_dsl.semantics.quantities import QUANTITIES, Quantity
@@ -25,6 +26,7 @@ NO_VALUE = frozenset({"slow", "local", "typical", "ordered", "by_place"})
 TABLES: dict[str, dict[str, Any]] = {
     "function": OPERATIONS,
     "reduction": REDUCTION_WORDS,
+    "distribution": DISTRIBUTION_WORDS,
     "quantity": QUANTITIES,
     "scope": SCOPES,
     "part word": PART_WORDS,

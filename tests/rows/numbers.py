@@ -74,14 +74,18 @@ def in_short(line: str) -> str:
         return "; ".join(f"{one.code}: {one.message} {one.hint}".strip() for one in error.diagnostics)
     source = _functions(standalone(objective.resolved, objective.graph))
     with np.errstate(all="ignore"):
-        loss = interpreted(build(objective.resolved.parts), {**_batch(), **_kept(objective)}).loss
+        loss = interpreted(build(objective.resolved.parts), _batch_of(objective)).loss
     codes = sorted({finding.code for finding in spec_findings(objective.resolved)})
     return " ".join([hashlib.sha256(source.encode()).hexdigest()[:12], f"{loss:.6g}", *codes])
 
 
-def _kept(objective: maspo_dsl.Objective) -> dict[str, np.ndarray]:
-    rows = {"prompt": (len(_batch()["mask"]),), "run": ()}
-    return {name: np.full(rows[memory.per], memory.start) for name, memory in objective.memories.items()}
+def _batch_of(objective: maspo_dsl.Objective) -> dict[str, np.ndarray]:
+    """The batch with what an objective keeps, and with what it reads of whole distributions."""
+    mask = _batch()["mask"]
+    rows = {"prompt": (len(mask),), "run": ()}
+    kept = {name: np.full(rows[memory.per], memory.start) for name, memory in objective.memories.items()}
+    values, read = np.resize(np.linspace(0.1, 0.9, 7), mask.shape), objective.resolved.distributions
+    return {**{name: np.roll(values, place) for place, name in enumerate(read)}, **_batch(), **kept}
 
 
 @cache

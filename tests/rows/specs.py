@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from maspo_dsl.semantics.distributions import DISTRIBUTION_WORDS, DistributionWord
 from maspo_dsl.semantics.operations import COMPARISONS, FUNCTIONS, OPERATORS, Operation
 from maspo_dsl.semantics.part_words import PART_WORDS, PartWord, When
 from maspo_dsl.semantics.quantities import QUANTITIES, Quantity
@@ -17,7 +18,6 @@ reduce    = loss |> mean(window)
 """
 SPECIAL = {
     "detach": "weight w = detach(0.5 + policy)",
-    "entropy": "weight w = 0.5 + sigmoid(entropy(policy))",
     "is_member": "weight w = sigmoid(old) * (0.5 if is_member(sequence) else 1)",
     "per_token": "weight w = 0.5 + sigmoid(per_token(length))",
     "and": "mute m where old > 0.1 and old < 0.3",
@@ -61,6 +61,11 @@ def given(argument: ReductionArgument) -> str:
     return {"share": "0.5", "whole": str(max(argument.lowest, 1)), "condition": "old > 0.1", "number": "0.5"}[
         argument.sort
     ]
+
+
+def of_distribution(row: DistributionWord) -> str:
+    weight = ", 0.3" if row.weighted else ""
+    return f"penalty p = 0.1 * {row.word}({', '.join(('reference', 'policy')[-row.policies :])}{weight})"
 
 
 def of_quantity(row: Quantity) -> str:
@@ -110,6 +115,7 @@ def rows() -> Iterator[tuple[str, str, str]]:
         ("comparison", symbol, f"weight w = 1 if position {symbol} 2 else 0.5") for symbol in COMPARISONS
     )
     yield from (("special", name, line) for name, line in SPECIAL.items())
+    yield from (("distribution", word, of_distribution(row)) for word, row in DISTRIBUTION_WORDS.items())
     yield from (("reduction", word, of_reduction(row)) for word, row in REDUCTION_WORDS.items())
     yield from (("quantity", name, of_quantity(row)) for name, row in QUANTITIES.items())
     yield from (("scope", name, of_scope(row)) for name, row in SCOPES.items())
@@ -172,6 +178,26 @@ def more_of_reduction(row: Reduction) -> list[str]:
         scope = [] if row.along else [(row.scopes or (*SCOPES.values(),))[0].name]
         lines.append(weighted(f"{row.word}({', '.join([values[0], *others, *scope, *named])})"))
     return lines
+
+
+def more_of_distribution(row: DistributionWord) -> list[str]:
+    """Of live and frozen policies, detached, of what is no policy, and with weights of every kind."""
+    policies = [
+        "policy",
+        "old",
+        "policy, reference",
+        "old, rollout",
+        "policy, policy",
+        "policy, old, rollout",
+    ]
+    wrong = ["length", "A > 0", "policy / old", "log(policy)", "policy, 0.5", "policy, reference, x = 1"]
+    weights = ["0.3", "0.5", "1", "length", "weight = 0.3"]
+    calls = [*policies, *wrong, *(f"policy, reference, {weight}" for weight in weights)]
+    return [
+        *(f"penalty p = 0.1 * {row.word}({one})" for one in calls),
+        *(weighted(f"{row.word}({one})") for one in policies),
+        f"advantage = reward * mean({row.word}({policies[1 if row.policies == 1 else 3]}), sequence)",
+    ]
 
 
 def more_of_scope(row: Scope) -> list[str]:
@@ -251,6 +277,8 @@ def more(row: str) -> list[str]:
             ]
         case "special":
             return [weighted(f"{name}({x})") for x in ("policy", "old", "length", "A > 0", "0.5")]
+        case "distribution":
+            return more_of_distribution(DISTRIBUTION_WORDS[name])
         case "reduction":
             return more_of_reduction(REDUCTION_WORDS[name])
         case "quantity":

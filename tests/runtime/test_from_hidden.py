@@ -9,7 +9,7 @@ from torch import Tensor
 
 import maspo_dsl
 from maspo_dsl import BatchError, ObjectiveLoss
-from maspo_dsl.runtime import linear_head
+from maspo_dsl.runtime import logits
 from maspo_dsl.runtime.linear_head import HeadGradients, LinearHead
 from tests import batches
 
@@ -142,8 +142,8 @@ BONUS = 'objective mine extends grpo\n"With a bonus"\nbonus exploration = 0.1 * 
 
 @pytest.mark.parametrize("source", ["dapo", "top_entropy", BONUS])
 def test_rows_are_moved_and_looked_at_a_few_at_a_time(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear_head, "_ROWS_AT_ONCE", 3)
-    monkeypatch.setattr(linear_head, "_NUMBERS_AT_ONCE", 0)
+    monkeypatch.setattr(logits, "_ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(logits, "_NUMBERS_AT_ONCE", 0)
     objective = maspo_dsl.parse(source) if source == BONUS else maspo_dsl.load(source)
     loss = maspo_dsl.compile(objective, backend="eager")
     agree(by_head(loss, Problem(17)), plainly(loss, Problem(17)))
@@ -185,7 +185,7 @@ def test_compiled_with_a_wide_vocabulary(name: str) -> None:
 def test_gradient_to_an_entropy_bonus() -> None:
     """The entropy has a gradient of its own, alone too where the coefficient of the log-prob is 0."""
     loss = maspo_dsl.compile(maspo_dsl.parse(BONUS), backend="eager")
-    assert loss.schedule.entropy
+    assert "entropy" in loss.schedule.distributions
     for memory in (4 * VOCABULARY * 8, 10**6):
         loss.head_memory = memory
         first, second = Problem(6), Problem(6)
@@ -368,7 +368,7 @@ def test_memory_is_a_number_of_bytes(memory: object) -> None:
 @pytest.mark.parametrize("name", ["top_entropy", "stapo", "aspo", "entropy_advantage"])
 def test_an_entropy_without_gradient_may_be_given(name: str) -> None:
     problem, loss = Problem(16), maspo_dsl.compile(name, backend="eager")
-    assert not loss.schedule.entropy
+    assert "entropy" not in loss.schedule.distributions
     _, entropy = (part.detach() for part in problem.policy())
     computed = {key: value for key, value in problem.batch.items() if key != "entropy"}
 

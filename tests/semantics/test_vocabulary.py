@@ -8,6 +8,7 @@ import maspo_dsl
 from maspo_dsl.graph.build import build
 from maspo_dsl.language.keywords import RESERVED_WORDS
 from maspo_dsl.semantics import vocabulary
+from maspo_dsl.semantics.distributions import DISTRIBUTION_WORDS
 from maspo_dsl.semantics.operations import FUNCTIONS
 from maspo_dsl.semantics.part_words import PART_WORDS, SLOTS
 from maspo_dsl.semantics.quantities import QUANTITIES
@@ -17,22 +18,27 @@ from maspo_dsl.semantics.shipped import library_definitions, library_trees
 
 METHODS = """
     a2c aapo aspo bapo bnpo cispo clip clip_cov clip_higher cppo dapo dcpo dgpo dpo dppo dr_grpo dro dual_clip gae gate
-    gepo geomean gmpo gpg gpo grpo gspo icepop kl k1 k2 k3 kimi loo luspo maspo minirl mirror opo opsm overlong pf_ppo
+    gepo geomean gmpo gpg gpo grpo gspo icepop k1 k2 k3 kimi loo luspo maspo minirl mirror opo opsm overlong pf_ppo
     ppo prime reinforce reinforce_plus_plus reinforce_pp remax rloo sapo scale score spo stapo surrogate tis topr trpo
     vapo vcpo vespo whiten center clamp leave_one_out advantage baseline normalize entropy_bonus importance_sampling
 """.split()  # noqa: SIM905
 
 
 def test_primitives_are_a_short_closed_list():
-    assert len(vocabulary.PRIMITIVES) <= 22
-    assert set(vocabulary.PRIMITIVES) == {*FUNCTIONS, *REDUCTION_WORDS, *vocabulary.SPECIAL}
+    assert len(vocabulary.PRIMITIVES) <= 25
+    assert set(vocabulary.PRIMITIVES) == {
+        *FUNCTIONS,
+        *REDUCTION_WORDS,
+        *vocabulary.SPECIAL,
+        *DISTRIBUTION_WORDS,
+    }
 
 
 def test_no_primitive_is_a_method():
     others = {*METHODS, *maspo_dsl.shipped(), *library_definitions()}
     assert not set(vocabulary.PRIMITIVES) & others
     for primitive in vocabulary.PRIMITIVES:
-        assert not re.search(r"ppo|grpo|clip|gate|kl|advantage", primitive), primitive
+        assert not re.search(r"ppo|grpo|clip|gate|kl_|advantage", primitive), primitive
 
 
 def test_no_word_means_two_things():
@@ -86,6 +92,7 @@ let c = min(old, group) + max(old, sequence) + quantile(entropy(policy), 0.5, wi
 let d = next(old) + discounted_sum(old, 0.9) * position
 advantage = reward * kth(reward, group, 2) * rank(reward, group) |> per_token
 weight all = detach(b + c + d)
+penalty spread = kl(policy, reference) + jsd(old, policy) + collision(policy)
 mute few where pick(A > 0, 0.5, micro, seed = 0) and top(old, 0.5, micro)
 """
 

@@ -19,6 +19,9 @@ from maspo_dsl.verification.subject import Subject
 from maspo_dsl.verification.verify import CHECKS
 
 BONUS = "bonus exploration = 0.1 * entropy(policy)"
+KL = "teacher t\npenalty distil = 0.1 * kl(policy, t)"
+CLIPPED_KL = "teacher t\npenalty distil = max(kl(policy, t), 2)"
+OF_TEACHERS = "teacher t\npenalty distil = 0.1 * k2(policy, old) * mean(entropy(t), sequence)"
 OF_POLICY = "reward drift = -0.1 * mean(detach(policy / old), sequence)"
 
 
@@ -29,7 +32,7 @@ def line(name: str, text: str = "") -> Line:
     return check.line(Subject(objective, "eager"))
 
 
-@pytest.mark.parametrize("text", [BONUS, OF_POLICY])
+@pytest.mark.parametrize("text", [BONUS, OF_POLICY, KL, CLIPPED_KL, OF_TEACHERS])
 def test_it_holds_where_more_is_read(text):
     """A gradient to the entropy, and an advantage that is estimated from log-probs still to be computed."""
     found = line("group_ppo", text)
@@ -43,7 +46,8 @@ def test_the_batches_are_those_of_the_other_lines():
     padded, packed, *cut = hidden._windows(subject, head)
     (part,) = padded.parts
     mask = part.batch["mask"]
-    logp, _ = head.log_probs(part.hidden, part.tokens.clamp(min=0))
+    chosen = part.tokens.clamp(min=0)[..., None]
+    logp = head.log_probs(part.hidden).gather(-1, chosen)[..., 0]
     _, batch = subject.batches(hidden.SEED)[0]
     np.testing.assert_allclose(logp[mask], batch["logp"][batch["mask"]], rtol=1e-10)
     assert not part.hidden[~mask].isfinite().all() and (part.tokens[~mask] < 0).all()
@@ -61,7 +65,8 @@ def test_an_objective_without_a_gradient_is_refused():
 # ---- mistakes
 
 add, add_products, run = HeadGradients.add, HeadGradients._add_products, LinearHead.run
-scheduled = ObjectiveLoss.schedule.func
+log_probs, moved = LinearHead.log_probs, linear_head.moved_to_front
+scheduled, compiled = ObjectiveLoss.schedule.func, ObjectiveLoss._compiled
 
 
 def without_temperature(self, *given):
@@ -74,23 +79,37 @@ def twice_the_bias(self, *given):
     self.bias.add_(self.bias - before)
 
 
-def without_the_last(self, head_pass, rows, logp, entropy):
-    add(self, head_pass, rows, logp * (torch.arange(len(logp)) < len(logp) - 1), entropy)
+def without_the_last(self, head_pass, rows, coefficients):
+    logp = coefficients["logp"]
+    add(self, head_pass, rows, {"logp": logp * (torch.arange(len(logp)) < len(logp) - 1)})
 
 
-def with_what_is_clipped(self, head_pass, rows, logp, entropy):
-    add(self, head_pass, rows, logp.where(logp != 0, logp.abs().mean()), entropy)
+def with_what_is_clipped(self, head_pass, rows, coefficients):
+    logp = coefficients["logp"]
+    add(self, head_pass, rows, {"logp": logp.where(logp != 0, logp.abs().mean())})
 
 
-def without_entropy(self, head_pass, rows, logp, entropy):
-    add(self, head_pass, rows, logp, None)
+def without_distributions(self, head_pass, rows, coefficients):
+    add(self, head_pass, rows, {"logp": coefficients["logp"]})
+
+
+def of_another_token(self, hidden, buffer):
+    return log_probs(self, hidden.roll(1, 0), buffer)
+
+
+def as_if_given(self, device, computed):
+    return compiled(self, device, frozenset())
+
+
+def moved_alone(used, *buffers):
+    return moved(used, *buffers[:1])
 
 
 def without_bias(self, *given, **options):
     return run(replace(self, bias=None), *given, **options)
 
 
-def unmoved(buffer, used):
+def unmoved(used, *buffers):
     return used.nonzero()[:, 0]
 
 
@@ -119,7 +138,18 @@ MISTAKES = {
     "rows of the buffer": ("dapo", "", linear_head, "moved_to_front", unmoved, "d loss / d hidden at row"),
     "logits without bias": ("dapo", "", LinearHead, "run", without_bias, "the loss is"),
     "denominators": ("dapo", "", _Passes, "_denominators", of_the_part_alone, "micro-batches, batch with"),
-    "entropy": ("group_ppo", BONUS, HeadGradients, "add", without_entropy, "d loss / d hidden at row"),
+    "entropy": ("group_ppo", BONUS, HeadGradients, "add", without_distributions, "d loss / d hidden at row"),
+    "divergence": ("group_ppo", KL, HeadGradients, "add", without_distributions, "d loss / d hidden at row"),
+    "teacher's token": ("group_ppo", KL, LinearHead, "log_probs", of_another_token, "the loss is"),
+    "teacher not yet known": ("group_ppo", OF_TEACHERS, ObjectiveLoss, "_compiled", as_if_given, "padded"),
+    "rows of a teacher": (
+        "dapo",
+        CLIPPED_KL,
+        linear_head,
+        "moved_to_front",
+        moved_alone,
+        "d loss / d hidden",
+    ),
     "advantage too early": ("group_ppo", OF_POLICY, _Passes, "_estimates_late", early, "batch with rewards"),
     "completions cut": ("gspo", "", ObjectiveLoss, "schedule", property(token_by_token), "padded"),
     "tokens left out": ("grpo", "", ObjectiveLoss, "schedule", property(skipping), "padded"),

@@ -88,8 +88,9 @@ def measured(x: Tensors, d: Batch, terms: Tensors, slope: torch.Tensor, inputs: 
     made_of("loss", terms["loss"], share)
     if "policy_loss" in terms:
         made_of("policy_loss", terms["policy_loss"], share)
-    if "entropy" in x:
-        mean_of("entropy", x["entropy"])
+    for name in having("live", inputs):
+        if name in x and name != "logp":
+            mean_of(name, x[name])
     if "logp_ref" in x:
         apart = (x["logp_ref"] - x["logp"]).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
         mean_of("kl", apart.exp() - apart - 1)

@@ -1,0 +1,153 @@
+"""Policies that are not trained, by their states and heads: what of them a loss needs, and whether they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from maspo_dsl.emit.template.names import BatchError
+from maspo_dsl.language.diagnostics import did_you_mean
+from maspo_dsl.runtime.linear_head import LinearHead
+from maspo_dsl.runtime.logits import Asked
+from maspo_dsl.semantics.distributions import Distribution
+from maspo_dsl.semantics.objective import ResolvedObjective
+
+States: TypeAlias = tuple[Tensor, Tensor, Tensor | None]
+"""Hidden states [N, T, H] or [M, H], and the weight [V, H] and bias [V] of the head behind them."""
+TRAINED = "policy"
+
+
+@dataclass(frozen=True)
+class OtherPolicy:
+    """A policy that is not trained, by its states [M, H] and its head."""
+
+    hidden: Tensor
+    head: LinearHead
+
+    def like(self, head: LinearHead) -> OtherPolicy:
+        """The same in the dtype of another head's logits, but on a device whose products sum in a wider one."""
+        weight, bias = self.head.weight, self.head.bias
+        if weight.is_cuda and weight.dtype.itemsize < head.dtype.itemsize:
+            return self
+        bias = None if bias is None else bias.to(head.dtype)
+        return replace(self, head=replace(self.head, weight=weight.to(head.dtype), bias=bias))
+
+
+@dataclass(frozen=True)
+class OfTeachers:
+    """What a loss needs of whole distributions.
+
+    `asked` are functions of them, `log_probs` the tensors of a teacher's log-probs with its place, from 1.
+    """
+
+    teachers: tuple[OtherPolicy, ...] = ()
+    asked: tuple[Asked, ...] = ()
+    log_probs: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def frozen(self) -> frozenset[str]:
+        """The tensors that are computed and carry no gradient."""
+        return frozenset(self.log_probs) | {each.tensor for each in self.asked if 0 not in each.places}
+
+
+NO_TEACHERS = OfTeachers()
+
+
+def of_teachers(
+    objective: ResolvedObjective,
+    reads: Mapping[str, str],
+    batch: Collection[str],
+    given: Mapping[str, States],
+    policy: LinearHead,
+) -> OfTeachers:
+    """What is to be computed of what a loss reads, by the term that needs it, and a batch does not bring.
+
+    Raises BatchError for a distribution whose policies are not given.
+    """
+    wanted = {
+        name: each for name, each in objective.distributions.items() if name in reads and name not in batch
+    }
+    _check_given(objective, wanted, reads, given)
+    log_probs = {row.tensor: row.name for row in objective.tensors.values() if row.policy and not row.live}
+    wanted_log_probs = {
+        str(tensor): name
+        for tensor, name in log_probs.items()
+        if name in given and tensor in reads and tensor not in batch
+    }
+    read = [name for each in wanted.values() for name in each.policies if name != TRAINED]
+    names = list(dict.fromkeys([*read, *wanted_log_probs.values()]))
+    places = {TRAINED: 0, **{name: place for place, name in enumerate(names, 1)}}
+    asked = [
+        Asked(tensor, each.word, tuple(places[name] for name in each.policies), each.weight)
+        for tensor, each in wanted.items()
+    ]
+    return OfTeachers(
+        tuple(_teacher(given[name], policy) for name in names),
+        tuple(asked),
+        {tensor: places[name] for tensor, name in wanted_log_probs.items()},
+    )
+
+
+def _teacher(states: States, policy: LinearHead) -> OtherPolicy:
+    hidden, weight, bias = (None if each is None else each.detach() for each in states)
+    assert hidden is not None and weight is not None
+    return OtherPolicy(hidden.reshape(-1, hidden.shape[-1]), replace(policy, weight=weight, bias=bias))
+
+
+def _check_given(
+    objective: ResolvedObjective,
+    wanted: Mapping[str, Distribution],
+    reads: Mapping[str, str],
+    given: Mapping[str, States],
+) -> None:
+    """Raise BatchError that names each distribution of which a policy is missing."""
+    problems = []
+    for tensor, each in wanted.items():
+        if missing := [name for name in each.policies if name not in (TRAINED, *given)]:
+            names = " and ".join(f"`{name}`" for name in missing)
+            whose = ", ".join(f"{name!r}: (hidden, weight, bias)" for name in missing)
+            needed = f"`{tensor}`, needed by {reads[tensor]}, is of the whole distribution of {names}"
+            problems.append(f"{needed}: pass teachers={{{whose}}}")
+    if problems:
+        raise BatchError(f"{objective.name}: {'; '.join(problems)}")
+
+
+def check_teachers(
+    objective: ResolvedObjective, given: Mapping[str, States], mask: Tensor, vocabulary: int
+) -> None:
+    """Raise BatchError for a teacher that the objective has not, or whose states or head do not fit."""
+    known = [row.name for row in objective.tensors.values() if row.policy and not row.live]
+    problems = []
+    for name, states in given.items():
+        if name not in known:
+            problems.append(f"no teacher is named `{name}`: {did_you_mean(name, known)}")
+        elif not isinstance(states, tuple) or len(states) != 3:
+            problems.append(f"teacher `{name}` is (hidden, weight, bias), bias may be None")
+        else:
+            problems += [f"teacher `{name}`: {problem}" for problem in _misfits(states, mask, vocabulary)]
+    if problems:
+        raise BatchError(f"{objective.name}: {'; '.join(problems)}")
+
+
+def _misfits(states: States, mask: Tensor, vocabulary: int) -> list[str]:
+    hidden, weight, bias = states
+    if hasattr(weight, "full_tensor"):
+        return ["`weight` is sharded (a DTensor): pass it where it is whole"]
+    problems = []
+    if hidden.shape[:-1] != mask.shape or hidden.dim() < 2:
+        problems.append(f"`hidden` is {list(hidden.shape)}, and `mask` {list(mask.shape)}")
+    if weight.dim() != 2 or weight.shape[1] != hidden.shape[-1]:
+        problems.append(f"`weight` must be [V, {hidden.shape[-1]}], and is {list(weight.shape)}")
+    elif len(weight) != vocabulary:
+        problems.append(
+            f"its vocabulary has {len(weight)} tokens, that of the policy {vocabulary}: both must be one"
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        problems.append(f"`bias` must be [{weight.shape[0]}], and is {list(bias.shape)}")
+    if not all(each is None or torch.is_floating_point(each) for each in states):
+        problems.append("states, weight and bias are floats")
+    return problems
