@@ -1,0 +1,324 @@
+"""Objectives as policy losses and advantage estimators of verl 0.9.
+
+verl asks for the loss of one micro-batch, divided by counts of the whole mini-batch and multiplied by the number of
+ranks, whose gradients it averages (`agg_loss` of verl.trainer.ppo.core_algos). Those counts are the denominators of a
+window. Its policy losses see log-probs of two policies; the reference's, the sampler's and the entropies reach the loss
+that calls them, `ppo_loss` of verl.workers.utils.losses, so that is replaced for objectives of ours.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from importlib import import_module
+from importlib.metadata import version
+from sys import modules
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import maspo_dsl
+from maspo_dsl.objective import Objective, SpecLike
+from maspo_dsl.runtime.loss import ObjectiveLoss
+from maspo_dsl.semantics.part_words import Role
+
+PREFIX = "maspo/"
+VERSIONS = "0.9"
+# How verl is made to bring a tensor; what it cannot bring.
+HOW_TO_BRING = {
+    "logp_ref": "actor_rollout_ref.actor.use_kl_loss=True brings it; the coefficient is the spec's",
+    "logp_rollout": "actor_rollout_ref.rollout.calculate_log_probs=True brings it",
+    "entropy": "actor_rollout_ref.actor.calculate_entropy=True brings it",
+    "value": "a registered estimator sees no critic; use algorithm.adv_estimator=gae",
+    "reward_greedy": "only algorithm.adv_estimator=remax samples the greedy completion",
+}
+# Settings of the actor that a spec decides, and the value at which they say nothing.
+DECIDED = {
+    "loss_agg_mode": "token-mean",
+    "clip_ratio": 0.2,
+    "clip_ratio_low": 0.2,
+    "clip_ratio_high": 0.2,
+    "clip_ratio_c": 3.0,
+}
+# Metrics that have a value in every micro-batch: verl takes plain means of them.
+METRICS = ("ratio_mean", "clamped", "nonfinite")
+
+
+@dataclass(frozen=True)
+class Hosted:
+    """An objective under its name in verl, `maspo/NAME`."""
+
+    name: str
+    objective: Objective
+
+    def loss(self, constants: Mapping[str, float], weighted: bool = False) -> ObjectiveLoss:
+        """The compiled loss under constants of the run, its policy term times `rollout_is_weights` if `weighted`."""
+        return _compiled(self.objective, tuple(sorted(constants.items())), weighted)
+
+
+@lru_cache(maxsize=None)
+def _compiled(
+    objective: Objective, constants: tuple[tuple[str, float], ...], weighted: bool
+) -> ObjectiveLoss:
+    bound = maspo_dsl.load(objective, run=dict(constants))
+    if weighted:
+        lines = "input rollout_is_weights : token\nweight rollout_is_weights = rollout_is_weights\n"
+        bound = maspo_dsl.parse(f"{bound.text}\n{lines}")
+    return maspo_dsl.compile(bound)
+
+
+HOSTED: dict[str, Hosted] = {}
+
+
+def register(*sources: SpecLike, params: Mapping[str, float] | None = None) -> dict[str, str]:
+    """Make objectives known to verl in this process; {name of the objective: its name in verl}.
+
+    Each becomes a policy loss, for `actor_rollout_ref.actor.policy_loss.loss_mode`, and an advantage estimator, for
+    `algorithm.adv_estimator`, of the same name. Nothing is compiled before it is used. Raises SpecError, and
+    RuntimeError: the verl that is installed is none of those this was tried with.
+    """
+    found = version("verl")
+    if not found.startswith(f"{VERSIONS}."):
+        raise RuntimeError(f"maspo_dsl.hosts.verl knows verl {VERSIONS}, and {found} is installed")
+    algorithms = import_module("verl.trainer.ppo.core_algos")
+    _replace_ppo_loss()
+    names = {}
+    for source in sources:
+        objective = maspo_dsl.load(source, params)
+        shown = source if isinstance(source, str) and "@" in source and "/" not in source else objective.name
+        hosted = Hosted(f"{PREFIX}{shown}", objective)
+        HOSTED[hosted.name] = hosted
+        algorithms.POLICY_LOSS_REGISTRY[hosted.name] = partial(policy_loss, hosted)
+        algorithms.ADV_ESTIMATOR_REGISTRY[hosted.name] = partial(advantage_estimator, hosted)
+        names[objective.name] = hosted.name
+    return names
+
+
+def policy_loss(
+    hosted: Hosted,
+    old_log_prob: Tensor,
+    log_prob: Tensor,
+    advantages: Tensor,
+    response_mask: Tensor,
+    loss_agg_mode: str = "token-mean",
+    config: Any = None,
+    rollout_is_weights: Tensor | None = None,
+) -> tuple[Tensor, dict[str, float]]:
+    """verl's signature of a policy loss: tensors are [N, T]; the loss, 0-d, and metrics for its logs.
+
+    `loss_agg_mode` is the spec's to say. Raises ValueError: the objective needs what a policy loss does not see.
+    """
+    batch = _batch(log_prob, old_log_prob, advantages, response_mask, rollout_is_weights)
+    return _loss(hosted, batch, config, {**config.global_batch_info})
+
+
+def ppo_loss(config: Any, model_output: Any, data: Any, dp_group: Any = None) -> tuple[Tensor, dict[str, Any]]:
+    """verl's loss of a micro-batch (verl.workers.utils.losses.ppo_loss 0.9.1): verl's own, but for our objectives.
+
+    Of those it brings the reference, the sampler and the entropies too. Entropy and KL are the spec's: verl's are not
+    added. Raises ValueError: something that the objective needs is not in the batch, or verl would add its own.
+    """
+    hosted = HOSTED.get(config.policy_loss.get("loss_mode", "vanilla"))
+    if hosted is None:
+        return _verl_ppo_loss()(config=config, model_output=model_output, data=data, dp_group=dp_group)  # type: ignore[no-any-return]
+    check_spec_decides(hosted, config)
+    aligned = import_module("verl.workers.utils.padding").no_padding_2_padding
+    counts = {name: data[name] for name in ("dp_size", "batch_num_tokens", "global_batch_size")}
+    log_prob, entropy = aligned(model_output["log_probs"], data), model_output.get("entropy", None)
+    entropy = None if entropy is None else aligned(entropy, data)
+    present = [name for name in (*_FIELDS, "response_mask", "rollout_is_weights") if name in data]
+    padded = data.select(*present).to_padded_tensor()
+    batch = _batch(
+        log_prob,
+        padded["old_log_probs"],
+        padded["advantages"],
+        padded["response_mask"],
+        padded.get("rollout_is_weights", None),
+    )
+    batch |= {ours: padded[theirs] for theirs, ours in _FIELDS.items() if ours and theirs in present}
+    if entropy is not None:
+        batch["entropy"] = entropy
+    loss, found = _loss(hosted, batch, config, counts)
+    metric = import_module("verl.utils.metric").Metric
+    metrics = {name: metric(value=value, aggregation="mean") for name, value in found.items()}
+    return loss, metrics | {"actor/pg_loss": metric(value=loss.detach(), aggregation="sum")}
+
+
+# Tensors of verl's batch, and what they are called here.
+_FIELDS = {
+    "old_log_probs": "",
+    "advantages": "",
+    "ref_log_prob": "logp_ref",
+    "rollout_log_probs": "logp_rollout",
+}
+
+
+def advantage_estimator(
+    hosted: Hosted,
+    token_level_rewards: Tensor,
+    response_mask: Tensor,
+    config: Any = None,
+    index: NDArray[Any] | None = None,
+    reward_baselines: Tensor | None = None,
+    **others: Any,
+) -> tuple[Tensor, Tensor]:
+    """verl's signature of an estimator: rewards and mask are [N, T], `index` [N] says which prompt; A [N, T] twice.
+
+    A completion's reward is the sum of its tokens'. Raises ValueError: the advantage needs something else, or `keep`
+    drops groups and verl does not.
+    """
+    limit, sizes = token_level_rewards.shape[1], np.ones(1)
+    batch = {
+        "mask": response_mask.bool(),
+        "reward": token_level_rewards.sum(-1),
+        "token_reward": token_level_rewards,
+    }
+    if index is not None:
+        _, group, sizes = np.unique(np.asarray(index).astype(str), return_inverse=True, return_counts=True)
+        batch["group"] = torch.from_numpy(group).to(response_mask.device)
+    if reward_baselines is not None:
+        batch["reward_greedy"] = reward_baselines
+    _check_keep(hosted, config)
+    _check_brought(hosted, hosted.objective.reads("advantage"), {*batch, "correct"}, "its advantage")
+    loss = hosted.loss({"generation_limit": limit, "group_size": float(sizes.max())})
+    advantage = loss.advantage(batch)
+    spread = (advantage if advantage.dim() == 2 else advantage[:, None]) * response_mask
+    return spread, spread
+
+
+def check_spec_decides(hosted: Hosted, config: Any) -> None:
+    """Warn of settings that the spec decides. Raises ValueError: verl would compute a term that nobody adds."""
+    reads = hosted.objective.reads("loss", given=["advantage"])
+    if config.use_kl_loss and "logp_ref" not in reads:
+        raise ValueError(
+            f"{hosted.name}: actor.use_kl_loss=True means nothing to a spec without reference; "
+            f"write it: penalty kl = {config.kl_loss_coef} * k3(policy, reference)"
+        )
+    if config.entropy_coeff and "entropy" not in reads:
+        raise ValueError(
+            f"{hosted.name}: actor.entropy_coeff={config.entropy_coeff} means nothing to a spec without entropy; "
+            f"write it: bonus entropy = {config.entropy_coeff} * entropy(policy)"
+        )
+    for name, neutral in DECIDED.items():
+        if (value := getattr(config, name, neutral)) not in (neutral, None):
+            _warn_once(f"{hosted.name}: actor.{name}={value} is the spec's to say, and is not read")
+
+
+def _batch(
+    log_prob: Tensor, old_log_prob: Tensor, advantages: Tensor, mask: Tensor, weights: Tensor | None
+) -> dict[str, Tensor]:
+    batch = {"logp": log_prob, "logp_old": old_log_prob, "advantage": advantages, "mask": mask.bool()}
+    return batch if weights is None else batch | {"rollout_is_weights": weights}
+
+
+def _loss(
+    hosted: Hosted, batch: dict[str, Tensor], config: Any, counts: Mapping[str, Any]
+) -> tuple[Tensor, dict[str, float]]:
+    """The loss times the number of ranks, and metrics, as verl wants them."""
+    objective, weighted = hosted.objective, "rollout_is_weights" in batch
+    needed = objective.reads("loss", given=["advantage"])
+    _check_brought(hosted, needed, batch, "its loss")
+    if weighted and "logp_rollout" in needed:
+        raise ValueError(
+            f"{hosted.name}: the spec corrects for the sampler itself, and algorithm.rollout_correction would "
+            "once more; set its rollout_is to null"
+        )
+    loss = hosted.loss(_constants(config), weighted)
+    out = loss(batch, denominators=_denominators(hosted, loss, batch, counts))
+    metrics = {f"objective/{name}": float(out.metrics[name]) for name in METRICS if name in out.metrics}
+    return out.loss * counts.get("dp_size", 1), metrics
+
+
+def _constants(config: Any) -> dict[str, float]:
+    """Constants of the run that an actor's configuration knows."""
+    said = {"generation_limit": getattr(config, "loss_scale_factor", None), "group_size": _completions(config)}
+    return {name: float(value) for name, value in said.items() if value}
+
+
+def _completions(config: Any) -> int:
+    given = getattr(config, "rollout_n", 0)
+    return given if isinstance(given, int) else 0
+
+
+def _denominators(
+    hosted: Hosted, loss: ObjectiveLoss, batch: Mapping[str, Tensor], counts: Mapping[str, Any]
+) -> dict[str, Tensor] | None:
+    """verl's counts of the mini-batch under our names; None if it has none, and the batch is all there is."""
+    objective = hosted.objective
+    if objective.scopes("loss") & {"group"}:
+        raise ValueError(f"{hosted.name}: its loss needs whole groups, and verl shuffles completions")
+    known = {"tokens": counts.get("batch_num_tokens"), "sequences": counts.get("global_batch_size")}
+    if all(value is None for value in known.values()):
+        if counts.get("dp_size", 1) > 1:
+            raise ValueError(f"{hosted.name}: with several ranks verl must give batch_num_tokens")
+        return None
+    if rules := objective.resolved.parts.of(Role.EXCLUDE):
+        raise ValueError(
+            f"{hosted.name}: `exclude {next(iter(rules))}` takes tokens out of the denominators, "
+            "and verl counts them; write it as `mute`"
+        )
+    lacking = sorted(loss.module.window_keys() - {*known})
+    if lacking:
+        raise ValueError(
+            f"{hosted.name}: verl gives the tokens and sequences of a mini-batch, and no {', '.join(lacking)}"
+        )
+    device, dtype = batch["logp"].device, torch.float64
+    return {
+        name: torch.as_tensor(0 if value is None else value, device=device, dtype=dtype)
+        for name, value in known.items()
+    }
+
+
+def _check_brought(hosted: Hosted, needed: frozenset[str], brought: Any, what: str) -> None:
+    lacking = sorted(name for name in needed if name not in brought)
+    if lacking:
+        hints = "; ".join(f"{name}: {HOW_TO_BRING.get(name, 'verl has none')}" for name in lacking)
+        raise ValueError(f"{hosted.name}: {what} reads {', '.join(lacking)}. {hints}")
+
+
+def _check_keep(hosted: Hosted, config: Any) -> None:
+    rules = hosted.objective.resolved.parts.of(Role.FILTER)
+    if rules and not _setting(config, "filter_groups", "enable"):
+        raise ValueError(
+            f"{hosted.name}: `keep {next(iter(rules))}` is verl's to apply: algorithm.filter_groups.enable=True "
+            "with the metric it should look at"
+        )
+    if _setting(config, "rollout_correction", "bypass_mode"):
+        raise ValueError(
+            f"{hosted.name}: algorithm.rollout_correction.bypass_mode=True replaces the loss by verl's own"
+        )
+
+
+def _setting(config: Any, *path: str) -> Any:
+    for name in path:
+        config = None if config is None else config.get(name, None)
+    return config
+
+
+def _replace_ppo_loss() -> None:
+    """Let the workers of this process compute objectives of ours, those that have imported verl's loss already too."""
+    losses = import_module("verl.workers.utils.losses")
+    if losses.ppo_loss is not ppo_loss:
+        _ORIGINAL.append(losses.ppo_loss)
+    for name in ("verl.workers.utils.losses", "verl.workers.engine_workers", "verl.trainer.distillation.losses"):
+        if name in modules:
+            modules[name].ppo_loss = ppo_loss  # type: ignore[attr-defined]
+
+
+_ORIGINAL: list[Callable[..., Any]] = []
+_WARNED: set[str] = set()
+
+
+def _verl_ppo_loss() -> Callable[..., Any]:
+    return _ORIGINAL[-1]
+
+
+def _warn_once(text: str) -> None:
+    if text not in _WARNED:
+        _WARNED.add(text)
+        warnings.warn(text, stacklevel=2)

@@ -1,0 +1,254 @@
+"""Objectives inside verl: the numbers of its own losses and estimators, and what it cannot carry.
+
+Needs verl 0.9 (`pip install verl`), so these run in `make full`, in an environment of their own.
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import maspo_dsl
+
+core = pytest.importorskip("verl.trainer.ppo.core_algos")
+import verl.workers.utils.losses as verl_losses  # noqa: E402
+from verl.workers.config import ActorConfig, PolicyLossConfig  # noqa: E402
+
+from maspo_dsl.hosts import verl as host  # noqa: E402
+
+SHIPPED = host.register(*maspo_dsl.shipped())
+
+# An objective and its parameters; verl's loss, and the settings at which it is the same.
+LOSSES = {
+    "dual clip": ("ppo_dual_clip", dict(eps_low=0.1, eps_high=0.3, cap=1.5), "vanilla", "token-mean",
+                  dict(clip_ratio_low=0.1, clip_ratio_high=0.3, clip_ratio_c=1.5), {}),
+    "gspo": ("gspo", dict(eps_low=0.1, eps_high=0.2), "gspo", "seq-mean-token-mean",
+             dict(clip_ratio_low=0.1, clip_ratio_high=0.2), {}),
+    "sapo": ("sapo", dict(tau_pos=1, tau_neg=1.3), "sapo", "seq-mean-token-mean", dict(tau_pos=1.0, tau_neg=1.3), {}),
+    "gpg": ("gpg", {}, "gpg", "token-mean", {}, {}),
+    "cispo": ("cispo", dict(cap=1.2), "cispo", "token-mean", dict(clip_ratio_low=1, clip_ratio_high=0.2), {}),
+    "dppo_tv": ("dppo_tv", dict(d_low=0.05, d_high=0.03), "dppo_tv", "token-mean",
+                dict(clip_ratio_low=0.05, clip_ratio_high=0.03, clip_ratio_c=20.0), {}),
+    "dppo_kl": ("dppo_kl", dict(d_low=0.01, d_high=0.02), "dppo_kl", "token-mean",
+                dict(clip_ratio_low=0.01, clip_ratio_high=0.02, clip_ratio_c=20.0), {}),
+    "gmpo": ("gmpo", dict(eps_low=0.2, eps_high=0.3), "geo_mean", "token-mean",
+             dict(clip_ratio_low=0.2, clip_ratio_high=0.3), {}),
+}  # fmt: skip
+
+
+def config(loss_mode, loss_agg_mode="token-mean", policy_loss=None, **settings):
+    return ActorConfig(
+        strategy="fsdp",
+        rollout_n=4,
+        ppo_micro_batch_size_per_gpu=2,
+        loss_agg_mode=loss_agg_mode,
+        policy_loss=PolicyLossConfig(loss_mode=loss_mode, **(policy_loss or {})),
+        **settings,
+    )
+
+
+@pytest.fixture
+def batch():
+    """Eight completions of unequal lengths, rewards of two groups; a third of the ratios far from 1."""
+    random = torch.Generator().manual_seed(3)
+    old = -2 * torch.rand(8, 5, generator=random)
+    mask = torch.arange(5) < torch.tensor([5, 3, 1, 4, 5, 2, 5, 4])[:, None]
+    return {
+        "old_log_prob": old,
+        "log_prob": old + 0.4 * torch.randn(8, 5, generator=random),
+        "advantages": torch.randn(8, 1, generator=random).expand(8, 5) * mask,
+        "response_mask": mask,
+    }
+
+
+def gradient(function, batch, settings, counts, rows=slice(None), weights=None):
+    """The loss of some rows, and its gradient."""
+    part = {name: tensor[rows].clone() for name, tensor in batch.items()}
+    part["log_prob"].requires_grad_()
+    settings.global_batch_info.clear()
+    settings.global_batch_info.update(counts)
+    loss, metrics = function(
+        **part,
+        loss_agg_mode=settings.loss_agg_mode,
+        config=settings,
+        rollout_is_weights=None if weights is None else weights[rows],
+    )
+    loss.backward()
+    assert loss.abs() > 1e-4 and part["log_prob"].grad.abs().sum() > 1e-4
+    return loss.detach(), part["log_prob"].grad, metrics
+
+
+def whole(mask):
+    return dict(dp_size=1, batch_num_tokens=int(mask.sum()), global_batch_size=len(mask))
+
+
+@pytest.mark.parametrize("case", LOSSES)
+def test_policy_losses_of_verl(case, batch):
+    name, params, mode, aggregation, settings, extra = LOSSES[case]
+    ours = host.Hosted(f"maspo/{name}", maspo_dsl.load(name, params))
+    theirs = config(mode, aggregation, extra, **settings)
+    counts = whole(batch["response_mask"])
+    for ranks, rows in ((1, slice(None)), (1, slice(0, 3)), (2, slice(3, 8))):
+        counts["dp_size"] = ranks
+        expected = gradient(core.POLICY_LOSS_REGISTRY[mode], batch, theirs, counts, rows)
+        found = gradient(lambda **given: host.policy_loss(ours, **given), batch, theirs, counts, rows)
+        torch.testing.assert_close(found[0], expected[0], rtol=2e-6, atol=1e-7)
+        torch.testing.assert_close(found[1], expected[1], rtol=2e-5, atol=1e-7)
+
+
+def test_weights_of_rollout_correction_multiply_the_policy_term(batch):
+    weights = torch.rand(8, 5, generator=torch.Generator().manual_seed(1)) + 0.5
+    settings = config("vanilla", clip_ratio_c=3.0)
+    counts = whole(batch["response_mask"])
+    ours = host.Hosted("maspo/ppo_dual_clip", maspo_dsl.load("ppo_dual_clip", dict(eps_low=0.2, eps_high=0.2)))
+    expected = gradient(core.POLICY_LOSS_REGISTRY["vanilla"], batch, settings, counts, weights=weights)
+    found = gradient(lambda **given: host.policy_loss(ours, **given), batch, settings, counts, weights=weights)
+    unweighted = gradient(lambda **given: host.policy_loss(ours, **given), batch, settings, counts)
+    torch.testing.assert_close(found[:2], expected[:2], rtol=1e-5, atol=1e-7)
+    assert not torch.allclose(found[0], unweighted[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "estimator", "settings"),
+    [
+        ("grpo", "grpo", {}),
+        ("dr_grpo", "grpo", dict(norm_adv_by_std_in_grpo=False)),
+        ("rloo", "rloo", {}),
+        ("grpo_passk", "grpo_passk", {}),
+        ("opo", "opo", {}),
+    ],
+)
+def test_estimators_of_verl(name, estimator, settings):
+    random = torch.Generator().manual_seed(4)
+    mask = (torch.arange(6) < torch.tensor([6, 3, 5, 2, 6, 6, 1, 4])[:, None]).float()
+    rewards = torch.zeros(8, 6)
+    rewards[range(8), mask.sum(1).long() - 1] = torch.rand(8, generator=random)
+    index = np.array(["b", "a", "b", "a", "b", "a", "b", "a"], dtype=object)
+    given = dict(token_level_rewards=rewards, response_mask=mask, index=index)
+    expected, _ = core.ADV_ESTIMATOR_REGISTRY[estimator](
+        **given, **(settings or {"config": {"norm_adv_by_std_in_grpo": True}})
+    )
+    found, _ = core.ADV_ESTIMATOR_REGISTRY[SHIPPED[name]](**given, config={})
+    assert expected.abs().max() > 0.1
+    torch.testing.assert_close(found, expected, rtol=2e-5, atol=2e-6)
+
+
+def nested(tensor, lengths):
+    rows = [row[: int(length)] for row, length in zip(tensor, lengths, strict=True)]
+    return torch.nested.as_nested_tensor(rows, layout=torch.jagged)
+
+
+def worker_batch(batch, **others):
+    """A micro-batch as verl's workers hold it: prompts of two tokens, everything without padding."""
+    from tensordict import TensorDict
+
+    lengths = batch["response_mask"].sum(1)
+    fields = {
+        "old_log_probs": batch["old_log_prob"],
+        "advantages": batch["advantages"],
+        "response_mask": batch["response_mask"].float(),
+        **others,
+    }
+    data = TensorDict({name: nested(tensor, lengths) for name, tensor in fields.items()}, batch_size=len(lengths))
+    data["prompts"] = nested(torch.ones(len(lengths), 2), torch.full_like(lengths, 2))
+    data["responses"] = nested(batch["old_log_prob"], lengths)
+    for name, value in whole(batch["response_mask"]).items():
+        data[name] = value
+    return data
+
+
+def model_output(batch, **others):
+    """Of every token of the sequence, as the engine returns them: row t is of the token after it."""
+    lengths = batch["response_mask"].sum(1) + 2
+    shifted = {name: torch.nn.functional.pad(tensor, (1, 1)) for name, tensor in others.items()}
+    return {name: nested(tensor, lengths) for name, tensor in shifted.items()}
+
+
+def test_the_workers_loss_is_verls_own_for_its_own_losses(batch):
+    settings = config("vanilla")
+    data = worker_batch(batch)
+    expected, _ = host._ORIGINAL[-1](settings, model_output(batch, log_probs=batch["log_prob"]), data)
+    found, _ = verl_losses.ppo_loss(settings, model_output(batch, log_probs=batch["log_prob"]), data)
+    assert found == expected != 0
+
+
+def test_reference_sampler_and_entropies_reach_the_loss(batch):
+    reference = batch["old_log_prob"] - 0.3 * torch.rand(8, 5, generator=torch.Generator().manual_seed(9))
+    data = worker_batch(batch, ref_log_prob=reference)
+    theirs = config("vanilla", "seq-mean-token-mean", clip_ratio_c=1e9, use_kl_loss=True, kl_loss_coef=0.05)
+    expected, _ = host._ORIGINAL[-1](theirs, model_output(batch, log_probs=batch["log_prob"]), data)
+    host.register("grpo", params={"kl": 0.05, "eps_low": 0.2, "eps_high": 0.2})
+    found, metrics = verl_losses.ppo_loss(
+        config("maspo/grpo", use_kl_loss=True), model_output(batch, log_probs=batch["log_prob"]), data
+    )
+    host.register("grpo")
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    assert metrics["objective/ratio_mean"].aggregate() > 0
+    tis = worker_batch(batch, rollout_log_probs=batch["old_log_prob"] + 0.1)
+    weighted, _ = verl_losses.ppo_loss(
+        config("maspo/tis"), model_output(batch, log_probs=batch["log_prob"]), tis
+    )
+    assert weighted.isfinite() and weighted != 0
+    live = {"log_probs": batch["log_prob"], "entropy": -batch["old_log_prob"]}
+    with pytest.raises(ValueError, match="maspo/stapo: verl gives the tokens and sequences .* and no tau_h"):
+        verl_losses.ppo_loss(config("maspo/stapo", calculate_entropy=True), model_output(batch, **live), data)
+    found, _ = verl_losses.ppo_loss(
+        config("maspo/entropy_advantage", calculate_entropy=True), model_output(batch, **live), data
+    )
+    assert found.isfinite() and found != 0
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("grpo", {}, "its loss reads logp_ref. logp_ref: actor_rollout_ref.actor.use_kl_loss=True"),
+        ("tis", {}, "its loss reads logp_rollout. logp_rollout: actor_rollout_ref.rollout.calculate_log_probs=True"),
+        ("top_entropy", {}, "its loss reads entropy. entropy: actor_rollout_ref.actor.calculate_entropy=True"),
+        ("bnpo", {}, "and no micro_batches"),
+        ("dapo", dict(use_kl_loss=True, kl_loss_coef=0.5), r"write it: penalty kl = 0.5 \* k3\(policy, reference\)"),
+        ("dapo", dict(entropy_coeff=0.1), r"write it: bonus entropy = 0.1 \* entropy\(policy\)"),
+    ],
+)
+def test_refusals_name_what_is_missing(name, settings, message, batch):
+    output, data = model_output(batch, log_probs=batch["log_prob"]), worker_batch(batch)
+    with pytest.raises(ValueError, match=message):
+        verl_losses.ppo_loss(config(f"maspo/{name}", **settings), output, data)
+
+
+def test_what_the_spec_decides_is_said_once(batch):
+    output, data = model_output(batch, log_probs=batch["log_prob"]), worker_batch(batch)
+    settings = config("maspo/gspo", "seq-mean-token-sum", clip_ratio_low=0.3)
+    with pytest.warns(UserWarning, match="clip_ratio_low=0.3 is the spec's to say"):
+        verl_losses.ppo_loss(settings, output, data)
+
+
+def test_estimators_refuse_what_verl_does_not_bring():
+    given = dict(token_level_rewards=torch.rand(2, 3), response_mask=torch.ones(2, 3), index=np.array([0, 0]))
+    estimator = core.ADV_ESTIMATOR_REGISTRY["maspo/ppo"]
+    with pytest.raises(ValueError, match="its advantage reads value"):
+        estimator(**given, config={})
+    filtering = core.ADV_ESTIMATOR_REGISTRY["maspo/dapo"]
+    with pytest.raises(ValueError, match="filter_groups.enable=True"):
+        filtering(**given, config={})
+    filtering(**given, config={"filter_groups": {"enable": True}})
+    with pytest.raises(ValueError, match="bypass_mode=True replaces the loss"):
+        core.ADV_ESTIMATOR_REGISTRY["maspo/maspo"](**given, config={"rollout_correction": {"bypass_mode": True}})
+
+
+def test_specs_of_the_environment():
+    from maspo_dsl.hosts.verl_plugin import specs_of
+
+    assert list(specs_of("maspo alpha=0.5 'my loss.obj' dapo kl=1 x=2")) == [
+        ("maspo", {"alpha": 0.5}),
+        ("my loss.obj", {}),
+        ("dapo", {"kl": 1.0, "x": 2.0}),
+    ]
+    with pytest.raises(ValueError, match="stands before the first spec"):
+        list(specs_of("alpha=0.5"))
+
+
+def test_versions_that_were_not_tried(monkeypatch):
+    monkeypatch.setattr(host, "version", lambda name: "0.10.0")
+    with pytest.raises(RuntimeError, match="knows verl 0.9, and 0.10.0 is installed"):
+        host.register("maspo")
