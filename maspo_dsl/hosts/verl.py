@@ -257,9 +257,9 @@ def _denominators(
         if counts.get("dp_size", 1) > 1:
             raise ValueError(f"{hosted.name}: with several ranks verl must give batch_num_tokens")
         return None
-    if rules := objective.resolved.parts.of(Role.EXCLUDE):
+    if rules := objective.resolved.parts.of(Role.REMOVES_TOKEN):
         raise ValueError(
-            f"{hosted.name}: `exclude {next(iter(rules))}` takes tokens out of the denominators, "
+            f"{hosted.name}: `{' '.join(next(iter(rules)))}` takes tokens out of the denominators, "
             "and verl counts them; write it as `mute`"
         )
     lacking = sorted(loss.module.window_keys() - {*known})
@@ -285,7 +285,7 @@ def _check_keep(hosted: Hosted, config: Any) -> None:
     rules = hosted.objective.resolved.parts.of(Role.FILTER)
     if rules and not _setting(config, "filter_groups", "enable"):
         raise ValueError(
-            f"{hosted.name}: `keep {next(iter(rules))}` is verl's to apply: algorithm.filter_groups.enable=True "
+            f"{hosted.name}: `{' '.join(next(iter(rules)))}` is verl's to apply: algorithm.filter_groups.enable=True "
             "with the metric it should look at"
         )
     if _setting(config, "rollout_correction", "bypass_mode"):

@@ -13,6 +13,8 @@ import maspo_dsl
 
 core = pytest.importorskip("verl.trainer.ppo.core_algos")
 import verl.workers.utils.losses as verl_losses  # noqa: E402
+from tensordict import TensorDict  # noqa: E402
+from verl.utils.tensordict_utils import assign_non_tensor  # noqa: E402
 from verl.workers.config import ActorConfig, PolicyLossConfig  # noqa: E402
 
 from maspo_dsl.hosts import verl as host  # noqa: E402
@@ -56,7 +58,7 @@ def batch():
     mask = torch.arange(5) < torch.tensor([5, 3, 1, 4, 5, 2, 5, 4])[:, None]
     return {
         "old_log_prob": old,
-        "log_prob": old + 0.4 * torch.randn(8, 5, generator=random),
+        "log_prob": (old + 0.4 * torch.randn(8, 5, generator=random)).clamp(max=-0.01),
         "advantages": torch.randn(8, 1, generator=random).expand(8, 5) * mask,
         "response_mask": mask,
     }
@@ -89,7 +91,9 @@ def test_policy_losses_of_verl(case, batch):
     ours = host.Hosted(f"maspo/{name}", maspo_dsl.load(name, params))
     theirs = config(mode, aggregation, extra, **settings)
     counts = whole(batch["response_mask"])
-    for ranks, rows in ((1, slice(None)), (1, slice(0, 3)), (2, slice(3, 8))):
+    parts = [(1, slice(None)), (1, slice(0, 3)), (2, slice(3, 8))]
+    # verl's geo_mean divides by the rows of the micro-batch, whatever the counts: a sum of its parts is not the whole.
+    for ranks, rows in parts[:1] if mode == "geo_mean" else parts:
         counts["dp_size"] = ranks
         expected = gradient(core.POLICY_LOSS_REGISTRY[mode], batch, theirs, counts, rows)
         found = gradient(lambda **given: host.policy_loss(ours, **given), batch, theirs, counts, rows)
@@ -131,7 +135,8 @@ def test_estimators_of_verl(name, estimator, settings):
     )
     found, _ = core.ADV_ESTIMATOR_REGISTRY[SHIPPED[name]](**given, config={})
     assert expected.abs().max() > 0.1
-    torch.testing.assert_close(found, expected, rtol=2e-5, atol=2e-6)
+    # verl adds 1e-6 to the standard deviation of grpo, and the spec 1e-4.
+    torch.testing.assert_close(found, expected, rtol=1e-3 if name == "grpo" else 2e-5, atol=2e-6)
 
 
 def nested(tensor, lengths):
@@ -141,8 +146,6 @@ def nested(tensor, lengths):
 
 def worker_batch(batch, **others):
     """A micro-batch as verl's workers hold it: prompts of two tokens, everything without padding."""
-    from tensordict import TensorDict
-
     lengths = batch["response_mask"].sum(1)
     fields = {
         "old_log_probs": batch["old_log_prob"],
@@ -153,8 +156,7 @@ def worker_batch(batch, **others):
     data = TensorDict({name: nested(tensor, lengths) for name, tensor in fields.items()}, batch_size=len(lengths))
     data["prompts"] = nested(torch.ones(len(lengths), 2), torch.full_like(lengths, 2))
     data["responses"] = nested(batch["old_log_prob"], lengths)
-    for name, value in whole(batch["response_mask"]).items():
-        data[name] = value
+    assign_non_tensor(data, **whole(batch["response_mask"]))
     return data
 
 
@@ -191,7 +193,9 @@ def test_reference_sampler_and_entropies_reach_the_loss(batch):
     )
     assert weighted.isfinite() and weighted != 0
     live = {"log_probs": batch["log_prob"], "entropy": -batch["old_log_prob"]}
-    with pytest.raises(ValueError, match="maspo/stapo: verl gives the tokens and sequences .* and no tau_h"):
+    with pytest.raises(ValueError, match="maspo/top_entropy: verl gives the tokens and sequences .* and no "):
+        verl_losses.ppo_loss(config("maspo/top_entropy", calculate_entropy=True), model_output(batch, **live), data)
+    with pytest.raises(ValueError, match="maspo/stapo: `exclude spurious` takes tokens out of the denominators"):
         verl_losses.ppo_loss(config("maspo/stapo", calculate_entropy=True), model_output(batch, **live), data)
     found, _ = verl_losses.ppo_loss(
         config("maspo/entropy_advantage", calculate_entropy=True), model_output(batch, **live), data
