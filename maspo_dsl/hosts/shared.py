@@ -53,14 +53,19 @@ class Host:
         return {name: tensors[theirs] for name, theirs in self.tensors.items() if theirs in tensors}
 
 
-def lacking(objective: Objective, brings: Collection[str], *purposes: str) -> list[str]:
-    """What an objective reads for `loss`, `advantage`, `keep` or `window` that a host does not bring, in words."""
+def lacking(
+    objective: Objective, brings: Collection[str], *purposes: str, given: Collection[str] = ()
+) -> dict[str, str]:
+    """What an objective reads for `loss`, `advantage`, `keep` or `window` that a host does not bring, in words.
+
+    With the `advantage` given, what it reads is not asked for.
+    """
     why: dict[str, str] = {}
     for purpose in ("loss", "advantage", "keep", "window"):
         for tensor, term in reads(objective.graph)[purpose].items():
             why.setdefault(tensor, term)
-    missing = sorted(objective.reads(*purposes) - {*brings, "mask"})
-    return [f"`{name}`, needed by {why.get(name, 'the loss')}" for name in missing]
+    missing = sorted(objective.reads(*purposes, given=given) - {*brings, "mask"})
+    return {name: f"`{name}`, needed by {why.get(name, 'the loss')}" for name in missing}
 
 
 def lines(objective: Objective, *words: str) -> list[str]:

@@ -452,7 +452,9 @@ def _not_brought(objective: Objective, args: GRPOConfig, given: Mapping[str, Any
     brings |= {f"reward_{number}" for number in range(1, several + 1)}
     if args.use_vllm or given.get("rollout_func") is not None:
         brings.add("logp_rollout")
-    problems = [f"TRL does not bring {each}" for each in lacking(objective, brings, "loss", "keep", "window")]
+    problems = [
+        f"TRL does not bring {each}" for each in lacking(objective, brings, "loss", "keep", "window").values()
+    ]
     problems += [f"TRL has no place for it: {line}" for line in lines(objective, "step", "prompt", "memory")]
     if split := objective.scopes("loss") - {"sequence", "window", "micro"}:
         problems.append(

@@ -9,11 +9,10 @@ that calls them, `ppo_loss` of verl.workers.utils.losses, so that is replaced fo
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cache, partial
 from importlib import import_module
-from importlib.metadata import version
 from sys import modules
 from typing import Any
 
@@ -23,13 +22,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import maspo_dsl
+from maspo_dsl.hosts.shared import Host, HostError, lacking, lines
 from maspo_dsl.objective import Objective, SpecLike
 from maspo_dsl.runtime.loss import ObjectiveLoss
-from maspo_dsl.semantics.part_words import Role
 
 PREFIX = "maspo/"
-VERSIONS = "0.9"
-# How verl is made to bring a tensor; what it cannot bring.
+WEIGHTS = "rollout_is_weights"
+VERL = Host(
+    "verl",
+    "verl",
+    versions=((0, 9), (0, 10)),
+    tensors={
+        "advantage": "advantages",
+        "logp_old": "old_log_probs",
+        "logp_ref": "ref_log_prob",
+        "logp_rollout": "rollout_log_probs",
+        "mask": "response_mask",
+        WEIGHTS: WEIGHTS,
+    },
+)
+# How verl is made to bring a tensor.
 HOW_TO_BRING = {
     "logp_ref": "actor_rollout_ref.actor.use_kl_loss=True brings it; the coefficient is the spec's",
     "logp_rollout": "actor_rollout_ref.rollout.calculate_log_probs=True brings it",
@@ -61,14 +73,14 @@ class Hosted:
         return _compiled(self.objective, tuple(sorted(constants.items())), weighted)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _compiled(
     objective: Objective, constants: tuple[tuple[str, float], ...], weighted: bool
 ) -> ObjectiveLoss:
     bound = maspo_dsl.load(objective, run=dict(constants))
     if weighted:
-        lines = "input rollout_is_weights : token\nweight rollout_is_weights = rollout_is_weights\n"
-        bound = maspo_dsl.parse(f"{bound.text}\n{lines}")
+        weight = f"input {WEIGHTS} : token\nweight {WEIGHTS} = {WEIGHTS}\n"
+        bound = maspo_dsl.parse(f"{bound.text}\n{weight}")
     return maspo_dsl.compile(bound)
 
 
@@ -80,11 +92,9 @@ def register(*sources: SpecLike, params: Mapping[str, float] | None = None) -> d
 
     Each becomes a policy loss, for `actor_rollout_ref.actor.policy_loss.loss_mode`, and an advantage estimator, for
     `algorithm.adv_estimator`, of the same name. Nothing is compiled before it is used. Raises SpecError, and
-    RuntimeError: the verl that is installed is none of those this was tried with.
+    HostError: the verl that is installed is none of those this was tried with.
     """
-    found = version("verl")
-    if not found.startswith(f"{VERSIONS}."):
-        raise RuntimeError(f"maspo_dsl.hosts.verl knows verl {VERSIONS}, and {found} is installed")
+    VERL.check_version()
     algorithms = import_module("verl.trainer.ppo.core_algos")
     _replace_ppo_loss()
     names = {}
@@ -99,6 +109,31 @@ def register(*sources: SpecLike, params: Mapping[str, float] | None = None) -> d
     return names
 
 
+def settings(source: SpecLike, params: Mapping[str, float] | None = None) -> dict[str, str]:
+    """What verl is told to train with an objective, as its overrides: {key: value}. verl need not be installed.
+
+    Raises SpecError, and HostError: verl cannot compute it.
+    """
+    objective = maspo_dsl.load(source, params)
+    hosted = Hosted(f"{PREFIX}{objective.name}", objective)
+    reads = objective.reads("loss", given=["advantage"])
+    _check_brought(hosted, {"logp", "logp_old", "logp_ref", "logp_rollout", "entropy"}, "loss")
+    _check_brought(hosted, {"reward", "token_reward", "group", "correct"}, "advantage")
+    _check_counts(hosted, hosted.loss({}))
+    found = {
+        "algorithm.adv_estimator": hosted.name,
+        "algorithm.use_kl_in_reward": "False",
+        "actor_rollout_ref.actor.policy_loss.loss_mode": hosted.name,
+        "actor_rollout_ref.actor.use_kl_loss": str("logp_ref" in reads),
+        "actor_rollout_ref.actor.entropy_coeff": "0",
+        "actor_rollout_ref.actor.calculate_entropy": str("entropy" in reads),
+        "actor_rollout_ref.rollout.calculate_log_probs": str("logp_rollout" in reads),
+    }
+    if objective.keeps:
+        found |= {"algorithm.filter_groups.enable": "True", "algorithm.filter_groups.metric": "reward"}
+    return found
+
+
 def policy_loss(
     hosted: Hosted,
     old_log_prob: Tensor,
@@ -111,17 +146,25 @@ def policy_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """verl's signature of a policy loss: tensors are [N, T]; the loss, 0-d, and metrics for its logs.
 
-    `loss_agg_mode` is the spec's to say. Raises ValueError: the objective needs what a policy loss does not see.
+    `loss_agg_mode` is the spec's to say. Raises HostError: the objective needs what a policy loss does not see.
     """
-    batch = _batch(log_prob, old_log_prob, advantages, response_mask, rollout_is_weights)
+    batch = {
+        "logp": log_prob,
+        "logp_old": old_log_prob,
+        "advantage": advantages,
+        "mask": response_mask.bool(),
+    }
+    batch |= {} if rollout_is_weights is None else {WEIGHTS: rollout_is_weights}
     return _loss(hosted, batch, config, {**config.global_batch_info})
 
 
-def ppo_loss(config: Any, model_output: Any, data: Any, dp_group: Any = None) -> tuple[Tensor, dict[str, Any]]:
+def ppo_loss(
+    config: Any, model_output: Any, data: Any, dp_group: Any = None
+) -> tuple[Tensor, dict[str, Any]]:
     """verl's loss of a micro-batch (verl.workers.utils.losses.ppo_loss 0.9.1): verl's own, but for our objectives.
 
     Of those it brings the reference, the sampler and the entropies too. Entropy and KL are the spec's: verl's are not
-    added. Raises ValueError: something that the objective needs is not in the batch, or verl would add its own.
+    added. Raises HostError: something that the objective needs is not in the batch, or verl would add its own.
     """
     hosted = HOSTED.get(config.policy_loss.get("loss_mode", "vanilla"))
     if hosted is None:
@@ -131,31 +174,16 @@ def ppo_loss(config: Any, model_output: Any, data: Any, dp_group: Any = None) ->
     counts = {name: data[name] for name in ("dp_size", "batch_num_tokens", "global_batch_size")}
     log_prob, entropy = aligned(model_output["log_probs"], data), model_output.get("entropy", None)
     entropy = None if entropy is None else aligned(entropy, data)
-    present = [name for name in (*_FIELDS, "response_mask", "rollout_is_weights") if name in data]
-    padded = data.select(*present).to_padded_tensor()
-    batch = _batch(
-        log_prob,
-        padded["old_log_probs"],
-        padded["advantages"],
-        padded["response_mask"],
-        padded.get("rollout_is_weights", None),
+    batch = VERL.batch(
+        data.select(*(name for name in VERL.tensors.values() if name in data)).to_padded_tensor()
     )
-    batch |= {ours: padded[theirs] for theirs, ours in _FIELDS.items() if ours and theirs in present}
-    if entropy is not None:
-        batch["entropy"] = entropy
+    batch |= {"logp": log_prob, "mask": batch["mask"].bool()} | (
+        {} if entropy is None else {"entropy": entropy}
+    )
     loss, found = _loss(hosted, batch, config, counts)
     metric = import_module("verl.utils.metric").Metric
     metrics = {name: metric(value=value, aggregation="mean") for name, value in found.items()}
     return loss, metrics | {"actor/pg_loss": metric(value=loss.detach(), aggregation="sum")}
-
-
-# Tensors of verl's batch, and what they are called here.
-_FIELDS = {
-    "old_log_probs": "",
-    "advantages": "",
-    "ref_log_prob": "logp_ref",
-    "rollout_log_probs": "logp_rollout",
-}
 
 
 def advantage_estimator(
@@ -169,7 +197,7 @@ def advantage_estimator(
 ) -> tuple[Tensor, Tensor]:
     """verl's signature of an estimator: rewards and mask are [N, T], `index` [N] says which prompt; A [N, T] twice.
 
-    A completion's reward is the sum of its tokens'. Raises ValueError: the advantage needs something else, or `keep`
+    A completion's reward is the sum of its tokens'. Raises HostError: the advantage needs something else, or `keep`
     drops groups and verl does not.
     """
     limit, sizes = token_level_rewards.shape[1], np.ones(1)
@@ -184,7 +212,7 @@ def advantage_estimator(
     if reward_baselines is not None:
         batch["reward_greedy"] = reward_baselines
     _check_keep(hosted, config)
-    _check_brought(hosted, hosted.objective.reads("advantage"), {*batch, "correct"}, "its advantage")
+    _check_brought(hosted, {*batch, "correct"}, "advantage")
     loss = hosted.loss({"generation_limit": limit, "group_size": float(sizes.max())})
     advantage = loss.advantage(batch)
     spread = (advantage if advantage.dim() == 2 else advantage[:, None]) * response_mask
@@ -192,15 +220,15 @@ def advantage_estimator(
 
 
 def check_spec_decides(hosted: Hosted, config: Any) -> None:
-    """Warn of settings that the spec decides. Raises ValueError: verl would compute a term that nobody adds."""
+    """Warn of settings that the spec decides. Raises HostError: verl would compute a term that nobody adds."""
     reads = hosted.objective.reads("loss", given=["advantage"])
     if config.use_kl_loss and "logp_ref" not in reads:
-        raise ValueError(
+        raise HostError(
             f"{hosted.name}: actor.use_kl_loss=True means nothing to a spec without reference; "
             f"write it: penalty kl = {config.kl_loss_coef} * k3(policy, reference)"
         )
     if config.entropy_coeff and "entropy" not in reads:
-        raise ValueError(
+        raise HostError(
             f"{hosted.name}: actor.entropy_coeff={config.entropy_coeff} means nothing to a spec without entropy; "
             f"write it: bonus entropy = {config.entropy_coeff} * entropy(policy)"
         )
@@ -209,22 +237,14 @@ def check_spec_decides(hosted: Hosted, config: Any) -> None:
             _warn_once(f"{hosted.name}: actor.{name}={value} is the spec's to say, and is not read")
 
 
-def _batch(
-    log_prob: Tensor, old_log_prob: Tensor, advantages: Tensor, mask: Tensor, weights: Tensor | None
-) -> dict[str, Tensor]:
-    batch = {"logp": log_prob, "logp_old": old_log_prob, "advantage": advantages, "mask": mask.bool()}
-    return batch if weights is None else batch | {"rollout_is_weights": weights}
-
-
 def _loss(
     hosted: Hosted, batch: dict[str, Tensor], config: Any, counts: Mapping[str, Any]
 ) -> tuple[Tensor, dict[str, float]]:
     """The loss times the number of ranks, and metrics, as verl wants them."""
-    objective, weighted = hosted.objective, "rollout_is_weights" in batch
-    needed = objective.reads("loss", given=["advantage"])
-    _check_brought(hosted, needed, batch, "its loss")
-    if weighted and "logp_rollout" in needed:
-        raise ValueError(
+    weighted = WEIGHTS in batch
+    _check_brought(hosted, batch, "loss")
+    if weighted and "logp_rollout" in hosted.objective.reads("loss", given=["advantage"]):
+        raise HostError(
             f"{hosted.name}: the spec corrects for the sampler itself, and algorithm.rollout_correction would "
             "once more; set its rollout_is to null"
         )
@@ -236,7 +256,10 @@ def _loss(
 
 def _constants(config: Any) -> dict[str, float]:
     """Constants of the run that an actor's configuration knows."""
-    said = {"generation_limit": getattr(config, "loss_scale_factor", None), "group_size": _completions(config)}
+    said = {
+        "generation_limit": getattr(config, "loss_scale_factor", None),
+        "group_size": _completions(config),
+    }
     return {name: float(value) for name, value in said.items() if value}
 
 
@@ -249,24 +272,12 @@ def _denominators(
     hosted: Hosted, loss: ObjectiveLoss, batch: Mapping[str, Tensor], counts: Mapping[str, Any]
 ) -> dict[str, Tensor] | None:
     """verl's counts of the mini-batch under our names; None if it has none, and the batch is all there is."""
-    objective = hosted.objective
-    if objective.scopes("loss") & {"group"}:
-        raise ValueError(f"{hosted.name}: its loss needs whole groups, and verl shuffles completions")
     known = {"tokens": counts.get("batch_num_tokens"), "sequences": counts.get("global_batch_size")}
     if all(value is None for value in known.values()):
         if counts.get("dp_size", 1) > 1:
-            raise ValueError(f"{hosted.name}: with several ranks verl must give batch_num_tokens")
+            raise HostError(f"{hosted.name}: with several ranks verl must give batch_num_tokens")
         return None
-    if rules := objective.resolved.parts.of(Role.REMOVES_TOKEN):
-        raise ValueError(
-            f"{hosted.name}: `{' '.join(next(iter(rules)))}` takes tokens out of the denominators, "
-            "and verl counts them; write it as `mute`"
-        )
-    lacking = sorted(loss.module.window_keys() - {*known})
-    if lacking:
-        raise ValueError(
-            f"{hosted.name}: verl gives the tokens and sequences of a mini-batch, and no {', '.join(lacking)}"
-        )
+    _check_counts(hosted, loss)
     device, dtype = batch["logp"].device, torch.float64
     return {
         name: torch.as_tensor(0 if value is None else value, device=device, dtype=dtype)
@@ -274,22 +285,46 @@ def _denominators(
     }
 
 
-def _check_brought(hosted: Hosted, needed: frozenset[str], brought: Any, what: str) -> None:
-    lacking = sorted(name for name in needed if name not in brought)
-    if lacking:
-        hints = "; ".join(f"{name}: {HOW_TO_BRING.get(name, 'verl has none')}" for name in lacking)
-        raise ValueError(f"{hosted.name}: {what} reads {', '.join(lacking)}. {hints}")
+def _check_counts(hosted: Hosted, loss: ObjectiveLoss) -> None:
+    """Raise HostError where the tokens and sequences of a mini-batch are not all that its parts divide by."""
+    objective = hosted.objective
+    if homeless := lines(objective, "step", "prompt", "memory"):
+        raise HostError(f"{hosted.name}: verl has no place for it: {'; '.join(homeless)}")
+    if split := objective.scopes("loss") - {"sequence", "window", "micro"}:
+        raise HostError(
+            f"{hosted.name}: verl shuffles completions over micro-batches, and the loss reduces within "
+            f"{', '.join(sorted(split))}"
+        )
+    if rules := lines(objective, "exclude"):
+        raise HostError(
+            f"{hosted.name}: tokens that `exclude` takes out of the denominators are in verl's counts; "
+            f"write it as `mute`: {'; '.join(rules)}"
+        )
+    if unknown := sorted(loss.module.window_keys() - {"tokens", "sequences"}):
+        raise HostError(
+            f"{hosted.name}: verl gives the tokens and sequences of a mini-batch, and no {', '.join(unknown)}"
+        )
+
+
+def _check_brought(hosted: Hosted, brought: Collection[str], purpose: str) -> None:
+    given = ["advantage"] if purpose == "loss" else []
+    missing = lacking(hosted.objective, brought, purpose, given=given)
+    if missing:
+        what = "; ".join(
+            f"{text} ({HOW_TO_BRING.get(name, 'it has none')})" for name, text in missing.items()
+        )
+        raise HostError(f"{hosted.name}: verl does not bring {what}")
 
 
 def _check_keep(hosted: Hosted, config: Any) -> None:
-    rules = hosted.objective.resolved.parts.of(Role.FILTER)
+    rules = lines(hosted.objective, "keep")
     if rules and not _setting(config, "filter_groups", "enable"):
-        raise ValueError(
-            f"{hosted.name}: `{' '.join(next(iter(rules)))}` is verl's to apply: algorithm.filter_groups.enable=True "
-            "with the metric it should look at"
+        raise HostError(
+            f"{hosted.name}: `keep` is verl's to apply, by algorithm.filter_groups.enable=True with the metric that it "
+            f"should look at: {'; '.join(rules)}"
         )
     if _setting(config, "rollout_correction", "bypass_mode"):
-        raise ValueError(
+        raise HostError(
             f"{hosted.name}: algorithm.rollout_correction.bypass_mode=True replaces the loss by verl's own"
         )
 
@@ -305,7 +340,11 @@ def _replace_ppo_loss() -> None:
     losses = import_module("verl.workers.utils.losses")
     if losses.ppo_loss is not ppo_loss:
         _ORIGINAL.append(losses.ppo_loss)
-    for name in ("verl.workers.utils.losses", "verl.workers.engine_workers", "verl.trainer.distillation.losses"):
+    for name in (
+        "verl.workers.utils.losses",
+        "verl.workers.engine_workers",
+        "verl.trainer.distillation.losses",
+    ):
         if name in modules:
             modules[name].ppo_loss = ppo_loss  # type: ignore[attr-defined]
 

@@ -1,6 +1,7 @@
 """What verl loads by itself, in every process: the shipped objectives, and those of MASPO_DSL_VERL.
 
-verl imports the module of an entry point `verl.plugins` and hides at debug level that this has failed, so it is said here.
+verl imports the module of an entry point `verl.plugins`, and logs at debug level alone that this has failed: it is said
+here.
 """
 
 from __future__ import annotations

@@ -3,8 +3,6 @@
 Needs verl 0.9 (`pip install verl`), so these run in `make full`, in an environment of their own.
 """
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -18,24 +16,26 @@ from verl.utils.tensordict_utils import assign_non_tensor  # noqa: E402
 from verl.workers.config import ActorConfig, PolicyLossConfig  # noqa: E402
 
 from maspo_dsl.hosts import verl as host  # noqa: E402
+from maspo_dsl.hosts.shared import HostError  # noqa: E402
 
 SHIPPED = host.register(*maspo_dsl.shipped())
 
 # An objective and its parameters; verl's loss, and the settings at which it is the same.
 LOSSES = {
-    "dual clip": ("ppo_dual_clip", dict(eps_low=0.1, eps_high=0.3, cap=1.5), "vanilla", "token-mean",
-                  dict(clip_ratio_low=0.1, clip_ratio_high=0.3, clip_ratio_c=1.5), {}),
-    "gspo": ("gspo", dict(eps_low=0.1, eps_high=0.2), "gspo", "seq-mean-token-mean",
-             dict(clip_ratio_low=0.1, clip_ratio_high=0.2), {}),
-    "sapo": ("sapo", dict(tau_pos=1, tau_neg=1.3), "sapo", "seq-mean-token-mean", dict(tau_pos=1.0, tau_neg=1.3), {}),
+    "dual clip": ("ppo_dual_clip", {"eps_low": 0.1, "eps_high": 0.3, "cap": 1.5}, "vanilla", "token-mean",
+                  {"clip_ratio_low": 0.1, "clip_ratio_high": 0.3, "clip_ratio_c": 1.5}, {}),
+    "gspo": ("gspo", {"eps_low": 0.1, "eps_high": 0.2}, "gspo", "seq-mean-token-mean",
+             {"clip_ratio_low": 0.1, "clip_ratio_high": 0.2}, {}),
+    "sapo": ("sapo", {"tau_pos": 1, "tau_neg": 1.3}, "sapo", "seq-mean-token-mean",
+             {"tau_pos": 1.0, "tau_neg": 1.3}, {}),
     "gpg": ("gpg", {}, "gpg", "token-mean", {}, {}),
-    "cispo": ("cispo", dict(cap=1.2), "cispo", "token-mean", dict(clip_ratio_low=1, clip_ratio_high=0.2), {}),
-    "dppo_tv": ("dppo_tv", dict(d_low=0.05, d_high=0.03), "dppo_tv", "token-mean",
-                dict(clip_ratio_low=0.05, clip_ratio_high=0.03, clip_ratio_c=20.0), {}),
-    "dppo_kl": ("dppo_kl", dict(d_low=0.01, d_high=0.02), "dppo_kl", "token-mean",
-                dict(clip_ratio_low=0.01, clip_ratio_high=0.02, clip_ratio_c=20.0), {}),
-    "gmpo": ("gmpo", dict(eps_low=0.2, eps_high=0.3), "geo_mean", "token-mean",
-             dict(clip_ratio_low=0.2, clip_ratio_high=0.3), {}),
+    "cispo": ("cispo", {"cap": 1.2}, "cispo", "token-mean", {"clip_ratio_low": 1, "clip_ratio_high": 0.2}, {}),
+    "dppo_tv": ("dppo_tv", {"d_low": 0.05, "d_high": 0.03}, "dppo_tv", "token-mean",
+                {"clip_ratio_low": 0.05, "clip_ratio_high": 0.03, "clip_ratio_c": 20.0}, {}),
+    "dppo_kl": ("dppo_kl", {"d_low": 0.01, "d_high": 0.02}, "dppo_kl", "token-mean",
+                {"clip_ratio_low": 0.01, "clip_ratio_high": 0.02, "clip_ratio_c": 20.0}, {}),
+    "gmpo": ("gmpo", {"eps_low": 0.2, "eps_high": 0.3}, "geo_mean", "token-mean",
+             {"clip_ratio_low": 0.2, "clip_ratio_high": 0.3}, {}),
 }  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def gradient(function, batch, settings, counts, rows=slice(None), weights=None):
 
 
 def whole(mask):
-    return dict(dp_size=1, batch_num_tokens=int(mask.sum()), global_batch_size=len(mask))
+    return {"dp_size": 1, "batch_num_tokens": int(mask.sum()), "global_batch_size": len(mask)}
 
 
 @pytest.mark.parametrize("case", LOSSES)
@@ -105,9 +105,13 @@ def test_weights_of_rollout_correction_multiply_the_policy_term(batch):
     weights = torch.rand(8, 5, generator=torch.Generator().manual_seed(1)) + 0.5
     settings = config("vanilla", clip_ratio_c=3.0)
     counts = whole(batch["response_mask"])
-    ours = host.Hosted("maspo/ppo_dual_clip", maspo_dsl.load("ppo_dual_clip", dict(eps_low=0.2, eps_high=0.2)))
+    ours = host.Hosted(
+        "maspo/ppo_dual_clip", maspo_dsl.load("ppo_dual_clip", {"eps_low": 0.2, "eps_high": 0.2})
+    )
     expected = gradient(core.POLICY_LOSS_REGISTRY["vanilla"], batch, settings, counts, weights=weights)
-    found = gradient(lambda **given: host.policy_loss(ours, **given), batch, settings, counts, weights=weights)
+    found = gradient(
+        lambda **given: host.policy_loss(ours, **given), batch, settings, counts, weights=weights
+    )
     unweighted = gradient(lambda **given: host.policy_loss(ours, **given), batch, settings, counts)
     torch.testing.assert_close(found[:2], expected[:2], rtol=1e-5, atol=1e-7)
     assert not torch.allclose(found[0], unweighted[0])
@@ -117,7 +121,7 @@ def test_weights_of_rollout_correction_multiply_the_policy_term(batch):
     ("name", "estimator", "settings"),
     [
         ("grpo", "grpo", {}),
-        ("dr_grpo", "grpo", dict(norm_adv_by_std_in_grpo=False)),
+        ("dr_grpo", "grpo", {"norm_adv_by_std_in_grpo": False}),
         ("rloo", "rloo", {}),
         ("grpo_passk", "grpo_passk", {}),
         ("opo", "opo", {}),
@@ -129,7 +133,7 @@ def test_estimators_of_verl(name, estimator, settings):
     rewards = torch.zeros(8, 6)
     rewards[range(8), mask.sum(1).long() - 1] = torch.rand(8, generator=random)
     index = np.array(["b", "a", "b", "a", "b", "a", "b", "a"], dtype=object)
-    given = dict(token_level_rewards=rewards, response_mask=mask, index=index)
+    given = {"token_level_rewards": rewards, "response_mask": mask, "index": index}
     expected, _ = core.ADV_ESTIMATOR_REGISTRY[estimator](
         **given, **(settings or {"config": {"norm_adv_by_std_in_grpo": True}})
     )
@@ -153,7 +157,9 @@ def worker_batch(batch, **others):
         "response_mask": batch["response_mask"].float(),
         **others,
     }
-    data = TensorDict({name: nested(tensor, lengths) for name, tensor in fields.items()}, batch_size=len(lengths))
+    data = TensorDict(
+        {name: nested(tensor, lengths) for name, tensor in fields.items()}, batch_size=len(lengths)
+    )
     data["prompts"] = nested(torch.ones(len(lengths), 2), torch.full_like(lengths, 2))
     data["responses"] = nested(batch["old_log_prob"], lengths)
     assign_non_tensor(data, **whole(batch["response_mask"]))
@@ -193,9 +199,13 @@ def test_reference_sampler_and_entropies_reach_the_loss(batch):
     )
     assert weighted.isfinite() and weighted != 0
     live = {"log_probs": batch["log_prob"], "entropy": -batch["old_log_prob"]}
-    with pytest.raises(ValueError, match="maspo/top_entropy: verl gives the tokens and sequences .* and no "):
-        verl_losses.ppo_loss(config("maspo/top_entropy", calculate_entropy=True), model_output(batch, **live), data)
-    with pytest.raises(ValueError, match="maspo/stapo: `exclude spurious` takes tokens out of the denominators"):
+    with pytest.raises(HostError, match=r"maspo/top_entropy: verl gives the tokens and sequences .* and no "):
+        verl_losses.ppo_loss(
+            config("maspo/top_entropy", calculate_entropy=True), model_output(batch, **live), data
+        )
+    with pytest.raises(
+        HostError, match=r"maspo/stapo: tokens that `exclude` takes out .* exclude spurious where"
+    ):
         verl_losses.ppo_loss(config("maspo/stapo", calculate_entropy=True), model_output(batch, **live), data)
     found, _ = verl_losses.ppo_loss(
         config("maspo/entropy_advantage", calculate_entropy=True), model_output(batch, **live), data
@@ -206,38 +216,92 @@ def test_reference_sampler_and_entropies_reach_the_loss(batch):
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("grpo", {}, "its loss reads logp_ref. logp_ref: actor_rollout_ref.actor.use_kl_loss=True"),
-        ("tis", {}, "its loss reads logp_rollout. logp_rollout: actor_rollout_ref.rollout.calculate_log_probs=True"),
-        ("top_entropy", {}, "its loss reads entropy. entropy: actor_rollout_ref.actor.calculate_entropy=True"),
+        (
+            "grpo",
+            {},
+            "verl does not bring `logp_ref`, needed by `kl` .actor_rollout_ref.actor.use_kl_loss=True",
+        ),
+        ("tis", {}, "`logp_rollout`, needed by `ratio` .actor_rollout_ref.rollout.calculate_log_probs=True"),
+        ("top_entropy", {}, "`entropy`, needed by .* .actor_rollout_ref.actor.calculate_entropy=True"),
         ("bnpo", {}, "and no micro_batches"),
-        ("dapo", dict(use_kl_loss=True, kl_loss_coef=0.5), r"write it: penalty kl = 0.5 \* k3\(policy, reference\)"),
-        ("dapo", dict(entropy_coeff=0.1), r"write it: bonus entropy = 0.1 \* entropy\(policy\)"),
+        (
+            "dapo",
+            {"use_kl_loss": True, "kl_loss_coef": 0.5},
+            r"write it: penalty kl = 0.5 \* k3\(policy, reference\)",
+        ),
+        ("dapo", {"entropy_coeff": 0.1}, r"write it: bonus entropy = 0.1 \* entropy\(policy\)"),
     ],
 )
 def test_refusals_name_what_is_missing(name, settings, message, batch):
     output, data = model_output(batch, log_probs=batch["log_prob"]), worker_batch(batch)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(HostError, match=message):
         verl_losses.ppo_loss(config(f"maspo/{name}", **settings), output, data)
 
 
 def test_what_the_spec_decides_is_said_once(batch):
     output, data = model_output(batch, log_probs=batch["log_prob"]), worker_batch(batch)
     settings = config("maspo/gspo", "seq-mean-token-sum", clip_ratio_low=0.3)
-    with pytest.warns(UserWarning, match="clip_ratio_low=0.3 is the spec's to say"):
+    with pytest.warns(UserWarning, match=r"clip_ratio_low=0.3 is the spec's to say"):
         verl_losses.ppo_loss(settings, output, data)
 
 
 def test_estimators_refuse_what_verl_does_not_bring():
-    given = dict(token_level_rewards=torch.rand(2, 3), response_mask=torch.ones(2, 3), index=np.array([0, 0]))
+    given = {
+        "token_level_rewards": torch.rand(2, 3),
+        "response_mask": torch.ones(2, 3),
+        "index": np.array([0, 0]),
+    }
     estimator = core.ADV_ESTIMATOR_REGISTRY["maspo/ppo"]
-    with pytest.raises(ValueError, match="its advantage reads value"):
+    with pytest.raises(HostError, match=r"verl does not bring `value`, needed by `advantage`"):
         estimator(**given, config={})
     filtering = core.ADV_ESTIMATOR_REGISTRY["maspo/dapo"]
-    with pytest.raises(ValueError, match="filter_groups.enable=True"):
+    with pytest.raises(HostError, match=r"filter_groups.enable=True .* keep mixed where"):
         filtering(**given, config={})
     filtering(**given, config={"filter_groups": {"enable": True}})
-    with pytest.raises(ValueError, match="bypass_mode=True replaces the loss"):
-        core.ADV_ESTIMATOR_REGISTRY["maspo/maspo"](**given, config={"rollout_correction": {"bypass_mode": True}})
+    with pytest.raises(HostError, match=r"bypass_mode=True replaces the loss"):
+        core.ADV_ESTIMATOR_REGISTRY["maspo/maspo"](
+            **given, config={"rollout_correction": {"bypass_mode": True}}
+        )
+
+
+def test_settings_are_verls_own_keys():
+    from hydra import compose, initialize_config_module
+
+    said = {name: host.settings(name) for name in ("maspo", "dapo", "grpo", "tis", "entropy_advantage")}
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        for name, found in said.items():
+            composed = compose("ppo_trainer", [f"{key}={value}" for key, value in found.items()])
+            assert composed.actor_rollout_ref.actor.policy_loss.loss_mode == f"maspo/{name}"
+            assert bool(composed.algorithm.filter_groups.enable) is maspo_dsl.load(name).keeps
+    bring = {"grpo": "actor.use_kl_loss", "tis": "rollout.calculate_log_probs"}
+    bring |= {"entropy_advantage": "actor.calculate_entropy"}
+    for name, key in bring.items():
+        assert {each: found[f"actor_rollout_ref.{key}"] for each, found in said.items()} == {
+            each: str(each == name) for each in said
+        }
+    with pytest.raises(HostError, match=r"bnpo: verl gives the tokens and sequences"):
+        host.settings("bnpo")
+
+
+def test_the_plugin_registers_everything_and_says_when_it_cannot(tmp_path):
+    import subprocess
+    import sys
+
+    spec = tmp_path / "my.obj"
+    spec.write_text("objective mine extends dapo\nparam eps_high = 0.3\n")
+    program = "import verl.trainer.ppo.core_algos as c; print(*c.POLICY_LOSS_REGISTRY)"
+    environment = {**__import__("os").environ, "VERL_USE_EXTERNAL_MODULES": "maspo_dsl.hosts.verl_plugin"}
+
+    def run(specs):
+        command = [sys.executable, "-c", program]
+        return subprocess.run(
+            command, env={**environment, "MASPO_DSL_VERL": specs}, capture_output=True, text=True, check=False
+        )
+
+    done = run(f"maspo alpha=0.5 {spec}")
+    assert {"maspo/maspo", "maspo/mine", "vanilla"} <= {*done.stdout.split()}, done.stderr
+    broken = run("maspo alpha=7")
+    assert "its objectives are not known to verl here" in broken.stderr and "alpha" in broken.stderr
 
 
 def test_specs_of_the_environment():
@@ -248,11 +312,21 @@ def test_specs_of_the_environment():
         ("my loss.obj", {}),
         ("dapo", {"kl": 1.0, "x": 2.0}),
     ]
-    with pytest.raises(ValueError, match="stands before the first spec"):
+    with pytest.raises(ValueError, match=r"stands before the first spec"):
         list(specs_of("alpha=0.5"))
 
 
 def test_versions_that_were_not_tried(monkeypatch):
-    monkeypatch.setattr(host, "version", lambda name: "0.10.0")
-    with pytest.raises(RuntimeError, match="knows verl 0.9, and 0.10.0 is installed"):
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "0.10.0")
+    with pytest.raises(HostError, match=r"tried with verl>=0.9,<0.10, and 0.10.0 is installed"):
         host.register("maspo")
+
+
+def test_the_launch_of_the_examples_is_of_the_spec_and_of_verl():
+    from hydra import compose, initialize_config_module
+
+    from examples.verl.launch import RUN, SCRIPT, script
+
+    assert SCRIPT.read_text() == script()
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        compose("ppo_trainer", [f"{key}={value.replace('$DATA', 'data')}" for key, value in RUN.items()])

@@ -1,0 +1,1 @@
+"""MASPO in verl: how the launch script is written."""
