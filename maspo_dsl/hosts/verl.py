@@ -200,7 +200,7 @@ def advantage_estimator(
     A completion's reward is the sum of its tokens'. Raises HostError: the advantage needs something else, or `keep`
     drops groups and verl does not.
     """
-    limit, sizes = token_level_rewards.shape[1], np.ones(1)
+    limit, largest = token_level_rewards.shape[1], 1
     batch = {
         "mask": response_mask.bool(),
         "reward": token_level_rewards.sum(-1),
@@ -208,12 +208,13 @@ def advantage_estimator(
     }
     if index is not None:
         _, group, sizes = np.unique(np.asarray(index).astype(str), return_inverse=True, return_counts=True)
+        largest = int(sizes.max())
         batch["group"] = torch.from_numpy(group).to(response_mask.device)
     if reward_baselines is not None:
         batch["reward_greedy"] = reward_baselines
     _check_keep(hosted, config)
     _check_brought(hosted, {*batch, "correct"}, "advantage")
-    loss = hosted.loss({"generation_limit": limit, "group_size": float(sizes.max())})
+    loss = hosted.loss({"generation_limit": limit, "group_size": largest})
     advantage = loss.advantage(batch)
     spread = (advantage if advantage.dim() == 2 else advantage[:, None]) * response_mask
     return spread, spread
