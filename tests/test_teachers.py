@@ -305,6 +305,133 @@ def test_nothing_flows_to_a_teacher():
     torch.testing.assert_close(found[0][:3], found[1][:3])
 
 
+# ---- a teacher's top tokens
+
+
+def lumped(logs, index):
+    """Log-probs of some tokens, and of all others as one: `add_tail` of lasgroup/SDPO 0e6d510."""
+    known = logs.gather(-1, index)
+    tail = torch.log(-torch.expm1(torch.logsumexp(known, -1, keepdim=True)))
+    return torch.cat([known, tail], -1)
+
+
+def with_top(problem, count):
+    """The batch with the teacher's likeliest tokens."""
+    logs = problem.logs(problem.larger)
+    index = logs.topk(count, -1).indices
+    known = logs.gather(-1, index).where(problem.mask[..., None], torch.nan)
+    problem.batch |= {
+        "topk_logp_larger": known,
+        "topk_index_larger": index.where(problem.mask[..., None], -100),
+    }
+    problem.teachers = {}
+    return index
+
+
+OF_TOP = [
+    name for name in FORMULAS if "larger" in name and "collision" not in name and "reference" not in name
+]
+
+
+@pytest.mark.parametrize("memory", [1, 10**6])
+@pytest.mark.parametrize("penalty", OF_TOP)
+def test_all_other_tokens_are_one(penalty, memory):
+    problem = Problem()
+    index = with_top(problem, 4)
+    output, gradients = problem.by_head(penalty, memory)
+    formula = FORMULAS[penalty]
+    loss, expected = problem.by_hand(
+        lambda own, larger, _: formula(lumped(own, index), lumped(larger, index), None)
+    )
+    torch.testing.assert_close(output.loss, loss.detach(), rtol=1e-12, atol=1e-12)
+    for gradient, wanted in zip(gradients, expected, strict=True):
+        assert wanted.abs().max() > 1e-3
+        torch.testing.assert_close(gradient, wanted, rtol=1e-9, atol=1e-12)
+    own = problem.logs(problem.policy)
+    left = (1 - own.gather(-1, index).exp().sum(-1))[problem.mask].mean()
+    torch.testing.assert_close(output.metrics["tail_larger"], left)
+
+
+@pytest.mark.parametrize("penalty", OF_TOP)
+def test_lumping_loses_and_the_whole_vocabulary_does_not(penalty):
+    whole = Problem().by_head(penalty)
+    for count, exact in ((3, False), (VOCABULARY, True)):
+        problem = Problem()
+        with_top(problem, count)
+        output, gradients = problem.by_head(penalty)
+        if exact:
+            torch.testing.assert_close(output.loss, whole[0].loss, rtol=1e-11, atol=1e-11)
+            torch.testing.assert_close(gradients, whole[1], rtol=1e-9, atol=1e-9)
+        else:
+            assert output.loss < whole[0].loss - 1e-3
+
+
+def test_both_ways_for_two_teachers_and_packed():
+    """One teacher whole and one by its top tokens; the tokens in packed form."""
+    problem = Problem()
+    index = with_top(problem, 4)
+    problem.teachers = {"reference": problem.reference}
+    penalty = "kl(policy, larger) + 0.5 * jsd(policy, reference) + kl(larger, policy) * entropy(policy)"
+    output, gradients = problem.by_head(penalty)
+
+    def by_hand(own, larger, reference):
+        some = lumped(own, index), lumped(larger, index), None
+        spread = -(own.exp() * own).sum(-1)
+        mixed = 0.5 * generalized_jsd(own, reference, None, beta=0.5)
+        return reverse_kl(*some) + mixed + forward_kl(*some) * spread
+
+    loss, expected = problem.by_hand(by_hand)
+    torch.testing.assert_close(output.loss, loss.detach())
+    torch.testing.assert_close(gradients, expected)
+    rows = problem.mask.nonzero()[:, 0]
+    problem.policy = (problem.policy[0][problem.mask], *problem.policy[1:])
+    problem.teachers = {"reference": (problem.reference[0][problem.mask], *problem.reference[1:])}
+    problem.tokens = problem.tokens[problem.mask]
+    problem.batch = {
+        name: value[problem.mask] if value.dim() > 1 else value for name, value in problem.batch.items()
+    }
+    problem.batch["sequence"] = rows
+    packed, gradients = problem.by_head(penalty)
+    torch.testing.assert_close(packed.loss, loss.detach())
+    torch.testing.assert_close(gradients[1:], expected[1:])
+    torch.testing.assert_close(packed.metrics["tail_larger"], output.metrics["tail_larger"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"topk_index_larger": None}, "`topk_logp_larger` needs `topk_index_larger` beside it"),
+        ({"topk_index_larger": torch.zeros(4, 5, 4)}, "indices must be whole numbers"),
+        ({"topk_index_larger": torch.zeros(4, 5, 4, dtype=torch.long)}, "named twice at one place"),
+        ({"topk_index_larger": torch.full((4, 5, 4), VOCABULARY)}, "indices must be 0 to 18"),
+        ({"topk_index_larger": torch.zeros(4, 5, 3, dtype=torch.long)}, r"must be \[\*\[4, 5\], K\]"),
+        ({"topk_logp_larger": torch.zeros(4, 5, 4)}, "probabilities add up to 4"),
+        ({"topk_logp_smaller": torch.zeros(4, 5, 4)}, "`topk_logp_smaller` is of no teacher"),
+    ],
+)
+def test_top_tokens_that_cannot_be_are_named(change, message):
+    problem = Problem()
+    with_top(problem, 4)
+    problem.batch = {name: value for name, value in {**problem.batch, **change}.items() if value is not None}
+    with pytest.raises(maspo_dsl.BatchError, match=message):
+        problem.by_head("kl(policy, larger)")
+
+
+def test_what_a_few_tokens_do_not_say_needs_the_whole():
+    for penalty in ("kl(policy, larger) * collision(larger)", "kl(policy, larger) * kl(larger, old)"):
+        problem = Problem()
+        with_top(problem, 4)
+        with pytest.raises(maspo_dsl.BatchError, match=r"is of the whole distribution of .*: pass teachers="):
+            problem.by_head(penalty)
+    problem = Problem()
+    with_top(problem, 4)
+    with pytest.raises(maspo_dsl.BatchError, match="`larger` is given twice"):
+        problem.by_head("kl(policy, larger)", teachers={"larger": problem.larger})
+
+
+# ---- names
+
+
 def test_names_that_are_functions_too():
     """A parameter, a penalty and an input may be called as a function of distributions is."""
     text = "param kl = 0.1, jsd = 2\ninput collision : token\npenalty kl = kl * k3(policy, reference)"

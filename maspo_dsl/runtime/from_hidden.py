@@ -84,9 +84,19 @@ def loss_from_hidden(compiled: Compiled, given: HiddenBatch, head: LinearHead) -
                 )
             with torch.no_grad():
                 _Passes(compiled, given, head.whole()).fill(result.x, result.skipped)
-        return compiled.module.measure(result.x, result.p, result.d)
+        parts, bad = compiled.module.measure(result.x, result.p, result.d)
+        return {**parts, **_tails(result.x, given)}, bad
 
     return LossOutput(loss, measure)
+
+
+def _tails(x: Tensors, given: HiddenBatch) -> Tensors:
+    """The mean of what the policy gives to tokens that are not known of a teacher, as parts of metrics."""
+    mask = x["mask"]
+    return {
+        f"tail_{top.teacher}": torch.stack([torch.where(mask, x[top.tail], 0.0).sum(), mask.sum()]).double()
+        for top in given.others.tops
+    }
 
 
 def _versions(given: HiddenBatch, head: LinearHead) -> list[int]:
@@ -107,7 +117,9 @@ class _Passes:
         self.others = [torch.empty_like(self.buffer) for _ in given.others.teachers]
         self.chunk = len(self.buffer)
         self.teachers = [teacher.like(head) for teacher in given.others.teachers]
-        self.computed = ("logp", *(each.tensor for each in given.others.asked), *given.others.log_probs)
+        others = given.others
+        self.computed = ("logp", *(each.tensor for each in others.values), *others.log_probs)
+        self.tails = tuple(dict.fromkeys(top.tail for top in others.tops))
 
     def run(self, gradients: HeadGradients | None) -> Evaluated:
         """The loss; gradients are added to what is given."""
@@ -171,12 +183,13 @@ class _Passes:
             each for each in self.given.others.asked if each.tensor in self.plan.distributions or not again
         )
         others = [] if again and not asked else self.teachers
+        tops = tuple(top.at(rows) for top in self.given.others.tops)
         logs = [
             teacher.head.log_probs(teacher.hidden[rows], buffer)
             for teacher, buffer in zip(others, self.others, strict=False)
         ]
         return self.head.run(
-            self.given.hidden[rows], self.given.tokens[rows], self.buffer, asked=asked, others=logs
+            self.given.hidden[rows], self.given.tokens[rows], self.buffer, asked=asked, others=logs, tops=tops
         )
 
     def _add(
@@ -191,18 +204,18 @@ class _Passes:
 
     def _store(self, x: Tensors, rows: Tensor, head_pass: HeadPass) -> None:
         """Write what a pass found into the batch."""
-        found = {each.tensor: value for each, value in zip(head_pass.asked, head_pass.values, strict=True)}
+        found = head_pass.found()
         tokens = head_pass.tokens[:, None]
         for name, place in self.given.others.log_probs.items():
             found[name] = head_pass.others[place - 1].gather(1, tokens)[:, 0]
-        for name, value in {"logp": head_pass.logp, **found}.items():
+        for name, value in found.items():
             _flat(x[name])[rows] = value.to(x[name].dtype)
 
     def _coefficients(self, x: Tensors, p: Tensors, d: Tensors) -> tuple[Tensor, Tensors]:
         """The loss and its derivatives by live tensor with the log-probs known so far."""
         if x["mask"].numel() == 0:
             return x["logp"].new_zeros(()), {name: torch.zeros_like(x["logp"]) for name in self.computed}
-        return self.gradient(x, p, d)
+        return self.gradient({name: each for name, each in x.items() if name not in self.tails}, p, d)
 
     # ---- the batch
 
@@ -213,11 +226,12 @@ class _Passes:
             name: torch.full_like(mask, _unknown(name), dtype=self.head.dtype) for name in self.computed
         }
         x = self.module.prepare(self._with(unknown), "loss")
-        return {**x, **self._found({name: x[name].clone() for name in self.computed})}
+        tails = {name: torch.zeros_like(x["logp"]) for name in self.tails}
+        return {**x, **tails, **self._found({name: x[name].clone() for name in self.computed})}
 
     def _prepared_late(self, x: Tensors) -> Tensors:
         """The batch with an advantage that is computed from the policy."""
-        return self.module.prepare(self._with(x), "loss")
+        return {**self.module.prepare(self._with(x), "loss"), **{name: x[name] for name in self.tails}}
 
     def _with(self, x: Tensors) -> Tensors:
         """The batch as it came, with what is computed."""

@@ -28,6 +28,7 @@ from maspo_dsl.runtime.logits import (
     residuals,
     rows_at_once,
 )
+from maspo_dsl.runtime.top_tokens import TopTokens, tail_of
 
 # Below, a row of logits stays in the cache of a core, and fusing the passes over it saves nothing.
 FUSED_FROM = 8192
@@ -38,7 +39,8 @@ class HeadPass:
     """C tokens while their logits are hot.
 
     `exponentials` [C, V] is exp(z - max) in the buffer, `total` [C] its sum; `logp` [C]; `others` are the log-probs
-    [C, V] of other policies; `asked` are functions of all these distributions, with their values [C].
+    [C, V] of other policies; `asked` are functions of all these distributions, with their values [C]. `tops` are asked
+    of teachers of whom a few tokens are known.
     """
 
     hidden: Tensor
@@ -49,6 +51,19 @@ class HeadPass:
     others: tuple[Tensor, ...] = ()
     asked: tuple[Asked, ...] = ()
     values: tuple[Tensor, ...] = ()
+    tops: tuple[TopTokens, ...] = ()
+
+    def found(self) -> dict[str, Tensor]:
+        """Everything that is known of the tokens, [C] each, by tensor; before the exponentials are written over."""
+        known = {each.tensor: value for each, value in zip(self.asked, self.values, strict=True)}
+        for top in self.tops:
+            own = self.of_top(top)
+            known |= {top.asked.tensor: top.value(own), top.tail: tail_of(own)}
+        return {"logp": self.logp, **known}
+
+    def of_top(self, top: TopTokens) -> Tensor:
+        """The policy's probabilities [C, K] of the tokens that are known of a teacher."""
+        return self.exponentials[: len(self.total)].gather(1, top.index) / self.total[:, None]
 
     def at(self, rows: Tensor) -> HeadPass:
         """Some of the tokens; what is [C, V] stays where it is."""
@@ -59,6 +74,7 @@ class HeadPass:
             total=self.total[rows],
             logp=self.logp[rows],
             values=tuple(value[rows] for value in self.values),
+            tops=tuple(top.at(rows) for top in self.tops),
         )
 
 
@@ -99,13 +115,14 @@ class LinearHead:
         *,
         asked: tuple[Asked, ...] = (),
         others: Sequence[Tensor] = (),
+        tops: tuple[TopTokens, ...] = (),
     ) -> HeadPass:
         """Log-probs of `tokens` [C] after the states `hidden` [C, H], and what is asked; logits go to the buffer."""
         hidden, logits = self._logits(hidden, buffer[: len(tokens)])
         picked = logits.gather(1, tokens[:, None])[:, 0]
         top, total, *values = self.compiled(exponentials_and_values(asked))(logits, *others)
         logp = picked - top - total.log()
-        return HeadPass(hidden, tokens, logits, total, logp, tuple(others), asked, tuple(values))
+        return HeadPass(hidden, tokens, logits, total, logp, tuple(others), asked, tuple(values), tops)
 
     def log_probs(self, hidden: Tensor, buffer: Tensor) -> Tensor:
         """Log-probs [C, V] after the states `hidden` [C, H], in the buffer."""
@@ -164,12 +181,21 @@ class HeadGradients:
         """Turn exponentials in the buffer into -dL/dz, but for a factor of each token [C], which is returned."""
         logp = coefficients["logp"]
         asked = tuple(each for each in head_pass.asked if each.tensor in coefficients)
-        if not asked:
+        tops = [top for top in head_pass.tops if top.asked.tensor in coefficients]
+        if not asked and not tops:
             scale, own = logp / head_pass.total, head_pass.total
         else:
+            constant, beyond = logp, []
+            for top in tops:
+                coefficient = coefficients[top.asked.tensor]
+                tail, more = top.slopes(head_pass.of_top(top))
+                constant = constant - coefficient * tail
+                beyond.append((top.index, -coefficient[:, None] * more))
             given = [coefficients[each.tensor] for each in asked]
             others = [each[: len(buffer)] for each in head_pass.others]
-            self.head.compiled(residuals(asked))(buffer, head_pass.total, logp, *given, *others)
+            self.head.compiled(residuals(asked))(buffer, head_pass.total, constant, *given, *others)
+            for index, more in beyond:
+                buffer.scatter_add_(1, index, more)
             scale, own = torch.ones_like(logp), logp
         places = head_pass.tokens[:, None]
         buffer.scatter_(1, places, buffer.gather(1, places) - own[:, None])

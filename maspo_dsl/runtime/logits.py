@@ -26,7 +26,7 @@ from torch import Tensor
 # a call to pay.
 _ROWS_AT_ONCE, _NUMBERS_AT_ONCE = 32, 2**18
 # exp of the one is 0, and the log of the other finite: 0 times infinity never comes up.
-_NOTHING, _TINY = -1000.0, 1e-38
+NOTHING, _TINY = -1000.0, 1e-38
 
 Pass: TypeAlias = Callable[..., tuple[Tensor, ...]]
 """A function of tensors that all have a row for each token."""
@@ -120,7 +120,7 @@ def slope_of(asked: Asked, logs: Sequence[Tensor]) -> Tensor:
 
 def log_probs_(logits: Tensor) -> tuple[()]:
     """Turn logits [C, V] into log-probs."""
-    logits.copy_(torch.log_softmax(logits, 1).clamp(min=_NOTHING))
+    logits.copy_(torch.log_softmax(logits, 1).clamp(min=NOTHING))
     return ()
 
 
@@ -133,7 +133,7 @@ def exponentials_and_values(asked: tuple[Asked, ...]) -> Pass:
 
     def run(logits: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
         top = logits.amax(1)
-        below = (logits - top[:, None]).clamp(min=_NOTHING)
+        below = (logits - top[:, None]).clamp(min=NOTHING)
         exponentials = below.exp()
         total = exponentials.sum(1)
         logits.copy_(exponentials)

@@ -25,7 +25,7 @@ from maspo_dsl.runtime.from_hidden import Compiled, loss_from_hidden
 from maspo_dsl.runtime.hidden_batch import check_head, hidden_batch
 from maspo_dsl.runtime.linear_head import LinearHead
 from maspo_dsl.runtime.log_probs import fuses, head_memory
-from maspo_dsl.runtime.teachers import States, check_teachers, of_teachers
+from maspo_dsl.runtime.teachers import States, check_teachers, check_tops, of_teachers
 
 Backend: TypeAlias = Literal["inductor", "eager", "aot_eager"]
 
@@ -115,13 +115,16 @@ class ObjectiveLoss(nn.Module):
         `teachers` are other policies by name, `reference` among them, as (hidden, weight, bias or None): frozen, of the
         same vocabulary and at the same temperature; their states may be of another width. What the objective reads of
         whole distributions, such as entropies, is computed where the batch has it not, and so are log-probs of the
-        teachers given. Values and gradients are those of the loss from log-probs. Raises BatchError.
+        teachers given. Of a teacher of whom the batch has `topk_logp_NAME` and `topk_index_NAME`, [N, T, K] or [M, K],
+        `kl` and `jsd` with the policy take all other tokens for one. Values and gradients are those of the loss from
+        log-probs. Raises BatchError.
         """
         name, objective = self.objective.name, self.objective.resolved
         live = self.schedule.distributions
         given = hidden_batch(name, hidden, tokens, batch, denominators, live=live, on_policy=on_policy)
         check_head(name, given, weight, bias, temperature)
         check_teachers(objective, teachers, given.batch["mask"], len(weight))
+        check_tops(objective, batch, teachers, len(weight))
         device = hidden.device
         if torch.is_autocast_enabled(device.type):
             dtype = torch.get_autocast_dtype(device.type)

@@ -13,12 +13,15 @@ from maspo_dsl.emit.template.names import BatchError
 from maspo_dsl.language.diagnostics import did_you_mean
 from maspo_dsl.runtime.linear_head import LinearHead
 from maspo_dsl.runtime.logits import Asked
+from maspo_dsl.runtime.top_tokens import TopTokens
 from maspo_dsl.semantics.distributions import Distribution
 from maspo_dsl.semantics.objective import ResolvedObjective
 
 States: TypeAlias = tuple[Tensor, Tensor, Tensor | None]
 """Hidden states [N, T, H] or [M, H], and the weight [V, H] and bias [V] of the head behind them."""
 TRAINED = "policy"
+LOG_PROBS, INDEX = "topk_logp_", "topk_index_"
+"""What the tensors of a batch are called that hold a teacher's top tokens, [N, T, K]."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,19 @@ class OtherPolicy:
 class OfTeachers:
     """What a loss needs of whole distributions.
 
-    `asked` are functions of them, `log_probs` the tensors of a teacher's log-probs with its place, from 1.
+    `asked` are functions of them, `log_probs` the tensors of a teacher's log-probs with its place, from 1. `tops` are
+    asked of teachers of whom a few tokens [M, K] are known.
     """
 
     teachers: tuple[OtherPolicy, ...] = ()
     asked: tuple[Asked, ...] = ()
     log_probs: Mapping[str, int] = field(default_factory=dict)
+    tops: tuple[TopTokens, ...] = ()
+
+    @property
+    def values(self) -> tuple[Asked, ...]:
+        """Everything that is asked, in whatever way."""
+        return (*self.asked, *(top.asked for top in self.tops))
 
     @property
     def frozen(self) -> frozenset[str]:
@@ -60,7 +70,7 @@ NO_TEACHERS = OfTeachers()
 def of_teachers(
     objective: ResolvedObjective,
     reads: Mapping[str, str],
-    batch: Collection[str],
+    batch: Mapping[str, Tensor],
     given: Mapping[str, States],
     policy: LinearHead,
 ) -> OfTeachers:
@@ -71,6 +81,13 @@ def of_teachers(
     wanted = {
         name: each for name, each in objective.distributions.items() if name in reads and name not in batch
     }
+    of_tops = {
+        tensor: name
+        for tensor, each in wanted.items()
+        if (name := known_by_top(each, batch)) is not None and name not in given
+    }
+    tops = [_top(wanted[tensor], name, batch) for tensor, name in of_tops.items()]
+    wanted = {tensor: each for tensor, each in wanted.items() if tensor not in of_tops}
     _check_given(objective, wanted, reads, given)
     log_probs = {row.tensor: row.name for row in objective.tensors.values() if row.policy and not row.live}
     wanted_log_probs = {
@@ -89,6 +106,25 @@ def of_teachers(
         tuple(_teacher(given[name], policy) for name in names),
         tuple(asked),
         {tensor: places[name] for tensor, name in wanted_log_probs.items()},
+        tuple(tops),
+    )
+
+
+def known_by_top(asked: Distribution, batch: Collection[str]) -> str | None:
+    """The teacher that something is asked of, if the batch has its top tokens and they are enough for that."""
+    others = [name for name in asked.policies if name != TRAINED]
+    enough = asked.row.lumps and asked.live and len(others) == 1
+    return others[0] if enough and f"{LOG_PROBS}{others[0]}" in batch else None
+
+
+def _top(asked: Distribution, name: str, batch: Mapping[str, Tensor]) -> TopTokens:
+    places = tuple(int(policy != TRAINED) for policy in asked.policies)
+    index, log_probs = batch[f"{INDEX}{name}"], batch[f"{LOG_PROBS}{name}"].detach()
+    return TopTokens(
+        Asked(asked.tensor, asked.word, places, asked.weight),
+        name,
+        index.reshape(-1, index.shape[-1]).long(),
+        log_probs.reshape(-1, log_probs.shape[-1]),
     )
 
 
@@ -111,7 +147,12 @@ def _check_given(
             names = " and ".join(f"`{name}`" for name in missing)
             whose = ", ".join(f"{name!r}: (hidden, weight, bias)" for name in missing)
             needed = f"`{tensor}`, needed by {reads[tensor]}, is of the whole distribution of {names}"
-            problems.append(f"{needed}: pass teachers={{{whose}}}")
+            top = (
+                f", or bring `{LOG_PROBS}{missing[0]}` and `{INDEX}{missing[0]}`"
+                if each.row.lumps and each.live
+                else ""
+            )
+            problems.append(f"{needed}: pass teachers={{{whose}}}{top}")
     if problems:
         raise BatchError(f"{objective.name}: {'; '.join(problems)}")
 
@@ -131,6 +172,53 @@ def check_teachers(
             problems += [f"teacher `{name}`: {problem}" for problem in _misfits(states, mask, vocabulary)]
     if problems:
         raise BatchError(f"{objective.name}: {'; '.join(problems)}")
+
+
+def check_tops(
+    objective: ResolvedObjective, batch: Mapping[str, Tensor], given: Collection[str], vocabulary: int
+) -> None:
+    """Raise BatchError for top tokens of no teacher, of one that is given whole, or that cannot be."""
+    known = [row.name for row in objective.tensors.values() if row.policy and not row.live]
+    problems = []
+    for prefix, other in ((LOG_PROBS, INDEX), (INDEX, LOG_PROBS)):
+        for name in (key.removeprefix(prefix) for key in batch if key.startswith(prefix)):
+            if name not in known:
+                problems.append(f"`{prefix}{name}` is of no teacher: {did_you_mean(name, known)}")
+            elif f"{other}{name}" not in batch:
+                problems.append(f"`{prefix}{name}` needs `{other}{name}` beside it")
+            elif name in given:
+                problems.append(f"`{name}` is given twice, by its head and as `{prefix}{name}`")
+            elif prefix == LOG_PROBS:
+                of_name = batch[f"{LOG_PROBS}{name}"], batch[f"{INDEX}{name}"]
+                problems += [
+                    f"top tokens of `{name}`: {one}"
+                    for one in _top_misfits(*of_name, batch["mask"], vocabulary)
+                ]
+    if problems:
+        raise BatchError(f"{objective.name}: {'; '.join(problems)}")
+
+
+def _top_misfits(log_probs: Tensor, index: Tensor, mask: Tensor, vocabulary: int) -> list[str]:
+    if log_probs.shape != index.shape or index.shape[:-1] != mask.shape or not index.shape[-1]:
+        axes = list(mask.shape)
+        return [
+            f"log-probs and indices must be [*{axes}, K], and are {list(log_probs.shape)} and {list(index.shape)}"
+        ]
+    if index.dtype not in (torch.int32, torch.int64):
+        return [f"indices must be whole numbers, not {index.dtype}"]
+    if index.device.type != "cpu" or not bool(mask.any()):  # where looking is not free
+        return []
+    index, total = index[mask != 0].long(), log_probs[mask != 0].float().exp().sum(-1)
+    problems = []
+    if not 0 <= int(index.min()) <= int(index.max()) < vocabulary:
+        problems.append(f"indices must be 0 to {vocabulary - 1}")
+    if bool((index.sort(-1).values.diff(dim=-1) == 0).any()):
+        problems.append("a token is named twice at one place")
+    if not bool((total <= 1 + 1e-2).all()):
+        problems.append(
+            f"probabilities add up to {float(total.max()):.4g}: they are natural logs of probabilities"
+        )
+    return problems
 
 
 def _misfits(states: States, mask: Tensor, vocabulary: int) -> list[str]:

@@ -120,7 +120,8 @@ class Distribution:
             Kind.REAL,
             self.row.domain,
             self.tensor,
-            f"{doc}, over the whole vocabulary",
+            f"{doc}, over the vocabulary"
+            + ("; of a teacher's top tokens, all others are one" if self.row.lumps else ""),
             self.live,
             typical=1.0,
         )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from maspo_dsl.analysis.drawing import Arrays
 from maspo_dsl.runtime.loss import ObjectiveLoss
+from maspo_dsl.runtime.teachers import INDEX, LOG_PROBS
 from maspo_dsl.semantics.distributions import Distribution
 from maspo_dsl.verification.batches import cut, packed, padded, places, rows_of, with_garbage
 from maspo_dsl.verification.evaluation import (
@@ -26,6 +27,8 @@ from maspo_dsl.verification.subject import Subject
 SEED = 11
 VOCABULARY, WIDTH = 11, 13
 TEMPERATURE = 0.7
+# How many tokens are known of a teacher who is not known whole.
+_TOP = 3
 # A quantile of the window may be the number of one token; a little apart, no rounding decides where that token stands.
 _APART = 1 + 1e-6
 # Stands for the token where there is none, as it does in labels.
@@ -61,7 +64,7 @@ class StateBatch:
     """A batch without log-probs, and the states [N, T, H] or [M, H] and tokens from which they come.
 
     `teachers` are states and heads of the policies whose whole distributions are read, `keys` the tensors of their
-    log-probs; `distributions` says what is read.
+    log-probs; `distributions` says what is read. `tops` are tokens [..., K] of teachers of whom no more is known.
     """
 
     batch: dict[str, Tensor]
@@ -70,6 +73,7 @@ class StateBatch:
     teachers: dict[str, tuple[Tensor, Head]]
     keys: dict[str, str]
     distributions: Mapping[str, Distribution]
+    tops: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -122,9 +126,19 @@ def _with_log_probs(part: StateBatch, hidden: Tensor, head: Head) -> dict[str, T
     sampled = {name: each.gather(-1, chosen)[..., 0] for name, each in logs.items()}
     logp = sampled.pop("policy")
     found = {part.keys[name]: each for name, each in sampled.items()}
-    found |= {name: _of_distributions(each, logs) for name, each in part.distributions.items()}
+    for name, each in part.distributions.items():
+        top = next((part.tops[policy] for policy in each.policies if policy in part.tops), None)
+        found[name] = _of_distributions(each, logs if top is None else _lumped(part, logs["policy"], top))
     entropy = -(logs["policy"].exp() * logs["policy"]).sum(-1)
     return {"entropy": entropy, **found, **part.batch, "logp": logp}
+
+
+def _lumped(part: StateBatch, own: Tensor, top: Tensor) -> dict[str, Tensor]:
+    """Log-probs of some tokens, and of all others as one, of the policy and of teachers of whom no more is known."""
+    known = {"policy": own.gather(-1, top)}
+    known |= {name: part.batch[f"{LOG_PROBS}{name}"].nan_to_num(-9.0) for name in part.tops}
+    tails = {name: torch.log1p(-each.exp().sum(-1, keepdim=True)) for name, each in known.items()}
+    return {name: torch.cat([each, tails[name]], -1) for name, each in known.items()}
 
 
 def _of_distributions(asked: Distribution, logs: Mapping[str, Tensor]) -> Tensor:
@@ -228,6 +242,12 @@ def _state_batch(subject: Subject, head: Head, batch: Arrays, *, other: bool = F
         for number, name in enumerate(read)
         if name != "policy"
     }
+    tops: dict[str, Tensor] = {}
+    for name in _enough_by_top(distributions) if other else ():
+        states, teacher = teachers.pop(name)
+        logs = teacher.log_probs(states)
+        tops[name] = logs.nan_to_num(-9.0).topk(_TOP, -1).indices
+        tensors |= {f"{LOG_PROBS}{name}": logs.gather(-1, tops[name]), f"{INDEX}{name}": tops[name]}
     keys = {row.name: tensor for tensor, row in subject.tensors.items() if row.policy}
     for name in ("entropy", *distributions, *(keys[name] for name in teachers if other)):
         tensors.pop(name, None)
@@ -235,8 +255,15 @@ def _state_batch(subject: Subject, head: Head, batch: Arrays, *, other: bool = F
         logs = head.log_probs(hidden)
         tensors["entropy"] = -(logs.exp() * logs).sum(-1)
     return StateBatch(
-        tensors, hidden, tokens.where(tensors["mask"], _NO_TOKEN), teachers, keys, distributions
+        tensors, hidden, tokens.where(tensors["mask"], _NO_TOKEN), teachers, keys, distributions, tops
     )
+
+
+def _enough_by_top(distributions: Mapping[str, Distribution]) -> set[str]:
+    """Teachers of whom nothing is read but divergences from the policy."""
+    pairs = [each for each in distributions.values() if each.row.lumps and each.live]
+    rest = {name for each in distributions.values() if each not in pairs for name in each.policies}
+    return {name for each in pairs for name in each.policies} - rest - {"policy"}
 
 
 def _states_of_teacher(number: int, mask: Tensor) -> Tensor:
