@@ -108,6 +108,8 @@ class RunConfig(_Block):
     """import path of a reward function; the task's own if null"""
     params: dict[str, Number] = Field(default_factory=dict)
     """parameters of the objective"""
+    teacher: dict[str, Name] = Field(default_factory=dict)
+    """models of the objective's teachers, each as `model` is, with the vocabulary of the policy"""
     rollout: RolloutConfig = RolloutConfig()
     trainer: TrainerConfig = TrainerConfig()
     compile: Literal["auto", "on", "off"] = "auto"
@@ -245,8 +247,10 @@ def _explain(detail: ErrorDetails) -> str:
     if not detail["loc"]:
         return detail["msg"].removeprefix("Value error, ")
     block, *rest = (str(part) for part in detail["loc"])
-    if block in ("params", "task_options"):
-        kinds = "a number" if block == "params" else "a number, true, false or text"
+    kinds = {"params": "a number", "task_options": "a number, true, false or text", "teacher": "a model"}.get(
+        block
+    )
+    if kinds is not None:
         return f"`{block}.{rest[0]}={detail['input']}`: expected {kinds}"
     expected = EXPECTED.get(detail["type"], detail["msg"].removeprefix("Input should be "))
     return f"`{'.'.join([block, *rest[:1]])}={detail['input']}`: expected {expected}"

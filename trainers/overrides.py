@@ -106,7 +106,9 @@ def unknown_key(path: str, keys: Keys, value: str = "…") -> str:
     elif "." not in path:
         parts.append(f"a parameter of the objective is written `params.{path}={value}`")
     else:
-        parts.append(f"keys are {', '.join(sorted(keys.paths))}, and params.NAME and task_options.NAME")
+        parts.append(
+            f"keys are {', '.join(sorted(keys.paths))}, and params.NAME, task_options.NAME and teacher.NAME"
+        )
     return "; ".join(parts)
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -75,13 +76,18 @@ class RolloutData(LightningDataModule):
         loss: ObjectiveLoss,
         config: RunConfig,
         log: Callable[[str], None] = print,
+        teachers: Mapping[str, nn.Module] = MappingProxyType({}),
     ) -> None:
-        """Keep the parts; copies the policy if the objective reads a reference."""
+        """Keep the parts; copies the policy if the objective reads a reference.
+
+        `teachers` are frozen models by the tensor of their log-probs.
+        """
         super().__init__()
         self.policy, self.task, self.reward = policy, task, reward
         self.objective, self.loss, self.config, self.log = objective, loss, config, log
         reads_reference = "logp_ref" in objective.training_inputs
         self.reference = copy.deepcopy(policy.model).requires_grad_(False).eval() if reads_reference else None
+        self.teachers = teachers
         self.steps_done = 0
         self.sampled: Sampled | None = None
         self.memory = MemoryStore(objective.memories)
@@ -223,11 +229,10 @@ class RolloutData(LightningDataModule):
             batch["logp_old"], batch["entropy"] = self._logp(
                 self.policy.model, rollout.tokens, rollout.attention, length, entropy=True
             )
-        if self.reference is not None:
-            self.reference.to(device)
-            batch["logp_ref"], _ = self._logp(
-                self.reference, rollout.tokens, rollout.attention, length, entropy=False
-            )
+        others = dict(self.teachers) | ({} if self.reference is None else {"logp_ref": self.reference})
+        for tensor, model in others.items():
+            model.to(device)
+            batch[tensor], _ = self._logp(model, rollout.tokens, rollout.attention, length, entropy=False)
         if "logp_rollout" in self.objective.training_inputs:
             batch["logp_rollout"] = rollout.logp
         if self.memory:

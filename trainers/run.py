@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from .curves import draw_curves
 from .dead_rewards import dead_rewards
 from .metrics import Row, read_rows
 from .module import PolicyTrainer
-from .policies import build_policy
+from .policies import build_policy, build_teacher
 from .progress import Progress
 from .rewards import load_reward
 from .rollout_data import RolloutData, greedy_reward
@@ -118,7 +118,12 @@ def _fit(
         )
     policy = build_policy(config.model, task, seed=config.seed, cache=config.cache)
     loss = maspo_dsl.compile(objective, backend=choose_backend(config, progress))
-    data = RolloutData(policy, task, reward, objective, loss, config, progress.log)
+    tensors = _tensors_of_teachers(objective)
+    teachers = {
+        tensors[name]: build_teacher(model, policy, task, seed=config.seed, cache=config.cache)
+        for name, model in config.teacher.items()
+    }
+    data = RolloutData(policy, task, reward, objective, loss, config, progress.log, teachers)
     module = PolicyTrainer(
         policy.model,
         loss,
@@ -161,15 +166,34 @@ def trainable_objective(config: RunConfig, source: str | None) -> Objective:
         source = str(config.resume / "spec.obj")
     objective = maspo_dsl.load(source, params=config.params, run=config.constants)
     _check_rules(objective, config.trainer.devices)
-    missing = ", ".join(
-        f"`{name}`" for name in sorted(objective.training_inputs - PROVIDED - set(objective.memories))
-    )
-    if missing:
+    tensors = _tensors_of_teachers(objective)
+    if unknown := sorted(config.teacher.keys() - tensors):
         raise ConfigError(
-            f"objective `{objective.name}` reads {missing}, which training does not provide; "
-            f"it provides {', '.join(sorted(PROVIDED))}"
+            f"objective `{objective.name}` has no teacher {', '.join(f'`{name}`' for name in unknown)}; "
+            f"it has {', '.join(tensors) or 'none'}"
+        )
+    provided = PROVIDED | set(objective.memories) | {tensors[name] for name in config.teacher}
+    missing = sorted(objective.training_inputs - provided)
+    if missing:
+        names = ", ".join(f"`{name}`" for name in missing)
+        raise ConfigError(
+            f"objective `{objective.name}` reads {names}, which training does not provide; "
+            f"it provides {', '.join(sorted(PROVIDED))}{_for_teachers(tensors, missing)}"
         )
     return objective
+
+
+def _tensors_of_teachers(objective: Objective) -> dict[str, str]:
+    """The log-probs of each teacher that an objective declares and reads, by name."""
+    declared = objective.resolved.flat.teachers
+    rows = {tensor: row for tensor, row in objective.resolved.tensors.items() if row.policy}
+    return {row.name: tensor for tensor, row in rows.items() if row.name in declared}
+
+
+def _for_teachers(tensors: Mapping[str, str], missing: Sequence[str]) -> str:
+    """What to say of the teachers whose log-probs are missing."""
+    wanted = [f"teacher.{name}=MODEL" for name, tensor in tensors.items() if tensor in missing]
+    return f". A teacher's model is named by {' and '.join(wanted)}" if wanted else ""
 
 
 def _check_rules(objective: Objective, devices: int) -> None:

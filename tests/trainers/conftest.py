@@ -34,7 +34,7 @@ class ClipObjective:
 
     @property
     def resolved(self):
-        return SimpleNamespace(parts={})
+        return SimpleNamespace(parts={}, flat=SimpleNamespace(teachers={}), tensors={})
 
     @property
     def graph(self):

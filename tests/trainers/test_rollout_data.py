@@ -77,6 +77,22 @@ def test_no_reference_unless_the_objective_reads_one(build, parts):
     assert not torch.allclose(part["logp_ref"][part["mask"]], part["logp_old"][part["mask"]])
 
 
+def test_a_teacher_reads_what_the_policy_wrote(parts):
+    objective, teacher = parts.objective(), parts.model()
+    with torch.no_grad():
+        teacher.table += torch.randn_like(teacher.table)
+    config, task = read_config(SMALL), parts.task()
+    given = parts.policy(), task, task.reward, objective, parts.loss(objective), config
+    part = next(iter(RolloutData(*given, teachers={"logp_larger": teacher})))[0]
+    length, temperature = part["mask"].shape[1], config.rollout.temperature
+    wanted, _ = token_logp(
+        teacher, part["tokens"], part["attention"], length, temperature=temperature, entropy=False
+    )
+    chosen = part["mask"]
+    torch.testing.assert_close(part["logp_larger"][chosen], wanted.detach()[chosen], rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(part["logp_larger"][chosen], part["logp_old"][chosen], atol=0.1)
+
+
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_the_old_log_probs_are_those_of_whole_sequences(build, precision):
     """The sampler's in full precision; computed once more in any other."""

@@ -7,14 +7,17 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
+from maspo_dsl.trainers import policies
 from maspo_dsl.trainers.checkpoint import last_checkpoint
 from maspo_dsl.trainers.columns import COLUMNS
 from maspo_dsl.trainers.config import read_config
 from maspo_dsl.trainers.config_error import ConfigError
-from maspo_dsl.trainers.run import train
+from maspo_dsl.trainers.policies import build_teacher
+from maspo_dsl.trainers.run import train, trainable_objective
 from rich.console import Console
 
 TIMING = tuple(column.name for column in COLUMNS.values() if column.by == "clock")
@@ -228,6 +231,46 @@ def test_an_objective_that_reads_what_training_does_not_have(stand_in, parts, tm
     with pytest.raises(ConfigError, match="reads `value`, which training does not provide"):
         run(tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+OPD = """\
+objective opd extends group_ppo
+teacher larger
+advantage = log(larger / old)
+"""
+
+
+def test_a_teacher_is_named_by_the_run(tmp_path):
+    """One that is not, or is of no use, is refused by its name before anything is built."""
+    (tmp_path / "opd.obj").write_text(OPD)
+    source = str(tmp_path / "opd.obj")
+    with pytest.raises(ConfigError, match=r"reads `logp_larger`.*named by teacher.larger=MODEL"):
+        trainable_objective(read_config([]), source)
+    with pytest.raises(ConfigError, match="has no teacher `other`; it has larger"):
+        trainable_objective(read_config(["teacher.other=tiny"]), source)
+    config = read_config(["teacher.larger=tiny"])
+    assert "logp_larger" in trainable_objective(config, source).inputs
+    (tmp_path / "opd.obj").write_text(OPD.replace("log(larger / old)", "kl(old, larger)"))
+    with pytest.raises(ConfigError, match="reads `kl_old_larger`, which training does not provide"):
+        trainable_objective(config, source)
+
+
+def test_a_teacher_has_the_vocabulary_of_the_policy(monkeypatch, parts):
+    policy = parts.policy()
+    monkeypatch.setattr(policies, "build_policy", lambda *given, **options: parts.policy())
+    assert not any(
+        each.requires_grad for each in build_teacher("m", policy, None, seed=0, cache=None).parameters()
+    )
+
+    class Other(type(policy.tokenizer)):
+        def decode(self, ids):
+            return super().decode(ids)[::-1] + "x"
+
+    monkeypatch.setattr(
+        policies, "build_policy", lambda *given, **options: replace(parts.policy(), tokenizer=Other())
+    )
+    with pytest.raises(ConfigError, match="teacher model m has another vocabulary than"):
+        build_teacher("m", policy, None, seed=0, cache=None)
 
 
 @pytest.mark.parametrize("override", ["trainer.strategy=quick", "trainer.accelerator=cuda"])

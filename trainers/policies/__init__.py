@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from ..catalogue import model_row
+from ..config_error import ConfigError
 from ..tasks import Task
 from .policy import Policy, Tokenizer
 
-__all__ = ["Policy", "Tokenizer", "build_policy"]
+__all__ = ["Policy", "Tokenizer", "build_policy", "build_teacher"]
 
 
 def build_policy(model: str, task: Task, *, seed: int, cache: Path) -> Policy:
@@ -17,3 +21,26 @@ def build_policy(model: str, task: Task, *, seed: int, cache: Path) -> Policy:
     `task` and `seed` shape only the policy `tiny`, whose warm start they are. Raises ConfigError.
     """
     return model_row(model).build(model, task, seed, cache)
+
+
+def build_teacher(model: str, policy: Policy, task: Task, *, seed: int, cache: Path) -> nn.Module:
+    """A frozen model that reads what the policy writes: each token must be the same text to both.
+
+    Raises ConfigError.
+    """
+    teacher = build_policy(model, task, seed=seed, cache=cache)
+    size = _vocabulary(policy.model)
+    if _vocabulary(teacher.model) < size or _differ(policy.tokenizer, teacher.tokenizer, size):
+        raise ConfigError(
+            f"teacher model {model} has another vocabulary than {policy.name}: a token must mean one text"
+        )
+    return teacher.model.requires_grad_(False).eval()
+
+
+def _vocabulary(model: Any) -> int:
+    """How many tokens a model knows."""
+    return int(model.config.vocab_size)
+
+
+def _differ(one: Tokenizer, other: Tokenizer, size: int) -> bool:
+    return one.eos_ids != other.eos_ids or any(one.decode([n]) != other.decode([n]) for n in range(size))
