@@ -43,10 +43,10 @@ def on_torch(requirement: str) -> tuple[str, ...]:
     return ("bash", "-c", script)
 
 
-def with_extra(extra: str, tests: str) -> tuple[str, ...]:
+def with_extra(extra: str, tests: str, *, constraints: str = "-c constraints.txt") -> tuple[str, ...]:
     """All tests of some files, slow ones too, with an extra of the package in an environment that is thrown away."""
     script = (
-        f'set -e; "$PYTHON" -m venv "$FOLDER/venv"; "$FOLDER/venv/bin/python" -m pip install -q -c constraints.txt '
+        f'set -e; "$PYTHON" -m venv "$FOLDER/venv"; "$FOLDER/venv/bin/python" -m pip install -q {constraints} '
         f'-e ".[dev,{extra}]"; "$FOLDER/venv/bin/python" -m pytest -q {tests}'
     )
     return ("bash", "-c", script)
@@ -78,8 +78,14 @@ STEPS = (
     Step(
         "trl",
         60,
-        with_extra("trl", "tests/hosts tests/test_loops.py"),
+        with_extra("trl", "tests/hosts/test_trl.py tests/test_loops.py"),
         "5 optimizer steps beside TRL's own, of each of its losses",
+    ),
+    Step(
+        "verl",
+        60,
+        with_extra("verl", "tests/hosts/test_verl.py", constraints="torch==2.13.0"),
+        "losses, estimators and settings of verl",
     ),
     Step("oldest torch", 60, on_torch("torch==2.9.*"), "the oldest torch that pyproject.toml allows"),
     Step("newest torch", 60, on_torch("torch"), "the newest torch that there is"),
