@@ -19,13 +19,14 @@ LAYERS = (
     "emit",
     "runtime",
     "verification",
+    "comparison",
     "hosts",
     "trainers",
     "ablation",
     "cli",
 )
 DATA = {"grammars", "objectives"}
-FACADE = {"__init__", "objective"}
+FACADE = {"__init__", "objective", "testing"}
 """Modules that name the package to its users: they import the first two layers, and others in functions."""
 
 MODULES = sorted((ROOT / "maspo_dsl").rglob("*.py")) + sorted((ROOT / "trainers").rglob("*.py"))

@@ -8,6 +8,7 @@ import typer
 
 from maspo_dsl.cli.ablate import ablate
 from maspo_dsl.cli.check import check
+from maspo_dsl.cli.comparing import diff, identify
 from maspo_dsl.cli.compiling import compile_
 from maspo_dsl.cli.explain import explain
 from maspo_dsl.cli.fmt import fmt
@@ -32,6 +33,8 @@ app.command()(explain)
 app.command("list")(list_)
 app.command("compile")(compile_)
 app.command("import")(import_)
+app.command()(diff)
+app.command()(identify)
 app.command()(verify)
 app.command()(train)
 app.command()(ablate)

@@ -50,11 +50,23 @@ def verify(
         BackendName, typer.Option(help="eager: compile nothing, and skip the lines about compiled code.")
     ] = BackendName.inductor,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOSS", help="Hold it to another loss instead: python:module.function, trl:…, a spec."
+        ),
+    ] = None,
 ) -> None:
     """Hold an objective to what must be true of every one.
 
     Value and gradient in every form, invariances, extreme inputs. Exits with 1 if a line fails.
     """
+    if against is not None:
+        if everything or as_json or backend is not BackendName.inductor:
+            with invalid_input_exits(as_json=as_json):
+                raise InputError("--against compares one SPEC with one loss, and takes no other option")
+        _hold_against(spec, overrides, against)
+        return
     with invalid_input_exits(as_json=as_json):
         objective = _objective(spec, overrides, everything)
         reports = [_verified(objective, backend)] if objective else _verified_all(backend)
@@ -63,6 +75,23 @@ def verify(
     else:
         _show(reports, one=objective is not None)
     if not all(report.ok for report in reports):
+        raise typer.Exit(FAILED)
+
+
+def _hold_against(spec: str | None, overrides: Sequence[str] | None, against: str) -> None:
+    """Compare a spec with another loss; exits with 1 where they differ."""
+    from maspo_dsl.cli.comparing import comparable
+    from maspo_dsl.comparison.compare import compare
+    from maspo_dsl.comparison.named import side_of
+    from maspo_dsl.comparison.report import comparison_lines
+
+    with comparable():
+        objective = _objective(spec, overrides, everything=False)
+        assert objective is not None
+        found = compare(side_of(against), side_of(objective))
+    for line in comparison_lines(found):
+        print_line(line)
+    if not found.same:
         raise typer.Exit(FAILED)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from maspo_dsl.importing.options import Option, SettingsError, text
 from maspo_dsl.language.diagnostics import nearest
 
+_COMMON = 3
 _WORDS = {"True": True, "False": False, "None": None, "~": None, "": None}
 
 
@@ -34,9 +35,13 @@ class Known:
         if not self.dotted:
             return None
         found = [name for name in self.options if name.endswith(f".{key}")]
-        found = found or sorted(name for name in self.others if name.endswith(f".{key}"))
+        others = sorted(name for name in self.others - self.options.keys() if name.endswith(f".{key}"))
+        # What a critic has as well is still the objective's; what everything has, such as `enable`, is not.
+        if not found or len(others) > _COMMON:
+            found += others
         if len(found) > 1:
-            raise SettingsError(f"`{key}` may be {', '.join(found)}: write which")
+            more = ", …" if len(found) > _COMMON else ""
+            raise SettingsError(f"`{key}` may be {', '.join(found[:_COMMON])}{more}: write which")
         if not found and any(key.startswith(block) or f".{block}" in key for block in self.open_blocks):
             return key
         return found[0] if found else None

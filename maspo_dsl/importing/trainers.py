@@ -6,11 +6,12 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from maspo_dsl.importing import trl
+from maspo_dsl.importing import trl, verl
 from maspo_dsl.importing.draft import Draft, objective_of
 from maspo_dsl.importing.options import About, Settings, SettingsError, text
 from maspo_dsl.importing.reading import Known, settings_of
 from maspo_dsl.importing.trl_options import RUN_KEYS as TRL_RUN_KEYS
+from maspo_dsl.importing.verl_options import OPTIONS as VERL_OPTIONS
 from maspo_dsl.language.diagnostics import SpecError, did_you_mean
 from maspo_dsl.objective import Objective
 
@@ -29,6 +30,17 @@ class Trainer:
 
 TRAINERS = {
     "trl": Trainer(trl.TITLE, Known(trl.ALL_OPTIONS, TRL_RUN_KEYS), trl.draft, trl.notes),
+    "verl": Trainer(
+        verl.TITLE,
+        Known(
+            VERL_OPTIONS,
+            verl.run_keys(),
+            dotted=True,
+            open_blocks=("reward_kwargs", "custom_reward_function", "_target_"),
+        ),
+        verl.draft,
+        verl.notes,
+    ),
 }
 
 
@@ -75,7 +87,9 @@ def _values(row: Trainer, settings: Settings, names: frozenset[str]) -> Iterator
 
 
 def _short(name: str) -> str:
-    return name.rsplit(".", 1)[-1]
+    """The last part of a path; the last two where that alone says little."""
+    parts = name.split(".")
+    return ".".join(parts[-2:] if parts[-1] in ("enable", "metric", "type", "loss_type") else parts[-1:])
 
 
 def _listed(names: Sequence[str], settings: Settings) -> str:
