@@ -9,7 +9,7 @@ import numpy as np
 
 from maspo_dsl.analysis.drawing import Array, Arrays
 from maspo_dsl.comparison.probes import Probe, probes, rows_and_tokens
-from maspo_dsl.comparison.sides import NotComparableError, Side, SpecSide
+from maspo_dsl.comparison.sides import ComparedLoss, NotComparableError, SpecSide
 from maspo_dsl.semantics.quantities import TENSORS, Quantity
 from maspo_dsl.verification.batches import completions
 from maspo_dsl.verification.evaluation import Evaluation
@@ -20,7 +20,7 @@ _LARGEST = 6
 
 
 @dataclass(frozen=True)
-class Difference:
+class ProbeDifference:
     """Two losses on one batch: their values, and the largest difference of a gradient, of the largest gradient."""
 
     probe: str
@@ -40,7 +40,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Regime:
+class TokenRegime:
     """The tokens of one kind: how many, the largest difference of a gradient weight among them, and where it begins."""
 
     name: str
@@ -64,14 +64,14 @@ class Smallest:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SideBySide:
     """Two losses side by side. `advantage` is the largest difference of what they estimate, None if one does not;
     `kept` whether two specs train on the same completions of a rollout.
     """
 
     names: tuple[str, str]
-    differences: tuple[Difference, ...]
-    regimes: tuple[Regime, ...]
+    differences: tuple[ProbeDifference, ...]
+    regimes: tuple[TokenRegime, ...]
     smallest: Smallest | None
     advantage: float | None
     kept: bool
@@ -88,7 +88,7 @@ class Comparison:
         return self.same_loss and self.kept and (self.advantage is None or self.advantage <= TOLERANCE)
 
 
-def compare(first: Side, second: Side) -> Comparison:
+def compare(first: ComparedLoss, second: ComparedLoss) -> SideBySide:
     """Hold two losses against each other on every probe. Raises NotComparableError."""
     tensors = {**TENSORS, **_own_tensors(first), **_own_tensors(second)}
     chosen = probes(tensors, estimated=_takes_rewards(first, tensors) or _takes_rewards(second, tensors))
@@ -99,7 +99,7 @@ def compare(first: Side, second: Side) -> Comparison:
     found = [(probe, _pair(first, second, _parts(probe))) for probe in chosen]
     differences = tuple(_difference(probe.name, pair) for probe, pair in found)
     parted = [probe for probe, one in zip(chosen, differences, strict=True) if not one.same and not probe.cut]
-    return Comparison(
+    return SideBySide(
         names=(first.name, second.name),
         differences=differences,
         regimes=tuple(regimes({probe.name: (probe.batch, pair) for probe, pair in found})),
@@ -110,11 +110,11 @@ def compare(first: Side, second: Side) -> Comparison:
     )
 
 
-def _own_tensors(side: Side) -> dict[str, Quantity]:
+def _own_tensors(side: ComparedLoss) -> dict[str, Quantity]:
     return side.objective.resolved.tensors if isinstance(side, SpecSide) else {}
 
 
-def _takes_rewards(side: Side, tensors: dict[str, Quantity]) -> bool:
+def _takes_rewards(side: ComparedLoss, tensors: dict[str, Quantity]) -> bool:
     """Whether a function makes its own advantage inside, which only calling it shows."""
     if side.estimates:
         return False
@@ -131,7 +131,9 @@ def _parts(probe: Probe) -> list[Arrays]:
     return [rows_and_tokens(probe.batch, part, columns) for part in (rows[:cut], rows[cut:])]
 
 
-def _pair(first: Side, second: Side, parts: Sequence[Arrays]) -> tuple[Evaluation, Evaluation]:
+def _pair(
+    first: ComparedLoss, second: ComparedLoss, parts: Sequence[Arrays]
+) -> tuple[Evaluation, Evaluation]:
     return first.evaluate(parts), second.evaluate(parts)
 
 
@@ -142,12 +144,12 @@ def _gap(first: Evaluation, second: Evaluation) -> Array:
     return np.asarray(np.max(gaps, axis=0) / largest)
 
 
-def _difference(name: str, pair: tuple[Evaluation, Evaluation]) -> Difference:
+def _difference(name: str, pair: tuple[Evaluation, Evaluation]) -> ProbeDifference:
     first, second = pair
-    return Difference(name, (first.loss, second.loss), float(_gap(first, second).max(initial=0)))
+    return ProbeDifference(name, (first.loss, second.loss), float(_gap(first, second).max(initial=0)))
 
 
-def advantage_difference(first: Side, second: Side) -> float | None:
+def advantage_difference(first: ComparedLoss, second: ComparedLoss) -> float | None:
     """The largest difference of two estimated advantages, of the largest one; None if a side estimates none."""
     if not (first.estimates and second.estimates):
         return None
@@ -160,7 +162,7 @@ def advantage_difference(first: Side, second: Side) -> float | None:
     return worst
 
 
-def _kept(first: Side, second: Side, tensors: dict[str, Quantity]) -> bool:
+def _kept(first: ComparedLoss, second: ComparedLoss, tensors: dict[str, Quantity]) -> bool:
     """Whether two specs keep the same completions; a function keeps none and drops none."""
     if not (isinstance(first, SpecSide) and isinstance(second, SpecSide)):
         return True
@@ -177,7 +179,7 @@ def _of_tokens(advantage: Array | None, batch: Arrays) -> Array:
 # ---- where they part
 
 
-def regimes(found: dict[str, tuple[Arrays, tuple[Evaluation, Evaluation]]]) -> Iterator[Regime]:
+def regimes(found: dict[str, tuple[Arrays, tuple[Evaluation, Evaluation]]]) -> Iterator[TokenRegime]:
     """How far two losses differ on the tokens of each kind."""
     batch, pair = found["completions of one token"]
     gap = _gap(*pair)
@@ -198,19 +200,19 @@ def regimes(found: dict[str, tuple[Arrays, tuple[Evaluation, Evaluation]]]) -> I
     yield _regime("long completions", mask & (lengths > half), gap)
 
 
-def _regime(name: str, tokens: Array, gap: Array, ratio: Array | None = None) -> Regime:
+def _regime(name: str, tokens: Array, gap: Array, ratio: Array | None = None) -> TokenRegime:
     largest = float(gap[tokens].max(initial=0))
     apart = tokens & (gap > TOLERANCE)
     place = ""
     if ratio is not None and apart.any() and not (apart == tokens).all():
         place = f"at ratios from {ratio[apart].min():.3g} to {ratio[apart].max():.3g}"
-    return Regime(name, int(tokens.sum()), largest, place)
+    return TokenRegime(name, int(tokens.sum()), largest, place)
 
 
 # ---- the smallest batch
 
 
-def _smallest(first: Side, second: Side, parted: Sequence[Probe]) -> Smallest | None:
+def _smallest(first: ComparedLoss, second: ComparedLoss, parted: Sequence[Probe]) -> Smallest | None:
     """One token if that is enough, else one completion, else a few, else the batch itself."""
     for batch in _smaller(first, second, parted):
         shown = _rounded(batch)
@@ -227,7 +229,7 @@ def _smallest(first: Side, second: Side, parted: Sequence[Probe]) -> Smallest | 
     return None
 
 
-def _smaller(first: Side, second: Side, parted: Sequence[Probe]) -> Iterator[Arrays]:
+def _smaller(first: ComparedLoss, second: ComparedLoss, parted: Sequence[Probe]) -> Iterator[Arrays]:
     """Pieces of the batches on which two losses part, the smallest first."""
     whole = [(probe.batch, _gap(*_pair(first, second, [probe.batch]))) for probe in parted]
     for batch, gap in whole:

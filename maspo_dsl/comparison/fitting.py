@@ -10,7 +10,7 @@ import numpy as np
 
 from maspo_dsl.analysis.drawing import Array, Arrays
 from maspo_dsl.comparison.probes import curve
-from maspo_dsl.comparison.sides import Side
+from maspo_dsl.comparison.sides import ComparedLoss
 from maspo_dsl.graph.build import build
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
@@ -28,7 +28,7 @@ _GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True)
-class Target:
+class MatchTarget:
     """A loss to be matched: batches, its gradients on them, and ratios at which its gradient weight breaks off."""
 
     batches: tuple[Arrays, ...]
@@ -67,7 +67,7 @@ class Fit:
         return {name: value for name, value in self.params.items() if value != self.objective.params[name]}
 
 
-def target_of(side: Side, batch: Arrays) -> Target:
+def target_of(side: ComparedLoss, batch: Arrays) -> MatchTarget:
     """What is to be matched: on a batch, and on tokens alone, close to where the weight breaks off. Raises
     NotComparableError.
     """
@@ -76,13 +76,13 @@ def target_of(side: Side, batch: Arrays) -> Target:
     at = np.concatenate([_GRID[::6], near])
     alone = curve(np.tile(at, 2), np.repeat([1.3, -0.7], len(at)))
     gradients = tuple(side.evaluate([one]).derived for one in (alone, batch))
-    return Target((alone, batch), gradients, breaks)
+    return MatchTarget((alone, batch), gradients, breaks)
 
 
 # ---- where the gradient weight breaks off
 
 
-def _breaks(side: Side) -> Iterator[float]:
+def _breaks(side: ComparedLoss) -> Iterator[float]:
     """Ratios at which the weight of a good, or of a bad, token jumps or bends."""
     for advantage in (1.0, -1.0):
         at, weight = _GRID, _weights(side, _GRID, advantage)
@@ -90,7 +90,7 @@ def _breaks(side: Side) -> Iterator[float]:
             yield _located(side, advantage, at[place - 2], at[place + 2])
 
 
-def _weights(side: Side, log_ratios: Array, advantage: float) -> Array:
+def _weights(side: ComparedLoss, log_ratios: Array, advantage: float) -> Array:
     batch = curve(log_ratios, np.full(len(log_ratios), advantage))
     found = side.evaluate([batch]).gradients["logp"][:, 0]
     return np.asarray(-found * len(log_ratios) / advantage)
@@ -106,7 +106,7 @@ def _corners(at: Array, weight: Array) -> list[int]:
     return [place for number, place in enumerate(kept) if number == 0 or place - kept[number - 1] > 2]
 
 
-def _located(side: Side, advantage: float, low: float, high: float) -> float:
+def _located(side: ComparedLoss, advantage: float, low: float, high: float) -> float:
     """The ratio of the corner between two log-ratios, by looking closer until there is nothing between."""
     for _ in range(9):
         at = np.linspace(low, high, 17)
@@ -120,24 +120,24 @@ def _located(side: Side, advantage: float, low: float, high: float) -> float:
 # ---- the search
 
 
-def fitted(fit: Fit, target: Target, *, between: bool) -> Fit:
+def fitted(fit: Fit, target: MatchTarget, *, between: bool) -> Fit:
     """The objective with its parameters moved, one after the other, so that it is nearer to the target.
 
     Tried are values that sources have and those that the breaks suggest; with `between` also what lies between them.
     """
-    return _Search(fit.objective, target).run(fit, between)
+    return _ParameterSearch(fit.objective, target).run(fit, between)
 
 
-def as_shipped(objective: Objective, target: Target) -> Fit:
+def as_shipped(objective: Objective, target: MatchTarget) -> Fit:
     """The objective as it is."""
-    search = _Search(objective, target)
+    search = _ParameterSearch(objective, target)
     return search.fit(search.start)
 
 
-class _Search:
+class _ParameterSearch:
     """A descent along one parameter after the other, over values that sources have and those that breaks suggest."""
 
-    def __init__(self, objective: Objective, target: Target) -> None:
+    def __init__(self, objective: Objective, target: MatchTarget) -> None:
         self.objective = objective
         self.target = target
         # Before any pass: a parameter of value 0 or 1 is still one.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from maspo_dsl.comparison.compare import TOLERANCE, Comparison, advantage_difference, compare
-from maspo_dsl.comparison.fitting import Fit, Target, as_shipped, fitted, target_of
+from maspo_dsl.comparison.compare import TOLERANCE, SideBySide, advantage_difference, compare
+from maspo_dsl.comparison.fitting import Fit, MatchTarget, as_shipped, fitted, target_of
 from maspo_dsl.comparison.probes import probes
-from maspo_dsl.comparison.sides import Side, SpecSide
+from maspo_dsl.comparison.sides import ComparedLoss, SpecSide
 from maspo_dsl.graph.build import build
 from maspo_dsl.objective import Objective, load
 from maspo_dsl.semantics.shipped import shipped_names
@@ -28,7 +28,7 @@ class Identity:
     fit: Fit
     equals: tuple[str, ...]
     advantage: str | None
-    parting: Comparison | None
+    parting: SideBySide | None
 
     @property
     def exact(self) -> bool:
@@ -36,7 +36,7 @@ class Identity:
         return self.fit.exact
 
 
-def identify(side: Side) -> Identity:
+def identify(side: ComparedLoss) -> Identity:
     """The shipped objective nearest to a loss. Raises NotComparableError."""
     target = target_of(side, {probe.name: probe.batch for probe in probes()}["completions of unequal length"])
     best = _best(target)
@@ -49,7 +49,7 @@ def identify(side: Side) -> Identity:
     )
 
 
-def _best(target: Target) -> Fit:
+def _best(target: MatchTarget) -> Fit:
     """The exact fit that changes least, else the nearest one."""
     found = [as_shipped(one, target) for one in _distinct()]
     for between in (None, False, True):
@@ -61,7 +61,7 @@ def _best(target: Target) -> Fit:
     return min(found, key=lambda fit: fit.distance)
 
 
-def _fitted(found: list[Fit], target: Target, between: bool) -> Iterator[Fit]:
+def _fitted(found: list[Fit], target: MatchTarget, between: bool) -> Iterator[Fit]:
     """The nearest of them with their parameters searched, up to one that fits with a single change."""
     for fit in sorted(found, key=lambda fit: fit.distance)[: _SEARCHED[between]]:
         moved = fitted(fit, target, between=between)
@@ -87,7 +87,7 @@ def _distinct() -> Iterator[Objective]:
             yield objective
 
 
-def _equals(best: Fit, target: Target) -> Iterator[str]:
+def _equals(best: Fit, target: MatchTarget) -> Iterator[str]:
     """Other shipped objectives whose loss is exactly the target as they ship."""
     for name in shipped_names():
         if name != best.objective.name and not best.changed and as_shipped(load(name), target).exact:
@@ -100,7 +100,7 @@ def _with_values(fit: Fit) -> Objective:
     return load(fit.objective, inside) if inside else fit.objective
 
 
-def _advantage(side: Side) -> str | None:
+def _advantage(side: ComparedLoss) -> str | None:
     """The first shipped objective that estimates as the side does."""
     for name in sorted(shipped_names(), key=lambda name: (len(load(name).resolved.lineage), name)):
         apart = advantage_difference(side, SpecSide(load(name)))

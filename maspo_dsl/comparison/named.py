@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from maspo_dsl.comparison.functions import FunctionSide, imported_function
-from maspo_dsl.comparison.sides import NotComparableError, Side, SpecSide
+from maspo_dsl.comparison.sides import ComparedLoss, NotComparableError, SpecSide
 from maspo_dsl.importing.reading import value_of
 from maspo_dsl.importing.trainers import TRAINERS, imported
 from maspo_dsl.objective import Objective, load
@@ -19,7 +19,7 @@ _COMMA = re.compile(r",(?![^\[{]*[\]}])")
 
 def side_of(
     what: str | Path | Objective | Callable[..., Any], params: Mapping[str, float] | None = None
-) -> Side:
+) -> ComparedLoss:
     """The side that a name, a path, an objective or a function is; `params` are values of a spec's parameters.
 
     Raises SpecError, SettingsError and NotComparableError.

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from maspo_dsl.analysis.drawing import Array
-from maspo_dsl.comparison.compare import Comparison, Smallest
+from maspo_dsl.comparison.compare import SideBySide, Smallest
 from maspo_dsl.comparison.identify import Identity
 from maspo_dsl.comparison.parts import PartDifference
 
 _LONGEST = 160
 
 
-def comparison_lines(found: Comparison) -> Iterator[str]:
+def comparison_lines(found: SideBySide) -> Iterator[str]:
     """The verdict, where two losses part, and the smallest batch that shows it."""
     first, second = found.names
     if found.same:

@@ -20,7 +20,7 @@ class NotComparableError(Exception):
     """A side cannot be compared; the message says why in the user's terms."""
 
 
-class Side(Protocol):
+class ComparedLoss(Protocol):
     """One of the two that are compared."""
 
     @property
