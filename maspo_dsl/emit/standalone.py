@@ -35,6 +35,8 @@ Measure = object
 Recorder = object
 Condition = object
 Move = object
+Anything = object
+Names = object
 Parts = list
 Memories = dict
 """

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from maspo_dsl.analysis.schedule import Schedule, schedule
-from maspo_dsl.emit.template.loss_module import LossModule
+from maspo_dsl.emit.template.loss_module import LossModule, Parameters
 from maspo_dsl.emit.template.metrics import LossOutput
 from maspo_dsl.emit.template.names import BatchError
 from maspo_dsl.objective import Objective, SpecLike, load
+from maspo_dsl.runtime.checked_parameters import CheckedParameters
 from maspo_dsl.runtime.compiled import CompiledLoss, eager_gradient
 from maspo_dsl.runtime.from_hidden import Compiled, loss_from_hidden
 from maspo_dsl.runtime.hidden_batch import check_head, hidden_batch
@@ -50,8 +51,9 @@ def compile(
 class ObjectiveLoss(nn.Module):
     """An objective's loss. `objective` is what it computes; `params` are its parameters as 0-d tensors.
 
-    A parameter in `params` may be changed in place (`loss.params["eps_high"].fill_(0.3)`) without compiling again;
-    one whose value removed a term is built in and not there. `head_memory` is what the logits of a chunk may take in
+    `loss.params["eps_high"] = 0.3` sets a parameter without compiling again, and what has it for its default follows; a
+    value outside of its domain is refused, and so is one that was built in, because it removed a term, say. Changed
+    values are part of `state_dict`. `head_memory` is what the logits of a chunk may take in
     `from_hidden`, in bytes; None is 96 MiB on a CPU and 1 GiB elsewhere. Pickled and copied it is the objective with
     the present values of its parameters: what was compiled is compiled again where it is needed.
     """
@@ -73,9 +75,9 @@ class ObjectiveLoss(nn.Module):
         return _rebuilt, (self.objective, self.backend, self.module.values, self.head_memory)
 
     @property
-    def params(self) -> dict[str, Tensor]:
-        """Parameters that can be changed in place."""
-        return self.module.params
+    def params(self) -> Parameters:
+        """Parameters that can be set, 0-d each, and are the loss's own: `fill_` changes them unchecked."""
+        return CheckedParameters(self.objective.resolved, self.module)
 
     @property
     def compilations(self) -> int:
@@ -186,8 +188,9 @@ class ObjectiveLoss(nn.Module):
         return Compiled(self.module, gradient, self._schedules[computed], memory)
 
     def extra_repr(self) -> str:
-        """The objective and its hash."""
-        return repr(self.objective)
+        """The objective and its hash, and which parameters have other values by now."""
+        changed = ", ".join(f"{name}={value:g}" for name, value in self.module.changed_params().items())
+        return f"{self.objective!r}{f', changed: {changed}' if changed else ''}"
 
 
 class _Reporting(LossOutput):

@@ -14,6 +14,7 @@ from maspo_dsl.emit.template.batch import (
 )
 from maspo_dsl.emit.template.metrics import LossOutput, measured, nonfinite_tokens, outside_metrics
 from maspo_dsl.emit.template.names import (
+    Anything,
     Batch,
     BatchError,
     Batches,
@@ -21,10 +22,53 @@ from maspo_dsl.emit.template.names import (
     Inputs,
     Memories,
     Move,
+    Names,
     Parts,
     Tensors,
 )
 from maspo_dsl.emit.template.operations import masked, tokens
+
+
+class Parameters:
+    """Values of parameters by name, 0-d each: setting one sets it in the module, and nothing is compiled again."""
+
+    def __init__(self, tensors: Tensors) -> None:
+        """`tensors` are the module's own."""
+        self.tensors = tensors
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        """A value, which may be changed in place."""
+        return self.tensors[name]
+
+    def __setitem__(self, name: str, value: float | torch.Tensor) -> None:
+        """Set a value. Raises KeyError: there is no such parameter, or it was built in."""
+        if name not in self.tensors:
+            raise KeyError(
+                f"no parameter `{name}` can be set; there are: {', '.join(self.tensors) or 'none'}"
+            )
+        self.tensors[name].fill_(value)
+
+    def update(self, values: dict[str, float]) -> None:
+        """Set several."""
+        for name, value in values.items():
+            self[name] = value
+
+    def keys(self) -> list[str]:
+        """Names of the parameters that can be set."""
+        return list(self.tensors)
+
+    def items(self) -> list[tuple[str, torch.Tensor]]:
+        """Names and values."""
+        return list(self.tensors.items())
+
+    def __iter__(self) -> Names:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+    def __repr__(self) -> str:
+        return repr({name: value.item() for name, value in self.tensors.items()})
 
 
 class LossModule(torch.nn.Module):
@@ -68,15 +112,35 @@ class LossModule(torch.nn.Module):
         self.phases = phases
         self.memories = memories or {}
         self.names = tuple(params)
+        self.own_values = dict(params)
         # In one tensor, so that changing their dtype is one operation and not one for each.
         self.register_buffer(
             "values", torch.tensor(list(params.values()), dtype=torch.float64), persistent=False
         )
 
     @property
-    def params(self) -> Tensors:
-        """The parameters, 0-d; they may be changed in place."""
-        return dict(zip(self.names, self.values.unbind(), strict=True))
+    def params(self) -> Parameters:
+        """The parameters, 0-d; they may be set, and changed in place."""
+        return Parameters(dict(zip(self.names, self.values.unbind(), strict=True)))
+
+    def changed_params(self) -> dict[str, float]:
+        """Values of the parameters that are no longer what the spec gave them."""
+        now = dict(zip(self.names, self.values.tolist(), strict=True))
+        return {name: value for name, value in now.items() if value != self.own_values[name]}
+
+    def _save_to_state_dict(self, destination: Tensors, prefix: str, keep_vars: bool) -> None:
+        """Changed values are part of the state, `params.NAME`; a module whose values are its own has none."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name in self.changed_params():
+            destination[f"{prefix}params.{name}"] = self.params[name].clone()
+
+    def _load_from_state_dict(self, state_dict: Tensors, prefix: str, *more: Anything) -> None:
+        """What the state does not have is as the spec gave it."""
+        keys = {name: f"{prefix}params.{name}" for name in self.names}
+        for name, key in keys.items():
+            self.params[name].fill_(state_dict.get(key, self.own_values[name]))
+        others = {key: value for key, value in state_dict.items() if key not in keys.values()}
+        super()._load_from_state_dict(others, prefix, *more)
 
     def _apply(self, *how: object, **options: object) -> torch.nn.Module:
         """Parameters go along to another device; half precision is for a model's weights."""

@@ -1,6 +1,6 @@
 """Words that the modules of a generated file share."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -12,6 +12,8 @@ Batches: TypeAlias = Sequence[Batch]
 Function: TypeAlias = Callable[..., Tensors]
 Measure: TypeAlias = Callable[[], tuple[Tensors, Tensors]]
 Recorder: TypeAlias = Callable[..., None]
+Anything: TypeAlias = Any
+Names: TypeAlias = Iterator[str]
 Move: TypeAlias = Callable[..., torch.nn.Module]
 Condition: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 Parts: TypeAlias = Sequence[Any]
