@@ -6,7 +6,7 @@ import torch
 
 import maspo_dsl
 
-from .batches import as_torch, given_advantage, only, packed, ragged
+from .batches import as_torch, given_advantage, only, ragged
 from .running import NAMES, compiled, run, tiny
 
 
@@ -84,16 +84,46 @@ def test_packed_tokens_name_rows_that_exist(sequence):
         compiled("maspo")(as_torch(batch))
 
 
-def test_a_reward_for_each_token_is_their_sum():
+TOKEN_REWARDS = np.array([[0.5, 0.25, np.nan], [1.0, -2.0, 0.5], [0.25, 1e30, np.inf]])
+TOKEN_MASK = np.array([[True, True, False], [True, True, True], [True, False, False]])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_reward_for_each_token_is_no_reward(name):
+    batch = {"reward": TOKEN_REWARDS, "mask": TOKEN_MASK, "group": np.zeros(3, dtype=int)}
+    with pytest.raises(
+        maspo_dsl.BatchError, match=r"`reward` must be \[N\]; one value a token is `token_reward`"
+    ):
+        compiled(name).advantage(as_torch(batch))
+
+
+@pytest.mark.parametrize(
+    ("advantage", "expected"),
+    [
+        ("sum(token_reward, sequence)", [0.75, -0.5, 0.25]),
+        ("sum(token_reward, sequence) |> center(group)", [7 / 12, -2 / 3, 1 / 12]),
+        ("discounted_sum(token_reward, 1)", [[0.75, 0.25, 0], [-0.5, -1.5, 0.5], [0.25, 0, 0]]),
+        ("at_end(reward) + token_reward", [[0.5, 1.25, 0], [1, -2, 2.5], [3.25, 0, 0]]),
+    ],
+)
+def test_rewards_of_tokens(advantage, expected):
     """Where the mask is false there is no reward, whatever stands there."""
-    rewards = np.array([[0.5, 0.25, np.nan], [1.0, -2.0, 0.5], [0.25, 1e30, np.inf]])
-    mask = np.array([[True, True, False], [True, True, True], [True, False, False]])
-    batch = {"reward": rewards, "mask": mask, "group": np.zeros(3, dtype=int)}
-    rows = {**batch, "reward": np.array([0.75, -0.5, 0.25])}
-    for name in NAMES:
-        np.testing.assert_allclose(
-            compiled(name).advantage(as_torch(batch)), compiled(name).advantage(as_torch(rows)), rtol=1e-12
-        )
+    text = f"objective process extends group_ppo\nadvantage = {advantage}\n"
+    loss = maspo_dsl.compile(maspo_dsl.parse(text), backend="eager")
+    batch = {"token_reward": TOKEN_REWARDS, "mask": TOKEN_MASK, "group": np.zeros(3, dtype=int)}
+    if "at_end" in advantage:
+        batch["reward"] = np.array([1.0, 2.0, 3.0])
+    found = loss.advantage(as_torch(batch)).numpy()
+    np.testing.assert_allclose(
+        np.where(TOKEN_MASK, found, 0) if found.ndim == 2 else found, expected, atol=1e-12
+    )
+    flat = {**batch, "sequence": np.array([0, 0, 1, 1, 1, 2])}
+    flat |= {name: batch[name][TOKEN_MASK] for name in ("token_reward", "mask")}
+    packed_advantage = loss.advantage(as_torch(flat)).numpy()
+    wanted = np.array(expected)[TOKEN_MASK] if found.ndim == 2 else expected
+    np.testing.assert_allclose(packed_advantage, wanted, atol=1e-12)
+    with pytest.raises(maspo_dsl.BatchError, match=r"lacks `token_reward` \[N, T\], needed by `advantage`"):
+        loss.advantage(as_torch({name: value for name, value in batch.items() if name != "token_reward"}))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -121,18 +151,6 @@ def test_as_many_packed_tokens_as_rows(name, given):
     expected, table = run(name, padded)
     np.testing.assert_allclose(loss, expected, rtol=1e-12)
     np.testing.assert_allclose(gradient, table[places], rtol=1e-12)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_packed_reward_for_each_token_is_their_sum(name):
-    batch = ragged(1)
-    batch["reward"] = np.random.default_rng(1).normal(size=batch["mask"].shape)
-    rows = {**batch, "reward": np.where(batch["mask"], batch["reward"], 0).sum(1)}
-    flat = packed(rows)
-    sequence = flat["sequence"]
-    flat["reward"] = np.full(len(sequence), np.nan)
-    flat["reward"][flat["mask"]] = batch["reward"][batch["mask"]]
-    np.testing.assert_allclose(run(name, flat)[0], run(name, rows)[0], rtol=1e-12)
 
 
 def test_rewards_in_float64_leave_the_loss_in_float32():

@@ -85,7 +85,7 @@ def _values(graph: Graph, advantage: Reach, given: frozenset[int], computed: fro
             name = node.attribute("name")
             found.append(
                 Reach.TOKEN
-                if node.live or name in computed
+                if (node.live and not _is_own(node)) or name in computed
                 else advantage
                 if name in _ADVANTAGE
                 else Reach.NONE
@@ -94,6 +94,11 @@ def _values(graph: Graph, advantage: Reach, given: frozenset[int], computed: fro
         read = max((found[argument] for argument in node.args), default=Reach.NONE)
         found.append(_raised(read, Reach.NONE if node.scope is None else _ON_AXIS[node.scope.axis]))
     return found
+
+
+def _is_own(node: Node) -> bool:
+    """Whether it is an input of the spec's own, which the batch brings: it depends on nobody's policy."""
+    return ("declared", True) in node.attributes
 
 
 def _raised(reach: Reach, level: Reach) -> Reach:
@@ -112,7 +117,7 @@ def _gradients(graph: Graph, values: list[Reach]) -> Reach:
         node = graph.nodes[place]
         if place not in adjoints or not node.live:
             continue
-        if node.op == "input":
+        if node.op == "input" and not _is_own(node):
             widest = max(widest, adjoints[place])
         for position, argument in enumerate(node.args):
             below = graph.nodes[argument]

@@ -92,6 +92,8 @@ class Expressions:
         tensor = f'x["{node.attribute("name")}"]'
         if ("integer", True) in node.attributes:
             tensor = f"{tensor} * {self._one()}"
+        if node.live and node.axis is Axis.SEQUENCE:  # where nothing is trained anything may stand
+            return f'masked({tensor}, x["present"])', ATOM
         if not _is_masked(node):
             return tensor, PRODUCT if tensor.endswith("one") else ATOM
         return (f"{tensor} & mask", AND) if node.is_bool else (f"masked({tensor}, mask)", ATOM)

@@ -64,14 +64,15 @@ class Interpretation:
         return self.values[self.graph.outputs[name]]
 
     def gradient(self, name: str, tensor: str = "logp") -> Array:
-        """Derivative of a scalar output with respect to an input tensor, `[N, T]`."""
-        shape = self.batch["mask"].shape
+        """Derivative of a scalar output with respect to an input tensor, in its shape: `[N, T]` or `[N]`."""
+        shape = self.batch[tensor if tensor in self.graph.own_live else "mask"].shape
         total = np.zeros(shape)
         for place, adjoint in self.adjoints(name).items():
             node = self.graph.nodes[place]
             if node.op == "input" and node.attribute("name") == tensor:
                 total = total + np.broadcast_to(adjoint, shape)
-        return np.where(self.batch["mask"] != 0, total, 0.0)
+        trained = self.batch["mask" if len(shape) == 2 else "present"]
+        return np.where(trained != 0, total, 0.0)
 
     def adjoints(self, name: str) -> dict[int, Array]:
         """Derivative of an output with respect to every live node that it depends on, by place."""
@@ -236,8 +237,6 @@ def _prepared(batch: Mapping[str, ArrayLike]) -> dict[str, Array]:
     reward = arrays.get("reward")
     if reward is not None:
         reward = np.asarray(reward, dtype=float)
-        if reward.ndim == 2:
-            reward = np.where(mask, reward, 0.0).sum(axis=1)
         mask = np.logical_and(mask, ~np.isnan(reward)[:, None])
     prepared: dict[str, Array] = {}
     for name, value in arrays.items():

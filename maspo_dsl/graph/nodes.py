@@ -110,6 +110,12 @@ class Graph:
         return {str(node.attribute("name")) for node in nodes if node.op == "input" and node.live}
 
     @cached_property
+    def own_live(self) -> tuple[str, ...]:
+        """Names of the spec's own inputs that carry gradient, sorted."""
+        nodes = [node for node in self.nodes if node.live and ("declared", True) in node.attributes]
+        return tuple(sorted({str(node.attribute("name")) for node in nodes}))
+
+    @cached_property
     def candidates(self) -> tuple[frozenset[int], ...]:
         """For each place the levels of the candidates that its value depends on: it has one for each of them."""
         if all(node.op != "candidate" for node in self.nodes):

@@ -138,7 +138,7 @@ class TermBuilder:
         given = (QUANTITIES[name].tensor if name in QUANTITIES else None) or name
         tensor = str(dict(term.attributes).get("tensor", given))
         is_bool = term.kind is Kind.BOOL
-        own = tuple(item for item in term.attributes if item[0] == "integer")
+        own = tuple(item for item in term.attributes if item[0] in ("integer", "declared"))
         policy: Attributes = (("policy", True),) if term.kind is Kind.LOG_PROB else ()
         attributes = (("name", tensor), *own, *policy)
         axis = Axis.SEQUENCE if term.axis is Axis.GROUP else term.axis

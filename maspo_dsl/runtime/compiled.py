@@ -92,6 +92,7 @@ class CompiledLoss:
         if self._graph is None:
             self._graph = torch.compile(self._joint(), fullgraph=True, backend=self._counting_backend())
         mask = x["mask"]
+        shapes = {name: value.shape for name, value in live.items()}
         live, x = (without_length_one(part, mask, by_row=self.by_row) for part in (live, x))
         x["mask"] = x["mask"].view(torch.uint8).to(mask_dtype(mask.device))
         both = {**live, **x}
@@ -104,9 +105,7 @@ class CompiledLoss:
             self._forms.add(form)
             _mark_lengths(both)
             loss, gradients = self._traced(live, x, p, d)
-        if x["mask"].shape == mask.shape:
-            return loss, gradients
-        return loss, {name: value[tuple(map(slice, mask.shape))] for name, value in gradients.items()}
+        return loss, {name: value[tuple(map(slice, shapes[name]))] for name, value in gradients.items()}
 
     def _traced(self, *arguments: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The first call for a form of the batch: lengths that happen to be equal are not taken for one length."""

@@ -26,7 +26,7 @@ from maspo_dsl.emit.template.loss_module import LossModule
 from maspo_dsl.emit.template.metrics import LossOutput
 from maspo_dsl.emit.template.names import BatchError
 from maspo_dsl.runtime.blocks import blocks
-from maspo_dsl.runtime.compiled import Gradient
+from maspo_dsl.runtime.compiled import Gradient, live_tensors
 from maspo_dsl.runtime.hidden_batch import HiddenBatch
 from maspo_dsl.runtime.linear_head import HeadGradients, HeadPass, LinearHead
 
@@ -66,9 +66,13 @@ class Evaluated:
 
 
 def loss_from_hidden(compiled: Compiled, given: HiddenBatch, head: LinearHead) -> LossOutput:
-    """The loss with gradient to states, weight and bias. Raises BatchError as the loss from log-probs does."""
+    """The loss with gradient to states, weight, bias, and the spec's own live inputs.
+
+    Raises BatchError as the loss from log-probs does.
+    """
     found: list[Evaluated] = []
-    live = [given.hidden, head.weight, head.bias]
+    own = [given.batch[name] for name in own_live(compiled.module, given)]
+    live = [given.hidden, head.weight, head.bias, *own]
     if not torch.is_grad_enabled():
         live = [None if each is None else each.detach() for each in live]
     loss = _FromHidden.apply(compiled, given, head, found, *live)  # type: ignore[no-untyped-call]
@@ -88,6 +92,11 @@ def loss_from_hidden(compiled: Compiled, given: HiddenBatch, head: LinearHead) -
         return {**parts, **_tails(result.x, given)}, bad
 
     return LossOutput(loss, measure)
+
+
+def own_live(module: LossModule, given: HiddenBatch) -> list[str]:
+    """Tensors of the batch that the loss has gradient to, the spec's own inputs: what comes from the head is not there."""
+    return [name for name in live_tensors(module) if name in given.batch]
 
 
 def _tails(x: Tensors, given: HiddenBatch) -> Tensors:
@@ -115,6 +124,9 @@ class _Passes:
         buffers = 1 + len(given.others.teachers)
         self.buffer = head.buffer(compiled.memory // buffers, len(given.tokens))
         self.others = [torch.empty_like(self.buffer) for _ in given.others.teachers]
+        self.own_live = own_live(compiled.module, given)
+        # What the last evaluation has for them: by then every log-prob that matters is known.
+        self.own: list[Tensor] = []
         self.chunk = len(self.buffer)
         self.teachers = [teacher.like(head) for teacher in given.others.teachers]
         others = given.others
@@ -173,7 +185,8 @@ class _Passes:
         """Pass over the tokens that have a coefficient, now that it is known."""
         if gradients is None or not len(rows):
             return
-        used = torch.stack([_flat(slope)[rows] != 0 for slope in coefficients.values()]).any(0)
+        slopes = [slope for name, slope in coefficients.items() if name in {"logp", *self.plan.distributions}]
+        used = torch.stack([_flat(slope)[rows] != 0 for slope in slopes]).any(0)
         for chunk in torch.split(rows[used], self.chunk):
             self._add(gradients, self._head_pass(chunk, again=True), chunk, coefficients)
 
@@ -214,8 +227,12 @@ class _Passes:
     def _coefficients(self, x: Tensors, p: Tensors, d: Tensors) -> tuple[Tensor, Tensors]:
         """The loss and its derivatives by live tensor with the log-probs known so far."""
         if x["mask"].numel() == 0:
+            self.own = [torch.zeros_like(x[name]) for name in self.own_live]
             return x["logp"].new_zeros(()), {name: torch.zeros_like(x["logp"]) for name in self.computed}
-        return self.gradient({name: each for name, each in x.items() if name not in self.tails}, p, d)
+        known = {name: each for name, each in x.items() if name not in self.tails}
+        loss, slopes = self.gradient(known, p, d)
+        self.own = [slopes[name] for name in self.own_live]
+        return loss, slopes
 
     # ---- the batch
 
@@ -293,16 +310,20 @@ class _FromHidden(torch.autograd.Function):
         *live: Tensor | None,
     ) -> Tensor:
         """The loss; gradients of states, weight and bias are kept for the backward pass."""
-        needs: Needs = ctx.needs_input_grad[4:]
+        needs: Needs = ctx.needs_input_grad[4:7]
         whole = head.whole()
         gradients = HeadGradients.zeros(whole, given.hidden, needs) if any(needs) else None
-        result = _Passes(compiled, given, whole).run(gradients)
+        passes = _Passes(compiled, given, whole)
+        result = passes.run(gradients)
         found.append(result)
-        ctx.needs = needs
-        if gradients is not None:
-            sums = (gradients.hidden, gradients.weight, gradients.bias)
-            wanted = [(value, like) for value, like in zip(sums, live, strict=True) if value is not None]
-            ctx.save_for_backward(*(value.to(like.dtype) for value, like in wanted if like is not None))
+        ctx.needs = ctx.needs_input_grad[4:]
+        head_sums = (None,) * 3 if gradients is None else (gradients.hidden, gradients.weight, gradients.bias)
+        sums = [
+            value if needed else None
+            for value, needed in zip((*head_sums, *passes.own), ctx.needs, strict=True)
+        ]
+        wanted = [(value, like) for value, like in zip(sums, live, strict=True) if value is not None]
+        ctx.save_for_backward(*(value.to(like.dtype) for value, like in wanted if like is not None))
         return result.loss.to(result.x["logp"].dtype)
 
     @staticmethod

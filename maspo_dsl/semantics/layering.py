@@ -24,6 +24,7 @@ from maspo_dsl.semantics.quantities import (
     teacher,
 )
 from maspo_dsl.semantics.scopes import KEPT_PER, SCOPES
+from maspo_dsl.semantics.types import Axis
 from maspo_dsl.semantics.vocabulary import (
     PRIMITIVES,
     RUN_CONSTANTS,
@@ -191,6 +192,9 @@ class Layer:
             message = f"an input is {' or '.join(INPUT_KINDS)}, not `{kind.text}`; without such a word a real number"
             hint = did_you_mean(_KINDS_ELSEWHERE.get(kind.text, kind.text), INPUT_KINDS)
             self.report.error("unknown-kind", message, kind.span, hint)
+        elif kind is not None and INPUT_KINDS[kind.text].live and INPUT_AXES[axis.text] is Axis.SCALAR:
+            message = "a number with gradient would be added once for each micro-batch"
+            self.report.error("axis", message, axis.span, "a live input is of axis token or sequence")
         elif self._tensor_is_free(statement.name, statement.name.text) and self._declare(
             "input", statement.name
         ):

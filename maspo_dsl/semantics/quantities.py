@@ -105,7 +105,8 @@ _ROWS = (
     _policy("old", "logp_old", "the policy at rollout time, recomputed"),
     _policy("rollout", "logp_rollout", "the policy as the sampler computed it"),
     _policy("reference", "logp_ref", "the frozen reference policy"),
-    Quantity("reward", _SEQUENCE, *_REAL, "reward", "the task's reward of a completion", per_token=True),
+    Quantity("reward", _SEQUENCE, *_REAL, "reward", "the task's reward of a completion"),
+    Quantity("token_reward", _TOKEN, *_REAL, "token_reward", "a reward of a token: of a process, or a KL"),
     Quantity("correct", _SEQUENCE, *_BOOL, "correct", "reward > 0, unless the batch says"),
     Quantity("truncated", _SEQUENCE, *_BOOL, "truncated", "the completion hit the generation limit"),
     Quantity("reward_greedy", _SEQUENCE, *_REAL, "reward_greedy", "reward of the greedy completion"),
@@ -186,6 +187,12 @@ class InputKind:
 _REAL_INPUT = InputKind(Kind.REAL, Domain.INPUT, "a real number without gradient")
 INPUT_KINDS: dict[str, InputKind] = {
     "condition": InputKind(Kind.BOOL, Domain.CONDITION, "true or false; it stands wherever a condition does"),
+    "live": InputKind(
+        Kind.REAL,
+        Domain.INPUT,
+        "a real number with gradient to whoever brings it, a critic's value say",
+        live=True,
+    ),
     "integer": InputKind(Kind.REAL, Domain.INTEGER, "a whole number, an id say"),
 }
 INPUT_AXES = {axis.word: axis for axis in (Axis.TOKEN, Axis.SEQUENCE, Axis.SCALAR)}

@@ -10,11 +10,14 @@ from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.part_words import Role
 from maspo_dsl.semantics.parts import Key, Parts
-from maspo_dsl.semantics.terms import Term, settings_of, static_truth, static_value
+from maspo_dsl.semantics.terms import Term, settings_of, static_truth, static_value, walk
 
 
 def report_nothing_trained(flat: Flat, parts: Parts, report: DiagnosticCollector) -> None:
     """Report what leaves a loss without gradient, whatever the batch: a rule that always holds, a factor of 0."""
+    if not _trains_the_policy(parts):
+        message = "nothing here has a gradient to the policy: what else is live is trained beside it"
+        report.error("no-gradient", message, flat.slots["ratio"].value.span)
     for term, span, what in _removes_everything(flat, parts):
         report.error("no-gradient", f"{what}, so nothing is trained", span, settings_of(term))
     if not all(is_flat(term) for term in parts.of(Role.ADDED, Role.SUBTRACTED).values()):
@@ -25,6 +28,13 @@ def report_nothing_trained(flat: Flat, parts: Parts, report: DiagnosticCollector
         return
     for term, span, what in _removes_policy_term(flat, parts):
         report.error("no-gradient", f"{what}, so nothing is trained", span, settings_of(term))
+
+
+def _trains_the_policy(parts: Parts) -> bool:
+    """Whether a term of the loss is computed from the policy, and not from live inputs of the spec alone."""
+    live = [term for term in walk(*parts.of(Role.RATIO, Role.ADDED, Role.SUBTRACTED).values()) if term.live]
+    own = [("declared", True) in term.attributes for term in live if term.op == "input"]
+    return not own or not all(own)
 
 
 def _removes_everything(flat: Flat, parts: Parts) -> Iterator[tuple[Term, Span, str]]:

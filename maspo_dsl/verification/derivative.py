@@ -77,10 +77,11 @@ class _Differences:
         here = self.graph.reachable(["loss"])
         self.kinks = [place for place in here if nodes[place].live and nodes[place].op in _KINKED]
         self.here = self._sides(base)
-        for row, token in np.argwhere(batch["mask"]):
-            self._compare((int(row), int(token)), gradients)
+        trained = batch["mask"] if batch[tensor].ndim == 2 else batch["mask"].any(axis=1)
+        for place in np.argwhere(trained):
+            self._compare(tuple(int(axis) for axis in place), gradients)
 
-    def _compare(self, place: tuple[int, int], gradients: list[Evaluation]) -> None:
+    def _compare(self, place: tuple[int, ...], gradients: list[Evaluation]) -> None:
         slope = self._quotient(place)
         if slope is None:
             self.skipped += 1
@@ -94,7 +95,7 @@ class _Differences:
                     f"detached held fast, changes by {slope:.6g}"
                 )
 
-    def _quotient(self, place: tuple[int, int]) -> float | None:
+    def _quotient(self, place: tuple[int, ...]) -> float | None:
         """The central difference, with a step that crosses no kink; None where every step does."""
         for step in STEPS:
             above, below = self._moved(place, step), self._moved(place, -step)
@@ -102,7 +103,7 @@ class _Differences:
                 return (float(above.output("loss")) - float(below.output("loss"))) / (2 * step)
         return None
 
-    def _moved(self, place: tuple[int, int], step: float) -> Interpretation:
+    def _moved(self, place: tuple[int, ...], step: float) -> Interpretation:
         value = self.batch[self.tensor].copy()
         value[place] += step
         moved = Interpretation(self.graph, {**self.batch, self.tensor: value}, frozen=self.frozen)
@@ -130,7 +131,7 @@ def detached(subject: Subject) -> tuple[Verdict, str]:
         batch = on_policy(subject.completions(seed), subject.tensors)
         batch["value"] = batch["logp"]
         _check_aliases(subject, batch, "one tensor in all places")
-        _check_aliases(subject, {**batch, "reward": batch["logp"]}, "also as the rewards of tokens")
+        _check_aliases(subject, {**batch, "token_reward": batch["logp"]}, "also as the rewards of tokens")
         if subject.takes_token_advantages:
             _check_aliases(subject, {**batch, "advantage": batch["logp"]}, "also as the advantages of tokens")
         _check_leaks(subject, subject.batches(seed)[0][1])

@@ -47,7 +47,7 @@ def masked_tokens(subject: Subject) -> tuple[Verdict, str]:
             dirty = {key: _filled(batch, value, junk) for key, value in clean.items()}
             got = computed(subject.eager, {**batch, **dirty})
             for tensor, gradient in got.gradients.items():
-                if gradient[~batch["mask"]].any():
+                if gradient.ndim == 2 and gradient[~batch["mask"]].any():
                     raise PropertyError(
                         f"{junk:g} at masked tokens: they have a gradient to `{tensor}`, {name}"
                     )
@@ -308,7 +308,7 @@ def _check_empty(loss: ObjectiveLoss, batch: Arrays, name: str) -> None:
         )
     out.loss.backward()
     for tensor, gradient in gradients_of(tensors, live).items():
-        if gradient.shape != batch["mask"].shape or gradient.any():
+        if gradient.shape != batch[tensor].shape or gradient.any():
             raise PropertyError(f"{name}: the gradient to `{tensor}` is not 0")
 
 

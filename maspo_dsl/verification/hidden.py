@@ -110,10 +110,22 @@ def _by_logits(
 ) -> Evaluation:
     """All logits at once, their log-softmax, and the loss from log-probs; states of masked tokens are 0."""
     known = part.hidden.where(part.batch["mask"][..., None], 0.0)
-    leaves = [value.clone().requires_grad_() for value in (known, head.weight, head.bias)]
-    hidden, weight, bias = leaves
-    out = loss(_with_log_probs(part, hidden, Head(weight, bias)), denominators=denominators)
+    leaves = _leaves(loss, part, known, head)
+    hidden, weight, bias, *_ = leaves.values()
+    batch = _with_log_probs(part, hidden, Head(weight, bias))
+    out = loss({**batch, **_own(loss, leaves)}, denominators=denominators)
     return _evaluation(out.loss, leaves)
+
+
+def _leaves(loss: ObjectiveLoss, part: StateBatch, hidden: Tensor, head: Head) -> dict[str, Tensor]:
+    """States, weight, bias and the spec's own live inputs, each a leaf."""
+    values = {"hidden": hidden, "weight": head.weight, "bias": head.bias}
+    values |= {name: part.batch[name] for name in loss.objective.graph.own_live}
+    return {name: value.detach().clone().requires_grad_() for name, value in values.items()}
+
+
+def _own(loss: ObjectiveLoss, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: leaves[name] for name in loss.objective.graph.own_live}
 
 
 def _with_log_probs(part: StateBatch, hidden: Tensor, head: Head) -> dict[str, Tensor]:
@@ -162,13 +174,13 @@ def _by_chunks(
     loss: ObjectiveLoss, head: Head, part: StateBatch, denominators: Mapping[str, Tensor] | None
 ) -> Evaluation:
     """By `from_hidden`."""
-    leaves = [value.clone().requires_grad_() for value in (part.hidden, head.weight, head.bias)]
-    hidden, weight, bias = leaves
+    leaves = _leaves(loss, part, part.hidden, head)
+    hidden, weight, bias, *_ = leaves.values()
     out = loss.from_hidden(
         hidden,
         weight,
         part.tokens,
-        part.batch,
+        {**part.batch, **_own(loss, leaves)},
         bias=bias,
         temperature=TEMPERATURE,
         denominators=denominators,
@@ -179,9 +191,9 @@ def _by_chunks(
     return _evaluation(out.loss, leaves)
 
 
-def _evaluation(loss: Tensor, leaves: list[Tensor]) -> Evaluation:
-    gradients = torch.autograd.grad(loss, leaves, materialize_grads=True)
-    named = zip(("hidden", "weight", "bias"), gradients, strict=True)
+def _evaluation(loss: Tensor, leaves: Mapping[str, Tensor]) -> Evaluation:
+    gradients = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
+    named = zip(leaves, gradients, strict=True)
     return Evaluation(loss.item(), {name: gradient.numpy() for name, gradient in named})
 
 

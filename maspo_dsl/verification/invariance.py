@@ -107,7 +107,10 @@ def padding(subject: Subject) -> tuple[Verdict, str]:
         width = batch["mask"].shape[1]
         for left, right in ((0, 5), (3, 0), (2, 9)):
             got = _evaluated(subject, padded(batch, left, right))
-            inner = {key: value[:, left : left + width] for key, value in got.gradients.items()}
+            inner = {
+                key: value[:, left : left + width] if value.ndim == 2 else value
+                for key, value in got.gradients.items()
+            }
             what = f"{left} columns before and {right} behind, {name}"
             check_equal(Evaluation(got.loss, inner), expected, what)
             if sum(np.count_nonzero(value) for value in got.gradients.values()) != sum(
@@ -126,6 +129,9 @@ def packing(subject: Subject) -> tuple[Verdict, str]:
             got = _evaluated(subject, flat)
             gradients = {}
             for key, value in got.gradients.items():
+                if batch.get(key, batch["mask"]).ndim == 1 and key != ADVANTAGE:
+                    gradients[key] = value
+                    continue
                 spread = np.zeros(batch["mask"].size)
                 spread[order] = value
                 gradients[key] = spread.reshape(batch["mask"].shape)
@@ -208,7 +214,7 @@ def _together(
     """The sum of the parts' losses, and their gradients put in place."""
     denominators = _denominators(subject, batches, ranks)
     loss = 0.0
-    gradients = {name: np.zeros(whole["mask"].shape) for name in subject.live}
+    gradients = {name: np.zeros(whole[name].shape) for name in subject.live}
     for batch, piece in zip(batches, [*pieces, []], strict=True):
         part = computed(subject.eager, batch, denominators=denominators)
         loss += part.loss

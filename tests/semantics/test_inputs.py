@@ -153,3 +153,46 @@ def test_whole_numbers_are_numbers_that_can_be_divided() -> None:
     plain = Interpretation(build(maspo_dsl.load("group_ppo").resolved.parts), batch).output("loss")
     assert loss == pytest.approx(0.75 * float(plain)) != 0
     assert Interpretation(build(objective.resolved.parts), batch).output("loss") == pytest.approx(loss)
+
+
+def test_gradient_to_whoever_brings_a_live_input() -> None:
+    """A critic, and FlowRL's log Z (arXiv:2509.15207, eq. 6), by hand: mean of sequences of means of tokens."""
+    subject = Subject(maspo_dsl.load(FILES["live"]), "eager")
+    batch = dict(subject.batches(3))["batch with advantages"]
+    mask = batch["mask"]
+    present, length = mask.any(1), np.maximum(mask.sum(1), 1)
+    weight = mask / length[:, None] / present.sum()
+    apart = np.where(mask, batch["logp"] - batch["logp_ref"], 0.0).sum(1) / length
+    flow = batch["log_z"] + apart - 2 * batch["reward"]
+    probability = np.where(mask, np.exp(batch["logp"]), 0.0)
+    critic = np.where(mask, 0.2 * (batch["critic"] - batch["target"]) - 0.01 * probability, 0.0) * weight
+    log_z = np.where(present, 0.1 * flow / present.sum(), 0.0)
+    for found in (interpreted(subject.raw, batch), computed(subject.eager, batch)):
+        assert np.allclose(found.gradients["critic"], critic, rtol=1e-10, atol=1e-16)
+        assert np.allclose(found.gradients["log_z"], log_z, rtol=1e-10, atol=1e-16)
+    assert np.count_nonzero(critic) == mask.sum() and np.count_nonzero(log_z) == present.sum()
+    assert subject.objective.warnings == ()
+
+
+def test_a_live_input_before_the_advantage_is_detached_or_refused() -> None:
+    text = (
+        "objective one extends grpo\ninput v : token live\nadvantage = reward - {}\npenalty c = (v - 1) ^ 2\n"
+    )
+    assert maspo_dsl.parse(text.format("detach(v)")).inputs >= {"v", "logp"}
+    with pytest.raises(maspo_dsl.SpecError, match="`advantage` is computed without gradient"):
+        maspo_dsl.parse(text.format("v"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("input z : scalar live\npenalty p = z * k2(policy, old)", "added once for each micro-batch"),
+        (
+            "input z : token live\nratio = none\npenalty p = (z - reward) ^ 2",
+            "nothing here has a gradient to the policy",
+        ),
+    ],
+)
+def test_live_inputs_that_cannot_be(text: str, message: str) -> None:
+    with pytest.raises(maspo_dsl.SpecError, match=message):
+        maspo_dsl.parse(f"objective one extends grpo\ndrop kl\n{text}\n")

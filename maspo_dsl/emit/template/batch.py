@@ -76,7 +76,8 @@ def check_shapes(objective: str, batch: Batch, inputs: Inputs) -> None:
         elif "sequence" in declared or (value.shape != mask.shape and "either" in declared):
             rows = value.shape[0] if rows is None and value.dim() == 1 else rows
             if value.dim() != 1 or value.shape[0] != rows:
-                problems.append(f"`{name}` must be [N]{' or [N, T]' if 'either' in declared else ''}")
+                of_tokens = f"; one value a token is `token_{name}`" if f"token_{name}" in inputs else ""
+                problems.append(f"`{name}` must be [N]{' or [N, T]' if 'either' in declared else of_tokens}")
     problems += [
         f"`{name}` must be whole numbers"
         for name in having("index", inputs) + having("integer", inputs)
@@ -131,8 +132,6 @@ def converted(batch: Batch, inputs: Inputs) -> Tensors:
             x[name] = value if value.dtype == torch.bool else value != 0
         else:
             x[name] = value.to(dtype) if "number" in declared else value
-    if "reward" in x:
-        x["reward"] = one_a_sequence(x["reward"], x, inputs)
     return x
 
 
@@ -144,17 +143,6 @@ def known_row_count(x: Tensors, inputs: Inputs) -> int | None:
     certain = having("sequence", inputs)
     certain += [name for name in having("either", inputs) if name in x and x[name].shape != mask.shape]
     return next((x[name].shape[0] for name in certain if name in x), None)
-
-
-def one_a_sequence(reward: torch.Tensor, x: Tensors, inputs: Inputs) -> torch.Tensor:
-    """A reward of each sequence; one of each token is summed over the trained ones."""
-    rows = known_row_count(x, inputs)
-    if rows is None or reward.shape == (rows,):
-        return reward
-    trained = torch.where(x["mask"], reward, 0.0)
-    if "sequence" not in x:
-        return trained.sum(-1)
-    return trained.new_zeros(rows).index_add(0, x["sequence"], trained)
 
 
 def rows_present(x: Tensors, inputs: Inputs) -> Tensors:

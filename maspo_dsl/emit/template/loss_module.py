@@ -77,7 +77,7 @@ class LossModule(torch.nn.Module):
     `batch` is a mapping of tensors (natural logs), whose names and axes are the `inputs`: token [N, T], sequence [N],
     either of both, scalar 0-d and the same in every part of a window. `mask` is true at trained tokens; `group` has any
     ids; `advantage` replaces the estimator. In packed form token tensors are [M] and `sequence` [M] says which row of
-    the [N] tensors each token belongs to; an `advantage` or `reward` [M] then is one a token, unless M is N. Computes
+    the [N] tensors each token belongs to; an `advantage` [M] then is one a token, unless M is N. Computes
     in float32, or float64 if `logp` is.
     """
 
