@@ -33,7 +33,7 @@ def schedule(graph: Graph, computed: frozenset[str] = frozenset()) -> Schedule:
         reach=Reach.BATCH if found.statistics else found.reach,
         reach_given=given.reach,
         skips_zero_advantage=skips_zero_advantage(graph, computed),
-        distributions=frozenset(_with_gradient(graph) - {"logp"}),
+        distributions=frozenset(_with_gradient(graph) - {"logp", *graph.own_live}),
     )
 
 

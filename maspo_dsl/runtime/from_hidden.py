@@ -95,7 +95,7 @@ def loss_from_hidden(compiled: Compiled, given: HiddenBatch, head: LinearHead) -
 
 
 def own_live(module: LossModule, given: HiddenBatch) -> list[str]:
-    """Tensors of the batch that the loss has gradient to, the spec's own inputs: what comes from the head is not there."""
+    """Tensors of the batch that the loss has gradient to: the spec's own inputs, not what comes from the head."""
     return [name for name in live_tensors(module) if name in given.batch]
 
 

@@ -43,7 +43,8 @@ def reach(subject: Subject) -> tuple[Verdict, str]:
         check_nontrivial(found, name)
         if found.loss == 0:
             raise PropertyError(f"the loss is exactly 0 on the {name}")
-        learning += int(np.any([gradient != 0 for gradient in gradients.values()], axis=0).sum())
+        of_tokens = [gradient != 0 for gradient in gradients.values() if gradient.ndim == 2]
+        learning += int(np.any(of_tokens, axis=0).sum())
         trained += int(interpretation.batch["mask"].sum())
         for place, sides in _sides(subject.graph, interpretation):
             taken.setdefault(place, set()).update(sides)

@@ -89,7 +89,7 @@ def measured(x: Tensors, d: Batch, terms: Tensors, slope: torch.Tensor, inputs: 
     if "policy_loss" in terms:
         made_of("policy_loss", terms["policy_loss"], share)
     for name in having("live", inputs):
-        if name in x and name != "logp":
+        if name in x and name != "logp" and "token" in inputs[name]:
             mean_of(name, x[name])
     if "logp_ref" in x:
         apart = (x["logp_ref"] - x["logp"]).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
