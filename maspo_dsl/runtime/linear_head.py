@@ -180,6 +180,7 @@ class HeadGradients:
     def _residuals(self, buffer: Tensor, head_pass: HeadPass, coefficients: Mapping[str, Tensor]) -> Tensor:
         """Turn exponentials in the buffer into -dL/dz, but for a factor of each token [C], which is returned."""
         logp = coefficients["logp"]
+        known = dict(zip(head_pass.asked, head_pass.values, strict=True))
         asked = tuple(each for each in head_pass.asked if each.tensor in coefficients)
         tops = [top for top in head_pass.tops if top.asked.tensor in coefficients]
         if not asked and not tops:
@@ -191,7 +192,7 @@ class HeadGradients:
                 tail, more = top.slopes(head_pass.of_top(top))
                 constant = constant - coefficient * tail
                 beyond.append((top.index, -coefficient[:, None] * more))
-            given = [coefficients[each.tensor] for each in asked]
+            given = [*(coefficients[each.tensor] for each in asked), *(known[each] for each in asked)]
             others = [each[: len(buffer)] for each in head_pass.others]
             self.head.compiled(residuals(asked))(buffer, head_pass.total, constant, *given, *others)
             for index, more in beyond:

@@ -53,10 +53,10 @@ ENTROPY_OF_POLICY = Asked("entropy", "entropy", (0,), 0.5)
 
 @dataclass(frozen=True)
 class _Function:
-    """A word in torch. Both take the log-probs and the weight; `slope` also a position, and gives [C, V]."""
+    """A word in torch. Both take log-probs and the weight; `slope` also a position and the value [C, 1], for [C, V]."""
 
     value: Callable[[Sequence[Tensor], float], Tensor]
-    slope: Callable[[Sequence[Tensor], float, int], Tensor]
+    slope: Callable[[Sequence[Tensor], float, int, Tensor], Tensor]
 
 
 def _expected(log: Tensor, value: Tensor) -> Tensor:
@@ -79,25 +79,26 @@ def _jsd(logs: Sequence[Tensor], weight: float) -> Tensor:
     return (weight * first + (1 - weight) * second)[:, 0]
 
 
-def _jsd_slope(logs: Sequence[Tensor], weight: float, position: int) -> Tensor:
+def _jsd_slope(logs: Sequence[Tensor], weight: float, position: int, _: Tensor) -> Tensor:
     share = 1 - weight if position else weight
     return share * _centred(logs[position], logs[position] - _mixture(logs, weight))
 
 
 _FUNCTIONS = {
     "entropy": _Function(
-        lambda logs, _: -_expected(logs[0], logs[0])[:, 0], lambda logs, *_: -_centred(logs[0], logs[0])
+        lambda logs, _: -_expected(logs[0], logs[0])[:, 0],
+        lambda logs, _weight, _position, value: -logs[0].exp() * (logs[0] + value),
     ),
     "kl": _Function(
         lambda logs, _: _expected(logs[0], logs[0] - logs[1])[:, 0],
-        lambda logs, _, position: (
-            logs[1].exp() - logs[0].exp() if position else _centred(logs[0], logs[0] - logs[1])
+        lambda logs, _, position, value: (
+            logs[1].exp() - logs[0].exp() if position else logs[0].exp() * (logs[0] - logs[1] - value)
         ),
     ),
     "jsd": _Function(_jsd, _jsd_slope),
     "collision": _Function(
         lambda logs, _: _expected(logs[0], logs[0].exp())[:, 0],
-        lambda logs, *_: 2 * _centred(logs[0], logs[0].exp()),
+        lambda logs, _weight, _position, value: 2 * logs[0].exp() * (logs[0].exp() - value),
     ),
 }
 
@@ -107,10 +108,10 @@ def value_of(asked: Asked, logs: Sequence[Tensor]) -> Tensor:
     return _FUNCTIONS[asked.word].value([logs[place] for place in asked.places], asked.weight)
 
 
-def slope_of(asked: Asked, logs: Sequence[Tensor]) -> Tensor:
-    """Its derivative [C, V] with respect to the logits of the policy that is trained."""
+def slope_of(asked: Asked, logs: Sequence[Tensor], value: Tensor) -> Tensor:
+    """Its derivative [C, V] with respect to the logits of the policy that is trained; `value` [C] is known."""
     chosen = [logs[place] for place in asked.places]
-    return _FUNCTIONS[asked.word].slope(chosen, asked.weight, asked.places.index(0))
+    return _FUNCTIONS[asked.word].slope(chosen, asked.weight, asked.places.index(0), value[:, None])
 
 
 # ---- passes over logits, in place
@@ -138,7 +139,14 @@ def exponentials_and_values(asked: tuple[Asked, ...]) -> Pass:
         total = exponentials.sum(1)
         logits.copy_(exponentials)
         logs = (below - total.log()[:, None], *others) if asked else ()
-        return (top, total, *(value_of(each, logs) for each in asked))
+        values = [
+            # In one loop with the total, which the definition would not be.
+            total.log() - (exponentials * below).sum(1) / total
+            if each == ENTROPY_OF_POLICY
+            else value_of(each, logs)
+            for each in asked
+        ]
+        return (top, total, *values)
 
     return _of_its_own(run)
 
@@ -147,16 +155,17 @@ def exponentials_and_values(asked: tuple[Asked, ...]) -> Pass:
 def residuals(asked: tuple[Asked, ...]) -> Pass:
     """The pass that turns exponentials [C, V] into p * constant less the slopes of what is asked times coefficients.
 
-    It takes the exponentials, their sums, the constant, a coefficient for each of what is asked, all [C], and the
-    log-probs of the other policies.
+    It takes the exponentials, their sums, the constant, a coefficient and then a value for each of what is asked, all
+    [C], and the log-probs of the other policies.
     """
+    count = len(asked)
 
     def run(exponentials: Tensor, total: Tensor, constant: Tensor, *rest: Tensor) -> tuple[()]:
-        coefficients, others = rest[: len(asked)], rest[len(asked) :]
+        coefficients, values, others = rest[:count], rest[count : 2 * count], rest[2 * count :]
         own = exponentials.clamp(min=_TINY).log() - total.log()[:, None]
         result = exponentials * (constant / total)[:, None]
-        for each, coefficient in zip(asked, coefficients, strict=True):
-            result = result - coefficient[:, None] * slope_of(each, (own, *others))
+        for each, coefficient, value in zip(asked, coefficients, values, strict=True):
+            result = result - coefficient[:, None] * slope_of(each, (own, *others), value)
         exponentials.copy_(result)
         return ()
 

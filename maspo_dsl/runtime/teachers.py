@@ -119,7 +119,7 @@ def known_by_top(asked: Distribution, batch: Collection[str]) -> str | None:
 
 def _top(asked: Distribution, name: str, batch: Mapping[str, Tensor]) -> TopTokens:
     places = tuple(int(policy != TRAINED) for policy in asked.policies)
-    index, log_probs = batch[f"{INDEX}{name}"], batch[f"{LOG_PROBS}{name}"].detach()
+    index, log_probs = batch[f"{INDEX}{name}"], batch[f"{LOG_PROBS}{name}"]
     return TopTokens(
         Asked(asked.tensor, asked.word, places, asked.weight),
         name,
@@ -129,8 +129,7 @@ def _top(asked: Distribution, name: str, batch: Mapping[str, Tensor]) -> TopToke
 
 
 def _teacher(states: States, policy: LinearHead) -> OtherPolicy:
-    hidden, weight, bias = (None if each is None else each.detach() for each in states)
-    assert hidden is not None and weight is not None
+    hidden, weight, bias = states
     return OtherPolicy(hidden.reshape(-1, hidden.shape[-1]), replace(policy, weight=weight, bias=bias))
 
 

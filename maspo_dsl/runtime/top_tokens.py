@@ -43,7 +43,7 @@ class TopTokens:
     def slopes(self, own: Tensor) -> tuple[Tensor, Tensor]:
         """The derivative by logits: that of the tail over its probability [C]; what the tokens add to it, [C, K]."""
         logs = self._logs(own)
-        slope = slope_of(self.asked, logs)
+        slope = slope_of(self.asked, logs, value_of(self.asked, logs))
         tail = slope[:, -1] / logs[0][:, -1].exp()
         return tail, slope[:, :-1] - own * tail[:, None]
 
