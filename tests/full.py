@@ -52,6 +52,13 @@ def with_extra(extra: str, tests: str, *, constraints: str = "-c constraints.txt
     return ("bash", "-c", script)
 
 
+PEERS = (
+    'set -e; "$PYTHON" -m venv --system-site-packages "$FOLDER/venv"; "$FOLDER/venv/bin/python" -m pip install -q '
+    "--no-deps -e . trl==1.16.0 verl==0.9.1 openrlhf==0.11.2 liger_kernel==0.8.5; "
+    '"$FOLDER/venv/bin/python" -m pytest -q tests/test_peers.py'
+)
+"""Their text alone, and nothing that they need."""
+
 STEPS = (
     Step(
         "slow",
@@ -87,6 +94,7 @@ STEPS = (
         with_extra("verl", "tests/hosts/test_verl.py", constraints="torch==2.13.0"),
         "losses, estimators and settings of verl",
     ),
+    Step("peers", 10, ("bash", "-c", PEERS), "options of other trainers are called as `differs` calls them"),
     Step("oldest torch", 60, on_torch("torch==2.9.*"), "the oldest torch that pyproject.toml allows"),
     Step("newest torch", 60, on_torch("torch"), "the newest torch that there is"),
 )
