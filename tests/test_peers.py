@@ -1,4 +1,4 @@
-"""What `differs` says of other trainers names their options as they are: read in the packages, where they are installed.
+"""What `differs` says of other trainers names their options as they are: read in them, where they are installed.
 
 Only text is read and nothing imported, so a package without what it needs is enough: `make full ARGS=peers` installs
 them so.
