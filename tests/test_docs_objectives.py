@@ -33,7 +33,7 @@ FAMILIES = {
     "Which tokens push": "stapo stapo_v1 stapo_maspo top_entropy clip_cov kl_cov entropy_advantage fipo",
     "Advantages": (
         "ppo rloo grpo_leave_one_out opo remax grpo_passk gpg gpg_paper reinforce_plus_plus "
-        "reinforce_plus_plus_baseline max_rl gdpo lite_ppo nsr qae vapo"
+        "reinforce_plus_plus_baseline max_rl gdpo lite_ppo nsr qae vapo grpo_lead"
     ),
     "What the sampler does otherwise": (
         "tis tis_geometric tis_product mis mis_geometric mis_product rejection rejection_geometric "

@@ -207,6 +207,16 @@ def test_qae_sets_a_group_against_one_side(estimate):
     assert estimate("qae", completions([1, 0, 0]), k=0)[1] == 0
 
 
+def test_grpo_lead_prefers_the_shorter_of_two_right_completions(estimate):
+    """Lengths 1 and 3 of the right ones are 1 / sqrt(2) spreads from their mean, if the three shortest pass `long`."""
+    batch = completions([1, 1, 0], mask=[[1, 0, 0, 0], [1, 1, 1, 0], [1, 1, 0, 0]])
+    even = estimate("grpo_lead", batch, long=2, steep=0)
+    assert even[0] == even[1] > 0 > even[2]
+    shaped = np.array([np.exp(0.5 * 0.5**0.5), np.exp(-0.5 * 0.5**0.5), 0])
+    expected = (shaped - shaped.mean()) / shaped.std(ddof=1) * 0.95
+    assert estimate("grpo_lead", batch, long=1.9, alpha=0.5, steep=0) == near(expected, within=1e-5)
+
+
 def test_vapo_looks_further_in_longer_completions(estimate):
     """With alpha 1, lambda is 0 for a completion of one token, 2/3 for one of three.
 
@@ -272,6 +282,8 @@ THREE_OF_EIGHT = {
     "flash_reinforce": (0.625, -0.375),
     "nsr": (0.1, -1.0),
     "olmo3": (0.625, -0.375),
+    # as grpo, times 0.4 + 1.1 / (1 + exp(10 (3/8 - 0.75))), and the same of 5/8
+    "grpo_lead": (1.2076 * (0.4 + 1.1 / (1 + np.exp(-3.75))), -0.7246 * (0.4 + 1.1 / (1 + np.exp(-1.25)))),
     "scale_rl": (0.625 / np.sqrt(15 / 56), -0.375 / np.sqrt(15 / 56)),
     "magistral": (0.625 / np.sqrt(15 / 56), -0.375 / np.sqrt(15 / 56)),
     "molt": (

@@ -140,6 +140,13 @@ def test_rules_that_numbers_decide():
         assert_same(got, evaluated(plain.graph, batch()), rtol=1e-14)
 
 
+def test_an_exponent_that_a_parameter_of_0_removes():
+    """The bound of what is exponentiated is a number then, and so is its exponential: a tensor is not there to hold."""
+    nothing = "weight decay = exp(-rate * length)", "param rate = 0 in [0, inf)"
+    assert_same(evaluated(spec(*nothing).graph, batch()), evaluated(spec().graph, batch()), rtol=1e-14)
+    assert not [node for node in spec(*nothing).graph.nodes if node.op == "bound" and not node.live]
+
+
 @pytest.mark.parametrize(
     "ratio",
     [

@@ -45,6 +45,7 @@ SETTINGS: dict[str, dict[str, float]] = {
     "gpg_paper": {},
     "group_ppo": CLIP,
     "grpo": {**CLIP, "kl": 0.3},
+    "grpo_lead": {**CLIP, "alpha": 0.6, "long": 3, "low": 0.3, "high": 1.7, "mid": 0.55, "steep": 4},
     "grpo_leave_one_out": CLIP,
     "grpo_opsm": {**CLIP, "delta": 0.06},
     "grpo_passk": CLIP,

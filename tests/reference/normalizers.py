@@ -3,9 +3,10 @@
 Sources: MaxRL arXiv:2602.02710 and its code c0698eb; GDPO arXiv:2601.05242 and its trl-GDPO b080e63; Lite PPO
 arXiv:2508.08221 as TRL 1.16.0 has it; W-REINFORCE arXiv:2506.01347 and its code a5d4e7c; QAE arXiv:2509.22611 eq. 3;
 ScaleRL arXiv:2510.13786 sec. 4; Magistral arXiv:2506.10910 sec. 2.1; Molt's code 2d62608; VAPO arXiv:2504.05118 as
-NeMo-RL 7ea279ab has it.
+NeMo-RL 7ea279ab has it; GRPO-LEAD arXiv:2504.09696 and its code 9344bef.
 """
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from .baselines import EPSILONS, clipped_with, generalized, whitened
 from .dapo import overlong
-from .estimators import centred, counted, mean, standardized, std, within_groups
+from .estimators import centred, counted, groups, mean, standardized, std, within_groups
 from .reference import Estimate
 from .tokens import Batch, Params, mean_of_tokens, trained
 
@@ -122,6 +123,39 @@ def signed(batch: Batch, params: Params) -> np.ndarray:
     return result
 
 
+def short_and_hard(batch: Batch, params: Params) -> np.ndarray:
+    """GRPO-LEAD: right completions discounted by their length among the right ones, then weighed by difficulty.
+
+    Lengths count where the three shortest of the group have a mean above `long`, or are not three.
+    """
+    result = np.zeros(len(batch["mask"]))
+    for rows in groups(batch):
+        rewards = [float(batch["reward"][row]) for row in rows]
+        lengths = [int(batch["mask"][row].sum()) for row in rows]
+        right = [place for place, reward in enumerate(rewards) if reward > 0]
+        shortest = sorted(lengths)[:3]
+        shaped = list(rewards)
+        if right and (len(shortest) < 3 or sum(shortest) > 3 * params["long"]):
+            among = [lengths[place] for place in right]
+            spread = std(among) if len(among) > 1 else 1.0
+            for place in right:
+                z = (lengths[place] - mean(among)) / (spread + 1e-6)
+                shaped[place] *= math.exp(-params["alpha"] * z)
+        if all(value == shaped[0] for value in shaped):
+            continue
+        share = sum(value > 0 for value in shaped) / len(shaped)
+        for row, signal in zip(rows, standardized(shaped, 1e-6), strict=True):
+            result[row] = signal * falling(share if signal > 0 else 1 - share, params)
+    return result
+
+
+def falling(share: float, params: Params) -> float:
+    """From about `high` where nothing is right to about `low` where everything is."""
+    return params["low"] + (params["high"] - params["low"]) / (
+        1 + math.exp(params["steep"] * (share - params["mid"]))
+    )
+
+
 def clipped_tokens(estimate: Estimate, *tries: Params, **defaults: float):
     return clipped_with(estimate, mean_of_tokens, *tries, **defaults)
 
@@ -136,5 +170,17 @@ REFERENCES = {
         w_format=1,
     ),
     "lite_ppo": clipped_tokens(over_the_spread_of_all, EPSILONS),
+    "grpo_lead": clipped_tokens(
+        short_and_hard,
+        {"alpha": 0.7, "long": 0.0, "steep": 3.0},
+        {"alpha": 0.0, "long": 2.0, "low": 1.0, "high": 0.2, "mid": 0.1},
+        {"alpha": 2.0, "long": 5.0, "steep": 0.0, **EPSILONS},
+        alpha=0.05,
+        long=4000,
+        low=0.4,
+        high=1.5,
+        mid=0.75,
+        steep=10,
+    ),
     "nsr": clipped_tokens(signed, {"positive": 0.0}, {"positive": 1.0, **EPSILONS}, positive=0.1),
 }

@@ -22,6 +22,9 @@ def fold_constants(graph: Graph) -> Graph:
             return b.const(float(str(node.attribute("low"))) if holds else math.inf)
         if not arguments or any(argument.op != "const" for argument in arguments):
             return None
+        if node.op == "bound":
+            low, high = (float(str(node.attribute(side))) for side in ("low", "high"))
+            return b.const(min(max(arguments[0].value, low), high))
         operation = OPERATIONS.get(node.op)
         if operation is None or not operation.folds:
             return None
