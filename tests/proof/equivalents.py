@@ -35,6 +35,7 @@ NOT_COUNTED = "a count of sequences, by which no loss divides that excludes toke
 COMMUTES = "either order is the same: one of the two leaves alone what the other changes, or both only scale"
 SYMMETRIC = "the same from both sides: a square, or an absolute value"
 NOT_READ = "where it differs it is not read"
+FEW_ROWS = "no group is so large that between one and ninety-nine percent is not some and not all"
 SEARCH = (
     "raising the lower bound only lowers the share of good completions: it ends at its start or at its end"
 )
@@ -72,7 +73,8 @@ COUNTED = (
 NO_SIGN = r"^(?!clip_cov: (let|loss)|fipo: (exclude|statistics)|stapo\w*: statistics|stapo(_maspo)?: let).*"
 """Not where tokens are counted by the sign of their advantage."""
 NO_TIE = (
-    r"^(?!aspo: loss: condition_2|decoupled_ppo: mute|gpg_paper|the template|(maspo_)?dapo: keep)"
+    r"^(?!aspo: loss: condition_2|(decoupled_ppo|molt): mute|gpg_paper|the template"
+    r"|(ce_gppo|olmo3|qae|scale_rl|(maspo_)?dapo): keep)"
     r".*(?<!mask\) )(?<!entropy\(policy\) )"
 )
 """Not where values are compared with one of them, or counts."""
@@ -86,9 +88,12 @@ OTHER_AXES = (
 INEXACT = (
     r"^(?!(dro|gpg\w*|dr_grpo|grpo_leave_one_out|lite_ppo|magistral|max_rl|molt|olmo3|prime_default"
     r"|reinforce_plus_plus_baseline|rloo|scale_rl): advantage: difference ="
-    r"|kl_cov: loss: difference_2)"
+    r"|kl_cov: loss: difference_2|magistral: advantage: difference_2)"
 )
 """Not where the shift makes the advantage of equal rewards exactly 0, or covariances equal."""
+
+OWN_SPREAD = r"^(?!magistral|molt|scale_rl)"
+"""Not where what is divided by adds nothing to the spread: 0 over 0 would be no number."""
 
 EQUIVALENT: dict[str, str] = {
     # ---- everywhere
@@ -100,11 +105,11 @@ EQUIVALENT: dict[str, str] = {
     rf"^(cispo\w*|dppo_\w+|dro|gpg\w*|topr|vespo): loss: loss = total\(.*, {MASK_ALL}": MASKED_AGAIN,
     rf"(?<!discounted_)sum_within\((?!one,).*, {MASK_ALL}.*'sequence'": MASKED_AGAIN,
     r"^stapo(_maspo)?: statistics_1: tau_h = \(members\(constant, ⟨mask( &  → |.*ones_like\(mask\)⟩ &)": MASKED_AGAIN,
-    r"(scale|whiten)(_\d)? = ⟨torch\.where\(std(_\d)? > 0, .* → (center|sum)": NO_SPREAD,
-    r"(scale|whiten)(_\d)? = torch\.where\(std(_\d)? (>⟨ → =⟩ 0|> ⟨0 → -1⟩)": NO_SPREAD,
+    rf"{OWN_SPREAD}.*(scale|whiten)(_\d)? = ⟨torch\.where\(std(_\d)? > 0, .* → (center|sum)": NO_SPREAD,
+    rf"{OWN_SPREAD}.*(scale|whiten)(_\d)? = torch\.where\(std(_\d)? (>⟨ → =⟩ 0|> ⟨0 → -1⟩)": NO_SPREAD,
     rf"max_within\((advantage|logp\.detach\(\)|gae|center|discounted_sum(_2)?), {MASK_ALL}": SHIFT,
     rf"{INEXACT}.*difference\w* = \w+ ⟨- → \+⟩ (max_within\(|largest)": SHIFT,
-    r"difference_[2-6] = ⟨(center(_\d)?|leave_one_out|sum) - ": SHIFT,
+    r"^(?!molt).*difference_[2-6] = ⟨(center(_\d)?|leave_one_out|sum) - ": SHIFT,
     r"^grpo_passk: advantage: difference(_2)? = ⟨reward - largest": SHIFT,
     r"^(lite_ppo|qae): advantage: difference(_2)? = ⟨reward - (max_within|largest)": SHIFT,
     r"advantage: center_[246] = ⟨difference|, 0, \(⟨difference_\d - mean_without": SHIFT,
@@ -132,6 +137,7 @@ EQUIVALENT: dict[str, str] = {
     rf"^(sapo: loss: log_ratio|two_sided_clip: loss: log_ratio|topr: loss: prod) = .*{UPPER}": BEYOND_THE_CAP,
     rf"^((decoupled_ppo|olmo3|tis): loss: log_ratio_2|(tis_product|vcpo): loss: mismatch) = .*{UPPER}": BEYOND_THE_CAP,
     r"^tis_geometric: loss: mismatch = .*max=⟨20 → 19": BEYOND_THE_CAP,
+    r"^molt: loss: geomean = .*(min=-|max=)⟨20 → 19": BEYOND_THE_CAP,
     rf"^(mis: loss: log_ratio_2|mis_product: loss: correction|vespo: loss: prod) = .*{BOUND}": BEYOND_THE_CAP,
     rf"^mis_geometric: loss: correction = .*{BOUND}": BEYOND_THE_CAP,
     rf"^rejection: \w+: log_ratio = .*{BOUND}": BEYOND_THE_CAP,
@@ -149,9 +155,15 @@ EQUIVALENT: dict[str, str] = {
     r"^gpg_paper: advantage: chosen = .*share, ⟨1 → 3⟩": NOT_READ,
     r"^grpo_passk: advantage: return .*⟨torch\.where\(present, chosen .* → chosen": MASKED_AGAIN,
     r"^bapo: loss: lowest_2 = .*( → (low|1 - p\['eps_low'\])⟩|⟨- → ⟩)": NOT_READ,
-    r"^(dcpo|fipo|molt|ppo_dual_clip): loss: lowest = .*( → (low|1 - p\['eps_low'\])⟩|⟨- → ⟩)": NOT_READ,
+    r"^molt: loss: lowest = .*( → 1 - p\['eps_low'\]⟩|⟨- → ⟩)": NOT_READ,
+    r"^(dcpo|fipo|ppo_dual_clip): loss: lowest = .*( → (low|1 - p\['eps_low'\])⟩|⟨- → ⟩)": NOT_READ,
     r"^(bapo|ppo_dual_clip): loss: dual = torch\.⟨where\(condition, torch\.clamp": COMMUTES,
-    r"^dro: loss: log_ratio = .*⟨logp'\] - ": SYMMETRIC,
+    r"^(dro: loss: log_ratio|molt: loss: log_ratio_3) = .*⟨logp'\] - ": SYMMETRIC,
+    r"^molt: loss: highest = (⟨torch\.where\(advantage > 0|torch\.where\(advantage > ⟨0 → -1⟩)": NOT_READ,
+    r"^molt: keep( mixed where|: mixed = ).*([<>]⟨ → =⟩|⟨01 → 005⟩)": FEW_ROWS,
+    r"^magistral: loss: (present|condition) = .*(⟨x\['present|⟨present & )": NOT_READ,
+    r"^magistral: loss: summed = .*(⟨torch\.where\(present|⟨0 → -?1⟩)": NOT_READ,
+    r"^magistral: statistics_1: count = window_count\(⟨present & ": NOT_READ,
     r"^maspo_paper: loss: quotient = 1 / \(⟨1 - ": SYMMETRIC,
     r"^vcpo: step: bounded = .*(⟨1e-30 → -|⟨torch\.clamp)": EMPTY,
     r"^vespo: loss: bounds = .*( → prod, min=|max=⟨485165195)": PROD_BOUNDED,
@@ -165,7 +177,7 @@ EQUIVALENT: dict[str, str] = {
     r"def std_of_others\(.*(⟨max\(count\(x, scope\) - 1|- 1, ⟨1 → )": FEW_OTHERS,
     r"def leave_one_out_std\(.*(⟨x - m\w+\(x, scope\) → m|std_without\(x( ⟨- → \+⟩ max|⟨ - max| - ⟨max → min))": SHIFT,
     r"^(grpo_passk|molt|qae|reinforce_plus_plus_baseline): def center\(.* = ⟨x - max\(x, scope\) - m": SIGN_CANCELS,
-    r"def scale\(.*(⟨ if std\(|if std\(x, scope, ⟨ddof → (x|eps)⟩|>⟨ → =⟩ 0|> ⟨ → -1\.⟩0)": NO_SPREAD,
+    rf"{OWN_SPREAD}.*def scale\(.*(⟨ if std\(|if std\(x, scope, ⟨ddof → (x|eps)⟩|>⟨ → =⟩ 0|> ⟨ → -1\.⟩0)": NO_SPREAD,
     r"def ess\(.*(⟨max\(count|⟨1e-30 → (5e-31|-1\.0))": EMPTY,
     r"def whiten\(.*⟨center\(scope\) \|> scale|def exponential_gate\(.*⟨r, low → low, r⟩": COMMUTES,
     r"^vespo: def clamp\(.* → max\(x, low⟩": PROD_BOUNDED,

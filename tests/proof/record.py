@@ -63,7 +63,11 @@ def extended(record: Record, found: Iterable[Outcome]) -> Record:
         **record,
         "origins": dict(sorted(origins.items())),
         "counts": {name: counts[name] for name in in_order(counts)},
-        "reasons": {why: reasons[why] for why in dict.fromkeys(EQUIVALENT.values()) if reasons[why]},
+        "reasons": {
+            why: reasons[why]
+            for why in dict.fromkeys([*record["reasons"], *EQUIVALENT.values()])
+            if reasons[why]
+        },
         "hashes": dict(sorted((record["hashes"] | {name: shipped()[name].hash for name in names}).items())),
         "added": sorted([*record.get("added", []), *names]),
     }
