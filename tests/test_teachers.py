@@ -10,6 +10,8 @@ import pytest
 import torch
 
 import maspo_dsl
+from maspo_dsl.notation.explanation import explanation
+from maspo_dsl.notation.latex_lines import latex_formula, latex_lines
 
 OPD = """\
 objective opd extends group_ppo
@@ -482,3 +484,24 @@ def test_compiled_with_a_wide_vocabulary():
     for one, other in zip(*found, strict=True):
         # Sums over 8200 words in float32, taken in another order.
         torch.testing.assert_close(one, other, rtol=1e-3, atol=2e-5)
+
+
+def test_a_reader_is_told_of_teachers_and_distributions():
+    text = spec(
+        "beta * kl(policy, larger) + jsd(larger, policy, beta) + jsd(policy, reference) + k3(policy, larger)"
+    )
+    text = text.replace("teacher larger", 'teacher larger "seven billion"')
+    objective = maspo_dsl.parse(text)
+    latex = "\n".join(latex_lines(latex_formula(objective.resolved)))
+    teacher = r"\pi_{\mathrm{larger}}"
+    assert rf"\mathrm{{KL}}\left(\pi \,\middle\|\, {{{teacher}}}\right)" in latex
+    assert rf"\mathrm{{JSD}}_{{\beta}}\left({teacher}" in latex
+    assert r"\mathrm{JSD}\left(\pi" in latex and rf"\frac{{{teacher}}}{{\pi}}" in latex
+    shown = explanation(objective)
+    assert ("π_larger", "under the teacher larger: seven billion") in shown.formula.legend
+    assert any("KL(π ‖ π_larger)" in line.text for line in shown.formula.lines)
+    tensors = {tensor.name: tensor for tensor in shown.tensors}
+    assert tensors["logp_larger"].meaning == "log-prob of the sampled token: seven billion"
+    assert "all others are one" in tensors["kl_policy_larger"].meaning
+    assert tensors["jsd_larger_policy_0.3"].needed_by == ("distil",)
+    assert "teacher larger" in {origin.part for origin in shown.origins}
