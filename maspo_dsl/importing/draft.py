@@ -115,7 +115,7 @@ def _bases(whole: Flat) -> list[str]:
     own = {base: dict(_by_key(_flat(base)).items() - root.items()) for base in shipped_names()}
     kept = [base for base, said in own.items() if said.items() <= wanted.items()]
     # What says the same as another in fewer steps is the simpler one.
-    return sorted(kept, key=lambda base: (-len(own[base]), len(_flat(base).lineage)))
+    return sorted(kept, key=lambda base: (-len(own[base]), len(_flat(base).bases)))
 
 
 def _difference(draft: Draft, whole: Flat, base: str) -> list[str]:

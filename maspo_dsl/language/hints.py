@@ -145,6 +145,12 @@ _HABITS = (
     ),
     _habit(r"\|>", _BRACKET_THE_HEAD, refuses={"NUMBER"}, before=_CONDITION),
     _habit(r"-", "a name has letters, digits and _", refuses={"NUMBER", "SIGN"}, before=_DECLARES),
+    _habit(
+        r",",
+        "a domain holds for all values of its line: another `param` line for another domain",
+        before=r"^[ \t]*param\b.*\bin[ \t].*[\])}][ \t]*",
+        refuses={"NUMBER", "RPAR"},
+    ),
     _habit(r",", "one `let` a line", before=r"^[ \t]*let\b.*", refuses={"NUMBER", "RPAR"}),
     _habit(r"$", "a sweep has two values or more", before=r"^[ \t]*sweep\b[^,]*"),
     _habit(r"[\[{]", "expressions are grouped with ( )", accepts={"NUMBER"}),

@@ -14,7 +14,9 @@ SIZE_LIMIT = 2**20
 LINE_LIMIT = 20_000
 
 _WAVEFRONT = re.compile(r"^(?:(?:v|vn|vt|vp)[ \t]+-?[\d.]|f[ \t]+-?\d|(?:mtllib|usemtl)[ \t])", re.MULTILINE)
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
+_BINARY = re.compile(r"[\x00-\x08\x0e-\x1f]")
+# What ends a line for some programs and not for others, is not seen, or turns around the text behind it.
+_CONTROL = re.compile("[\x0b\x0c\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def read_source(path: str | Path) -> Source:
@@ -52,8 +54,14 @@ def foreign_text(source: Source) -> Diagnostic | None:
         return Diagnostic("too-large", message, Span(source, 0, 0))
     if not text.strip("\ufeff \t\r\n"):
         return Diagnostic("empty-file", "the file is empty", Span(source, 0, 0), "start with: objective NAME")
+    if (binary := _BINARY.search(text)) is not None:
+        return _not_text(source, binary.start())
     if (control := _CONTROL.search(text)) is not None:
-        return _not_text(source, control.start())
+        message = f"the control character U+{ord(control.group()):04X} stands here: what is read is not what is seen"
+        place = Span(source, control.start(), control.end())
+        return Diagnostic(
+            "not-text", message, place, "take it out; an editor that shows invisible characters finds it"
+        )
     if (shape := _WAVEFRONT.search(text)) is not None:
         place = Span(source, shape.start(), shape.end())
         message = "this is a Wavefront file of a 3D shape, which has the same ending"

@@ -136,7 +136,10 @@ def _expected(accepts: frozenset[str], source: Source, offset: int, grammar: Lar
     """`; expected …`, with groups of terminals named as one."""
     if accepts == {"NAME"} and source.text[:offset].rstrip().endswith("|>"):
         return "; expected a stage"
-    rest, words = set(accepts), []
+    before = source.text[source.text.rfind("\n", 0, offset) + 1 : offset]
+    # What goes on behind the value of a memory, for the grammar goes on behind that of any part.
+    kept = re.search(r"\bmemory[ \t]", before) is not None
+    rest, words = set(accepts) - (set() if kept else {"START"}), []
     if rest >= _AFTER_TWO_NAMES:
         rest = set(_AFTER_TWO_NAMES)
     for name, keys, members in _GROUPS:

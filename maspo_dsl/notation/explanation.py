@@ -22,7 +22,7 @@ from maspo_dsl.semantics.domains import number_text
 from maspo_dsl.semantics.edits import Target, neutral_targets, targets
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.part_words import PART_WORDS
-from maspo_dsl.semantics.shipped import library_definitions
+from maspo_dsl.semantics.shipped import library_definitions, shipped_names, shipped_path
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def explanation(objective: Objective) -> Explanation:
         file=resolved.source.name,
         sources=resolved.sources,
         differs=resolved.differs,
-        extends=resolved.lineage,
+        extends=tuple(map(_base, resolved.flat.bases)),
         formula=written,
         parameters=tuple(_parameter(bound, resolved) for bound in resolved.parameters.values()),
         conventions=tuple(conventions(objective, defs, written)),
@@ -119,6 +119,15 @@ def explanation(objective: Objective) -> Explanation:
         ),
         warnings=tuple(f"{w.code}: {w.message}" for w in objective.warnings),
     )
+
+
+def _base(header: tree.Header) -> str:
+    """The name of a base; where a file beside the spec took the place of a shipped one, its file too."""
+    source = header.span.source.name
+    shadowed = PurePath(source).stem
+    if shadowed not in shipped_names() or source == shipped_path(shadowed):
+        return header.name.text
+    return f"{header.name.text} ({source}, not the shipped {shadowed})"
 
 
 def _place(span: Span) -> str:

@@ -11,6 +11,7 @@ from maspo_dsl.language.diagnostics import did_you_mean
 from maspo_dsl.language.source import Source, Span
 from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.domains import Values, number_text
+from maspo_dsl.semantics.elsewhere import named_here
 from maspo_dsl.semantics.flat import Flat, Parameter
 from maspo_dsl.semantics.operations import OPERATIONS, OPERATORS
 from maspo_dsl.semantics.quantities import input_kind
@@ -90,7 +91,7 @@ class _Binder:
     def _given(self, name: str, value: object) -> float | None:
         span = setting_span(name, value)
         if name not in self.flat.params:
-            hint = did_you_mean(name, self.flat.params)
+            hint = named_here(name, self.flat.params) or did_you_mean(name, self.flat.params)
             self.report.error(
                 "unknown-param", f"{self.flat.header.name.text} has no parameter `{name}`", span, hint
             )

@@ -13,6 +13,7 @@ from maspo_dsl.semantics import typing_rules as rules
 from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.context import Context, Elaborate, Members, Names, Value
 from maspo_dsl.semantics.distributions import DISTRIBUTION_WORDS, DistributionWord
+from maspo_dsl.semantics.elsewhere import meant
 from maspo_dsl.semantics.operations import FUNCTIONS
 from maspo_dsl.semantics.poison import fail, poison, poisoned
 from maspo_dsl.semantics.reduction_rules import reduction, scope_is_known
@@ -62,7 +63,7 @@ class Calls:
             return self._fail("not-a-function", f"`{name}` is a value, not a function", function.span)
         what = "stage" if piped is not None else "function"
         return self._fail(
-            "unknown-function", f"no {what} is named `{name}`", function.span, did_you_mean(name, known)
+            "unknown-function", f"no {what} is named `{name}`", function.span, meant(name, known)
         )
 
     def _value(self, node: tree.Expression, context: Context) -> Value:
@@ -306,8 +307,15 @@ class Calls:
         written = context.calls[0] if context.calls else row.word
         positional = [argument.name for argument in row.given if argument.default is None]
         if len(scopes) != 1 or len(values) != 1 + len(positional):
-            hint = f"write {row.form}; scopes: {', '.join(SCOPES)}"
-            return self._fail("missing-scope", f"`{row.word}` needs to know within what", span, hint)
+            stray = next((value.label for value in values[1:] if value.label), "") if not scopes else ""
+            message = f"`{written}` needs to know within what"
+            form = row.form if written == row.word else f"{written}(x, scope)"
+            return self._fail(
+                "missing-scope",
+                f"{message}; `{stray}` is no scope" if stray else message,
+                span,
+                f"write {form}; scopes: {', '.join(SCOPES)}",
+            )
         members = scopes[0]
         if not scope_is_known(self.report, row, members.scope, context.slot, span):
             return poison(span)

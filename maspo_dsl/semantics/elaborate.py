@@ -7,12 +7,12 @@ from dataclasses import replace
 from functools import partial
 
 from maspo_dsl.language import tree
-from maspo_dsl.language.diagnostics import did_you_mean
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics import typing_rules as rules
 from maspo_dsl.semantics.calls import Calls, dotted
 from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.context import Context, Members, Names
+from maspo_dsl.semantics.elsewhere import meant, named_here
 from maspo_dsl.semantics.extent import Extent
 from maspo_dsl.semantics.operations import OPERATORS
 from maspo_dsl.semantics.part_words import PART_WORDS, SLOTS, before_advantage
@@ -200,7 +200,8 @@ class Elaborator:
         if name == "ratio" and context.slot != name:
             return self._fail("unknown-name", "there is no `ratio` here: the spec says `ratio = none`", span)
         if name in SLOTS:
-            return self._fail("unknown-name", f"`{name}` is a slot, not a value", span)
+            hint = named_here(name, self.names.quantities)
+            return self._fail("unknown-name", f"`{name}` is a slot, not a value", span, hint)
         known = [
             *self.names.params,
             *self.names.lets,
@@ -212,7 +213,7 @@ class Elaborator:
         ]
         if context.slot != "ratio":
             known.append("ratio")
-        return self._fail("unknown-name", f"nothing is named `{name}`", span, did_you_mean(name, known))
+        return self._fail("unknown-name", f"nothing is named `{name}`", span, meant(name, known))
 
     # ---- conditions
 

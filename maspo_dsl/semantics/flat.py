@@ -48,7 +48,7 @@ class Flat:
     sweeps: dict[str, tree.Sweep] = field(default_factory=dict)
     allows: dict[str, tree.Allow] = field(default_factory=dict)
     inherited: frozenset[tuple[str, str]] = frozenset()
-    lineage: tuple[str, ...] = ()
+    bases: tuple[tree.Header, ...] = ()
 
     @property
     def memories(self) -> dict[str, tuple[tree.Part, tree.Kept]]:
@@ -87,5 +87,5 @@ class Flat:
             sweeps={},
             allows=dict(self.allows),
             inherited=frozenset(everything),
-            lineage=(*self.lineage, self.header.name.text),
+            bases=(*self.bases, self.header),
         )

@@ -12,6 +12,7 @@ from maspo_dsl.language.source import Span
 from maspo_dsl.language.template import read_template
 from maspo_dsl.semantics import edits
 from maspo_dsl.semantics.collector import DiagnosticCollector
+from maspo_dsl.semantics.elsewhere import meant_statement
 from maspo_dsl.semantics.flat import Flat, Parameter
 from maspo_dsl.semantics.part_words import NAMED, PART_WORDS, SLOTS
 from maspo_dsl.semantics.quantities import (
@@ -314,8 +315,10 @@ class Layer:
                 f"did you mean `{glued}`?",
             )
             return
-        hint = did_you_mean(word.text, [*PART_WORDS, *EDIT_WORDS, *CLOSING_WORDS, TEACHER])
-        if form == " = …" and not hint.startswith("did you mean"):
+        hint = meant_statement(word.text) or did_you_mean(
+            word.text, [*PART_WORDS, *EDIT_WORDS, *CLOSING_WORDS, TEACHER]
+        )
+        if form == " = …" and hint.startswith("known:"):
             hint = f"to name a value write: let {word.text} = …"
         self.report.error("unknown-statement", f"no statement begins with `{word.text}`", word.span, hint)
 

@@ -78,7 +78,7 @@ class ResolvedObjective:
     @property
     def lineage(self) -> tuple[str, ...]:
         """The objectives it extends, the nearest last."""
-        return self.flat.lineage
+        return tuple(base.name.text for base in self.flat.bases)
 
     @property
     def params(self) -> dict[str, float]:

@@ -341,3 +341,27 @@ def test_the_coupling_of_tokens(cli, tmp_path):
 )
 def test_the_passes_from_hidden_states(cli, name, passes):
     assert json.loads(cli("explain", name, "--json").stdout)["coupling"]["visits"] == passes
+
+
+def test_a_base_that_is_not_the_shipped_one_is_named(tmp_path):
+    """A file beside a spec comes first, whatever ships under its name."""
+    (tmp_path / "grpo.obj").write_text("objective grpo extends group_ppo\nreduce = loss |> mean(window)\n")
+    (tmp_path / "mine.obj").write_text("objective mine extends grpo\n")
+    shown = "\n".join(explanation_lines(explanation(maspo_dsl.load(tmp_path / "mine.obj"))))
+    words = " ".join(shown.split())
+    assert f"mine extends grpo ({tmp_path}/grpo.obj, not the shipped grpo) extends group_ppo" in words
+    assert explanation(maspo_dsl.load("grpo")).extends == ("group_ppo",)
+
+
+def test_a_memory_is_in_the_formula_and_what_the_loop_must_do(tmp_path):
+    path = tmp_path / "kept.obj"
+    memory = 'memory base = 0.5 * base + 0.5 * mean(reward, group) start 0.25 per prompt "what it was worth"'
+    path.write_text(f"objective kept extends group_ppo\n{memory}\nadvantage = reward - base\n")
+    found = explanation(maspo_dsl.load(path))
+    (line,) = [line for line in found.formula.lines if line.symbol == "base'"]
+    assert line.text == "0.5 · base + 0.5 · mean_group(R)"
+    assert line.note == "memory base per prompt, 0.25 at first"
+    (told,) = [convention.text for convention in found.conventions if convention.about == "memory base"]
+    assert "0.25 before the first one" in told and "one for each prompt" in told and "loop keeps it" in told
+    assert {t.name: t.meaning for t in found.tensors}["base"] == "what it was worth"
+    assert ("base", "it stays at its start") in [(drop.name, drop.effect) for drop in found.drops]

@@ -168,6 +168,10 @@ def notation(draw, parameters):
     return tree.Text(" ".join(draw(st.lists(st.sampled_from(forms), min_size=1, max_size=4))), NOWHERE)
 
 
+def kept(draw):
+    return tree.Kept(expression(draw, 1), identifier(draw), perhaps(draw, text), NOWHERE)
+
+
 def edit(draw):
     """A statement that may stand in a variant."""
     match draw(
@@ -190,7 +194,8 @@ def edit(draw):
         case "slot":
             return tree.Slot(slot(draw), value(draw), NOWHERE, comments(draw))
         case "part":
-            return tree.Part(slot(draw), identifier(draw), value(draw), NOWHERE, comments(draw))
+            named = slot(draw), identifier(draw), value(draw), perhaps(draw, kept)
+            return tree.Part(*named, NOWHERE, comments(draw))
         case "rule":
             return tree.Rule(slot(draw), identifier(draw), expression(draw), NOWHERE, comments(draw))
         case "drop":
