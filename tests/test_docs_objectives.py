@@ -6,6 +6,7 @@ So it does with the list in the README.
 import re
 from dataclasses import replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,24 @@ def test_every_objective_says_what_others_do(name):
     differs = objective(name).resolved.differs
     assert differs
     assert all(re.fullmatch(r"\S.*?: \S.*[^.]", text) and len(text) <= 120 for text in differs)
+
+
+@pytest.mark.parametrize("peer", ["TRL", "verl"])
+def test_options_of_peers_are_called_what_they_call_them(peer):
+    """Where a peer is installed, every option that a `differs` line names is a word of its files."""
+    spec = find_spec(peer.lower())
+    if spec is None or spec.origin is None:
+        pytest.skip(f"{peer} is not installed")
+    files = [path for end in ("py", "yaml") for path in Path(spec.origin).parent.rglob(f"*.{end}")]
+    known = set(re.findall(r"\w+", " ".join(path.read_text(errors="ignore") for path in files)))
+    known |= {*maspo_dsl.shipped(), "low_high"}  # the last is how two numbers are written in one text
+    found = 0
+    for name in maspo_dsl.shipped():
+        for who, _, what in (text.partition(": ") for text in objective(name).resolved.differs):
+            options = set(re.findall(r"\b[a-z]+(?:_[a-z0-9]+)+\b", what)) if peer in who else set()
+            found += len(options)
+            assert options <= known | set(objective(name).params), f"{name}: {who}"
+    assert found > 5
 
 
 def test_links_of_the_page_lead_somewhere():

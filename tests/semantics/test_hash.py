@@ -138,6 +138,23 @@ def test_a_changed_meaning_counts_where_it_is_met(monkeypatch):
     assert [old == new for old, new in zip(*hashes, strict=True)] == [False, *[True] * len(STOPPED)]
 
 
+@pytest.mark.parametrize(
+    ("line", "changed"),
+    [
+        ("reduce = loss |> mean(micro)", True),
+        ("penalty kl = 0.1 * mean(k3(policy, reference), micro)", True),
+        ("weight w = mean(old, micro)", False),
+        ("mute m where old < mean(old, micro)", False),
+        ("penalty kl = 0.1 * mean(k3(policy, reference), window)", False),
+    ],
+)
+def test_micro_in_the_loss_of_a_window_has_another_meaning(line, changed):
+    """Parts of a window were summed; what is within one of them is what it was."""
+    resolved = maspo_dsl.parse(f"objective o extends group_ppo\n{line}\n").resolved
+    arguments = resolved.flat, resolved.parameters, resolved.used, library_definitions()
+    assert (resolved.hash != canonical.objective_hash(*arguments, 1)) is changed
+
+
 def test_no_two_shipped_objectives_are_the_same():
     hashes = {maspo_dsl.load(name).hash for name in maspo_dsl.shipped()}
     assert len(hashes) == len(maspo_dsl.shipped())
