@@ -36,7 +36,7 @@ class Host:
     tensors: Mapping[str, str]
 
     def check_version(self) -> None:
-        """Raise HostError where the installed version is not one that was tried."""
+        """Raise ImportError where the installed version is not one that was tried, or there is none."""
         first, after = self.versions
         try:
             installed = metadata.version(self.package)
@@ -46,7 +46,7 @@ class Host:
         if not first <= found < after:
             wanted = f"{self.package}>={_dotted(first)},<{_dotted(after)}"
             there = f"{installed} is installed" if installed else "it is not installed"
-            raise HostError(f"{self.name}: tried with {wanted}, and {there}: pip install '{wanted}'")
+            raise ImportError(f"{self.name}: tried with {wanted}, and {there}: pip install '{wanted}'")
 
     def batch(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The host's tensors under the names of a batch, as far as they are there."""

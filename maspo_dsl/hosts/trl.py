@@ -83,6 +83,8 @@ SAID_BY_THE_SPEC = {
 }
 # What the sampler does otherwise than the policy, and the value at which it does nothing.
 SAMPLER = {"top_p": 1.0, "top_k": 0, "min_p": None, "repetition_penalty": 1.0, "generation_kwargs": None}
+# Metrics that are TRL's own, under TRL's name too.
+TRLS_OWN_METRICS = frozenset({"entropy"})
 # Tensors of the model's own, beside tokens and attention.
 MODEL_INPUTS = (
     "pixel_values",
@@ -306,8 +308,7 @@ class ObjectiveGRPOTrainer(GRPOTrainer):
         batch = self._batch(inputs, loss)
         on_policy = "logp_old" not in batch
         if not self._linear_head:
-            entropic = "entropy" in loss.objective.reads("loss")
-            logp, entropy, auxiliary = self._log_probs(model, inputs, entropy=entropic, auxiliary=True)
+            logp, entropy, auxiliary = self._log_probs(model, inputs, entropy=True, auxiliary=True)
             batch |= {"logp": logp} | ({} if entropy is None else {"entropy": entropy})
             batch |= {"logp_old": logp.detach()} if on_policy else {}
             output = loss(batch, denominators=self._denominators)
@@ -325,6 +326,7 @@ class ObjectiveGRPOTrainer(GRPOTrainer):
                     temperature=self.temperature,
                     denominators=self._denominators,
                     on_policy=on_policy,
+                    entropy=True,
                 )
             )
             found[0].metric_parts  # noqa: B018  (here, where a sharded weight is whole)
@@ -406,6 +408,8 @@ class ObjectiveGRPOTrainer(GRPOTrainer):
         mode = self._mode()
         for name, parts in self._pooled.pop(mode, {}).items():
             self._metrics[mode][f"objective/{name}"] = [metric_value(parts).item()]
+            if name in TRLS_OWN_METRICS:
+                self._metrics[mode][name] = [metric_value(parts).item()]
         if not self._said:
             self._said = True
             logs = {**logs, "objective/name": self.objective.name, "objective/hash": self.objective.hash}

@@ -16,7 +16,7 @@ from torch._inductor.compile_fx import compile_fx
 from torch.fx.experimental import _config as shape_config
 
 from maspo_dsl.emit.template.batch import having
-from maspo_dsl.emit.template.loss_module import LossModule
+from maspo_dsl.emit.template.loss_module import LossModule, without_history
 from maspo_dsl.emit.template.names import Function
 from maspo_dsl.runtime.exponential import decompositions
 
@@ -171,8 +171,9 @@ def eager_gradient(module: LossModule) -> Gradient:
         x: dict[str, Tensor], p: dict[str, Tensor], d: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         # Not torch.func, which forbids hooks on saved tensors, and so activation checkpointing around the loss.
-        with torch.enable_grad():
-            leaves = {name: x[name].detach().requires_grad_() for name in live}
+        with torch.inference_mode(False), torch.enable_grad():
+            x, p, d = (without_history(tensors) for tensors in (x, p, d))
+            leaves = {name: x[name].requires_grad_() for name in live}
             value = loss({**x, **leaves}, p, module.with_invariants(x, p, d))["loss"]
             found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
         gradients = [

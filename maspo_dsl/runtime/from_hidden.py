@@ -112,7 +112,8 @@ def _versions(given: HiddenBatch, head: LinearHead) -> list[int]:
     """What changes when states, weight or bias are written to."""
     heads = [(given.hidden, head), *((teacher.hidden, teacher.head) for teacher in given.others.teachers)]
     tensors = [tensor for hidden, each in heads for tensor in (hidden, each.weight, each.bias)]
-    return [tensor._version for tensor in tensors if tensor is not None]
+    there = [tensor for tensor in tensors if tensor is not None and not tensor.is_inference()]
+    return [tensor._version for tensor in there]
 
 
 class _Passes:

@@ -107,6 +107,7 @@ class ObjectiveLoss(nn.Module):
         temperature: float = 1.0,
         denominators: Mapping[str, Tensor] | None = None,
         on_policy: bool = False,
+        entropy: bool = False,
         teachers: Mapping[str, States] = MappingProxyType({}),
     ) -> LossOutput:
         """The loss of a batch without log-probs, from the states before the head; `[N, T, V]` is never formed.
@@ -117,9 +118,9 @@ class ObjectiveLoss(nn.Module):
         `teachers` are other policies by name, `reference` among them, as (hidden, weight, bias or None): frozen, of the
         same vocabulary and at the same temperature; their states may be of another width. What the objective reads of
         whole distributions, such as entropies, is computed where the batch has it not, and so are log-probs of the
-        teachers given. Of a teacher of whom the batch has `topk_logp_NAME` and `topk_index_NAME`, [N, T, K] or [M, K],
-        `kl` and `jsd` with the policy take all other tokens for one. Values and gradients are those of the loss from
-        log-probs. Raises BatchError.
+        teachers given; `entropy` asks for entropies, for the metric, though nothing may read them. Of a teacher of whom
+        the batch has `topk_logp_NAME` and `topk_index_NAME`, [N, T, K] or [M, K], `kl` and `jsd` with the policy take
+        all other tokens for one. Values and gradients are those of the loss from log-probs. Raises BatchError.
         """
         name, objective = self.objective.name, self.objective.resolved
         live = self.schedule.distributions
@@ -135,7 +136,7 @@ class ObjectiveLoss(nn.Module):
         head = LinearHead(weight, bias, temperature, fused=self.backend == "inductor" and fuses(weight))
         reads = self.module.reads["loss"]
         reads = reads if "advantage" in batch else {**self.module.reads["advantage"], **reads}
-        given = replace(given, others=of_teachers(objective, reads, batch, teachers, head))
+        given = replace(given, others=of_teachers(objective, reads, batch, teachers, head, entropy=entropy))
         with torch.autocast(device.type, enabled=False):
             computed = given.others.frozen | ({"logp_old"} if on_policy else frozenset[str]())
             output = loss_from_hidden(self._compiled(device, computed), given, head)

@@ -67,20 +67,26 @@ class OfTeachers:
 NO_TEACHERS = OfTeachers()
 
 
+ENTROPY = Distribution("entropy", (TRAINED,))
+
+
 def of_teachers(
     objective: ResolvedObjective,
     reads: Mapping[str, str],
     batch: Mapping[str, Tensor],
     given: Mapping[str, States],
     policy: LinearHead,
+    *,
+    entropy: bool = False,
 ) -> OfTeachers:
     """What is to be computed of what a loss reads, by the term that needs it, and a batch does not bring.
 
-    Raises BatchError for a distribution whose policies are not given.
+    `entropy` asks for the policy's, whether or not it is read. Raises BatchError for a distribution whose policies are
+    not given.
     """
-    wanted = {
-        name: each for name, each in objective.distributions.items() if name in reads and name not in batch
-    }
+    read = {name: each for name, each in objective.distributions.items() if name in reads}
+    asked_for = {ENTROPY.tensor: ENTROPY} if entropy else {}
+    wanted = {name: each for name, each in {**asked_for, **read}.items() if name not in batch}
     of_tops = {
         tensor: name
         for tensor, each in wanted.items()
@@ -95,8 +101,8 @@ def of_teachers(
         for tensor, name in log_probs.items()
         if name in given and tensor in reads and tensor not in batch
     }
-    read = [name for each in wanted.values() for name in each.policies if name != TRAINED]
-    names = list(dict.fromkeys([*read, *wanted_log_probs.values()]))
+    others = [name for each in wanted.values() for name in each.policies if name != TRAINED]
+    names = list(dict.fromkeys([*others, *wanted_log_probs.values()]))
     places = {TRAINED: 0, **{name: place for place, name in enumerate(names, 1)}}
     asked = [
         Asked(tensor, each.word, tuple(places[name] for name in each.policies), each.weight)

@@ -7,12 +7,33 @@ from tempfile import mkdtemp
 import torch
 from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, TrainerCallback
+from transformers import (
+    MixtralConfig,
+    MixtralForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    TrainerCallback,
+)
 from trl import GRPOConfig, GRPOTrainer
 
 from maspo_dsl.hosts.trl import ObjectiveGRPOTrainer
 
 WORDS = ["<pad>", "<eos>", *"abcdefgh", " "]
+SIZES = {
+    "vocab_size": len(WORDS),
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+    "bos_token_id": None,
+    "tie_word_embeddings": False,
+    "initializer_range": 0.5,
+}
 
 
 @cache
@@ -20,20 +41,7 @@ def folder() -> str:
     """A saved model and tokenizer: TRL loads its reference from there."""
     where = mkdtemp(prefix="tiny-trl-")
     torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=len(WORDS),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=64,
-        pad_token_id=0,
-        eos_token_id=1,
-        bos_token_id=None,
-        tie_word_embeddings=False,
-        initializer_range=0.5,
-    )
+    config = Qwen2Config(**SIZES)
     Qwen2ForCausalLM(config).save_pretrained(where)
     made = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="a"))
     made.pre_tokenizer = pre_tokenizers.Split("", "isolated")
@@ -41,6 +49,11 @@ def folder() -> str:
         where
     )
     return where
+
+
+def mixture() -> MixtralForCausalLM:
+    """A model with experts, two of four at a time."""
+    return MixtralForCausalLM(MixtralConfig(**SIZES, num_local_experts=4))
 
 
 def prompts(count: int = 64) -> Dataset:
@@ -99,12 +112,14 @@ def trained(
     rewards=(letters,),
     evaluate=False,
     lora=None,
+    rollout_func=None,
+    experts=False,
     train=True,
     **options,
 ):
     """What a run came to: losses, gradients, weights, logs and the trainer; TRL's own without an objective."""
     torch.manual_seed(0)
-    model = Qwen2ForCausalLM.from_pretrained(folder(), dtype=torch.float32)
+    model = mixture() if experts else Qwen2ForCausalLM.from_pretrained(folder(), dtype=torch.float32)
     gradients = Gradients()
     given = {
         "model": model,
@@ -115,6 +130,7 @@ def trained(
         "processing_class": PreTrainedTokenizerFast.from_pretrained(folder()),
         "callbacks": [gradients],
         "peft_config": lora,
+        "rollout_func": rollout_func,
     }
     if objective is None:
         trainer = GRPOTrainer(**given)

@@ -132,6 +132,43 @@ def test_on_policy_the_old_log_probs_are_those_computed(name: str, given: str) -
     agree(by_head(loss, problem, on_policy=True, **options), plainly(loss, other, **options))
 
 
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_under_inference_mode(backend: str) -> None:
+    """Value and metrics without any gradient, of tensors made there or before."""
+    loss = maspo_dsl.compile("maspo", backend=backend)
+    problem = Problem(3)
+    expected = by_head(loss, problem)[0]
+    with torch.inference_mode():
+        for batch in (problem.batch, {name: value.clone() for name, value in problem.batch.items()}):
+            hidden = problem.hidden.clone()
+            found = loss.from_hidden(
+                hidden, problem.weight, problem.tokens, batch, bias=problem.bias, temperature=TEMPERATURE
+            )
+            torch.testing.assert_close(found.loss, expected.loss)
+            torch.testing.assert_close(found.metrics["ess"], expected.metrics["ess"])
+
+
+@pytest.mark.parametrize("name", ["grpo", "top_entropy"])
+def test_entropies_may_be_asked_for(name: str) -> None:
+    """For the metric, whether or not the loss reads them: the loss and its gradient stay what they are."""
+    loss = maspo_dsl.compile(name, backend="eager")
+    problem, other = Problem(3), Problem(3)
+    del problem.batch["entropy"]
+    found, wanted = by_head_without(loss, problem, entropy=True), plainly(loss, other)
+    agree(found, wanted)
+    assert found[0].metrics["entropy"] > 0.1
+
+
+def by_head_without(loss: ObjectiveLoss, problem: Problem, **options: bool):
+    """`by_head` of a batch that has no entropies."""
+    hidden, weight, bias = leaves = problem.leaves()
+    output = loss.from_hidden(
+        hidden, weight, problem.tokens, problem.batch, bias=bias, temperature=TEMPERATURE, **options
+    )
+    output.loss.backward()
+    return output, [each.grad for each in leaves]
+
+
 def test_on_policy_there_are_no_other_old_log_probs() -> None:
     with pytest.raises(BatchError, match="`logp_old` must not be in the batch: with on_policy"):
         by_head(maspo_dsl.compile("grpo", backend="eager"), Problem(3), on_policy=True)
