@@ -13,6 +13,7 @@ from enum import IntEnum
 
 from maspo_dsl.graph.nodes import Graph, Node
 from maspo_dsl.graph.statistics import window_statistics
+from maspo_dsl.semantics.reductions import REDUCTIONS
 from maspo_dsl.semantics.types import Axis
 
 
@@ -124,8 +125,11 @@ def _gradients(graph: Graph, values: list[Reach]) -> Reach:
             if not below.live:
                 continue
             pushed = max(adjoints[place], _slope(node, position, [values[other] for other in node.args]))
-            # What one value of a coarser axis gets back is the sum over everything that it was used for.
-            gathered = Reach.GROUP if node.scope is not None and node.scope.axis is Axis.GROUP else Reach.NONE
+            # What one value of a coarser axis gets back is the sum over everything that it was used for; so is what a
+            # token gets back of results at other tokens.
+            gathered = Reach.NONE
+            if node.scope is not None and (REDUCTIONS[node.op].members or node.scope.axis is Axis.GROUP):
+                gathered = _ON_AXIS[node.scope.axis]
             if below.axis < node.axis:
                 gathered = max(gathered, _ON_AXIS[below.axis])
             adjoints[argument] = max(adjoints.get(argument, Reach.NONE), _raised(pushed, gathered))
@@ -137,12 +141,16 @@ def _slope(node: Node, position: int, args: list[Reach]) -> Reach:
     match node.op:
         case "add" | "sub" | "neg" | "expand":
             return Reach.NONE
-        case "sum":
+        case "sum" | "next" | "previous":
             return args[1]
+        case "discounted_sum" | "running_sum" if position == 0:
+            return max(args[1:])
         case "mul":
             return args[1 - position]
         case "div" if position == 0:
             return args[1]
         case "select":
             return args[0]
-    return max(args)
+    # Which one is the largest, say, depends on all of its cell.
+    gathered = Reach.NONE if node.scope is None else _ON_AXIS[node.scope.axis]
+    return _raised(max(args), gathered)

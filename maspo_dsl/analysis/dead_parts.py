@@ -21,6 +21,7 @@ from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.part_words import PART_WORDS, Role, before_advantage
 from maspo_dsl.semantics.parts import Key, Parts
+from maspo_dsl.semantics.reductions import REDUCTIONS
 from maspo_dsl.semantics.terms import Term, constant, static_truth, static_value, walk
 from maspo_dsl.semantics.types import Axis, Kind
 
@@ -195,7 +196,7 @@ def _beyond(terms: Iterator[Term]) -> bool:
     """Whether something that is counted is compared with more than is ever tried."""
     found = list(terms)
     counted = any(
-        term.op in ("count", "sum", "rank", "discounted_sum")
+        (term.op in REDUCTIONS and REDUCTIONS[term.op].grows)
         or (term.op == "input" and term.attribute("name") in _COUNTED)
         for term in found
     )

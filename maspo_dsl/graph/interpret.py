@@ -137,6 +137,14 @@ class Interpretation:
 
     def _reduce(self, node: Node, args: list[Array]) -> Array:
         row = REDUCTIONS[node.op]
+        cells, arguments = self._in_cells(node, args)
+        numbers = {name: node.number(name) for name in row.attributes}
+        found = np.asarray(row.statistic(*arguments, **numbers))
+        return cells.values(found) if row.members else np.asarray(found[cells.owner])
+
+    def _in_cells(self, node: Node, args: list[Array]) -> tuple[Segments, list[Array]]:
+        """The cells of a reduction, and in them its values, whether each takes part, and its further arguments."""
+        row = REDUCTIONS[node.op]
         of_mask = row.values == "mask"
         member = args[0] if of_mask else args[1]
         cells = self._segments(node, member)
@@ -146,9 +154,7 @@ class Interpretation:
             cells.rows(value) if argument.by_value else cells.of_cells(value)
             for argument, value in zip(row.operands, args[2:], strict=True)
         ]
-        numbers = {name: node.number(name) for name in row.attributes}
-        found = np.asarray(row.statistic(values, inside, *further, **numbers))
-        return cells.values(found) if row.members else np.asarray(found[cells.owner])
+        return cells, [values, inside, *further]
 
     def _segments(self, node: Node, member: Array) -> Segments:
         """The cells of a reduction's scope, of what takes part in it."""
@@ -188,10 +194,8 @@ class Interpretation:
                 return [np.where((args[0] >= low) & (args[0] <= high), incoming, 0.0)]
             case "expand":
                 return [self._contracted(incoming, args[0])]
-            case "sum":
-                inside = args[1].astype(bool)
-                return [np.where(inside, self._segments(node, args[1]).gathered(incoming), 0.0)]
-        assert node.scope is None, f"{node.op} passes no gradient on"
+        if node.scope is not None:
+            return self._reduced_back(node, args, incoming)
         operation = OPERATIONS.get(node.op)
         if operation is None or operation.partials is None:
             return []
@@ -199,6 +203,15 @@ class Interpretation:
         if node.op in ("min", "max"):
             partials = self._whole_at_ties(node, args, partials)
         return [_times(incoming, np.asarray(partial)) for partial in partials]
+
+    def _reduced_back(self, node: Node, args: list[Array], incoming: Array) -> list[ArrayLike]:
+        """The same of a reduction: of the values, of what takes part nothing, of each further argument."""
+        row = REDUCTIONS[node.op]
+        assert row.adjoint is not None, f"{node.op} passes no gradient on"
+        cells, arguments = self._in_cells(node, args)
+        received = cells.rows(incoming) if row.members else cells.received(incoming)
+        found = [cells.values(each) for each in row.adjoint(received, *arguments)]
+        return [found[0], 0.0, *found[1:]]
 
     def _contracted(self, incoming: Array, value: Array) -> Array:
         """What one value a sequence gets back from all its tokens."""

@@ -62,9 +62,7 @@ class Segments:
         found[self.owner] = result
         return found
 
-    def gathered(self, adjoint: Array) -> Array:
-        """What a sum passes back to each value: for its cell, all that the result's elements get together."""
-        total = np.bincount(
-            self.owner.ravel(), np.broadcast_to(adjoint, self.owner.shape).ravel(), self.count
-        )
-        return np.asarray(total[self.index])
+    def received(self, adjoint: Array) -> Array:
+        """What each cell gets back: all that the result's elements that are its value get together."""
+        whole = np.broadcast_to(adjoint, self.owner.shape)
+        return np.asarray(np.bincount(self.owner.ravel(), whole.ravel(), self.count))

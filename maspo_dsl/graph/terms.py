@@ -114,6 +114,8 @@ class TermBuilder:
                 condition = self.term(term.args[0], among)
                 axis = self.b.nodes[condition].axis
                 return self.b.add(Node("least", (condition,), axis, attributes=term.attributes))
+            case "detach":
+                return self._detached(self.term(term.args[0], among), term.label)
             case "expand":
                 return self.token(self.row(self.term(term.args[0], among)))
         if term.op in REDUCTIONS:
@@ -159,7 +161,7 @@ class TermBuilder:
         for position, argument in enumerate(row.operands):
             if argument.by_value and over is Axis.TOKEN:
                 further[position] = self.token(further[position])
-        if not row.differentiable:
+        if not row.passes_within(scope):
             args, further = ([self._detached(place) for place in places] for places in (args, further))
         if scope.axis is Axis.GROUP and over is Axis.TOKEN and row.by_parts:
             if member != tokens and not row.additive:
@@ -180,8 +182,8 @@ class TermBuilder:
         """A value for each of what is reduced: tokens, or sequences."""
         return self.token(self.row(place)) if over is Axis.TOKEN else self.row(place)
 
-    def _detached(self, place: int) -> int:
-        return self.b.op("detach", place) if self.b.nodes[place].live else place
+    def _detached(self, place: int, name: str = "") -> int:
+        return self.b.op("detach", place, name=name) if self.b.nodes[place].live else place
 
     def _first(self, member: int, cells: Scope) -> int:
         """Where a value is the first of its cell: each of them carries the cell's, and it counts once."""
@@ -198,7 +200,7 @@ class TermBuilder:
     ) -> int:
         """A reduction of what its first argument is."""
         row = REDUCTIONS[op]
-        live = row.differentiable and self.b.nodes[args[0]].live
+        live = row.differentiable and any(self.b.nodes[place].live for place in args)
         attributes = (("scope", _local(scope, live)), *numbers)
         return self.b.add(Node(op, args, axis, row.condition, live, attributes, name))
 

@@ -46,6 +46,13 @@ LEGEND: dict[str, tuple[str, str]] = {
     "collision": ("collision(·)", "sum of the squares of a policy's probabilities"),
     "next": ("next(·)", "the value at the completion's next trained token, 0 after its last"),
     "discounted_sum": ("discounted_sum(·)", "y = x + factor · (y at the completion's next trained token)"),
+    "previous": ("previous(·)", "the value at the completion's trained token before, 0 at its first"),
+    "running_sum": ("running_sum(·)", "y = x + factor · (y at the completion's trained token before)"),
+    "running_max": ("running_max(·)", "the largest value of the completion up to this token"),
+    "running_min": ("running_min(·)", "the smallest value of the completion up to this token"),
+    "tail": ("tail", "the tokens with the largest values, until the mean of the others is below the limit"),
+    "logsumexp": ("logsumexp", "log of the sum of the exponentials"),
+    "binom": ("binom(n, k)", "ways to choose k of n"),
     "top": ("top", "the share of the tokens that have the largest values"),
 }
 """How primitives that a reader must be told of stand in a formula, and what they mean."""

@@ -13,11 +13,13 @@ from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.context import Context, Names
 from maspo_dsl.semantics.elaborate import Elaborator
 from maspo_dsl.semantics.flat import Flat
+from maspo_dsl.semantics.gradients import lost_gradient
 from maspo_dsl.semantics.part_words import PART_WORDS, SLOTS, PartWord, Role, When
 from maspo_dsl.semantics.parts import Key, Parts
 from maspo_dsl.semantics.poison import poison, poisoned
 from maspo_dsl.semantics.quantities import INPUT_AXES, input_kind, teacher
 from maspo_dsl.semantics.reduction_rules import cells_of
+from maspo_dsl.semantics.reductions import REDUCTIONS
 from maspo_dsl.semantics.scopes import KEPT_PER, Scope
 from maspo_dsl.semantics.terms import Attribute, Term, constant, walk
 from maspo_dsl.semantics.totals import is_total, micro_total, reject_total
@@ -233,6 +235,12 @@ class _Assembler:
         if row.gradient == "required" and not term.live:
             message = f"`{row.word}` {row.without_gradient}, so it trains nothing"
             self.report.error("no-gradient", message, span)
+            return None
+        if row.gradient == "required" and (lost := lost_gradient(term)) is not None:
+            word = REDUCTIONS[lost.op].word
+            message = f"`{word}` passes no gradient on, and what it is of depends on the policy being trained"
+            hint = f"write detach(…) around it, or {word}(detach(…), …)"
+            self.report.error("lost-gradient", message, lost.span, hint)
             return None
         if row.gradient == "none" and term.live:
             message = f"`{row.word}` is computed without gradient, but reads the policy being trained"

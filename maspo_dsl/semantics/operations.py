@@ -60,6 +60,16 @@ def _comparison(name: str, symbol: str, value: Callable[..., Array]) -> Operatio
     return Operation(name, 2, value, None, symbol, COMPARISON, condition=True, local="condition")
 
 
+def _ways(n: float, k: float) -> float:
+    """How many ways there are to choose k of n."""
+    if not (math.isfinite(n) and math.isfinite(k)):
+        return math.nan
+    try:
+        return float(math.comb(round(n), round(k))) if 0 <= k <= n else 0.0
+    except OverflowError:
+        return math.inf
+
+
 def _chosen(v: Array, condition: Array, then: Array, otherwise: Array) -> Sequence[ArrayLike]:
     return 0.0, condition, ~condition
 
@@ -113,6 +123,33 @@ _OPERATIONS = (
         lambda x: np.asarray(1 / (1 + np.exp(-x))),
         lambda v, a: (v * (1 - v),),
         "1 / (1 + exp(-x))",
+        slow=True,
+    ),
+    Operation(
+        "softplus",
+        1,
+        lambda x: np.logaddexp(0.0, x),
+        lambda v, a: (1 / (1 + np.exp(-a)),),
+        "softplus",
+        meaning="log(1 + exp(x)), however large x is",
+        slow=True,
+    ),
+    Operation(
+        "logsigmoid",
+        1,
+        lambda x: -np.logaddexp(0.0, -x),
+        lambda v, a: (1 / (1 + np.exp(a)),),
+        "torch.nn.functional.logsigmoid",
+        meaning="log(sigmoid(x)), however small x is",
+        slow=True,
+    ),
+    Operation(
+        "binom",
+        2,
+        np.vectorize(_ways, otypes=[np.float64]),
+        None,
+        "binom",
+        meaning="ways to choose k of n, whole numbers without gradient; 0 where k is below 0 or above n",
         slow=True,
     ),
     _function("tanh", np.tanh, lambda v, a: (1 - v * v,), "hyperbolic tangent", slow=True, latex=r"\tanh"),

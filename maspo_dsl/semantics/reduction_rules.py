@@ -83,7 +83,7 @@ def reduction(
         else:
             values.append(value)
     axis = x.axis if row.members else scope.axis
-    live = row.differentiable and x.live
+    live = row.passes_within(scope) and any(value.live for value in values)
     if of is not None:
         if row.additive and scope.gathered and not live and _reads_the_policy(of):
             return _moving_denominator(report, scope, of)
@@ -124,7 +124,7 @@ def cells_of(x: Term) -> set[Scope]:
 def _kind(row: Reduction, x: Term) -> Kind:
     if row.condition:
         return Kind.BOOL
-    if row.differentiable and x.kind in LOGARITHMIC:
+    if row.differentiable and row.additive and x.kind in LOGARITHMIC:
         return Kind.LOG_RATIO
     return x.kind if row.keeps_kind else Kind.REAL
 
@@ -187,14 +187,10 @@ def _fits(
         case "number" if value.kind is Kind.BOOL:
             fail(report, "condition-as-number", f"{name} is a number; this is a condition", value.span)
             return False
-    widest = x.axis if argument.sort == "condition" else scope.axis
+    widest = x.axis if argument.by_value else scope.axis
     if value.axis > widest:
-        limit = (
-            f"what the {row.word} is of"
-            if argument.sort == "condition"
-            else f"a {row.word} within `{scope.name}`"
-        )
-        limit = widest.one_value if row.along else limit
+        within = f"a {row.word} within `{scope.name}`"
+        limit = f"what the {row.word} is of" if argument.by_value else within
         fail(report, "axis", f"{name} is {value.axis.one_value}, finer than {limit}", value.span)
         return False
     return True

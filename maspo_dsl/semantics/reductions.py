@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from maspo_dsl.semantics.types import Axis
 
 Mask: TypeAlias = NDArray[np.bool_]
 Statistic: TypeAlias = Callable[..., Array]
+Adjoint: TypeAlias = Callable[..., tuple[Array, ...]]
 Sort: TypeAlias = Literal["number", "share", "whole", "condition"]
 
 
@@ -49,8 +50,10 @@ class Reduction:
     the arguments: one for each cell `[C]`, or for each value `[C, W]` if `members`. `torch` is the function of the
     template. `values` is what it takes: numbers, conditions, or `mask` if only what takes part matters; `axes` are of
     values it is known for, `scopes` those it is known within, empty for all. `additive`: results of parts add up to
-    that of the whole; others need all values, which `pooled` ends. `differentiable` ones pass gradient to the values,
-    and have done so `since` that version of the language.
+    that of the whole; others need all values, which `pooled` ends. `adjoint` is its derivative: from the derivative of
+    something with respect to each result, the values, whether each takes part and the arguments, as `statistic` has
+    them, that with respect to the values and to each argument. Without one no gradient passes; it has passed `since`
+    that version of the language. `of_zeros` is 0 where all values are; `grows` with how many values there are.
     `along`: from token to token of a completion, with no scope to be given. `ordered`: the order of a completion's
     tokens matters; `by_place`: the order of rows decides between equal values. `keeps_kind`: the largest of log-probs
     is a log-prob. `by_parts`: that of a group's tokens is that of its sequences' results. `latex` is how it is written,
@@ -69,8 +72,10 @@ class Reduction:
     members: bool = False
     condition: bool = False
     additive: bool = False
-    differentiable: bool = False
+    adjoint: Adjoint | None = None
     since: int = 1
+    of_zeros: bool = False
+    grows: bool = False
     along: bool = False
     ordered: bool = False
     by_place: bool = False
@@ -79,6 +84,15 @@ class Reduction:
     pooled: str = ""
     local: str = "value"
     latex: str = ""
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether gradient passes to the values."""
+        return self.adjoint is not None
+
+    def passes_within(self, scope: Scope) -> bool:
+        """Whether gradient passes within a scope: a value that comes from everywhere passes some if parts add up."""
+        return self.differentiable and (self.additive or not scope.gathered)
 
     @property
     def given(self) -> tuple[ReductionArgument, ...]:
@@ -167,31 +181,122 @@ def _pick(condition: Array, inside: Mask, share: Array, key: Array, *, seed: flo
     return np.asarray(chosen & (_places(-mixed.astype(float), chosen) <= _at_least_one(inside, share)))
 
 
+def _tail(values: Array, inside: Mask, limit: Array) -> Array:
+    """The largest of each row are taken out, one by one, until the mean of the rest is below the limit; one is left."""
+    place, chosen = _places(values, inside), np.zeros(values.shape, dtype=bool)
+    for cell in range(len(values)):
+        order = np.argsort(place[cell])[np.count_nonzero(~inside[cell]) :]
+        rest = np.cumsum(values[cell, order][::-1])[::-1] / np.arange(len(order), 0, -1)
+        chosen[cell, order] = rest >= limit[cell, order]
+        chosen[cell, order[-1:]] = False
+    return chosen
+
+
 def _position(values: Array, inside: Mask) -> Array:
     return np.where(inside, np.cumsum(inside, axis=1), 0.0)
 
 
-def _next(values: Array, inside: Mask) -> Array:
-    result, later = np.zeros(values.shape), np.zeros(len(values))
-    for t in reversed(range(values.shape[1])):
-        result[:, t] = np.where(inside[:, t], later, 0.0)
-        later = np.where(inside[:, t], values[:, t], later)
+def _previous(values: Array, inside: Mask) -> Array:
+    result, earlier = np.zeros(values.shape), np.zeros(len(values))
+    for t in range(values.shape[1]):
+        result[:, t] = np.where(inside[:, t], earlier, 0.0)
+        earlier = np.where(inside[:, t], values[:, t], earlier)
     return result
 
 
-def _discounted_sum(values: Array, inside: Mask, factor: Array) -> Array:
-    """y_t = x_t + factor_t y_(t+1), from the last one back."""
+def _running_sum(values: Array, inside: Mask, factor: Array) -> Array:
+    """y_t = x_t + factor_t y_(t-1), from the first one on."""
     result, rest = np.zeros(values.shape), np.zeros(len(values))
-    for t in reversed(range(values.shape[1])):
-        later = np.where(factor[:, t] == 0, 0.0, factor[:, t] * rest)
-        rest = np.where(inside[:, t], values[:, t] + later, rest)
+    for t in range(values.shape[1]):
+        earlier = np.where(factor[:, t] == 0, 0.0, factor[:, t] * rest)
+        rest = np.where(inside[:, t], values[:, t] + earlier, rest)
         result[:, t] = np.where(inside[:, t], rest, 0.0)
     return result
+
+
+def _from_running_sum(incoming: Array, values: Array, inside: Mask, factor: Array) -> tuple[Array, Array]:
+    """What y_t gets comes from y_t itself and, times the factor there, from the y after it."""
+    passed = _discounted_sum(incoming, inside, _next(factor, inside))
+    return passed, passed * _previous(_running_sum(values, inside, factor), inside)
+
+
+def _running_max(values: Array, inside: Mask) -> Array:
+    largest = np.maximum.accumulate(np.where(inside, values, -np.inf), axis=1)
+    return np.where(inside, largest, 0.0)
+
+
+def _running_min(values: Array, inside: Mask) -> Array:
+    return 0.0 - _running_max(-values, inside)
+
+
+def _from_running_max(incoming: Array, values: Array, inside: Mask) -> tuple[Array]:
+    """Each result is one of the values: of equal ones the first."""
+    passed, rows = np.zeros(values.shape), np.arange(len(values))
+    best = np.full(len(values), -1)
+    for t in range(values.shape[1]):
+        better = inside[:, t] & ((best < 0) | (values[:, t] > values[rows, best]))
+        best = np.where(better, t, best)
+        passed[rows, best] += np.where(inside[:, t], incoming[:, t], 0.0)
+    return (passed,)
+
+
+def _reversed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same from the last token back."""
+
+    def backward(*arguments: Array) -> Any:
+        found = function(*(argument[:, ::-1] for argument in arguments))
+        return tuple(each[:, ::-1] for each in found) if isinstance(found, tuple) else found[:, ::-1]
+
+    return backward
+
+
+_next = _reversed(_previous)
+_discounted_sum = _reversed(_running_sum)
+
+
+def _logsumexp(values: Array, inside: Mask) -> Array:
+    largest = _largest(values, inside)
+    total = np.where(inside, np.exp(values - largest[:, None]), 0.0).sum(axis=1)
+    return np.where(inside.any(axis=1), np.log(total) + largest, 0.0)
+
+
+def _from_sum(incoming: Array, values: Array, inside: Mask) -> tuple[Array]:
+    return (np.where(inside, incoming[:, None], 0.0),)
+
+
+def _from_largest(incoming: Array, values: Array, inside: Mask) -> tuple[Array]:
+    """Equal ones share it."""
+    those = inside & (values == _largest(values, inside)[:, None])
+    return (np.where(those, incoming[:, None] / np.maximum(those.sum(axis=1), 1)[:, None], 0.0),)
+
+
+def _from_logsumexp(incoming: Array, values: Array, inside: Mask) -> tuple[Array]:
+    return (np.where(inside, np.exp(values - _logsumexp(values, inside)[:, None]) * incoming[:, None], 0.0),)
 
 
 _SEQUENCES = (Axis.SEQUENCE,)
 _TOKENS = (Axis.TOKEN,)
 _SHARE = ReductionArgument("share", "share")
+_FACTOR = ReductionArgument("factor", "number", by_value=True)
+
+
+def _along(word: str, meaning: str, statistic: Statistic, adjoint: Adjoint, **more: Any) -> Reduction:
+    """From token to token of a completion, with gradient."""
+    return Reduction(
+        word,
+        word,
+        meaning,
+        statistic,
+        f"{word}_within",
+        axes=_TOKENS,
+        scopes=(SEQUENCE,),
+        members=True,
+        along=True,
+        ordered=True,
+        adjoint=adjoint,
+        **more,
+    )
+
 
 _REDUCTIONS = (
     Reduction(
@@ -202,7 +307,9 @@ _REDUCTIONS = (
         "sum_within",
         additive=True,
         by_parts=True,
-        differentiable=True,
+        adjoint=_from_sum,
+        of_zeros=True,
+        grows=True,
         local="summed",
         latex=r"\sum",
     ),
@@ -215,6 +322,7 @@ _REDUCTIONS = (
         "mask",
         additive=True,
         by_parts=True,
+        grows=True,
         local="count",
     ),
     Reduction(
@@ -224,6 +332,9 @@ _REDUCTIONS = (
         _largest,
         "max_within",
         keeps_kind=True,
+        adjoint=_from_largest,
+        since=2,
+        of_zeros=True,
         by_parts=True,
         pooled="pooled_max",
         local="largest",
@@ -236,6 +347,9 @@ _REDUCTIONS = (
         _smallest,
         "min_within",
         keeps_kind=True,
+        adjoint=lambda incoming, values, inside: _from_largest(incoming, -values, inside),
+        since=2,
+        of_zeros=True,
         by_parts=True,
         pooled="pooled_min",
         local="smallest",
@@ -275,6 +389,7 @@ _REDUCTIONS = (
         scopes=(GROUP,),
         members=True,
         by_place=True,
+        grows=True,
     ),
     Reduction(
         "pick",
@@ -310,6 +425,32 @@ _REDUCTIONS = (
         local="condition",
     ),
     Reduction(
+        "tail",
+        "tail",
+        "the largest x of a scope, as many as it takes for the mean of the others to be below a limit",
+        _tail,
+        "tail_within",
+        arguments=(ReductionArgument("limit", "number", by_value=True),),
+        axes=_TOKENS,
+        scopes=(SEQUENCE, GROUP, MICRO),
+        members=True,
+        condition=True,
+        ordered=True,
+        by_place=True,
+        local="condition",
+    ),
+    Reduction(
+        "logsumexp",
+        "logsumexp",
+        "log of the sum of exp(x) within a scope, however large x is",
+        _logsumexp,
+        "logsumexp_within",
+        adjoint=_from_logsumexp,
+        by_parts=True,
+        pooled="pooled_logsumexp",
+        local="log_sum",
+    ),
+    Reduction(
         "position",
         "",
         "1 for the first trained token of a completion, up to `length`",
@@ -332,33 +473,63 @@ _REDUCTIONS = (
         members=True,
         condition=True,
     ),
-    Reduction(
-        "next",
+    _along(
         "next",
         "x at the next trained token of the completion, 0 after the last",
         _next,
-        "next_within",
-        axes=_TOKENS,
-        scopes=(SEQUENCE,),
-        members=True,
-        along=True,
-        ordered=True,
+        lambda incoming, values, inside: (_previous(incoming, inside),),
+        since=2,
+        of_zeros=True,
         local="following",
     ),
-    Reduction(
-        "discounted_sum",
+    _along(
+        "previous",
+        "x at the trained token before, 0 at the completion's first",
+        _previous,
+        lambda incoming, values, inside: (_next(incoming, inside),),
+        of_zeros=True,
+        local="preceding",
+    ),
+    _along(
         "discounted_sum",
         "y = x + factor * (y at the next trained token), from the completion's last token back",
         _discounted_sum,
-        "discounted_sum_within",
-        arguments=(ReductionArgument("factor", "number", by_value=True),),
-        axes=_TOKENS,
-        scopes=(SEQUENCE,),
-        members=True,
-        along=True,
-        ordered=True,
+        _reversed(_from_running_sum),
+        arguments=(_FACTOR,),
+        since=2,
+        of_zeros=True,
+        grows=True,
         local="remaining",
-        latex=r"\sum_{k \ge t} $factor^{k - t} \left($x\right)_{k}",
+        latex=r"\sum_{k \ge t} \bigl(\prod_{t \le j < k} $factor\bigr) \left($x\right)_{k}",
+    ),
+    _along(
+        "running_sum",
+        "y = x + factor * (y at the trained token before), from the completion's first token on",
+        _running_sum,
+        _from_running_sum,
+        arguments=(_FACTOR,),
+        of_zeros=True,
+        grows=True,
+        local="running",
+        latex=r"\sum_{k \le t} \bigl(\prod_{k < j \le t} $factor\bigr) \left($x\right)_{k}",
+    ),
+    _along(
+        "running_max",
+        "the largest x from the completion's first trained token up to this one",
+        _running_max,
+        _from_running_max,
+        of_zeros=True,
+        local="highest",
+        latex=r"\max_{k \le t} \left($x\right)_{k}",
+    ),
+    _along(
+        "running_min",
+        "the smallest x from the completion's first trained token up to this one",
+        _running_min,
+        lambda incoming, values, inside: _from_running_max(incoming, -values, inside),
+        of_zeros=True,
+        local="lowest",
+        latex=r"\min_{k \le t} \left($x\right)_{k}",
     ),
 )
 

@@ -50,6 +50,11 @@ class Term:
         return 1 + max((argument.depth for argument in self.args), default=0)
 
     @cached_property
+    def reads_live(self) -> bool:
+        """Whether it depends on the policy being trained, with gradient or without."""
+        return self.live or any(argument.reads_live for argument in self.args)
+
+    @cached_property
     def candidates(self) -> frozenset[int]:
         """Levels of the candidates that the value depends on; `least` binds its own."""
         found = frozenset[int]().union(*(argument.candidates for argument in self.args))

@@ -10,6 +10,7 @@ from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.part_words import Role
 from maspo_dsl.semantics.parts import Key, Parts
+from maspo_dsl.semantics.reductions import REDUCTIONS
 from maspo_dsl.semantics.terms import Term, settings_of, static_truth, static_value, walk
 
 
@@ -95,8 +96,10 @@ def _vanishing(root: Term) -> Iterator[tuple[Term, bool]]:
                 zero = any(zeros)
             case "add" | "sub":
                 zero = all(zeros)
-            case "div" | "neg" | "abs" | "detach" | "expand" | "sum" | "next" | "discounted_sum":
+            case "div" | "neg" | "abs" | "detach" | "expand":
                 zero = zeros[0]
+            case op if op in REDUCTIONS:
+                zero = REDUCTIONS[op].of_zeros and zeros[0]
             case "select":
                 zero = all(zeros[1:]) if then is None else found[id(then)]
             case _:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.distributions import EVEN, Distribution, DistributionWord
-from maspo_dsl.semantics.operations import COMPARISONS
+from maspo_dsl.semantics.operations import COMPARISONS, OPERATIONS
 from maspo_dsl.semantics.poison import fail, poison, poisoned
 from maspo_dsl.semantics.terms import Term, settings_of, static_value
 from maspo_dsl.semantics.totals import is_total, reject_total, totals_stay_sums
@@ -43,6 +43,10 @@ def arithmetic(report: DiagnosticCollector, op: str, args: Sequence[Term], span:
                 argument.span,
                 "write (1 if condition else 0)",
             )
+    if OPERATIONS[op].partials is None and any(argument.live for argument in args):
+        return fail(
+            report, "lost-gradient", f"`{op}` passes no gradient on", span, f"write {op}(detach(…), …)"
+        )
     if not totals_stay_sums(op, args):
         return reject_total(report, span)
     if op == "div" and all(argument.kind is Kind.LOG_PROB for argument in args):
@@ -211,7 +215,7 @@ def special(report: DiagnosticCollector, name: str, x: Term, span: Span) -> Term
     if name == "detach" and is_total(x):
         return reject_total(report, span)
     if name == "detach":
-        return Term("detach", (x,), x.axis, x.kind, False, span) if x.live else x
+        return Term("detach", (x,), x.axis, x.kind, False, span) if x.reads_live else x
     return x if x.axis is Axis.TOKEN else Term("expand", (x,), Axis.TOKEN, x.kind, x.live, span)
 
 

@@ -12,6 +12,7 @@ from ..graph.generated import specs
 from .dependence import measured, small
 
 SEQUENCE = {"gspo", "gspo_token", "luspo", "gmpo", "vespo", "topr", "grpo_opsm", "aspo"}
+SEQUENCE |= {"min_prefix", "cumulative_ratio", "future_kl", "capped_prefix", "moving_prefix"}
 BATCH = {"bapo", "bapo_paper", "stapo", "stapo_v1", "stapo_maspo", "top_entropy", "clip_cov", "kl_cov"}
 
 
@@ -63,6 +64,13 @@ def test_random_objectives_depend_on_no_more(text, seed):
         ("mute m where old < quantile(old, 0.2, window)", Reach.TOKEN),
         ("weight w = 1 + next(detach(policy))", Reach.SEQUENCE),
         ("weight w = 1 + next(old) * position", Reach.TOKEN),
+        ("penalty p = old * next(policy)", Reach.TOKEN),
+        ("penalty p = old * discounted_sum(log(policy), 0.5)", Reach.TOKEN),
+        ("penalty p = policy * running_sum(policy, 0.5)", Reach.SEQUENCE),
+        ("penalty p = exp(running_sum(log(policy / old), 1))", Reach.SEQUENCE),
+        ("penalty p = running_max(policy)", Reach.SEQUENCE),
+        ("penalty p = old * max(policy, group)", Reach.GROUP),
+        ("penalty p = old * logsumexp(policy, sequence)", Reach.SEQUENCE),
         ("weight w = 1 + discounted_sum(entropy(policy), 0.5)", Reach.SEQUENCE),
         ("mute m where top(entropy(policy), 0.3, micro)", Reach.BATCH),
         ("mute m where entropy(policy) < quantile(entropy(policy), 0.5, group)", Reach.GROUP),

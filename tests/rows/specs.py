@@ -32,6 +32,8 @@ def weighted(value: str) -> str:
 
 def of_function(row: Operation) -> str:
     others = ", 0.9" * (row.arity - 1)
+    if row.partials is None:
+        return weighted(f"{row.name}(length{', 2' * (row.arity - 1)})")
     return f"ratio = policy / old * (1.5 + 0.1 * {row.name}(0.9 * policy / old + 0.2{others}))"
 
 

@@ -125,17 +125,15 @@ STOPPED = (
 )
 
 
-def test_a_changed_meaning_counts_where_it_is_met(monkeypatch):
-    """As if `max` had passed gradient since version 3: who takes none from it has the hash that he had."""
-    texts = [f"objective o extends group_ppo\n{line}\n" for line in (PASSING, *STOPPED)]
+@pytest.mark.parametrize("line", [PASSING, *STOPPED])
+def test_a_changed_meaning_counts_where_it_is_met(line, monkeypatch):
+    """`max` passes gradient since version 2: who takes none from it has the hash that he had before."""
+    text = f"objective o extends group_ppo\n{line}\n"
+    after = hash_of(text)
     row = reductions.REDUCTIONS["reduce_max"]
-    hashes = []
-    for since in (1, 3):
-        changed = replace(row, differentiable=True, since=since)
-        monkeypatch.setitem(reductions.REDUCTIONS, row.name, changed)
-        monkeypatch.setitem(reductions.REDUCTION_WORDS, row.word, changed)
-        hashes.append([hash_of(text) for text in texts])
-    assert [old == new for old, new in zip(*hashes, strict=True)] == [False, *[True] * len(STOPPED)]
+    assert row.since == 2
+    monkeypatch.setitem(reductions.REDUCTIONS, row.name, replace(row, since=1))
+    assert (hash_of(text) != after) is (line == PASSING)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ METHODS = """
 
 
 def test_primitives_are_a_short_closed_list():
-    assert len(vocabulary.PRIMITIVES) <= 25
+    assert len(vocabulary.PRIMITIVES) <= 36
     assert set(vocabulary.PRIMITIVES) == {
         *FUNCTIONS,
         *REDUCTION_WORDS,
@@ -86,14 +86,15 @@ def test_every_primitive_is_used_or_checked_somewhere():
 
 SPEC = """\
 objective every_primitive extends group_ppo
-let a = exp(sqrt(abs(sigmoid(tanh(erf(atan(log(old))))))))
+let a = exp(sqrt(abs(sigmoid(tanh(erf(atan(softplus(logsigmoid(log(old))))))))))
 let b = min(max(a, 0.1), 2) * sum(a, sequence) / count(a, sequence)
 let c = min(old, group) + max(old, sequence) + quantile(entropy(policy), 0.5, window)
-let d = next(old) + discounted_sum(old, 0.9) * position
+let d = next(old) + discounted_sum(old, 0.9) * position + binom(count(reward, group), 2)
+let e = previous(old) + running_sum(old, 0.9) + running_min(old) * running_max(old) + logsumexp(old, sequence)
 advantage = reward * kth(reward, group, 2) * rank(reward, group) |> per_token
-weight all = detach(b + c + d)
+weight all = detach(b + c + d + e)
 penalty spread = kl(policy, reference) + jsd(old, policy) + collision(policy)
-mute few where pick(A > 0, 0.5, micro, seed = 0) and top(old, 0.5, micro)
+mute few where pick(A > 0, 0.5, micro, seed = 0) and top(old, 0.5, micro) or tail(old, 0.5, micro)
 """
 
 

@@ -111,6 +111,18 @@ def sum_within(value: torch.Tensor, member: torch.Tensor, by: Segments) -> torch
     return given_back(chosen.new_zeros(by.count).index_add(0, index, chosen.flatten()), by)
 
 
+def logsumexp_within(value: torch.Tensor, member: torch.Tensor, by: Segments) -> torch.Tensor:
+    """log of the sum of exp over the members of each cell; 0 where there is none."""
+    line = torch.where(member, value, -torch.inf)
+    index = by.index.expand_as(line).flatten()
+    line = line.flatten()
+    largest = line.detach().new_full((by.count,), -torch.inf).scatter_reduce(0, index, line.detach(), "amax")
+    largest = torch.where(largest.isfinite(), largest, 0.0)
+    total = line.new_zeros(by.count).index_add(0, index, (line - largest[index]).exp())
+    found = torch.where(total > 0, total, 1.0).log() + largest
+    return given_back(torch.where(total > 0, found, 0.0), by)
+
+
 def max_within(value: torch.Tensor, member: torch.Tensor, by: Segments) -> torch.Tensor:
     """The largest member of each cell; 0 where there is none."""
     chosen = torch.where(member, value, -torch.inf)
@@ -260,37 +272,116 @@ def pooled_quantile(
     return quantile_within(values, everyone, everything({"mask": everyone}), q, empty)
 
 
-def ahead_in_line(
-    cells: torch.Tensor, steps: torch.Tensor, line: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What stands so many steps [S] further in a line [M], [M, S], and whether it is of the same cell."""
-    place = torch.arange(cells.shape[0], device=cells.device).unsqueeze(-1) + steps
-    there = place.clamp(max=cells.shape[0] - 1)
-    return line[there], (cells[there] == cells.unsqueeze(-1)) & (place < cells.shape[0])
+def pooled_logsumexp(values: torch.Tensor) -> torch.Tensor:
+    """log of the sum of exp of all values, 0-d; 0 where there is none."""
+    return values.logsumexp(0) if values.numel() else values.sum()
+
+
+def softplus(value: torch.Tensor) -> torch.Tensor:
+    """log(1 + exp(value)), exact at every value; `torch.nn.functional.softplus` is the value itself above 20."""
+    return -torch.nn.functional.logsigmoid(-value)
+
+
+def binom(n: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+    """How many ways there are to choose k of n, numbers that are whole; 0 where k is below 0 or above n."""
+    there = (k >= 0) & (n >= k)
+    whole, some = (torch.where(there, each, 0.0).double() for each in (n, k))
+    ways = torch.lgamma(whole + 1) - torch.lgamma(some + 1) - torch.lgamma(whole - some + 1)
+    return torch.where(there, ways.exp().round(), 0.0).to(torch.result_type(n, k))
+
+
+def along(member: torch.Tensor, by: Segments, *, back: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """The line of `in_line` with each completion from its first token on, or `back` from its last one."""
+    order, cells = in_line(member, by)
+    return (order.flip(0), cells.flip(0)) if back else (order, cells)
+
+
+def in_order(value: torch.Tensor, member: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    """Values in a line, 0 for those of no member."""
+    return masked(value, member).flatten().index_select(0, order)
+
+
+def before(cells: torch.Tensor, steps: int) -> torch.Tensor:
+    """Whether what stands so many steps before in a line is of the same cell."""
+    place = torch.arange(cells.shape[0], device=cells.device)
+    return (place >= steps) & (cells.roll(steps) == cells)
+
+
+def reaches(cells: torch.Tensor) -> list[int]:
+    """1, 2, 4, … up to a line's length; up to 8 million in a compiled graph, which knows no lengths."""
+    rounds = 24 if torch.compiler.is_compiling() else max(len(cells) - 1, 0).bit_length()
+    return [2**power for power in range(rounds)]
+
+
+def summed_in_line(line: torch.Tensor, factor: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+    """y = value + factor * (y one before in its cell), in float64: products of thousands of factors are exact.
+
+    Each round adds sums that reach as far as all rounds before together. A factor of 0 takes nothing from before it,
+    and what is no number stays before it.
+    """
+    result, weight = line.double(), factor.double()
+    for steps in reaches(cells):
+        same, earlier = before(cells, steps), result.roll(steps)
+        earlier = torch.where(same & ((weight != 0) | earlier.isfinite()), earlier, 0.0)
+        result, weight = result + weight * earlier, torch.where(same, weight * weight.roll(steps), 0.0)
+    return result
+
+
+def previous_within(
+    value: torch.Tensor, member: torch.Tensor, by: Segments, *, back: bool = False
+) -> torch.Tensor:
+    """The value at the member token before of the same sequence, 0 at the first and for the others."""
+    order, cells = along(member, by, back=back)
+    line = torch.where(before(cells, 1), in_order(value, member, order).roll(1), 0.0)
+    return masked(from_line(line, order, member), member)
 
 
 def next_within(value: torch.Tensor, member: torch.Tensor, by: Segments) -> torch.Tensor:
     """The value at the next member token of the same sequence, 0 after the last and for the others."""
-    order, cells = in_line(member, by)
-    line = masked(value, member).flatten()[order]
-    following, same = ahead_in_line(cells, torch.ones(1, dtype=torch.long, device=cells.device), line)
-    return from_line(masked(following, same).squeeze(-1), order, member)
+    return previous_within(value, member, by, back=True)
+
+
+def running_sum_within(
+    value: torch.Tensor, member: torch.Tensor, by: Segments, factor: torch.Tensor, *, back: bool = False
+) -> torch.Tensor:
+    """y = value + factor * (y at the member token before of the same sequence); 0 for the others."""
+    order, cells = along(member, by, back=back)
+    line, factors = (in_order(each, member, order) for each in (value, factor))
+    summed = summed_in_line(line, factors, cells).to(line.dtype)
+    return masked(from_line(summed, order, member), member)
 
 
 def discounted_sum_within(
     value: torch.Tensor, member: torch.Tensor, by: Segments, factor: torch.Tensor
 ) -> torch.Tensor:
-    """y = value + factor * (y at the next member token of the same sequence); 0 for the others.
+    """y = value + factor * (y at the next member token of the same sequence); 0 for the others."""
+    return running_sum_within(value, member, by, factor, back=True)
 
-    Each round sums eight sums of the round before, so that eight rounds reach over 16 million tokens: a compiled
-    graph knows no lengths. The factor, of the sequence, is taken to whole positive powers: nothing overflows.
+
+def running_max_within(value: torch.Tensor, member: torch.Tensor, by: Segments) -> torch.Tensor:
+    """The largest value up to each member token of its sequence; 0 for the others. Of equal ones it is the first."""
+    order, cells = along(member, by)
+    line = in_order(value, member, order)
+    highest, place = line.detach(), torch.arange(cells.shape[0], device=cells.device)
+    for steps in reaches(cells):
+        earlier = before(cells, steps) & (highest.roll(steps) >= highest)
+        highest = torch.where(earlier, highest.roll(steps), highest)
+        place = torch.where(earlier, place.roll(steps), place)
+    return masked(from_line(line.index_select(0, place), order, member), member)
+
+
+def running_min_within(value: torch.Tensor, member: torch.Tensor, by: Segments) -> torch.Tensor:
+    """The smallest value up to each member token of its sequence; 0 for the others. Of equal ones it is the first."""
+    return -running_max_within(-value, member, by)
+
+
+def tail_within(value: torch.Tensor, member: torch.Tensor, by: Segments, limit: torch.Tensor) -> torch.Tensor:
+    """The largest members of each cell, of equal ones the earlier first, until the mean of the rest is below a limit.
+
+    One member is always left.
     """
-    order, cells = in_line(member, by)
-    line = masked(value, member).flatten()[order]
-    factor = factor.expand_as(member).flatten()[order] if factor.dim() else factor
-    for reach in (1, 8, 8**2, 8**3, 8**4, 8**5, 8**6, 8**7):
-        steps = torch.arange(8, device=cells.device) * reach
-        further, same = ahead_in_line(cells, steps, line)
-        power = factor.unsqueeze(-1) ** steps
-        line = torch.where(same & (power != 0), power * further, 0.0).sum(-1)
-    return from_line(line, order, member)
+    order, cells = (line.flip(0) for line in in_line(member, by, value))
+    line, limits = (in_order(each, member, order) for each in (value, limit))
+    one = torch.ones_like(line)
+    rest, count = (summed_in_line(each, one, cells) for each in (line, one))
+    return member & from_line((count > 1) & (rest >= limits * count), order, member)
