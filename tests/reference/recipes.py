@@ -296,7 +296,7 @@ REFERENCES = {
         {"delta_low": 0.05, "delta_high": 0.05},
         group_relative,
         summed(isometric, mean_of_tokens),
-        tries=({"delta_low": 0.0, "delta_high": 0.0}, {"delta_low": 0.002, "delta_high": 0.5}),
+        tries=({"delta_low": 1e-4, "delta_high": 1e-4}, {"delta_low": 0.002, "delta_high": 0.5}),
     ),
     "vapo": Reference(
         {"eps_low": 0.2, "eps_high": 0.28, "gamma": 1, "alpha": 0.05, "mu": 0.1},
