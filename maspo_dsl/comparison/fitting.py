@@ -145,8 +145,8 @@ class _ParameterSearch:
         names = _parameters(self.graph)
         self.start = {name: value for name, value in objective.params.items() if name in names}
 
-    def fit(self, params: Mapping[str, float]) -> Fit:
-        return Fit(self.objective, dict(params), self.distance(params))
+    def fit(self, params: Mapping[str, float], enough: float = np.inf) -> Fit:
+        return Fit(self.objective, dict(params), self.distance(params, enough))
 
     def run(self, best: Fit, between: bool) -> Fit:
         for _ in range(_SWEEPS if between else 1):
@@ -162,11 +162,13 @@ class _ParameterSearch:
     def _along(self, best: Fit, name: str, between: bool) -> Fit:
         """The nearest along one parameter: among candidates, then between the neighbours of the nearest."""
         values = sorted({*self._candidates(name), best.params[name]})
-        tried = [self.fit({**best.params, name: value}) for value in values]
-        found = min(tried, key=lambda fit: (max(fit.distance, EXACT), len(repr(fit.params[name]))))
+        found = self.fit(best.params)
+        for value in values:
+            fit = self.fit({**best.params, name: value}, found.distance)
+            found = min(found, fit, key=lambda fit: (max(fit.distance, EXACT), len(repr(fit.params[name]))))
         if found.exact or not between or not found.distance < np.inf:
             return found
-        place = tried.index(found)
+        place = values.index(found.params[name])
         low, high = values[max(place - 1, 0)], values[min(place + 1, len(values) - 1)]
         refined = self._between(found, name, low, high)
         return refined if refined.distance < found.distance else found
@@ -213,16 +215,19 @@ class _ParameterSearch:
                 fit = back
         return fit
 
-    def distance(self, params: Mapping[str, float]) -> float:
-        """The root mean square of the differences of gradients, of that of the gradients; the worst of the batches."""
+    def distance(self, params: Mapping[str, float], enough: float = np.inf) -> float:
+        """The root mean square of the differences of gradients, of that of the gradients; the worst of the batches.
+
+        Once it is more than `enough`, no further batch is looked at.
+        """
         with np.errstate(all="ignore"):
             try:
-                return self._distance(params)
+                return self._distance(params, enough)
             except (ValueError, IndexError, OverflowError):
                 # A value that no domain has, such as a quantile above 1.
                 return np.inf
 
-    def _distance(self, params: Mapping[str, float]) -> float:
+    def _distance(self, params: Mapping[str, float], enough: float) -> float:
         worst = 0.0
         for batch, wanted in zip(self.target.batches, self.target.gradients, strict=True):
             found = self._gradients(batch, params)
@@ -230,6 +235,8 @@ class _ParameterSearch:
             size = sum(float((value**2).sum()) for value in wanted.values())
             apart = float(np.sqrt(gap / max(size, 1e-300)))
             worst = max(worst, apart) if np.isfinite(apart) else np.inf
+            if worst > max(enough, EXACT):
+                break
         return worst
 
     def _gradients(self, batch: Arrays, params: Mapping[str, float]) -> dict[str, Array]:

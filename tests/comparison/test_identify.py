@@ -22,7 +22,9 @@ def test_the_policy_loss_that_verl_calls_vanilla():
     assert "vanilla is ppo_dual_clip with eps_high = 0.2" in list(identity_lines(found, "vanilla"))
 
 
-@pytest.mark.parametrize("what", [losses.cispo_capped_low, "trl:loss_type=cispo"])
+@pytest.mark.parametrize(
+    "what", [losses.cispo_capped_low, pytest.param("trl:loss_type=cispo", marks=pytest.mark.slow)]
+)
 def test_cispo_as_trl_has_it_by_default(what):
     found = identity(what)
     assert found.exact and found.fit.objective.name == "cispo"
@@ -31,6 +33,7 @@ def test_cispo_as_trl_has_it_by_default(what):
     assert "it is cispo with cap = 0.2" in text and "below its domain [1, inf)" in text
 
 
+@pytest.mark.slow
 def test_values_that_nobody_ships():
     params = {"eps_low": 0.2137, "eps_high": 0.333, "cap": 4.2}
     found = identity("ppo_dual_clip", params)
@@ -38,6 +41,7 @@ def test_values_that_nobody_ships():
     assert found.fit.changed == params
 
 
+@pytest.mark.slow
 def test_what_is_smooth_is_found_between_candidates():
     found = identity(losses.sapo)
     assert found.fit.objective.name == "sapo"
@@ -52,6 +56,7 @@ def test_what_is_shipped_is_itself_and_its_advantage_is_named():
     assert found.advantage == "rloo"
 
 
+@pytest.mark.slow
 def test_nothing_like_it():
     found = identify(
         SpecSide(maspo_dsl.parse("objective own extends group_ppo\nratio = policy / old |> tanh\n"))
