@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from maspo_dsl.analysis.coupling import Coupling, Reach, coupling
+from maspo_dsl.analysis.coupling import Coupling, Reach, coupling, reach_of
 from maspo_dsl.analysis.trial import graph_of
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.part_words import PART_WORDS, SLOTS, When
 from maspo_dsl.semantics.scopes import Scope
 from maspo_dsl.semantics.terms import Term, walk
-from maspo_dsl.semantics.types import Axis
-
-_AXES = {Reach.SEQUENCE: Axis.SEQUENCE, Reach.GROUP: Axis.GROUP, Reach.BATCH: Axis.SCALAR}
-"""The axis of what is gathered over each reach."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +50,14 @@ def _calls(term: Term, reach: Reach) -> Iterator[str]:
     texts = {
         " ".join(inner.span.text.split()): None
         for inner in walk(term)
-        if _gathers(inner, _AXES[reach]) and _reads_policy(inner)
+        if _gathers(inner, reach) and _reads_policy(inner)
     }
     yield from texts
 
 
-def _gathers(term: Term, axis: Axis) -> bool:
+def _gathers(term: Term, reach: Reach) -> bool:
     scope = dict(term.attributes).get("scope")
-    return isinstance(scope, Scope) and scope.axis is axis
+    return isinstance(scope, Scope) and reach_of(scope.keys) is reach
 
 
 def _reads_policy(term: Term) -> bool:

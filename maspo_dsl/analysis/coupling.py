@@ -72,6 +72,21 @@ _ON_AXIS = {
     Axis.GROUP: Reach.GROUP,
     Axis.SCALAR: Reach.BATCH,
 }
+
+
+def reach_of(keys: tuple[str, ...]) -> Reach:
+    """How far apart values are that agree in some keys of a scope."""
+    if "sequence" in keys:
+        return Reach.SEQUENCE
+    return Reach.GROUP if "group" in keys else Reach.BATCH
+
+
+def _carried(node: Node) -> Reach:
+    """How far apart the tokens are that all carry a reduction's value, if they do."""
+    of_cells = node.scope is not None and node.scope.axis is Axis.CELL
+    return reach_of(node.within.keys) if of_cells else Reach.NONE
+
+
 _ADVANTAGE = frozenset({"advantage", "advantage_rows"})
 
 
@@ -93,7 +108,7 @@ def _values(graph: Graph, advantage: Reach, given: frozenset[int], computed: fro
             )
             continue
         read = max((found[argument] for argument in node.args), default=Reach.NONE)
-        found.append(_raised(read, Reach.NONE if node.scope is None else _ON_AXIS[node.scope.axis]))
+        found.append(_raised(read, Reach.NONE if node.scope is None else reach_of(node.scope.keys)))
     return found
 
 
@@ -132,7 +147,8 @@ def _gradients(graph: Graph, values: list[Reach]) -> Reach:
                 gathered = _ON_AXIS[node.scope.axis]
             if below.axis < node.axis:
                 gathered = max(gathered, _ON_AXIS[below.axis])
-            adjoints[argument] = max(adjoints.get(argument, Reach.NONE), _raised(pushed, gathered))
+            reach = _raised(pushed, max(gathered, _carried(node)))
+            adjoints[argument] = max(adjoints.get(argument, Reach.NONE), reach)
     return widest
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maspo_dsl.analysis.drawing import REALISTIC, Arrays, drawn
+from maspo_dsl.analysis.drawing import REALISTIC, Arrays, drawn, in_cells
 from maspo_dsl.analysis.response import Points, gradient_weight, grid
 from maspo_dsl.analysis.single_token import Numbers
 from maspo_dsl.graph.nodes import Graph
@@ -120,7 +120,7 @@ class Curves:
     def _drawn(self) -> Arrays:
         """Values of the spec's own inputs, one a curve."""
         each = (len(_ADVANTAGES) * len(_OLDS) * len(_ENTROPIES),)
-        return drawn(REALISTIC, self.own, self.own, each, each, 0, each)
+        return in_cells(drawn(REALISTIC, self.own, self.own, each, each, 0, each), self.own)
 
     # ---- turning
 

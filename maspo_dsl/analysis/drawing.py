@@ -128,6 +128,11 @@ def on_policy(batch: Mapping[str, Array], tensors: Mapping[str, Quantity]) -> Ar
     return {**batch, **{name: batch["logp"].copy() for name in other_policies(tensors)}}
 
 
+def in_cells(batch: Mapping[str, Array], tensors: Mapping[str, Quantity]) -> Arrays:
+    """The batch in which every value is in a cell of the spec's scopes: a negative id has no statistics to look at."""
+    return {name: abs(value) if tensors[name].key else value for name, value in batch.items()}
+
+
 def uniform(stream: str, shape: Shape, seed: int) -> Array:
     """Numbers of [0, 1) of a stream by name."""
     return np.random.default_rng([seed, crc32(stream.encode())]).random(shape)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from maspo_dsl.analysis.drawing import Arrays, Draw, Regime, drawn, uniform
+from maspo_dsl.analysis.drawing import Arrays, Draw, Regime, drawn, in_cells, uniform
 from maspo_dsl.analysis.single_token import Numbers
 from maspo_dsl.analysis.trial import graph_of
 from maspo_dsl.semantics.objective import ResolvedObjective
@@ -29,7 +29,8 @@ _LONGEST = 65536
 def tokens(objective: ResolvedObjective) -> Arrays:
     """`ALONE` tokens, each tensor `[K]`: old probabilities down to e^-20, ratios beyond every bound, A up to 100."""
     names = objective.tensors.keys() - {"advantage"}
-    return _drawn(objective, names, (ALONE,), (ALONE,), spread=21.0, size=4.5, one=(ALONE,))
+    found = _drawn(objective, names, (ALONE,), (ALONE,), spread=21.0, size=4.5, one=(ALONE,))
+    return in_cells(found, objective.tensors)
 
 
 def batches(objective: ResolvedObjective) -> Iterator[Arrays]:

@@ -20,6 +20,7 @@ from maspo_dsl.semantics.operations import (
     Operation,
 )
 from maspo_dsl.semantics.reductions import REDUCTIONS, Reduction
+from maspo_dsl.semantics.scopes import Scope
 from maspo_dsl.semantics.types import Axis
 
 # `0 < x` reads better as `x > 0`.
@@ -37,6 +38,7 @@ class Expressions:
         self.here = set(statistics_here)
         self.keys = {**{place: key for key, place in window_statistics(graph).items()}, **once}
         self.text: dict[int, Text] = {}
+        self.cells: dict[tuple[Scope, bool], str] = {}
         self.reads_one = False
 
     def _at(self, place: int, precedence: int) -> str:
@@ -157,8 +159,24 @@ class Expressions:
         if not keys:
             return "everything(x)"
         member = self.graph.nodes[node.args[0 if REDUCTIONS[node.op].values == "mask" else 1]]
-        function = "tokens_by" if member.axis is Axis.TOKEN else "rows_by"
-        return f"{function}({', '.join(['x', *(json.dumps(key) for key in keys)])})"
+        of_tokens = member.axis is Axis.TOKEN
+        if node.within.declared:
+            return self._declared(node.within, of_tokens)
+        return f"{'tokens_by' if of_tokens else 'rows_by'}(x, {', '.join(map(json.dumps, keys))})"
+
+    def _declared(self, scope: Scope, of_tokens: bool) -> str:
+        """The name of the cells of a scope of the spec, which are computed once."""
+        if (scope, of_tokens) not in self.cells:
+            of_rows = [key for key in scope.keys if key not in scope.of_tokens]
+            further = f", {json.dumps(list(scope.of_tokens))}" if of_tokens else ""
+            function = "token_cells" if of_tokens else "row_cells"
+            text = f"{function}(x, {json.dumps(of_rows)}{further})"
+            self.cells[scope, of_tokens] = self._line(scope.name, text)
+        return self.cells[scope, of_tokens]
+
+    def _line(self, name: str, text: str) -> str:
+        """The name under which a line of its own has a value."""
+        raise NotImplementedError
 
     def _value(self, place: int, precedence: int = 0) -> str:
         """A number among the tensors of a reduction has their dtype."""

@@ -188,7 +188,7 @@ def _loss_class(objective: ResolvedObjective, graph: Graph, functions: list[str]
     steps = [name for name in functions if name.startswith("statistics_")]
     named = [name for name in functions if name not in steps]
     scopes = objective.parts.scopes("advantage")
-    whole = {scope.name: list(scope.tensors) for scope in scopes if "sequence" not in scope.keys}
+    whole = {scope.name: list(scope.together) for scope in scopes if "sequence" not in scope.keys}
     entries = {
         "name": json.dumps(objective.name),
         "params": _literal(dynamic_parameters(graph)),

@@ -111,7 +111,7 @@ class FunctionWriter(Expressions):
 
     def _search(self, place: int, node: Node) -> str:
         """A function of the candidate that says whether the condition holds, and the search with it."""
-        around, known, names = self.lines, dict(self.text), set(self.names)
+        around, known, names, cells = self.lines, dict(self.text), set(self.names), dict(self.cells)
         self.lines = []
         candidate = "candidate"
         for inner in self.graph.bodies[place]:
@@ -119,7 +119,7 @@ class FunctionWriter(Expressions):
             if self.graph.nodes[inner].op == "candidate":
                 candidate = self.text[inner][0]
         body = "\n".join([*self.lines, f"return {self._at(node.args[0], 0)}"])
-        self.lines, self.text, self.names = around, known, names
+        self.lines, self.text, self.names, self.cells = around, known, names, cells
         name = self._unique("holds")
         # Blank lines are around a definition, but not at the beginning of a block.
         before = "\n" if self.lines else ""
@@ -129,9 +129,12 @@ class FunctionWriter(Expressions):
 
     def _name(self, place: int, text: str) -> None:
         node = self.graph.nodes[place]
-        name = self._unique(node.name or self._default_name(node))
+        self.text[place] = (self._line(node.name or self._default_name(node), text), ATOM)
+
+    def _line(self, name: str, text: str) -> str:
+        name = self._unique(name)
         self.lines.append(f"{name} = {text}")
-        self.text[place] = (name, ATOM)
+        return name
 
     def _fitting(self, place: int, node: Node) -> Text:
         """The expression; where it makes too long a line, its longest arguments get lines of their own."""

@@ -167,13 +167,26 @@ class Interpretation:
     def _made_segments(self, scope: Scope, shape: tuple[int, ...]) -> Segments:
         if not scope.keys:
             return Segments(np.zeros(shape, dtype=int), 1, np.zeros((), dtype=int))
-        if "sequence" in scope.keys:
-            owner, count = np.arange(shape[0]), shape[0]
-        else:
-            ids = np.stack([self.batch[tensor] for tensor in scope.tensors])
-            found, owner = np.unique(ids, axis=1, return_inverse=True)
-            owner, count = np.ravel(owner), found.shape[1]
+        ids = [self._ids(key) for key in scope.keys]
+        if scope.axis is Axis.CELL:
+            columns = (one if one.ndim == 2 else one[:, None] for one in ids)
+            ids = [np.broadcast_to(one, self.batch["mask"].shape) for one in columns]
+        found, owner = np.unique(np.stack([one.ravel() for one in ids]), axis=1, return_inverse=True)
+        owner, count = np.ravel(owner), found.shape[1]
+        if scope.axis is Axis.CELL:
+            index = owner.reshape(self.batch["mask"].shape)
+            return Segments(index, count, index)
         return Segments(np.broadcast_to(owner.reshape(-1, *[1] * (len(shape) - 1)), shape), count, owner)
+
+    def _ids(self, key: str) -> Array:
+        """What tells cells apart by a key, of sequences or of tokens."""
+        mask = self.batch["mask"]
+        match key:
+            case "sequence":
+                return np.arange(len(mask))
+            case "position":
+                return np.where(mask, np.cumsum(mask, axis=1), 0)
+        return self.batch[key]
 
     # ---- backward
 

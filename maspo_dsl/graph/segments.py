@@ -17,7 +17,7 @@ Index = NDArray[np.int_]
 class Segments:
     """`index` says for each value, in the values' shape, which of `count` cells it is in.
 
-    `owner` says of each element of a result, `[N]` or 0-d, which cell's value it is.
+    `owner` says of each element of a result, `[N, T]`, `[N]` or 0-d, which cell's value it is.
     """
 
     index: Index
@@ -59,7 +59,7 @@ class Segments:
         if result.ndim == 0:
             return result
         found = np.zeros(self.count, dtype=result.dtype)
-        found[self.owner] = result
+        found[self.owner] = np.broadcast_to(result, self.owner.shape)
         return found
 
     def received(self, adjoint: Array) -> Array:

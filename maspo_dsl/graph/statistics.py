@@ -26,7 +26,9 @@ def window_statistics(graph: Graph) -> dict[str, int]:
 def _key(graph: Graph, place: int) -> str:
     node = graph.nodes[place]
     if node.op == "count":
-        return _COUNTS[graph.nodes[node.args[0]].axis]
+        member = graph.nodes[node.args[0]]
+        cells = [graph.nodes[one].within.name for one in member.args if graph.nodes[one].op == "first"]
+        return f"{cells[0]}_cells" if cells else _COUNTS[member.axis]
     return node.name or f"{node.op.removeprefix('reduce_')}_statistic"
 
 

@@ -150,25 +150,26 @@ class TermBuilder:
         row, scope, over = REDUCTIONS[term.op], term.attribute("scope"), term.attribute("over")
         assert isinstance(scope, Scope) and isinstance(over, Axis)
         tokens, rows = self.among["trained" if among.startswith("trained") else "all"]
-        member = tokens if over is Axis.TOKEN else rows
-        inner = among.removesuffix("|rows") + ("" if over is Axis.TOKEN else "|rows")
+        of_tokens = over in (Axis.CELL, Axis.TOKEN)
+        member = tokens if of_tokens else rows
+        inner = among.removesuffix("|rows") + ("" if of_tokens else "|rows")
         further = [self.term(argument, inner) for argument in term.args]
         args = [] if row.values == "mask" else [self._along(further.pop(0), over)]
         if OF.name in dict(term.attributes):
             member = self.b.op("and", member, self._along(further.pop(), over))
-        if over is Axis.GROUP:
+        if over in (Axis.GROUP, Axis.CELL):
             member = self.b.op("and", member, self._first(member, _cells_of(term)))
         for position, argument in enumerate(row.operands):
-            if argument.by_value and over is Axis.TOKEN:
+            if (argument.by_value and of_tokens) or scope.axis is Axis.CELL:
                 further[position] = self.token(further[position])
         if not row.passes_within(scope):
             args, further = ([self._detached(place) for place in places] for places in (args, further))
-        if scope.axis is Axis.GROUP and over is Axis.TOKEN and row.by_parts:
+        if scope.axis is Axis.GROUP and of_tokens and row.by_parts:
             if member != tokens and not row.additive:
                 rows = self.b.op("gt", self.count_rows(member), self.b.const(0.0))
             return self._by_sequence(term, args, member, rows)
         numbers = tuple(item for item in term.attributes if item[0] in row.attributes)
-        axis = Axis.SEQUENCE if term.axis is Axis.GROUP else term.axis
+        axis = {Axis.GROUP: Axis.SEQUENCE, Axis.CELL: Axis.TOKEN}.get(term.axis, term.axis)
         return self._add(term.op, (*args, member, *further), axis, scope, numbers, term.label)
 
     def _by_sequence(self, term: Term, args: list[int], member: int, rows: int) -> int:
@@ -180,7 +181,7 @@ class TermBuilder:
 
     def _along(self, place: int, over: Axis) -> int:
         """A value for each of what is reduced: tokens, or sequences."""
-        return self.token(self.row(place)) if over is Axis.TOKEN else self.row(place)
+        return self.token(self.row(place)) if over > Axis.SEQUENCE else self.row(place)
 
     def _detached(self, place: int, name: str = "") -> int:
         return self.b.op("detach", place, name=name) if self.b.nodes[place].live else place

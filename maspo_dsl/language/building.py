@@ -13,7 +13,7 @@ from lark import Tree as LarkTree
 from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import Diagnostic, nearest
 from maspo_dsl.language.hints import ErrorSite, find_hint, joined_statement, misspelt_statement
-from maspo_dsl.language.keywords import RESERVED_WORDS, TEACHER
+from maspo_dsl.language.keywords import RESERVED_WORDS, SCOPE, TEACHER
 from maspo_dsl.language.source import Source, Span
 from maspo_dsl.language.template_check import notation_mistake
 
@@ -133,10 +133,19 @@ class Builder:
             self._unfinished(word, name, doc)
         return tree.Teacher(self._identifier(name), _unquoted(doc), span)
 
+    def _scope(self, span: Span, word: Token, name: Token, *children: Parsed) -> tree.KeyedScope:
+        *keys, doc = children
+        if word != SCOPE:
+            message = f"no statement that goes on with `by` starts with `{word}`"
+            self._fault("syntax", word, message, f"write {SCOPE} {name} by …")
+        return tree.KeyedScope(
+            self._identifier(name), tuple(map(self._identifier, keys)), _unquoted(doc), span
+        )
+
     def _unfinished(self, word: Token, name: Token, doc: Token | None) -> None:
         """The mistake of a word and a name with nothing behind them, or a text."""
         hint = find_hint(ErrorSite(f"{word} {name}", doc or "", frozenset({"EQUAL", "WHERE"})))
-        meant = misspelt_statement(word) or nearest(word, [TEACHER])
+        meant = misspelt_statement(word) or nearest(word, [TEACHER, SCOPE])
         text = hint.text if hint is not None else f"did you mean `{meant}`?" if meant else ""
         end = self._span(name).end
         place = Span(self.source, end, end) if doc is None else self._span(doc)

@@ -26,6 +26,7 @@ from maspo_dsl.language.tree import (
     Input,
     Insert,
     Kept,
+    KeyedScope,
     Let,
     LibraryTree,
     ObjectiveTree,
@@ -138,7 +139,7 @@ def _row(statement: Statement, width: int) -> Row:
 def _text(statement: Statement) -> str:
     """The text that ends a statement, for people."""
     said = statement.kept if isinstance(statement, Part) else statement
-    doc = said.doc if isinstance(said, Param | Def | Input | Teacher | Kept) else None
+    doc = said.doc if isinstance(said, Param | Def | Input | Teacher | KeyedScope | Kept) else None
     return "" if doc is None else quoted(doc)
 
 
@@ -164,6 +165,9 @@ def _cells(statement: Statement) -> tuple[str | None, tuple[Cell, ...]]:
             return "input", (Cell(f"input {name.text}"), Cell(f": {words}"), Cell(limits))
         case Teacher(name=name):
             return "teacher", (Cell(f"teacher {name.text}"),)
+        case KeyedScope(name=name, keys=keys):
+            listed = ", ".join(key.text for key in keys)
+            return "scope", (Cell(f"scope {name.text}"), Cell(f"by {listed}"))
         case Slot(slot=slot, value=value):
             return "slot", (Cell(slot.text), Cell(f"= {format_expression(value)}"))
         case Part(slot=slot, name=name, value=value, kept=kept):

@@ -18,5 +18,5 @@ EXPRESSION_WORDS = frozenset(
 
 RESERVED_WORDS = EXPRESSION_WORDS.union(STATEMENT_WORDS)
 
-TEACHER = "teacher"
-"""Opens a declaration where a name follows it, and is a name like any other elsewhere."""
+TEACHER, SCOPE = "teacher", "scope"
+"""They open declarations where a name follows them, and are names like any other elsewhere."""

@@ -287,6 +287,17 @@ class Teacher:
 
 
 @dataclass(frozen=True)
+class KeyedScope:
+    """`scope name by key, key "text"`: cells of the values that agree in all keys."""
+
+    name: Identifier
+    keys: tuple[Identifier, ...]
+    doc: str | None
+    span: Span = field(compare=False)
+    comments: Comments = field(compare=False, default=NO_COMMENTS)
+
+
+@dataclass(frozen=True)
 class Slot:
     """`advantage = …`; which words are slots is for the semantics to say."""
 
@@ -359,7 +370,7 @@ class Swap:
     comments: Comments = field(compare=False, default=NO_COMMENTS)
 
 
-Edit: TypeAlias = Param | Let | Def | Input | Teacher | Slot | Part | Rule | Drop | Insert | Swap
+Edit: TypeAlias = Param | Let | Def | Input | Teacher | KeyedScope | Slot | Part | Rule | Drop | Insert | Swap
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from maspo_dsl.semantics.distributions import DISTRIBUTION_WORDS, EVEN
 from maspo_dsl.semantics.domains import number_text
 from maspo_dsl.semantics.operations import OPERATIONS
 from maspo_dsl.semantics.reductions import REDUCTION_WORDS
-from maspo_dsl.semantics.scopes import SCOPES
 
 Defs = Mapping[str, tree.Def]
 
@@ -62,21 +61,21 @@ def calls_in(node: Node) -> list[tree.Call]:
 # ---- one level of a `def`
 
 
-def expanded(node: tree.Expression, defs: Defs) -> tree.Expression:
+def expanded(node: tree.Expression, defs: Defs, scopes: Collection[str]) -> tree.Expression:
     """The expression with every outermost call of a `def` replaced by its body; those within a scope stay."""
 
     def rule(below: Node) -> tree.Expression | None:
         if isinstance(below, tree.Pipe):
-            return replace(below, head=expanded(below.head, defs))
-        return body_of(below, defs) if isinstance(below, tree.Call) else None
+            return replace(below, head=expanded(below.head, defs, scopes))
+        return body_of(below, defs, scopes) if isinstance(below, tree.Call) else None
 
     return transform(node, rule)
 
 
-def body_of(call: tree.Call, defs: Defs) -> tree.Expression | None:
+def body_of(call: tree.Call, defs: Defs, scopes: Collection[str]) -> tree.Expression | None:
     """The body of the `def` that a call means, with its arguments in place; None for a primitive or within a scope."""
     definition = defs.get(call.function.text)
-    if definition is None or any(_is_one_of(argument.value, SCOPES) for argument in call.arguments):
+    if definition is None or any(_is_one_of(argument.value, scopes) for argument in call.arguments):
         return None
     return substitute(definition.body, arguments_of(call, definition))
 
@@ -99,13 +98,15 @@ def defaults_of(definition: tree.Def) -> dict[str, tree.Expression]:
     return {p.name.text: p.default for p in definition.parameters if p.default is not None}
 
 
-def called(shown: Iterable[tree.Expression], defs: Defs) -> dict[str, frozenset[str]]:
+def called(
+    shown: Iterable[tree.Expression], defs: Defs, known_scopes: frozenset[str]
+) -> dict[str, frozenset[str]]:
     """Every `def` that expressions call, directly or through another, in the order of first use.
 
-    With each the names that stand for a scope in its body: those of the language, and parameters that are given one.
+    With each the names that stand for a scope in its body: those of the spec, and parameters that are given one.
     """
     found: dict[str, frozenset[str]] = {}
-    pending = [(node, frozenset(SCOPES)) for node in shown]
+    pending = [(node, known_scopes) for node in shown]
     while pending:
         node, scopes = pending.pop(0)
         for call in calls_in(node):
@@ -115,7 +116,7 @@ def called(shown: Iterable[tree.Expression], defs: Defs) -> dict[str, frozenset[
             given = {p for p, value in arguments_of(call, defs[name]).items() if _is_one_of(value, scopes)}
             known = found.get(name)
             if known is None or not given <= known:
-                found[name] = (known or frozenset(SCOPES)) | given
+                found[name] = (known or known_scopes) | given
                 pending.append((defs[name].body, found[name]))
     return found
 

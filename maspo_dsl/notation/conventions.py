@@ -17,7 +17,7 @@ from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.operations import OPERATIONS
 from maspo_dsl.semantics.part_words import Role, before_advantage
 from maspo_dsl.semantics.reductions import OF
-from maspo_dsl.semantics.scopes import MICRO, SCOPES
+from maspo_dsl.semantics.scopes import MICRO
 from maspo_dsl.semantics.terms import walk
 from maspo_dsl.semantics.totals import is_averaged
 from maspo_dsl.semantics.types import Axis
@@ -37,6 +37,7 @@ def conventions(objective: Objective, defs: Defs, formula: Formula) -> Iterator[
     resolved = objective.resolved
     yield from _bounds(resolved)
     yield from _counting(resolved)
+    yield from _scopes(resolved)
     yield from (Convention(about, text) for about, text in degenerate_advantages(objective))
     yield from _settings(resolved, defs)
     yield from _denominators(resolved, defs)
@@ -88,6 +89,13 @@ def _counting(resolved: ResolvedObjective) -> Iterator[Convention]:
     )
 
 
+def _scopes(resolved: ResolvedObjective) -> Iterator[Convention]:
+    for scope in resolved.scopes.values():
+        if scope.declared:
+            none = f"; those whose {' or '.join(scope.own)} is negative are in none" if scope.own else ""
+            yield Convention(f"a {scope.name}", f"{scope.meaning}{none}")
+
+
 def _settings(resolved: ResolvedObjective, defs: Defs) -> Iterator[Convention]:
     """The parameters of called `def`s that have a default, given or not: what papers often leave unsaid."""
     flat = resolved.flat
@@ -99,7 +107,9 @@ def _settings(resolved: ResolvedObjective, defs: Defs) -> Iterator[Convention]:
         if definition is None or not (defaults := defaults_of(definition)):
             continue
         given = arguments_of(call, definition)
-        scope = next((v.text for v in given.values() if isinstance(v, tree.Name) and v.text in SCOPES), "")
+        scope = next(
+            (v.text for v in given.values() if isinstance(v, tree.Name) and v.text in resolved.scopes), ""
+        )
         settings = ", ".join(f"{name} = {plain_text(given[name])}" for name in defaults)
         meaning = f": {definition.doc}" if definition.doc else ""
         called = f"{definition.name.text}({scope})" if scope else definition.name.text
@@ -108,7 +118,7 @@ def _settings(resolved: ResolvedObjective, defs: Defs) -> Iterator[Convention]:
 
 # ---- denominators
 
-_COUNTED = {Axis.TOKEN: "tokens", Axis.SEQUENCE: "sequences with a trained token", Axis.GROUP: "groups"}
+_COUNTED = {Axis.SEQUENCE: "sequences with a trained token", Axis.GROUP: "groups"}
 
 
 def _denominators(resolved: ResolvedObjective, defs: Defs) -> Iterator[Convention]:
@@ -117,19 +127,17 @@ def _denominators(resolved: ResolvedObjective, defs: Defs) -> Iterator[Conventio
     value = resolved.flat.slots["reduce"].value
     steps = value.stages if isinstance(value, tree.Pipe) else ()
     calls = [applied(stage, tree.Name(("it",), stage.span)) for stage in steps] or calls_in(value)[::-1]
-    axis = Axis.TOKEN
+    kind = "trained tokens"
     said: list[str] = []
     for call in calls:
         scopes = [
-            SCOPES[a.value.text]
+            resolved.scopes[a.value.text]
             for a in call.arguments
-            if isinstance(a.value, tree.Name) and a.value.text in SCOPES
+            if isinstance(a.value, tree.Name) and a.value.text in resolved.scopes
         ]
         if not scopes:
             continue
         scope, name = scopes[0], call.function.text
-        what = _COUNTED.get(axis, "values")
-        kind = "trained tokens" if axis is Axis.TOKEN else what
         of = next((plain_text(a.value) for a in call.arguments if a.keyword == OF.name), "")
         over = f"over the {kind} of {scope.cell}" + (f" where {of}" if of else "")
         if name == "sum":
@@ -138,7 +146,7 @@ def _denominators(resolved: ResolvedObjective, defs: Defs) -> Iterator[Conventio
             said.append(f"the sum {over}, divided by their number (at least 1)")
         else:
             said.append(f"{name} {over}")
-        axis = scope.axis
+        kind = f"{scope.name}s" if scope.declared else _COUNTED.get(scope.axis, "values")
     if said:
         yield Convention("reduction", "; then ".join(said))
         yield Convention(

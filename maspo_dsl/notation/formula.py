@@ -24,7 +24,6 @@ from maspo_dsl.semantics.domains import number_text
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.part_words import NAMED, Role
 from maspo_dsl.semantics.parts import Key
-from maspo_dsl.semantics.scopes import SCOPES
 from maspo_dsl.semantics.types import Axis
 
 
@@ -59,7 +58,7 @@ def formula(objective: ResolvedObjective, defs: Defs, style: FormulaStyle = PLAI
     """The formula of an objective; `defs` are all that it can call. The legend is of the plain symbols."""
     writer = _Writer(objective, defs, style)
     lines = tuple(writer.lines())
-    within = called(writer.shown, defs)
+    within = called(writer.shown, defs, writer.scopes)
     helpers = tuple(writer.helper(defs[name], scopes) for name, scopes in within.items())
     bodies = (defs[name].body for name in within)
     used = {name for node in (*writer.shown, *bodies) for name in names_in(node)}
@@ -87,7 +86,8 @@ class _Writer:
         self.teachers = {
             name: symbol_of_teacher(name, declared.doc) for name, declared in self.flat.teachers.items()
         }
-        self.expressions = style.expressions(defs, frozenset(SCOPES))
+        self.scopes = frozenset(objective.scopes)
+        self.expressions = style.expressions(defs, self.scopes)
         self.shown: list[tree.Expression] = []
 
     def lines(self) -> Iterator[FormulaLine]:
@@ -144,7 +144,7 @@ class _Writer:
         yield FormulaLine(self._symbol("token loss"), product, note)
         yield from self._terms(scalar=False)
         for (_, name), part in self._of(Role.FACTOR):
-            value = tree.Argument(None, expanded(part.value, self.written_out), part.span)
+            value = tree.Argument(None, expanded(part.value, self.written_out, self.scopes), part.span)
             detached = tree.Call(tree.Name(("detach",), part.span), (value,), part.span)
             yield FormulaLine(self._symbol(name), self._math(detached), "weight")
 
@@ -206,11 +206,11 @@ class _Writer:
 
     def _stage(self, stage: tree.Stage, call: tree.Call, before: str) -> str:
         value = tree.Name((before,), stage.span)
-        body = body_of(call, self.written_out) or call
+        body = body_of(call, self.written_out, self.scopes) or call
         text = self._math(body)
         if stage.guard is None:
             return text
-        guard = expanded(substitute(stage.guard, {"it": value}), self.written_out)
+        guard = expanded(substitute(stage.guard, {"it": value}), self.written_out, self.scopes)
         text = f"({text})" if isinstance(body, tree.Pipe) else text
         return self.style.guarded(text, self._math(guard), before)
 
@@ -232,4 +232,4 @@ class _Writer:
         return Helper(call_form(definition), body, definition.doc or "")
 
     def _one_level(self, node: tree.Expression, needed: Precedence = Precedence.PIPE) -> str:
-        return self._math(expanded(node, self.written_out), needed)
+        return self._math(expanded(node, self.written_out, self.scopes), needed)

@@ -9,6 +9,7 @@ from maspo_dsl.language import tree
 from maspo_dsl.language.source import Span
 from maspo_dsl.semantics import typing_rules as rules
 from maspo_dsl.semantics.binding import BoundParameter
+from maspo_dsl.semantics.cells import keyed_scope
 from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.context import Context, Names
 from maspo_dsl.semantics.elaborate import Elaborator
@@ -89,11 +90,13 @@ class _Assembler:
         self.flat = flat
         self.report = report
         self.none = {word for word in SLOTS if SLOTS[word].none and flat.is_none(word)}
+        inputs = {name: _input(declared, name in flat.keys) for name, declared in flat.inputs.items()}
         names = Names(
             params={name: _parameter(bound) for name, bound in params.items()}
             | {name: poison(flat.params[name].span) for name in flat.params if name not in params},
             lets=flat.lets,
-            inputs={name: _input(declared) for name, declared in flat.inputs.items()},
+            inputs=inputs,
+            scopes={name: keyed_scope(declared, inputs, report) for name, declared in flat.scopes.items()},
             teachers={name: teacher(name, declared.doc) for name, declared in flat.teachers.items()},
             memories={name: KEPT_PER[kept.per.text] for name, (_, kept) in flat.memories.items()},
             defs={**definitions, **flat.defs},
@@ -110,7 +113,8 @@ class _Assembler:
                 if term is not None:
                     terms[row.word, name] = term.labelled(name) if name else term
             if row.role is Role.ADVANTAGE and (row.word, "") in terms:
-                self.elaborator.advantage_axis = max(terms[row.word, ""].axis, Axis.SEQUENCE)
+                tokens = terms[row.word, ""].axis > Axis.SEQUENCE
+                self.elaborator.advantage_axis = Axis.TOKEN if tokens else Axis.SEQUENCE
         terms |= self._memories()
         read = frozenset(self.elaborator.read)
         self._check_unread(read)
@@ -225,7 +229,7 @@ class _Assembler:
             wanted = "a condition" if condition else "a number"
             self.report.error("wrong-kind", f"`{row.word}` needs {wanted}; this is {term.kind.word}", span)
             return None
-        if term.axis not in row.axes:
+        if term.axis not in row.axes and not (term.axis is Axis.CELL and Axis.TOKEN in row.axes):
             message = f"`{row.word}` cannot be {term.axis.one_value}"
             self.report.error("axis", message, span, row.axis_hint)
             return None
@@ -264,8 +268,8 @@ def _parameter(bound: BoundParameter) -> Term:
     return Term("param", (), Axis.SCALAR, Kind.REAL, False, bound.declared.span, attributes, label=bound.name)
 
 
-def _input(declared: tree.Input) -> Term:
+def _input(declared: tree.Input, key: bool) -> Term:
     kind, axis = input_kind(declared.kind), INPUT_AXES[declared.axis.text]
     name = declared.name.text
-    attributes = (("name", name), ("declared", True), *((("integer", True),) if kind.whole else ()))
+    attributes = (("name", name), ("declared", True), *((("integer", True),) if kind.whole or key else ()))
     return Term("input", (), axis, kind.kind, kind.live, declared.span, attributes, label=name)

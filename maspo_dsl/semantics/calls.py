@@ -71,11 +71,20 @@ class Calls:
             local = context.locals.get(node.path[0])
             if isinstance(local, Members):
                 return local
+            if node.path[0] in self.names.scopes:
+                return self._declared(node.path[0])
             if node.path[0] in SCOPES:
                 scope = SCOPES[node.path[0]]
                 # A prompt may have several groups in a rollout, and has one value.
                 return Members(PROMPT if scope is GROUP and context.kept is PROMPT else scope)
         return self.elaborate(node, context)
+
+    def _declared(self, name: str) -> Value:
+        """A scope of the spec, which reads its keys."""
+        found = self.names.scopes[name]
+        if isinstance(found, Members):
+            self.read.update((name, *found.scope.own))
+        return found
 
     def _inline(
         self, definition: tree.Def, piped: Term | None, arguments: Arguments, span: Span, context: Context
@@ -307,15 +316,15 @@ class Calls:
         written = context.calls[0] if context.calls else row.word
         positional = [argument.name for argument in row.given if argument.default is None]
         if len(scopes) != 1 or len(values) != 1 + len(positional):
-            stray = next((value.label for value in values[1:] if value.label), "") if not scopes else ""
+            stray = next((value for value in values[1:] if value.label), None) if not scopes else None
             message = f"`{written}` needs to know within what"
             form = row.form if written == row.word else f"{written}(x, scope)"
-            return self._fail(
-                "missing-scope",
-                f"{message}; `{stray}` is no scope" if stray else message,
-                span,
-                f"write {form}; scopes: {', '.join(SCOPES)}",
-            )
+            hint = f"write {form}; scopes: {', '.join((*SCOPES, *self.names.scopes))}"
+            if stray is not None:
+                message = f"{message}; `{stray.label}` is no scope"
+                if ("declared", True) in stray.attributes:
+                    hint = f"declare one: scope NAME by sequence, {stray.label}"
+            return self._fail("missing-scope", message, span, hint)
         members = scopes[0]
         if not scope_is_known(self.report, row, members.scope, context.slot, span):
             return poison(span)

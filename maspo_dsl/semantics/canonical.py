@@ -29,10 +29,11 @@ def flat_tree(flat: Flat, params: Mapping[str, BoundParameter], read: frozenset[
     statements += [_param(bound, params) for name, bound in params.items() if name in read]
     statements += [_input(i, params) for name, i in flat.inputs.items() if name in read]
     statements += [_bare(t) for name, t in flat.teachers.items() if name in read]
+    statements += [_bare(s) for name, s in flat.scopes.items() if name in read]
     statements += [_bare(d) for name, d in flat.defs.items() if name in read]
     statements += [_bare(let) for name, let in flat.lets.items() if name in read]
     statements += [_bare(_with_start(statement, flat, params)) for statement in _ordered(flat)]
-    gone = {*flat.params, *flat.inputs, *flat.teachers, *flat.defs, *flat.lets} - read
+    gone = {*flat.params, *flat.inputs, *flat.teachers, *flat.scopes, *flat.defs, *flat.lets} - read
     statements += [_bare(v) for v in flat.variants.values() if not names_in(v) & gone]
     statements += [_bare(s) for name, s in flat.sweeps.items() if name not in gone]
     statements += [_bare(a) for a in flat.allows.values()]
@@ -67,6 +68,7 @@ def _spaced(statements: list[tree.Statement]) -> Iterator[tree.Statement]:
         tree.Param: 0,
         tree.Input: 1,
         tree.Teacher: 1,
+        tree.KeyedScope: 1,
         tree.Def: 2,
         tree.Let: 3,
         tree.Slot: 4,
@@ -147,6 +149,7 @@ def objective_hash(
         _line(replace(flat.inputs[name], doc=None, domain=None)) for name in read if name in flat.inputs
     ]
     lines += [_line(replace(flat.teachers[name], doc=None)) for name in read if name in flat.teachers]
+    lines += [_line(replace(flat.scopes[name], doc=None)) for name in read if name in flat.scopes]
     lines += [_line(replace(let, neutral=None)) for name, let in flat.lets.items() if name in read]
     lines += [_line(_with_start(statement, flat, params, doc=False)) for statement in _ordered(flat)]
     lines += [f"language {version}"] if version > 1 else []

@@ -58,6 +58,7 @@ class Names:
     inputs: Mapping[str, Term]
     teachers: Mapping[str, Quantity]
     memories: Mapping[str, Scope]
+    scopes: Mapping[str, Value]
     defs: Mapping[str, tree.Def]
     slots: Mapping[str, tree.Slot]
 

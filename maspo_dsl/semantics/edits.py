@@ -87,6 +87,9 @@ def find(flat: Flat, name: tree.Name, report: DiagnosticCollector, *, stages_onl
     if not part and any(name.text in (t.name, t.path) for t in everything if t.family == "param"):
         hint = f"give it another value: param {name.path[-1]} = …"
         report.error("not-droppable", f"`{name.text}` is a parameter, not a part", name.span, hint)
+    elif not part and name.text in flat.scopes:
+        message = f"`{name.text}` is a scope, not a part"
+        report.error("not-droppable", message, name.span, f"write it again: scope {name.text} by …")
     elif part:
         report.error(
             "not-a-stage",

@@ -190,7 +190,7 @@ class Elaborator:
             return self._fail(
                 "missing-arguments", f"`{name}` is a function", span, f"give it arguments: {name}(…)"
             )
-        if name in SCOPES:
+        if name in SCOPES or name in self.names.scopes:
             return self._fail(
                 "scope-as-value",
                 f"`{name}` is a scope, not a value",
@@ -210,6 +210,7 @@ class Elaborator:
             *self.names.memories,
             *context.locals,
             *SCOPES,
+            *self.names.scopes,
         ]
         if context.slot != "ratio":
             known.append("ratio")

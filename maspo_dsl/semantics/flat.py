@@ -40,6 +40,7 @@ class Flat:
     params: dict[str, Parameter] = field(default_factory=dict)
     inputs: dict[str, tree.Input] = field(default_factory=dict)
     teachers: dict[str, tree.Teacher] = field(default_factory=dict)
+    scopes: dict[str, tree.KeyedScope] = field(default_factory=dict)
     defs: dict[str, tree.Def] = field(default_factory=dict)
     lets: dict[str, tree.Let] = field(default_factory=dict)
     slots: dict[str, tree.Slot] = field(default_factory=dict)
@@ -71,6 +72,7 @@ class Flat:
         everything |= {("let", name) for name in self.lets} | {("def", name) for name in self.defs}
         everything |= {("input", name) for name in self.inputs} | {("slot", name) for name in self.slots}
         everything |= {("teacher", name) for name in self.teachers}
+        everything |= {("scope", name) for name in self.scopes}
         everything |= {("part", f"{kind}.{name}") for kind, name in self.parts}
         everything |= {("memory", name) for name in self.memories}
         return replace(
@@ -79,6 +81,7 @@ class Flat:
             params=dict(self.params),
             inputs=dict(self.inputs),
             teachers=dict(self.teachers),
+            scopes=dict(self.scopes),
             defs=dict(self.defs),
             lets=dict(self.lets),
             slots=dict(self.slots),
@@ -89,3 +92,8 @@ class Flat:
             inherited=frozenset(everything),
             bases=(*self.bases, self.header),
         )
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """What its scopes tell cells apart by; an input among them is of whole numbers."""
+        return frozenset(key.text for scope in self.scopes.values() for key in scope.keys)

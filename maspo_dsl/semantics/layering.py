@@ -7,7 +7,7 @@ from dataclasses import replace
 from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import did_you_mean
 from maspo_dsl.language.hints import joined_statement
-from maspo_dsl.language.keywords import CLOSING_WORDS, EDIT_WORDS, TEACHER
+from maspo_dsl.language.keywords import CLOSING_WORDS, EDIT_WORDS, SCOPE, TEACHER
 from maspo_dsl.language.source import Span
 from maspo_dsl.language.template import read_template
 from maspo_dsl.semantics import edits
@@ -74,6 +74,9 @@ class Layer:
                 self._input(statement)
             case tree.Teacher():
                 self._teacher(statement)
+            case tree.KeyedScope(name=name):
+                if self._declare("scope", name):
+                    self.flat.scopes[name.text] = statement
             case tree.Slot():
                 self._slot(statement)
             case tree.Part() | tree.Rule():
@@ -125,13 +128,14 @@ class Layer:
         return ""
 
     def _check_two_meanings(self) -> None:
-        """A name declared here may not mean a parameter, a `let`, an input and a teacher at once."""
+        """A name declared here may not mean two of a parameter, a `let`, an input, a teacher and a scope."""
         values = {
             "let": set(self.flat.lets),
             "param": set(self.flat.params),
             "input": set(self.flat.inputs),
             "teacher": set(self.flat.teachers),
             "memory": set(self.flat.memories),
+            "scope": set(self.flat.scopes),
         }
         for (family, name), span in self.seen.items():
             if family not in values:
@@ -299,9 +303,10 @@ class Layer:
         return False
 
     def _unknown_word(self, word: tree.Identifier, form: str) -> None:
-        if word.text == TEACHER:
-            hint = f'write {TEACHER} NAME "meaning"'
-            self.report.error("wrong-form", f"`{TEACHER}` is written differently", word.span, hint)
+        declarations = {TEACHER: f'{TEACHER} NAME "meaning"', SCOPE: f"{SCOPE} NAME by KEY, KEY"}
+        if word.text in declarations:
+            hint = f"write {declarations[word.text]}"
+            self.report.error("wrong-form", f"`{word.text}` is written differently", word.span, hint)
             return
         if word.text in PART_WORDS:
             hint = f"write {PART_WORDS[word.text].written()}"
@@ -316,7 +321,7 @@ class Layer:
             )
             return
         hint = meant_statement(word.text) or did_you_mean(
-            word.text, [*PART_WORDS, *EDIT_WORDS, *CLOSING_WORDS, TEACHER]
+            word.text, [*PART_WORDS, *EDIT_WORDS, *CLOSING_WORDS, TEACHER, SCOPE]
         )
         if form == " = …" and hint.startswith("known:"):
             hint = f"to name a value write: let {word.text} = …"

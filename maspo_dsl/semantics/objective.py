@@ -10,11 +10,20 @@ from maspo_dsl.language import tree
 from maspo_dsl.language.source import Source
 from maspo_dsl.semantics import canonical
 from maspo_dsl.semantics.binding import BoundParameter, input_values, start_of
+from maspo_dsl.semantics.cells import key_names
 from maspo_dsl.semantics.distributions import Distribution
 from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.parts import Parts
-from maspo_dsl.semantics.quantities import PROMPT_ID, TENSORS, Quantity, kept_tensor, own_tensor, teacher
-from maspo_dsl.semantics.scopes import KEPT_PER
+from maspo_dsl.semantics.quantities import (
+    INPUT_AXES,
+    PROMPT_ID,
+    TENSORS,
+    Quantity,
+    kept_tensor,
+    own_tensor,
+    teacher,
+)
+from maspo_dsl.semantics.scopes import KEPT_PER, SCOPES, Scope, keyed
 from maspo_dsl.semantics.shipped import library_definitions
 from maspo_dsl.semantics.terms import walk
 from maspo_dsl.semantics.versions import language_version
@@ -101,7 +110,9 @@ class ResolvedObjective:
     def own(self) -> dict[str, Quantity]:
         """The tensors that the spec declares itself."""
         return {
-            name: own_tensor(declared, input_values(declared, self.flat, self.parameters))
+            name: own_tensor(
+                declared, input_values(declared, self.flat, self.parameters), key=name in self.flat.keys
+            )
             for name, declared in self.flat.inputs.items()
             if name in self.read
         }
@@ -125,6 +136,13 @@ class ResolvedObjective:
     def live_tensors(self) -> tuple[str, ...]:
         """The tensors of its batch that carry gradient."""
         return tuple(name for name, row in self.tensors.items() if row.live)
+
+    @cached_property
+    def scopes(self) -> dict[str, Scope]:
+        """Every scope that a reduction of it may be within: those of the language, and its own."""
+        axes = {name: INPUT_AXES[declared.axis.text] for name, declared in self.flat.inputs.items()}
+        own = {name: given for name, given in self.flat.scopes.items() if name in self.read}
+        return {**SCOPES, **{name: keyed(name, key_names(given), axes) for name, given in own.items()}}
 
     @cached_property
     def text(self) -> str:

@@ -32,7 +32,8 @@ class Quantity:
 
     `tensor` is the batch key that it reads, None for what is computed. With `per_token` a batch may bring one value a
     token instead of one a sequence. `live` values carry gradient. `typical` is what an unremarkable token has where
-    an analysis asks about one token alone. `values` are those that an input of a spec may have, if that says.
+    an analysis asks about one token alone. `values` are those that an input of a spec may have, if that says. A `key`
+    tells the cells of a scope apart.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Quantity:
     per_token: bool = False
     typical: float = 0.0
     values: Values | None = None
+    key: bool = False
 
     @property
     def policy(self) -> bool:
@@ -203,12 +205,15 @@ def input_kind(word: tree.Identifier | None) -> InputKind:
     return _REAL_INPUT if word is None else INPUT_KINDS[word.text]
 
 
-def own_tensor(declared: tree.Input, values: Values | None = None) -> Quantity:
-    """The row of a spec's own input."""
+def own_tensor(declared: tree.Input, values: Values | None = None, *, key: bool = False) -> Quantity:
+    """The row of a spec's own input; one that is the key of a scope is of whole numbers."""
     name, kind = declared.name.text, input_kind(declared.kind)
     axis, doc = INPUT_AXES[declared.axis.text], declared.doc or "declared by the spec"
     typical = 1.0 if values is None or 1.0 in values else values.typical
-    return Quantity(name, axis, kind.kind, kind.domain, name, doc, kind.live, typical=typical, values=values)
+    domain = Domain.INTEGER if key else kind.domain
+    return Quantity(
+        name, axis, kind.kind, domain, name, doc, kind.live, typical=typical, values=values, key=key
+    )
 
 
 def kept_tensor(name: str, cells: Scope, start: float, doc: str) -> Quantity:

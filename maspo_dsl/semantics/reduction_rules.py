@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from maspo_dsl.language.source import Span
+from maspo_dsl.semantics.cells import in_a_cell
 from maspo_dsl.semantics.collector import DiagnosticCollector
 from maspo_dsl.semantics.context import Members
 from maspo_dsl.semantics.part_words import PART_WORDS, before_advantage
 from maspo_dsl.semantics.poison import fail, poison
-from maspo_dsl.semantics.reductions import OF, Reduction, ReductionArgument
-from maspo_dsl.semantics.scopes import Scope
+from maspo_dsl.semantics.reductions import OF, REDUCTIONS, Reduction, ReductionArgument
+from maspo_dsl.semantics.scopes import SEQUENCE, Scope
 from maspo_dsl.semantics.terms import Attribute, Term, constant, static_value, walk
 from maspo_dsl.semantics.totals import is_total, reject_total
 from maspo_dsl.semantics.types import LOGARITHMIC, Axis, Kind
+from maspo_dsl.semantics.typing_rules import logical
 
 
 def scope_is_known(report: DiagnosticCollector, row: Reduction, scope: Scope, slot: str, span: Span) -> bool:
@@ -22,12 +24,15 @@ def scope_is_known(report: DiagnosticCollector, row: Reduction, scope: Scope, sl
     Before the advantage there is the rollout and no optimizer window yet; afterwards a micro-batch or a window
     is all that is left of the rollout.
     """
-    if row.scopes and scope not in row.scopes:
+    if row.scopes and scope not in row.scopes and not scope.declared:
         message = f"`{row.word}` is not known within `{scope.name}`"
         hint = f"it is within: {', '.join(one.name for one in row.scopes)}"
     elif before_advantage(slot) and not scope.rollout:
         message = f"`{slot}` is computed once a rollout, before there is a `{scope.name}`"
         hint = "the widest scope here is rollout_batch"
+    elif not before_advantage(slot) and scope.declared and not scope.update:
+        message = f"`{slot}` is computed for parts of a rollout, which may not have all of a `{scope.name}`"
+        hint = "add sequence or group to its keys, or reduce within it in `advantage`"
     elif not before_advantage(slot) and not scope.update:
         message = f"`{slot}` is computed for an optimizer window, when the rollout is no longer together"
         early = [word for word in PART_WORDS if before_advantage(word)]
@@ -64,17 +69,19 @@ def reduction(
             return fail(report, "condition-as-number", message, x.span)
         one, zero = constant(1.0, span), constant(0.0, span)
         x = Term("select", (x, one, zero), x.axis, Kind.REAL, False, span)
+    if x.axis in (Axis.GROUP, Axis.CELL) and _cells(x) is None:
+        names = " and ".join(sorted(one.name for one in cells_of(x)))
+        message = f"this has values for {names} at once: which are counted?"
+        return fail(report, "axis", message, x.span, "to count tokens, write per_token(…)")
     if (found := _axis_fault(row, x, scope, written)) is not None:
         return fail(report, "axis", found[0], x.span, found[1])
     if any(not _fits(report, row, argument, given, x, scope, span) for argument in row.given):
         return poison(span)
     attributes: list[tuple[str, Attribute]] = [("scope", scope), ("over", x.axis)]
-    if x.axis is Axis.GROUP:
-        cells, *others = sorted(cells_of(x), key=lambda one: one.name)
-        if others:
-            names = " and ".join(one.name for one in (cells, *others))
-            return fail(report, "axis", f"this has values for {names} at once: which are counted?", x.span)
+    if x.axis in (Axis.GROUP, Axis.CELL) and (cells := _cells(x)) is not None:
         attributes.append(("cells", cells))
+        if (inside := in_a_cell(report, cells, span)) is not None:
+            of = inside if of is None else logical(report, "and", [inside, of], span)
     values: list[Term] = [] if row.values == "mask" else [x]
     for argument in row.arguments:
         value = _value(argument, given, span)
@@ -107,18 +114,32 @@ def _moving_denominator(report: DiagnosticCollector, scope: Scope, of: Term) -> 
 
 
 def cells_of(x: Term) -> set[Scope]:
-    """The scopes whose cells a value of sequences has one for each of: those of the reductions that made it."""
+    """The scopes whose cells a value coarser than tokens has one for each of: those of the reductions that made it."""
     found: set[Scope] = set()
     stack = [x]
     while stack:
         term = stack.pop()
         attributes = dict(term.attributes)
         scope = attributes.get("scope", attributes.get("cells"))
-        if isinstance(scope, Scope) and scope.axis is Axis.GROUP:
-            found.add(scope)
+        row = REDUCTIONS.get(term.op)
+        if isinstance(scope, Scope) and not (row is not None and row.members):
+            found.update([scope] if scope.keys else [])
+        elif term.axis is Axis.SEQUENCE:
+            found.add(SEQUENCE)
         else:
-            stack.extend(argument for argument in term.args if argument.axis is Axis.GROUP)
+            stack.extend(term.args)
     return found
+
+
+def _cells(x: Term) -> Scope | None:
+    """The scope that a value has one for each cell of, within whose cells all lie that it is made of.
+
+    None for a value of tokens and one number for everything, and where there is no such scope.
+    """
+    if x.axis in (Axis.SCALAR, Axis.TOKEN):
+        return None
+    found = sorted(cells_of(x), key=lambda scope: (scope.axis, scope.name), reverse=True)
+    return next((one for one in found if all(one.lies_in(other) for other in found)), None)
 
 
 def _kind(row: Reduction, x: Term) -> Kind:
@@ -131,13 +152,17 @@ def _kind(row: Reduction, x: Term) -> Kind:
 
 def _axis_fault(row: Reduction, x: Term, scope: Scope, written: str) -> tuple[str, str] | None:
     """What is wrong with the axis of a value, and a hint; None if nothing is."""
-    have = x.axis.one_value
+    cells = SEQUENCE if x.axis is Axis.SEQUENCE else _cells(x)
+    have = x.axis.one_value if cells is None else f"one value a {cells.name}"
     if row.along and x.axis is not Axis.TOKEN:
         hint = "write at_end(…) to have it at the last token alone, per_token(…) to have it at every token"
         return f"`{written}` goes from token to token; this is {have}", hint
-    if x.axis <= scope.axis:
+    if x.axis is Axis.SCALAR or (cells is not None and scope.lies_in(cells)):
         return f"`{written}(…, {scope.name})` has nothing to reduce: its argument is {have}", ""
-    if not row.axes or x.axis in row.axes:
+    if cells is not None and not cells.lies_in(scope):
+        message = f"`{written}(…, {scope.name})` has parts of its argument: that is {have}, no part of a {scope.name}"
+        return message, "to count tokens, write per_token(…)"
+    if not row.axes or x.axis in row.axes or (scope.declared and x.axis in (Axis.SEQUENCE, Axis.TOKEN)):
         return None
     if Axis.TOKEN in row.axes:
         return f"`{written}` chooses tokens; this is {have}", "write per_token(…) for one value a sequence"

@@ -6,12 +6,16 @@ from enum import Enum, IntEnum
 
 
 class Axis(IntEnum):
-    """How many values there are; a coarser axis broadcasts to a finer one, going back is a reduction."""
+    """How many values there are; a coarser axis broadcasts to a finer one, going back is a reduction.
+
+    Of a group, or of other cells of whole sequences, each sequence carries the value; of cells of tokens each token.
+    """
 
     SCALAR = 0
     GROUP = 1
     SEQUENCE = 2
-    TOKEN = 3
+    CELL = 3
+    TOKEN = 4
 
     @property
     def word(self) -> str:

@@ -260,6 +260,6 @@ def distribution(
 
 def _how_to_call(row: DistributionWord) -> str:
     """How a word is called, and what is meant where a token's own probability is given."""
-    example = row.form.replace("p", "policy", 1) if row.policies == 1 else f"{row.word}(policy, reference)"
+    example = f"{row.word}({'policy' if row.policies == 1 else 'policy, reference'})"
     estimates = "; of the sampled token alone, k1, k2 and k3 estimate it: k3(policy, reference)"
     return f"write {example}" + (estimates if row.policies == 2 else "")

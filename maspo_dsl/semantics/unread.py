@@ -39,6 +39,7 @@ def report_unread(
         "let": {name: let.name.span for name, let in flat.lets.items()},
         "def": {name: definition.name.span for name, definition in flat.defs.items()},
         "input": {name: given.name.span for name, given in flat.inputs.items()},
+        "scope": {name: declared.name.span for name, declared in flat.scopes.items()},
         "teacher": {name: given.name.span for name, given in flat.teachers.items()},
         "memory": {name: part.name.span for name, (part, _) in flat.memories.items()},
     }

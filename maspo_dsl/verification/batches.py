@@ -113,7 +113,7 @@ def padded(batch: Mapping[str, Array], left: int, right: int) -> Arrays:
     result = dict(batch)
     for name in by_token(batch):
         value = batch[name]
-        filler = False if name == "mask" else np.nan
+        filler = {"b": False, "i": -9, "f": np.nan}[value.dtype.kind]
         sides = [np.full((len(value), columns), filler, value.dtype) for columns in (left, right)]
         result[name] = np.concatenate([sides[0], value, sides[1]], axis=1)
     return result

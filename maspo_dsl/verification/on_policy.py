@@ -52,6 +52,9 @@ def _check_weights(subject: Subject, batch: Arrays, name: str) -> int:
     free = _boolean(interpretation, "trained", shape) & interpretation.batch["mask"]
     if "muted" in subject.raw.outputs:
         free &= ~_boolean(interpretation, "muted", shape)
+    for key in subject.ids:
+        # What is in no cell of a scope has no ratio.
+        free &= batch[key] >= 0 if batch[key].ndim == 2 else (batch[key] >= 0)[:, None]
     expected = np.where(free, -advantage * _weights_of_reduce(subject.raw, batch, interpretation), 0.0)
     if not np.abs(expected).max() > 1e-12:
         raise PropertyError(

@@ -152,7 +152,8 @@ class Subject:
     @property
     def ordered(self) -> bool:
         """Whether the order of a completion's tokens matters."""
-        return any(REDUCTIONS[op].ordered for op in self.operations & REDUCTIONS.keys())
+        by_position = any(node.scope is not None and node.scope.ordered for node in self.graph.nodes)
+        return by_position or any(REDUCTIONS[op].ordered for op in self.operations & REDUCTIONS.keys())
 
     @property
     def breaks_ties_by_place(self) -> bool:
@@ -169,7 +170,13 @@ class Subject:
         """Tensors of ids within which what comes after the advantage reduces: their rows share a micro-batch."""
         outputs = [name for name in self.raw.outputs if name == "loss" or name.startswith("window:")]
         scopes = {self.raw.nodes[place].scope for place in self.raw.reachable(outputs)}
-        return tuple(sorted({tensor for scope in scopes if scope is not None for tensor in scope.tensors}))
+        return tuple(sorted({tensor for scope in scopes if scope is not None for tensor in scope.together}))
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """Inputs that are keys of a scope which the loss reduces within; what has a negative id is in no cell."""
+        nodes = (self.raw.nodes[place] for place in self.raw.reachable(["loss"]))
+        return tuple(sorted({key for node in nodes if node.scope is not None for key in node.scope.own}))
 
     @cached_property
     def within_micro(self) -> bool:

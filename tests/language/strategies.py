@@ -176,7 +176,20 @@ def edit(draw):
     """A statement that may stand in a variant."""
     match draw(
         st.sampled_from(
-            ["param", "let", "def", "input", "teacher", "slot", "part", "rule", "drop", "insert", "swap"]
+            [
+                "param",
+                "let",
+                "def",
+                "input",
+                "teacher",
+                "scope",
+                "slot",
+                "part",
+                "rule",
+                "drop",
+                "insert",
+                "swap",
+            ]
         )
     ):
         case "param":
@@ -191,6 +204,9 @@ def edit(draw):
             return tree.Input(identifier(draw), identifier(draw), *optional, NOWHERE, comments(draw))
         case "teacher":
             return tree.Teacher(identifier(draw), perhaps(draw, text), NOWHERE, comments(draw))
+        case "scope":
+            keys = several(draw, identifier, 1, 3)
+            return tree.KeyedScope(identifier(draw), keys, perhaps(draw, text), NOWHERE, comments(draw))
         case "slot":
             return tree.Slot(slot(draw), value(draw), NOWHERE, comments(draw))
         case "part":

@@ -13,7 +13,7 @@ def codes(text):
 
 def test_an_unread_name_is_said_beside_mistakes_that_hide_no_reader():
     assert codes("param idle = 1\nparam eps_low = 7") == ["unread-name", "out-of-domain"]
-    assert codes("param idle = 1\ndrop ratio") == ["unread-name", "no-neutral"]
+    assert codes("param idle = 1\ndrop reduce") == ["unread-name", "no-neutral"]
 
 
 def test_an_unread_name_is_not_said_where_its_reader_was_not_understood():

@@ -9,6 +9,7 @@ from maspo_dsl.emit.template.batch import (
     computed_dtype,
     converted,
     dense,
+    having,
     known_row_count,
     rows_present,
 )
@@ -269,7 +270,7 @@ class LossModule(torch.nn.Module):
         for scope, ids in self.whole.items():
             if not ids and waiting and (len(micro_batches) > 1 or number_of_ranks() > 1):
                 found = "more than one part"
-            elif ids and len(waiting) > 1 and cut_cells(waiting, ids):
+            elif ids and len(waiting) > 1 and cut_cells(waiting, ids, having("integer", self.inputs)):
                 found = f"a {scope} in two of them"
             else:
                 continue
@@ -357,11 +358,13 @@ def without_history(tensors: Tensors) -> Tensors:
     }
 
 
-def cut_cells(micro_batches: Batches, ids: list[str]) -> bool:
-    """Whether two micro-batches have sequences of the same cell."""
+def cut_cells(micro_batches: Batches, ids: list[str], own: list[str]) -> bool:
+    """Whether two micro-batches have sequences of the same cell; a negative id among `own` is of none."""
     if not all(name in batch for batch in micro_batches for name in ids):
         return False
     found = [cells_of(batch, ids) for batch in micro_batches]
+    places = [place for place, name in enumerate(ids) if name in own]
+    found = [torch.unique(cells[:, (cells[places] >= 0).all(0)], dim=1) for cells in found]
     cells = torch.cat(found, 1)
     part = torch.cat([torch.full_like(each[0], number) for number, each in enumerate(found)])
     same = (cells.unsqueeze(1) == cells.unsqueeze(2)).all(0)

@@ -95,6 +95,41 @@ def tokens_by(x: dict[str, torch.Tensor], key: str) -> Segments:
     return Segments(tokens(rows, x), rows.shape[0], None, start, x.get("sequence"))
 
 
+def ids(x: dict[str, torch.Tensor], key: str) -> torch.Tensor:
+    """What tells cells apart by a key, of sequences [N] or of tokens."""
+    if key == "sequence":
+        return torch.arange(x["present"].shape[0], device=x["mask"].device)
+    return placed(x["mask"], tokens_by(x, "sequence")) if key == "position" else x[key]
+
+
+def agreeing(keys: list[torch.Tensor]) -> torch.Tensor:
+    """Numbers from 0 [M], the same where all keys [M] agree."""
+    order = torch.arange(keys[0].shape[0], device=keys[0].device)
+    for key in reversed(keys):
+        order = order[key[order].argsort(stable=True)]
+    new = torch.zeros_like(order)
+    for key in keys:
+        new[1:] |= (key[order][1:] != key[order][:-1]).to(new.dtype)
+    return torch.zeros_like(order).scatter(0, order, new.cumsum(0))
+
+
+def row_cells(x: dict[str, torch.Tensor], of_rows: list[str]) -> Segments:
+    """Sequences that agree in all keys as cells."""
+    index = agreeing([ids(x, key) for key in of_rows])
+    return Segments(index, index.shape[0], index)
+
+
+def token_cells(x: dict[str, torch.Tensor], of_rows: list[str], of_tokens: list[str]) -> Segments:
+    """Tokens that agree in all keys, those of their sequences and their own, as cells."""
+    if not of_tokens:
+        rows = row_cells(x, of_rows)
+        return Segments(tokens(rows.index, x), rows.count, rows.owner, None, x.get("sequence"))
+    mask = x["mask"]
+    keys = [tokens(ids(x, key), x).expand_as(mask) for key in of_rows] + [ids(x, key) for key in of_tokens]
+    index = agreeing([torch.where(mask, key.long(), -1).flatten() for key in keys]).view(mask.shape)
+    return Segments(index, mask.numel(), index, None, x.get("sequence"))
+
+
 def given_back(cells: torch.Tensor, by: Segments) -> torch.Tensor:
     """A value of each cell [C], for each element of the result."""
     if by.start == 0:
@@ -191,16 +226,22 @@ def kth_within(value: torch.Tensor, member: torch.Tensor, by: Segments, k: int) 
     return sum_within(value, member & (placed(member, by, value) == k), by)
 
 
-def share_of(member: torch.Tensor, share: torch.Tensor | float, dtype: torch.dtype) -> torch.Tensor:
-    """How many tokens a share of the members is, rounded down and at least one."""
-    return (member.sum().to(dtype) * share + 1e-4).long().clamp(min=1)
+def share_of(
+    member: torch.Tensor, by: Segments, share: torch.Tensor | float, dtype: torch.dtype
+) -> torch.Tensor:
+    """How many tokens a share of the members of each token's cell is, rounded down and at least one."""
+    count = member.sum()
+    if by.start != 0:
+        index = by.index.expand_as(member).flatten()
+        count = index.new_zeros(by.count).index_add(0, index, member.flatten().long())[by.index]
+    return (count.to(dtype) * share + 1e-4).long().clamp(min=1)
 
 
 def top_within(
     value: torch.Tensor, member: torch.Tensor, by: Segments, share: torch.Tensor | float
 ) -> torch.Tensor:
     """The share of the members, at least one, with the largest values; of equal ones the earlier."""
-    return member & (placed(member, by, value) <= share_of(member, share, value.dtype))
+    return member & (placed(member, by, value) <= share_of(member, by, share, value.dtype))
 
 
 def pick_within(
@@ -222,7 +263,7 @@ def pick_within(
     mixed = ((mixed ^ (mixed >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
     mixed = mixed ^ (mixed >> 16)
     chosen = condition & member
-    return chosen & (placed(chosen, by, -mixed) <= share_of(member, share, key.dtype))
+    return chosen & (placed(chosen, by, -mixed) <= share_of(member, by, share, key.dtype))
 
 
 def quantile_within(
@@ -241,12 +282,12 @@ def quantile_within(
     # One more, so that even where there is no value there is a place to look at.
     ordered = torch.cat([torch.where(member, value, 0.0).flatten()[order], line.new_zeros(1)])
     count = cells.new_zeros(by.count + 1).index_add(0, cells, torch.ones_like(cells))[:-1]
-    start, last = count.cumsum(0) - count, (count - 1).clamp(min=0)
+    start, count = given_back(count.cumsum(0) - count, by), given_back(count, by)
+    last = (count - 1).clamp(min=0)
     place = q * last.to(value.dtype)
     low = place.floor().long()
     below, above = ordered[start + low], ordered[start + torch.minimum(low + 1, last)]
-    between = below + (above - below) * (place - low)
-    return torch.where(given_back(count, by) > 0, given_back(between, by), empty)
+    return torch.where(count > 0, below + (above - below) * (place - low), empty)
 
 
 def members(value: torch.Tensor, member: torch.Tensor) -> torch.Tensor:

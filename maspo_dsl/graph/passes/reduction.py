@@ -59,7 +59,7 @@ def _linear_step(
     ):
         return None
     match node.op:
-        case "sum" if node.live and node.within.axis is Axis.GROUP:
+        case "sum" if node.live and node.within.axis in (Axis.GROUP, Axis.CELL):
             total = _cell_total(graph, b, weight, node.within)
             return node.args[0], _of_members(graph, b, total, node.args[1])
         case "sum" if node.live:
@@ -98,9 +98,11 @@ def _trained(graph: Graph, what: str) -> int:
 
 def _cell_total(graph: Graph, b: GraphBuilder, weight: int, scope: Scope) -> int:
     """Every row of a group, say, carries the group's total, so a row's weight counts once for each of them."""
-    rows = _trained(graph, "sequences")
-    row = b.op("select", rows, weight, b.const(0.0))
-    return b.add(Node("sum", (row, rows), Axis.SEQUENCE, attributes=(("scope", scope),)))
+    of_tokens = scope.axis is Axis.CELL
+    trained = _trained(graph, "tokens" if of_tokens else "sequences")
+    own = b.op("select", trained, _to_tokens(b, weight) if of_tokens else weight, b.const(0.0))
+    axis = Axis.TOKEN if of_tokens else Axis.SEQUENCE
+    return b.add(Node("sum", (own, trained), axis, attributes=(("scope", scope),)))
 
 
 def _combine(b: GraphBuilder, op: str, weight: int, factor: int) -> int:

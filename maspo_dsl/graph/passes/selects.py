@@ -53,14 +53,25 @@ def _hazardous(b: GraphBuilder, place: int, memo: dict[int, bool]) -> bool:
     if place not in memo:
         node = b.nodes[place]
         inside = node.live and node.scope is None
-        memo[place] = inside and (_hazard(node) is not None or any(_hazardous(b, a, memo) for a in node.args))
+        memo[place] = inside and (
+            _hazard(b, node) is not None or any(_hazardous(b, a, memo) for a in node.args)
+        )
     return memo[place]
 
 
-def _hazard(node: Node) -> int | None:
-    """The argument whose value of 0 makes derivatives of a node infinite."""
+def _hazard(b: GraphBuilder, node: Node) -> int | None:
+    """The argument whose value of 0 makes derivatives of a node infinite; none if that cannot be 0."""
     row = OPERATIONS.get(node.op)
-    return None if row is None else row.hazard
+    if row is None or row.hazard is None:
+        return None
+    return None if _is_above_zero(b, node.args[row.hazard]) else row.hazard
+
+
+def _is_above_zero(b: GraphBuilder, place: int) -> bool:
+    """Whether a value is at least some number above 0, as counts are that something is divided by."""
+    node = b.nodes[place]
+    least = [b.nodes[argument] for argument in node.args if b.nodes[argument].op == "const"]
+    return node.op == "max" and any(one.value > 0 for one in least)
 
 
 class _Guard:
@@ -77,7 +88,7 @@ class _Guard:
             return self.memo.get(place, place)
         node = self.b.nodes[place]
         args = [self.place(argument) for argument in node.args]
-        position = _hazard(node)
+        position = _hazard(self.b, node)
         together = node.axis is self.b.nodes[self.chosen].axis
         if position is not None and together and not self._guarded(args[position]):
             args[position] = self.b.op("select", self.chosen, args[position], self.b.const(1.0))
