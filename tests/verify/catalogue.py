@@ -34,7 +34,7 @@ UNPOOLED = POOLED | {"own"}
 DECLARED = {
     "micro-batches": MICRO,
     "ranks": MICRO | UNPOOLED,
-    "on policy": {"entropy_advantage", "pspo", "weighed_by_policy"},
+    "on policy": {"frozen_distributions", "entropy_advantage", "pspo", "weighed_by_policy"},
 }
 """Property -> objectives that do not have it, and say so."""
 
