@@ -36,8 +36,10 @@ _KL = {
 _KL_NAMES = {"kl": "k1", "mse": "k2", "low_var_kl": "k3"}
 _WHITENED = "center(x, rollout_batch) / sqrt(std(x, rollout_batch) ^ 2 + 1e-8)"
 _ALONE = "if count(reward, group) > 1 else"
-# Estimators that count tokens, which are fewer after a rejection.
-_COUNTS_TOKENS = frozenset({"gae", "reinforce_plus_plus", "reinforce_plus_plus_baseline", "opo", "gdpo"})
+# Estimators that count tokens, or look for the reward at one, which a rejection may take.
+_COUNTS_TOKENS = frozenset(
+    {"gae", "reinforce_plus_plus", "reinforce_plus_plus_baseline", "opo", "gdpo", "remax"}
+)
 _UNBOUNDED = frozenset({"gspo", "geo_mean", "clip_cov", "kl_cov", "dro"})
 _REJECTIONS = {
     "token": "{x}",
@@ -240,6 +242,8 @@ class _Import:
             self._param("is_min", low, _POSITIVE, "smallest correction for the sampler")
             weight = "mismatch if is_min <= mismatch <= is_max else 0"
         if self.mode == "geo_mean":
+            if product:
+                return f"({weight}) + 1e-10"
             return f"exp(mean(log(({weight}) + 1e-10), sequence))"
         return weight
 
@@ -290,7 +294,8 @@ class _Import:
         return _OWN_AGGREGATION.get(self.mode, str(self.actor("loss_agg_mode")))
 
     def _reduce(self) -> str:
-        used = {self._aggregation, self.actor("loss_agg_mode")}
+        beside = self.actor("use_kl_loss") or self.actor("entropy_coeff")
+        used = {self._aggregation, self.actor("loss_agg_mode") if beside else self._aggregation}
         if "seq-mean-token-sum-norm" in used:
             given = self.actor("loss_scale_factor")
             length = self.settings["data.max_response_length"] if given is None else given
@@ -298,13 +303,19 @@ class _Import:
             self._param(
                 "max_length", length, _POSITIVE, meaning, "" if given is not None else "generation_limit"
             )
-        if self._aggregation == _OF_ROWS and self.rejects_tokens and ("mute", "rejected") in self.parts:
+        if self._counts_what_is_left:
             return "sum(loss, sequence) / max(sum(left, sequence), 1) |> mean(window)"
         return _AGGREGATIONS[self._aggregation].format(x="loss")
 
+    @property
+    def _counts_what_is_left(self) -> bool:
+        """Whether a completion is divided by the tokens that a rejection leaves of it."""
+        return self._aggregation == _OF_ROWS and self.rejects_tokens and ("mute", "rejected") in self.parts
+
     def _reduced(self, weight: str, value: str) -> str:
         """A term in the loss of tokens, or reduced by itself where the policy term is reduced otherwise."""
-        if self._aggregation == self.actor("loss_agg_mode"):
+        alike = not (self.bypass and self._counts_what_is_left)
+        if alike and self._aggregation == self.actor("loss_agg_mode"):
             return f"{weight} * {value}"
         return f"{weight} * ({_AGGREGATIONS[self.actor('loss_agg_mode')].format(x=f'({value})')})"
 

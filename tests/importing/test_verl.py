@@ -130,6 +130,15 @@ def test_keys_of_hydra_are_taken_whole_in_blocks_and_from_files(tmp_path):
     assert of_verl("adv_estimator=grpo", "+actor.clip_ratio_high=0.28").objective.hash == whole.objective.hash
 
 
+def test_a_constant_that_nothing_reads_is_left_out():
+    found = of_verl("loss_mode=sapo", "loss_agg_mode=seq-mean-token-sum-norm", "adv_estimator=grpo")
+    assert "max_length" not in found.objective.params
+    assert (
+        "max_length"
+        in of_verl("loss_mode=sapo", "loss_agg_mode=seq-mean-token-sum-norm", "use_kl_loss=true").text
+    )
+
+
 def test_groups_are_filtered_and_rewards_keep_their_names():
     found = of_verl("adv_estimator=gdpo", "gdpo_reward_keys=[acc,format]", "filter_groups.enable=true")
     assert found.objective.keeps
