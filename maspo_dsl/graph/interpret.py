@@ -38,7 +38,11 @@ class Interpretation:
     ) -> None:
         self.graph = graph
         self.params = dict(params or {})
-        self.batch = _prepared(batch)
+        self.batch = _prepared(
+            batch
+            if graph.reads_reward
+            else {name: value for name, value in batch.items() if name != "reward"}
+        )
         statistics = window_statistics(graph)
         given = denominators or {}
         self.given = {place: float(given[key]) for key, place in statistics.items() if key in given}

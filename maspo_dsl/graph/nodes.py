@@ -110,6 +110,11 @@ class Graph:
         return {str(node.attribute("name")) for node in nodes if node.op == "input" and node.live}
 
     @cached_property
+    def reads_reward(self) -> bool:
+        """Whether anything depends on the task's reward: a row without one is not trained then."""
+        return not {"reward", "correct"}.isdisjoint(self.inputs(self.outputs))
+
+    @cached_property
     def own_live(self) -> tuple[str, ...]:
         """Names of the spec's own inputs that carry gradient, sorted."""
         nodes = [node for node in self.nodes if node.live and ("declared", True) in node.attributes]

@@ -80,8 +80,13 @@ def _counting(resolved: ResolvedObjective) -> Iterator[Convention]:
         yield Convention(
             "muted tokens", f"{' and '.join(muted)}: no policy term, but counted, penalties untouched"
         )
+    missing = "a completion whose reward is NaN is not trained, and is no part of its group"
+    reads = any(
+        term.op == "input" and term.attribute("name") in ("reward", "shaped_reward", "correct")
+        for term in walk(*resolved.parts.terms())
+    )
     yield Convention(
-        "missing rewards", "a completion whose reward is NaN is not trained, and is no part of its group"
+        "missing rewards", missing if reads else "nothing reads a reward: that it is NaN changes nothing"
     )
     yield Convention(
         "empty completions",

@@ -228,7 +228,10 @@ def missing_completions(subject: Subject) -> tuple[Verdict, str]:
         left = [row for row in range(len(batch["mask"])) if row not in gone]
         reward, mask = batch["reward"].copy(), batch["mask"].copy()
         reward[gone], mask[gone] = np.nan, False
-        for what, missing in (("a reward", {"reward": reward}), ("a trained token", {"mask": mask})):
+        kinds = [("a trained token", {"mask": mask})]
+        if subject.graph.reads_reward:
+            kinds.append(("a reward", {"reward": reward}))
+        for what, missing in kinds:
             _check_missing(subject, batch, missing, left, f"completions without {what}, {name}")
         single = {**batch, "mask": batch["mask"] & (np.cumsum(batch["mask"], axis=1) == 1)}
         single = subject.estimated(single)
@@ -292,7 +295,11 @@ def _empty(subject: Subject) -> Iterator[tuple[str, Arrays]]:
         masked = {**batch, "mask": np.zeros_like(batch["mask"])}
         yield f"everything masked{advantage}", masked
         yield f"everything masked, packed{advantage}", packed(masked, places(batch, 0, in_order=True))
-        yield f"all rewards missing{advantage}", {**batch, "reward": np.full(len(batch["reward"]), np.nan)}
+        if subject.graph.reads_reward:
+            yield (
+                f"all rewards missing{advantage}",
+                {**batch, "reward": np.full(len(batch["reward"]), np.nan)},
+            )
         columns = {key: value[:, :0] if value.ndim == 2 else value for key, value in batch.items()}
         yield f"no columns{advantage}", columns
         yield f"no rows{advantage}", rows_of(batch, [])

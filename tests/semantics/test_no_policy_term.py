@@ -150,3 +150,18 @@ def test_dropping_the_ratio_is_writing_none() -> None:
     written, dropped = (maspo_dsl.parse(HEAD + line + "\n" + FIT) for line in ("ratio = none", "drop ratio"))
     assert written.hash == dropped.hash
     assert "advantage" not in written.text and "ratio = none" in " ".join(written.text.split())
+
+
+def test_rows_without_a_reward_are_trained_where_nothing_reads_it() -> None:
+    for name, reads in (("pairs", False), ("regression", True)):
+        subject = Subject(maspo_dsl.load(FILES[name]), "eager")
+        batch = batch_of(subject)
+        missing = {**batch, "reward": np.where(np.arange(len(batch["reward"])) % 2, batch["reward"], np.nan)}
+        for evaluate in (
+            lambda b, s=subject: interpreted(s.raw, b),
+            lambda b, s=subject: computed(s.eager, b),
+        ):
+            whole, part = evaluate(batch), evaluate(missing)
+            assert (whole.loss == part.loss) is not reads
+            gone = part.gradients["logp"][::2]
+            assert bool(np.any(gone)) is not reads

@@ -109,6 +109,8 @@ class LossModule(torch.nn.Module):
         self.whole = whole
         self.by_row = by_row
         self.reads = {**reads, "whole window": {**reads["window"], **reads["loss"]}}
+        purposes = [wanted for purpose, wanted in reads.items() if purpose != "statistics"]
+        self.reads_reward = any({"reward", "correct"} & set(wanted) for wanted in purposes)
         self.functions = functions
         self.phases = phases
         self.memories = memories or {}
@@ -299,6 +301,8 @@ class LossModule(torch.nn.Module):
         check_missing(self.name, batch, wanted, self.inputs)
         check_shapes(self.name, batch, self.inputs)
         x = converted(batch, self.inputs)
+        if not self.reads_reward:  # that it is missing says nothing then
+            x.pop("reward", None)
         x.update(rows_present(x, self.inputs))
         for name, declared in self.inputs.items():
             if name in x and declared == "sequence index":
