@@ -239,12 +239,9 @@ def _smaller(first: ComparedLoss, second: ComparedLoss, parted: Sequence[Probe])
         for row in np.argsort(-gap.max(axis=1))[:_LARGEST]:
             yield rows_and_tokens(batch, np.array([row]), np.arange(gap.shape[1]))
     for batch, gap in whole:
-        for row in np.argsort(-gap.max(axis=1))[:2]:
-            together = np.flatnonzero(batch["group"] == batch["group"][row])
-            yield rows_and_tokens(batch, together, np.arange(gap.shape[1]))
-    for batch, gap in whole:
         order = np.argsort(-gap.max(axis=1))
-        for rows in (order[:2], order[[0, -1]], order[:4]):
+        together = np.flatnonzero(batch["group"] == batch["group"][order[0]])
+        for rows in (order[:2], order[[0, -1]], together, order[:4]):
             yield rows_and_tokens(batch, np.sort(rows), np.arange(gap.shape[1]))
     yield from (batch for batch, _ in whole)
 
