@@ -27,14 +27,15 @@ def _sources() -> dict[str, str]:
 
 SPECS = _sources()
 
-MICRO = MEAN_OF_MICRO | SEARCHED_IN_MICRO
+MICRO = MEAN_OF_MICRO | SEARCHED_IN_MICRO | {"second_moment"}
 """Objectives that say `micro`: of all, they alone may change with the cut of a window."""
 UNPOOLED = POOLED | {"own"}
 """Those with a statistic of a window that several ranks cannot add up."""
 DECLARED = {
     "micro-batches": MICRO,
     "ranks": MICRO | UNPOOLED,
-    "on policy": {"frozen_distributions", "entropy_advantage", "pspo", "weighed_by_policy"},
+    "on policy": {"frozen_distributions", "entropy_advantage", "pspo", "weighed_by_policy"}
+    | {"cumulative_ratio", "future_kl"},
 }
 """Property -> objectives that do not have it, and say so."""
 
