@@ -49,10 +49,10 @@ class Interpretation:
         self.values: dict[int, Array] = dict(frozen or {})
         self.candidates: dict[int, Array] = {}
         self._cells: dict[tuple[Scope, Axis], Segments] = {}
-        if "advantage" not in self.batch and "reward" in self.batch:
-            self._set_advantage(self.output("advantage"))
-        elif "advantage" in self.batch:
+        if "advantage" in self.batch:
             self._set_advantage(self.batch["advantage"])
+        elif set(graph.inputs(["advantage"])) <= set(self.batch):
+            self._set_advantage(self.output("advantage"))
 
     def _set_advantage(self, advantage: Array) -> None:
         self.batch["advantage"] = advantage[:, None] if advantage.ndim == 1 else advantage
