@@ -12,7 +12,6 @@ import inspect
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +22,8 @@ from torch import Tensor, nn
 
 from maspo_dsl.emit.template.metrics import LossOutput, metric_value, pooled_parts
 from maspo_dsl.hosts.shared import Host, HostError, denominators, lacking, lines, says
+from maspo_dsl.importing.options import About, Option
+from maspo_dsl.importing.trl_options import OPTIONS
 from maspo_dsl.objective import Objective, SpecLike, load
 from maspo_dsl.runtime.loss import Backend, ObjectiveLoss
 from maspo_dsl.runtime.model_head import in_the_place_of, linear_head
@@ -50,39 +51,6 @@ from trl import GRPOConfig, GRPOTrainer  # noqa: E402  (only where the version i
 Inputs: TypeAlias = "dict[str, Any]"
 AtHead: TypeAlias = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
 
-# What TRL decides by an option and a spec by a line: the option, and the words of such lines.
-SAID_BY_THE_SPEC = {
-    "loss_type": ("ratio", "reduce"),
-    "epsilon": ("ratio",),
-    "epsilon_high": ("ratio",),
-    "delta": ("ratio",),
-    "importance_sampling_level": ("ratio",),
-    "sapo_temperature_pos": ("ratio",),
-    "sapo_temperature_neg": ("ratio",),
-    "vespo_k_pos": ("ratio",),
-    "vespo_k_neg": ("ratio",),
-    "vespo_lambda_pos": ("ratio",),
-    "vespo_lambda_neg": ("ratio",),
-    "beta": ("penalty",),
-    "use_bias_correction_kl": ("penalty",),
-    "off_policy_mask_threshold": ("mute", "exclude"),
-    "top_entropy_quantile": ("mute", "exclude"),
-    "mask_truncated_completions": ("mute", "exclude"),
-    "entropy_coef": ("bonus",),
-    "use_adaptive_entropy": ("bonus",),
-    "entropy_coef_min": ("bonus",),
-    "entropy_coef_max": ("bonus",),
-    "entropy_coef_delta": ("bonus",),
-    "entropy_target": ("bonus",),
-    "vllm_importance_sampling_mode": ("weight", "mute", "exclude"),
-    "vllm_importance_sampling_clip_min": ("weight", "mute", "exclude"),
-    "vllm_importance_sampling_clip_max": ("weight", "mute", "exclude"),
-    "vllm_importance_sampling_cap": ("weight", "mute", "exclude"),
-    "scale_rewards": ("advantage",),
-    "multi_objective_aggregation": ("advantage",),
-}
-# What the sampler does otherwise than the policy, and the value at which it does nothing.
-SAMPLER = {"top_p": 1.0, "top_k": 0, "min_p": None, "repetition_penalty": 1.0, "generation_kwargs": None}
 # Metrics that are TRL's own, under TRL's name too.
 TRLS_OWN_METRICS = frozenset({"entropy"})
 # Tensors of the model's own, beside tokens and attention.
@@ -430,9 +398,9 @@ def remarks(objective: Objective, args: GRPOConfig) -> list[str]:
     """What is no mistake, and changes what is trained."""
     found = []
     changed = [
-        f"{name}={getattr(args, name)!r}"
-        for name, off in SAMPLER.items()
-        if getattr(args, name) not in (off, None)
+        f"{option.name}={getattr(args, option.name)!r}"
+        for option in OPTIONS.values()
+        if option.about is About.SAMPLER and getattr(args, option.name) not in (option.default, None)
     ]
     if changed:
         found.append(
@@ -474,14 +442,22 @@ def _not_brought(objective: Objective, args: GRPOConfig, given: Mapping[str, Any
 
 
 def _contradicted(objective: Objective, args: GRPOConfig) -> list[str]:
-    defaults = {field.name: field.default for field in fields(GRPOConfig)}
-    changed = {
-        name: getattr(args, name) for name in SAID_BY_THE_SPEC if getattr(args, name) != defaults[name]
-    }
-    return [
-        f"`{name}={value!r}` would do nothing: {says(objective, SAID_BY_THE_SPEC[name])}"
-        for name, value in changed.items()
+    changed = [
+        (option, getattr(args, option.name))
+        for option in OPTIONS.values()
+        if option.parts and getattr(args, option.name) != option.default
     ]
+    return [
+        f"`{option.name}={value!r}` would do nothing: {says(objective, option.parts)}; {_meant(option, value)}"
+        for option, value in changed
+    ]
+
+
+def _meant(option: Option, value: object) -> str:
+    """The line of a spec that the option would be."""
+    if option.about is About.REFUSED:
+        return f"{option.about.value}: {option.line(value)}"
+    return f"as a line it would be: {option.line(value)}"
 
 
 def _objectives(

@@ -33,8 +33,9 @@ class Option:
 
     `default` is the trainer's; `says` is the line of .obj that means the option, with `{value}` in it; for a refused
     option, why no line does. `words` are the values of one that is a word, `synonyms` other values that mean one of
-    them. `optional` ones may be None. A number lies in [`low`, `high`]. `needs` names options without which this one
-    does nothing, with the values that they need.
+    them. `parts` are the words of the lines of a spec that decide instead of the option; none where the trainer still
+    heeds it beside a spec. `optional` ones may be None. A number lies in [`low`, `high`]. `needs` names options without
+    which this one does nothing, with the values that they need.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Option:
     about: About
     says: str
     words: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
     optional: bool = False
     low: float = 0
     high: float = math.inf

@@ -11,6 +11,8 @@ CLIPPED = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo")
 LOSS_TYPES = ("grpo", "dapo", "dr_grpo", "bnpo", "luspo", "cispo", "sapo", "vespo")
 LEVELS = ("token", "sequence")
 MODES = ("token_truncate", "token_mask", "sequence_truncate", "sequence_mask")
+_OF_TOKENS = ("mute", "exclude")
+_CORRECTION = ("weight", "mute", "exclude")
 _VLLM = {"use_vllm": SET, "vllm_importance_sampling_correction": SET}
 _ADAPTIVE = "the coefficient follows the entropy of past steps; a spec has no state"
 
@@ -22,6 +24,7 @@ OPTIONS = table(
         About.OBJECTIVE,
         "ratio = … and reduce = …, such as reduce = loss |> mean(window) for dapo",
         words=LOSS_TYPES,
+        parts=("ratio", "reduce"),
     ),
     Option(
         "epsilon",
@@ -30,6 +33,7 @@ OPTIONS = table(
         About.OBJECTIVE,
         "param eps_low = {value}",
         needs={"loss_type": (*CLIPPED, "cispo")},
+        parts=("ratio",),
     ),
     Option(
         "epsilon_high",
@@ -39,6 +43,7 @@ OPTIONS = table(
         "param eps_high = {value}; with loss_type cispo, param cap = {value}",
         optional=True,
         needs={"loss_type": (*CLIPPED, "cispo")},
+        parts=("ratio",),
     ),
     Option(
         "delta",
@@ -48,6 +53,7 @@ OPTIONS = table(
         "param delta = {value} and before clip |> min(delta) as upper",
         optional=True,
         needs={"loss_type": CLIPPED},
+        parts=("ratio",),
     ),
     Option(
         "importance_sampling_level",
@@ -56,6 +62,7 @@ OPTIONS = table(
         About.OBJECTIVE,
         "ratio = policy / old |> geomean(sequence) |> …",
         words=LEVELS,
+        parts=("ratio",),
     ),
     Option(
         "beta",
@@ -63,6 +70,7 @@ OPTIONS = table(
         "number",
         About.OBJECTIVE,
         "param kl = {value} and penalty kl = kl * k3(policy, reference)",
+        parts=("penalty",),
     ),
     Option(
         "use_bias_correction_kl",
@@ -71,6 +79,7 @@ OPTIONS = table(
         About.OBJECTIVE,
         "penalty kl = kl * k3(policy, reference) * (policy / old) if true, without the ratio if false",
         needs={"beta": SET},
+        parts=("penalty",),
     ),
     Option(
         "sapo_temperature_pos",
@@ -79,6 +88,7 @@ OPTIONS = table(
         About.OBJECTIVE,
         "param tau_pos = {value}",
         needs={"loss_type": ("sapo",)},
+        parts=("ratio",),
     ),
     Option(
         "sapo_temperature_neg",
@@ -87,6 +97,7 @@ OPTIONS = table(
         About.OBJECTIVE,
         "param tau_neg = {value}",
         needs={"loss_type": ("sapo",)},
+        parts=("ratio",),
     ),
     Option(
         "vespo_k_pos",
@@ -95,6 +106,7 @@ OPTIONS = table(
         About.OBJECTIVE,
         "param k_pos = {value}",
         needs={"loss_type": ("vespo",)},
+        parts=("ratio",),
     ),
     Option(
         "vespo_lambda_pos",
@@ -103,6 +115,7 @@ OPTIONS = table(
         About.OBJECTIVE,
         "param lambda_pos = {value}",
         needs={"loss_type": ("vespo",)},
+        parts=("ratio",),
     ),
     Option(
         "vespo_k_neg",
@@ -111,6 +124,7 @@ OPTIONS = table(
         About.OBJECTIVE,
         "param k_neg = {value}",
         needs={"loss_type": ("vespo",)},
+        parts=("ratio",),
     ),
     Option(
         "vespo_lambda_neg",
@@ -119,6 +133,7 @@ OPTIONS = table(
         About.OBJECTIVE,
         "param lambda_neg = {value}",
         needs={"loss_type": ("vespo",)},
+        parts=("ratio",),
     ),
     Option(
         "off_policy_mask_threshold",
@@ -128,6 +143,7 @@ OPTIONS = table(
         "mute stale where A < 0 and mean(k1(old, policy), sequence) > {value}",
         optional=True,
         low=float("-inf"),
+        parts=_OF_TOKENS,
     ),
     Option(
         "top_entropy_quantile",
@@ -137,6 +153,7 @@ OPTIONS = table(
         "param share = {value} and "
         "mute confident where entropy(policy) < quantile(entropy(policy), 1 - share, micro)",
         high=1,
+        parts=_OF_TOKENS,
     ),
     Option(
         "entropy_coef",
@@ -145,20 +162,59 @@ OPTIONS = table(
         About.OBJECTIVE,
         "bonus entropy = {value} * mean(entropy(policy), micro)",
         low=float("-inf"),
+        parts=("bonus",),
     ),
-    Option("use_adaptive_entropy", False, "switch", About.REFUSED, _ADAPTIVE),
-    Option("entropy_coef_min", 0.0, "number", About.REFUSED, _ADAPTIVE, needs={"use_adaptive_entropy": SET}),
-    Option("entropy_coef_max", 1.0, "number", About.REFUSED, _ADAPTIVE, needs={"use_adaptive_entropy": SET}),
     Option(
-        "entropy_coef_delta", 0.005, "number", About.REFUSED, _ADAPTIVE, needs={"use_adaptive_entropy": SET}
+        "use_adaptive_entropy",
+        False,
+        "switch",
+        About.REFUSED,
+        _ADAPTIVE,
+        parts=("bonus",),
     ),
-    Option("entropy_target", 0.2, "number", About.REFUSED, _ADAPTIVE, needs={"use_adaptive_entropy": SET}),
+    Option(
+        "entropy_coef_min",
+        0.0,
+        "number",
+        About.REFUSED,
+        _ADAPTIVE,
+        needs={"use_adaptive_entropy": SET},
+        parts=("bonus",),
+    ),
+    Option(
+        "entropy_coef_max",
+        1.0,
+        "number",
+        About.REFUSED,
+        _ADAPTIVE,
+        needs={"use_adaptive_entropy": SET},
+        parts=("bonus",),
+    ),
+    Option(
+        "entropy_coef_delta",
+        0.005,
+        "number",
+        About.REFUSED,
+        _ADAPTIVE,
+        needs={"use_adaptive_entropy": SET},
+        parts=("bonus",),
+    ),
+    Option(
+        "entropy_target",
+        0.2,
+        "number",
+        About.REFUSED,
+        _ADAPTIVE,
+        needs={"use_adaptive_entropy": SET},
+        parts=("bonus",),
+    ),
     Option(
         "mask_truncated_completions",
         False,
         "switch",
         About.OBJECTIVE,
         "exclude cut where truncated; where sequences are averaged, mute cut where truncated",
+        parts=_OF_TOKENS,
     ),
     Option(
         "vllm_importance_sampling_correction",
@@ -177,6 +233,7 @@ OPTIONS = table(
         "weight correction = mismatch |> min(is_max) to truncate, mute disagreeing where mismatch > is_max to mask",
         words=MODES,
         needs=_VLLM,
+        parts=_CORRECTION,
     ),
     Option(
         "vllm_importance_sampling_clip_max",
@@ -186,6 +243,7 @@ OPTIONS = table(
         "param is_max = {value}",
         optional=True,
         needs=_VLLM,
+        parts=_CORRECTION,
     ),
     Option(
         "vllm_importance_sampling_clip_min",
@@ -195,6 +253,7 @@ OPTIONS = table(
         "param is_min = {value}",
         optional=True,
         needs=_VLLM,
+        parts=_CORRECTION,
     ),
     Option(
         "vllm_importance_sampling_cap",
@@ -204,6 +263,7 @@ OPTIONS = table(
         "param is_max = {value}",
         optional=True,
         needs=_VLLM,
+        parts=_CORRECTION,
     ),
     Option(
         "scale_rewards",
@@ -213,6 +273,7 @@ OPTIONS = table(
         "advantage = reward |> center(group) |> scale(group, ddof = 1, eps = 1e-4) for group, "
         "reward |> center(group) for none, center(reward, group) / (std(reward, rollout_batch) + 1e-4) for batch",
         words=("group", "batch", "none"),
+        parts=("advantage",),
         synonyms={True: "group", False: "none"},
         needs={"multi_objective_aggregation": ("sum_then_normalize",)},
     ),
@@ -223,6 +284,7 @@ OPTIONS = table(
         About.ADVANTAGE,
         "input reward_1 : sequence, … and advantage = … |> whiten(rollout_batch, 1, 1e-4)",
         words=("sum_then_normalize", "normalize_then_sum"),
+        parts=("advantage",),
     ),
     Option(
         "reward_weights",

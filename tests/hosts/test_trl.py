@@ -15,6 +15,8 @@ trl = pytest.importorskip("trl", reason="TRL is an extra: pip install 'maspo-dsl
 
 from maspo_dsl.hosts.shared import HostError  # noqa: E402
 from maspo_dsl.hosts.trl import TRL, ObjectiveGRPOTrainer  # noqa: E402
+from maspo_dsl.importing.options import About  # noqa: E402
+from maspo_dsl.importing.trl_options import OPTIONS  # noqa: E402
 
 from .tiny_trl import arguments, brevity, folder, letters, prompts, trained  # noqa: E402
 
@@ -322,7 +324,16 @@ REFUSED = [
         {"loss_type": "grpo"},
         r"`loss_type='grpo'` would do nothing: .*maspo.obj:\d+: ratio +=.*reduce +=",
     ),
-    ("maspo", {"epsilon": 0.1}, r"`epsilon=0.1` would do nothing"),
+    (
+        "maspo",
+        {"epsilon": 0.1},
+        r"`epsilon=0.1` would do nothing: .*maspo.obj:\d+: ratio .*; as a line it would be: param eps_low = 0.1",
+    ),
+    (
+        "maspo",
+        {"use_adaptive_entropy": True},
+        r"no `bonus` that says so; no spec can say it: the coefficient follows the entropy of past steps",
+    ),
     ("grpo", {"beta": 0.1}, r"`beta=0.1` would do nothing: the objective says it: grpo.obj:\d+: penalty kl"),
     ("maspo", {"beta": 0.1}, r"`beta=0.1` would do nothing: the objective has no `penalty` that says so"),
     (
@@ -351,6 +362,16 @@ def test_what_contradicts_or_is_lacking(source, settings, message, tmp_path):
             args=arguments(tmp_path, **settings),
             objective=source if " " not in source else spec(source),
         )
+
+
+def test_the_spec_s_options_are_those_of_an_import():
+    """What an import turns into lines is refused beside a spec, but for what TRL still does: weigh the rewards."""
+    decided = {About.OBJECTIVE, About.ADVANTAGE, About.REFUSED}
+    assert {name for name, option in OPTIONS.items() if option.about in decided and not option.parts} == {
+        "vllm_importance_sampling_correction",
+        "reward_weights",
+    }
+    assert all(option.about in decided for option in OPTIONS.values() if option.parts)
 
 
 def test_everything_wrong_is_said_at_once(tmp_path):
