@@ -274,12 +274,9 @@ class _Checks:
         ):
             yield self.estimated(f"advantage, {name}", rollout_of(lengths))
         rows = complete(ragged(2, extreme=False), 2)
-        shares = shared(rows)
         expected = self.reference.advantage(rows, self.params)
-        by_token = {**rows, "reward": shares}
-        yield advises("advantage, a reward for each token", by_token, expected)
-        flat = packed(by_token)
-        yield advises("advantage, packed", flat, _flat(expected, by_token, flat))
+        flat = packed(rows)
+        yield advises("advantage, packed", flat, _flat(expected, rows, flat))
         whole = {**rows, "reward": np.round(np.nan_to_num(rows["reward"]) * 3)}
         expected = self.reference.advantage(whole, self.params)
         yield advises("advantage, whole rewards", {**whole, "reward": whole["reward"].astype(int)}, expected)
@@ -364,15 +361,6 @@ def ranks_are(number: int) -> Iterator[None]:
 def counted(batch: Arrays) -> np.ndarray:
     """The mask without the rows whose reward is missing."""
     return batch["mask"] & ~np.isnan(batch["reward"])[:, None] if "reward" in batch else batch["mask"]
-
-
-def shared(batch: Arrays) -> np.ndarray:
-    """Each reward in two exact halves, at the first and at the last trained token; NaN where nothing is trained."""
-    result = np.where(batch["mask"], 0.0, np.nan)
-    for row, columns in enumerate(map(np.flatnonzero, batch["mask"])):
-        for column in columns[:1], columns[-1:]:
-            result[row, column] += batch["reward"][row] / 2
-    return result
 
 
 def equal_rewards() -> Arrays:
