@@ -184,7 +184,7 @@ def test_a_broken_manifest_is_no_grid(run, manifest):
 @pytest.mark.parametrize(
     ("metrics", "why"),
     [
-        (None, "No such file"),
+        (None, "it has none of metrics.jsonl, trainer_state.json"),
         ("", "it is empty"),
         ('{"step": 0, "rew', "line 1"),
         ("3\n", "a row has no step"),
@@ -199,7 +199,11 @@ def test_a_finished_run_that_lost_its_metrics(run, metrics, why):
     if metrics is not None:
         Path("other/runs/dapo-s0/metrics.jsonl").write_text(metrics)
     result = run("report", "other")
-    assert result.exit_code == 2 and "metrics.jsonl cannot be read" in result.stderr and why in result.stderr
+    assert (
+        result.exit_code == 2
+        and "metrics of other/runs/dapo-s0 cannot be read" in result.stderr
+        and why in result.stderr
+    )
     assert "earlier report" not in result.stderr
     Path("other/report.md").write_text("dapo is best")
     assert "still there from an earlier report: report.md" in run("report", "other").stderr

@@ -165,7 +165,7 @@ REFERENCES = {
     "gdpo": clipped_tokens(
         each_by_itself,
         {"w_reward": 0.5, "w_format": 2.0},
-        {"w_reward": 0.0, "w_format": 1.0, **EPSILONS},
+        {"w_reward": 1.0, "w_format": 0.0, **EPSILONS},
         w_reward=1,
         w_format=1,
     ),
