@@ -11,9 +11,12 @@ from ..graph.family import NAMED, objective
 from ..graph.generated import specs
 from .dependence import measured, small
 
-SEQUENCE = {"gspo", "gspo_token", "luspo", "gmpo", "vespo", "topr", "grpo_opsm", "aspo"}
+SEQUENCE = {"gspo", "gspo_token", "luspo", "gmpo", "vespo", "topr", "grpo_opsm", "aspo", "deepseek_v32"}
 SEQUENCE |= {"min_prefix", "cumulative_ratio", "future_kl", "capped_prefix", "moving_prefix"}
 BATCH = {"bapo", "bapo_paper", "stapo", "stapo_v1", "stapo_maspo", "top_entropy", "clip_cov", "kl_cov"}
+BATCH |= {"fipo"}
+# Values at which small batches come to what reads the policy.
+NEAR = {"fipo": {"cap": 1.1, "safe": 1.05}}
 
 
 def written(*lines: str) -> Coupling:
@@ -30,7 +33,7 @@ def test_named_objectives(name):
 
 @pytest.mark.parametrize("name", NAMED)
 def test_measured_dependence_is_what_is_said(name):
-    graph = objective(name).graph
+    graph = maspo_dsl.load(objective(name), NEAR.get(name)).graph
     claimed = coupling(graph).reach
     found = Reach.TOKEN
     for seed in range(12):
