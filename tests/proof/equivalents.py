@@ -18,6 +18,7 @@ MASK_ALL = r"⟨mask → torch\.ones_like\(mask\)⟩"
 SMALL_COUNT = "a count below 1 divides nothing that is read"
 NO_SPREAD = "what is centred is exactly 0 where there is no spread"
 SHIFT = "a shift cancels, and so does the sign of what is squared"
+ALL_MEMBERS = "without `of`, which no shipped objective gives it, every value is a member"
 NO_DDOF = "ddof is 0 there, and a group of one is centred to 0"
 FEW_OTHERS = "of one other the distance is 0, and where rewards are between there are two"
 SIGN_CANCELS = "what is centred is squared, or centred twice"
@@ -183,7 +184,8 @@ EQUIVALENT: dict[str, str] = {
     r"^vespo: def clamp\(.* → max\(x, low⟩": PROD_BOUNDED,
     r"\|> ⟨(center|scale)\(group.* → (center|scale)\(group": COMMUTES,
     r"⟨(clip|decay_below|min)\(.* when A [<>]( 0)? → ": COMMUTES,
-    r"^ce_gppo: ratio = .*(⟨held_at\(.*|_⟨(low|high).* as preserve_\w+) when A .* → ": COMMUTES,
+    r"^ce_gppo: ratio = .*(⟨held_at\(.*|_⟨(low|high).* as preserve_\w+|held_at\(⟨beta_low .* as preserve_\w+) when A .* → ": COMMUTES,
+    r"def leave_one_out\(.*(⟨\(1 if is_member\(scope\) else 0\) → 1⟩|is_member\(scope\) else ⟨ → -?1\.)": ALL_MEMBERS,
     r"^(?!gspo_token).*⟨(after → before|before → after)⟩ clip": COMMUTES,
     r"as bounds ⟨\|> gamma_gate\(k_pos.* when A < → ": COMMUTES,
     r"(let (mass|risk) = |def overlong\(.*\) = )clamp\(.*⟨.*, .* → .*, .*⟩, (10|0)\)": COMMUTES,

@@ -126,7 +126,6 @@ ELSEWHERE = {
     "unknown-variant": "a variant asked for by name",
     "not-a-number": "a parameter set from outside",
     "cyclic-extends": "more than one file",
-    "does-nothing": "an objective without a ratio",
 }
 """Codes that no single file has; they are tested below."""
 
