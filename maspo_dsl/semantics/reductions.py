@@ -500,7 +500,7 @@ _REDUCTIONS = (
         of_zeros=True,
         grows=True,
         local="remaining",
-        latex=r"\sum_{k \ge t} \bigl(\prod_{t \le j < k} $factor\bigr) \left($x\right)_{k}",
+        latex=r"\sum_{k \ge t} \left(\prod_{t \le j < k} $factor\right) \left($x\right)_{k}",
     ),
     _along(
         "running_sum",
@@ -511,7 +511,7 @@ _REDUCTIONS = (
         of_zeros=True,
         grows=True,
         local="running",
-        latex=r"\sum_{k \le t} \bigl(\prod_{k < j \le t} $factor\bigr) \left($x\right)_{k}",
+        latex=r"\sum_{k \le t} \left(\prod_{k < j \le t} $factor\right) \left($x\right)_{k}",
     ),
     _along(
         "running_max",

@@ -71,7 +71,10 @@ def written(name: str) -> str:
         ),
         ("2 * k1(old, reference)", r"2 \cdot \log\left(\frac{\pi_{\mathrm{old}}}{\pi_{\mathrm{ref}}}\right)"),
         ("gae(reward, gamma, 1)", r"\mathrm{GAE}_{\gamma, 1}\left(R\right)"),
-        ("discounted_sum(a + b, gamma)", r"\sum_{k \ge t} \gamma^{k - t} \left(a + b\right)_{k}"),
+        (
+            "discounted_sum(a + b, gamma)",
+            r"\sum_{k \ge t} \left(\prod_{t \le j < k} \gamma\right) \left(a + b\right)_{k}",
+        ),
         ("scale(reward, group)", r"\frac{R}{\underset{\mathrm{group}}{\mathrm{std}}\left(R\right)}"),
         (
             "1 if A > 0 and not a <= 2 else 0 if b != inf else 3",

@@ -137,7 +137,11 @@ def test_what_stands_before_a_function_must_be_one(tmp_path):
 
 
 @settings(deadline=None)
-@given(st.lists(st.sampled_from(PIECES) | st.text(st.characters(exclude_categories=("C",)), max_size=3), max_size=8).map("".join))
+@given(
+    st.lists(
+        st.sampled_from(PIECES) | st.text(st.characters(exclude_categories=("C",)), max_size=3), max_size=8
+    ).map("".join)
+)
 @example(r"\left")
 @example("$[$[$y]]")
 def test_any_notation_is_written_or_has_one_mistake(notation):
