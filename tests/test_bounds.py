@@ -10,8 +10,8 @@ import maspo_dsl
 from .batches import as_torch
 from .running import SHIPPED, compiled, known, plain, run_loss, slot, undivided
 
-UNREGULARISED = {"kl": 0.0, "beta": 0.0}
-"""Weights of penalties, for tests of the policy's own term."""
+UNREGULARISED = {"kl": 0.0, "beta": 0.0, "mu": 0.0, "width": 1e-12}
+"""Weights of penalties, and of what lies behind a token, for tests of the policy's own term."""
 
 
 CLIPS = ("clip(1 - eps_low, 1 + eps_high)", "clip(exp(-eps_low), exp(eps_high))")
@@ -36,7 +36,7 @@ def test_clipped_tokens(name, low, high, ratios):
     ratio, sign = np.repeat(ratios, 2).astype(float), np.tile([1.0, -1.0], 3)
     params = known(name, eps_low=low, eps_high=high, delta=2, **UNREGULARISED)
     loss = compiled(name, {**undivided(name), **params})
-    batch = plain(np.log(ratio), sign)
+    batch = plain(np.log(ratio), sign) | {"group": np.arange(6)}
     tensors = as_torch(batch)
     out = loss(tensors)
     out.loss.backward()

@@ -387,9 +387,9 @@ def test_another_version(installed, monkeypatch):
         TRL.check_version()
 
 
+@torch._dynamo.config.patch(disable=True)
 def test_the_page_s_script(tmp_path, monkeypatch):
     """docs/hosts.md, with a model and prompts that are here."""
-    monkeypatch.setattr(torch._dynamo.config, "disable", True)
     monkeypatch.chdir(tmp_path)
     page = (Path(__file__).parents[2] / "docs" / "hosts.md").read_text()
     script = next(block for block in page.split("```python\n")[1:] if "ObjectiveGRPOTrainer" in block).split(

@@ -174,11 +174,11 @@ def test_no_compiler(monkeypatch, capfd):
 
 def test_a_disabled_compiler_is_said_and_not_asked(capfd, monkeypatch):
     """What TORCH_COMPILE_DISABLE=1 and torch.compiler.set_stance leave of a backend: eager, and one line."""
-    monkeypatch.setattr(torch._dynamo.config, "disable", True)
     monkeypatch.setattr(runtime, "_warned", set())
     loss = maspo_dsl.compile("maspo", backend="aot_eager")
     arrays = given_advantage(4, extreme=False)
-    assert evaluated(loss, arrays)[0] == pytest.approx(evaluated(eager("maspo"), arrays)[0], rel=1e-6)
+    with torch._dynamo.config.patch(disable=True):
+        assert evaluated(loss, arrays)[0] == pytest.approx(evaluated(eager("maspo"), arrays)[0], rel=1e-6)
     assert loss.compilations == 0
     assert capfd.readouterr().err.splitlines() == [
         "maspo-dsl: torch.compile is disabled (TORCH_COMPILE_DISABLE), so the loss runs eagerly"
