@@ -7,6 +7,7 @@ beyond ±20, and garbage wherever the mask is false. `packed` and `as_torch` mak
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from maspo_dsl.semantics.quantities import TENSORS, Domain, Quantity
 from maspo_dsl.semantics.types import Axis
 
 Arrays = dict[str, np.ndarray]
+
+SPECS = Path(__file__).parent / "specs"
+"""Objectives that are not shipped and that the compiler is tested with."""
 
 GARBAGE = (np.nan, -np.inf, np.inf, 1e30)
 
@@ -68,9 +72,9 @@ def others(seed: int, shape: tuple[int, int]) -> Arrays:
 
 @cache
 def inputs() -> dict[str, Quantity]:
-    """What shipped objectives ask for by `input`, by name."""
+    """What objectives ask for by `input`, those shipped and those of `SPECS`, by name."""
     found: dict[str, Quantity] = {}
-    for name in maspo_dsl.shipped():
+    for name in [*maspo_dsl.shipped(), *map(str, sorted(SPECS.glob("*.obj")))]:
         tensors = maspo_dsl.load(name).resolved.tensors
         found |= {key: row for key, row in tensors.items() if key not in TENSORS}
     return found

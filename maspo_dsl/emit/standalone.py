@@ -52,6 +52,8 @@ _DOCS = {
     "memory": "What each memory is after the rollout: 0-d, or for each sequence's prompt [N].",
 }
 _HEADER_WIDTH = 88
+# A line that is longer is broken.
+_LINE_WIDTH = 110
 
 
 def standalone(objective: ResolvedObjective, graph: Graph) -> str:
@@ -109,7 +111,9 @@ def _functions(objective: ResolvedObjective, graph: Graph) -> dict[str, str]:
     terms = {name.removeprefix("term:"): name for name in live_terms(graph)}
     terms |= {name: name for name in ("trained", "loss", "policy_loss") if name in graph.outputs}
     written["terms"] = _function("terms", graph, terms)
-    if outside := {name: _outside(row) for name, row in objective.own.items() if row.values is not None}:
+    if outside := {
+        name: _outside(name, row) for name, row in objective.own.items() if row.values is not None
+    }:
         written["outside"] = _definition("outside", _DOCS["outside"], [], outside)
     statistics = window_statistics(graph)
     for number, keys in enumerate(phases(graph, statistics), 1):
@@ -119,16 +123,23 @@ def _functions(objective: ResolvedObjective, graph: Graph) -> dict[str, str]:
     return written
 
 
-def _outside(row: Quantity) -> str:
-    """Where a tensor has a value that its row does not allow."""
+def _outside(name: str, row: Quantity) -> str:
+    """Where a tensor has a value that its row does not allow; an entry of a dictionary that fits its lines."""
     value, values = f'x["{row.tensor}"]', row.values
     assert values is not None
     if values.choices:
-        return " & ".join(f"({value} != {number_text(choice)})" for choice in values.choices)
+        return _chain(name, "&", [f"({value} != {number_text(choice)})" for choice in values.choices])
     low, high = ("<" if values.low_closed else "<="), (">" if values.high_closed else ">=")
     sides = [(low, values.low), (high, values.high)]
     found = [f"({value} {sign} {number_text(end)})" for sign, end in sides if math.isfinite(end)]
-    return " | ".join([*found, *([f"torch.isnan({value})"] if not row.whole else [])])
+    return _chain(name, "|", [*found, *([f"torch.isnan({value})"] if not row.whole else [])])
+
+
+def _chain(name: str, sign: str, conditions: list[str]) -> str:
+    """Conditions as the entry `name` of what a function returns; one a line where they do not fit into one."""
+    text = f" {sign} ".join(conditions)
+    fits = len(f'        "{name}": {text},') <= _LINE_WIDTH
+    return text if fits else f"\n    {sign} ".join(conditions)
 
 
 def _loss(graph: Graph) -> dict[str, str]:
@@ -194,7 +205,7 @@ def _loss_class(objective: ResolvedObjective, graph: Graph, functions: list[str]
         "params": _literal(dynamic_parameters(graph)),
         "inputs": _literal({name: row.declaration for name, row in objective.tensors.items()}),
         "reads": _literal(reads(graph)),
-        "functions": "{" + ", ".join(f'"{name}": {name}' for name in named) + "}",
+        "functions": _functions_by_name(named),
         **({"memories": _literal(_memories(objective))} if objective.memories else {}),
         "phases": "(" + ", ".join(steps) + ("," if len(steps) == 1 else "") + ")",
         "whole": _literal(whole),
@@ -209,6 +220,15 @@ def _loss_class(objective: ResolvedObjective, graph: Graph, functions: list[str]
 def _memories(objective: ResolvedObjective) -> dict[str, dict[str, object]]:
     """What each memory is kept for, and what it is at first."""
     return {name: {"per": memory.per, "start": memory.start} for name, memory in objective.memories.items()}
+
+
+def _functions_by_name(names: list[str]) -> str:
+    """The dictionary of a file's functions, on one line if it fits there."""
+    entries = [f'"{name}": {name}' for name in names]
+    text = "{" + ", ".join(entries) + "}"
+    if len(f"            functions={text},") <= _LINE_WIDTH:
+        return text
+    return "{\n" + "".join(f"                {entry},\n" for entry in entries) + "            }"
 
 
 def _literal(value: Mapping[str, object], indent: int = 12) -> str:

@@ -1,7 +1,6 @@
 """Every objective there is to test the compiler with: the shipped ones, those of `tests/specs`, and their variants."""
 
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
@@ -9,9 +8,8 @@ import maspo_dsl
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
 
-from ..batches import Arrays, ragged
+from ..batches import SPECS, Arrays, ragged
 
-SPECS = Path(__file__).parents[1] / "specs"
 BASES = {name: name for name in maspo_dsl.shipped()} | {path.stem: str(path) for path in SPECS.glob("*.obj")}
 
 

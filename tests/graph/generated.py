@@ -70,7 +70,7 @@ REDUCTIONS = st.sampled_from(
         "loss |> sum(sequence) |> mean(window)",
         "loss / 32 |> sum(sequence) |> mean(window)",
         "loss |> mean(group) |> mean(window)",
-        "loss |> mean(group, of = old < 0.5) |> mean(window, of = A > 0)",
+        "loss |> mean(group, of = old < 0.5) |> mean(window, of = max(A, group) > 0.1)",
         "loss |> mean(sequence, of = old < 0.5) |> sum(group) |> mean(window)",
         "loss |> sum(window)",
         "sum(loss * length, window) / sum(length, window)",

@@ -252,7 +252,15 @@ def test_batch_without_columns_or_rows(shape):
     out.loss.backward()
     assert out.loss == 0 and tensors["logp"].grad.shape == shape
     assert loss.advantage(as_torch(arrays)).shape == shape
-    loss.window([as_torch(arrays), as_torch(batch())])
+    micro_batches = [as_torch(arrays), as_torch(batch())]
+    with pytest.raises(
+        maspo_dsl.BatchError, match="rollout_batch, and these micro-batches have more than one"
+    ):
+        loss.window(micro_batches)
+    micro_batches = [{**each, "advantage": loss.advantage(each)} for each in micro_batches]
+    alone, together = loss.window(micro_batches[1:]), loss.window(micro_batches)
+    assert alone["tokens"] > 0
+    torch.testing.assert_close(together, alone)
 
 
 def test_everything_padded_and_packed():
