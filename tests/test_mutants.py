@@ -61,6 +61,31 @@ def test_nothing_survived_the_last_proof():
     assert [name for name, ends in record.read()["counts"].items() if ends["survived"]] == []
 
 
+def test_an_objective_proven_again_replaces_what_was_recorded():
+    before = record.read()
+    found = [
+        Outcome("spec", "dapo", "one", "killed", "a window"),
+        Outcome("spec", "dapo", "two", "equivalent", "why"),
+    ]
+    old = {**before, "hashes": {**before["hashes"], "dapo": "another"}}
+    after = record.extended(old, found)
+    assert after["counts"]["dapo"] == {"killed": 1, "equivalent": 1, "survived": 0, "unchanged": 0}
+    assert {**after["counts"], "dapo": 0} == {**before["counts"], "dapo": 0}
+    assert after["hashes"] == before["hashes"]
+    assert after["reasons"] == before["reasons"] | {"why": 1}
+    assert "dapo" in after["again"] and "`dapo`" in record.shown(after)
+    assert record.extended(after, found) == after
+
+
+def test_an_objective_proven_for_the_first_time_adds_its_reasons():
+    whole = record.read()
+    before = {**whole, "counts": {name: ends for name, ends in whole["counts"].items() if name != "dapo"}}
+    why = next(iter(before["reasons"]))
+    after = record.extended(before, [Outcome("spec", "dapo", "one", "equivalent", why)])
+    assert after["reasons"] == before["reasons"] | {why: before["reasons"][why] + 1}
+    assert "dapo" not in after["again"]
+
+
 def test_every_objective_has_a_setting_of_its_own():
     assert set(SETTINGS) == set(REFERENCES) == set(shipped())
     for name, setting in (*SETTINGS.items(), *SECOND.items()):

@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--write",
         action="store_true",
-        help="keep the result of a whole run, or of new objectives without survivors, in docs/proof.md too",
+        help="keep the result of a whole run, or of new and changed objectives without survivors, in docs/proof.md too",
     )
     return found
 

@@ -18,6 +18,10 @@ MASK_ALL = r"⟨mask → torch\.ones_like\(mask\)⟩"
 SMALL_COUNT = "a count below 1 divides nothing that is read"
 NO_SPREAD = "what is centred is exactly 0 where there is no spread"
 SHIFT = "a shift cancels, and so does the sign of what is squared"
+ANY_SPREAD = "a spread is 0 or is not, whatever number its squares are divided by"
+ALWAYS_ONE = "what is compared is 1"
+ONE_RIGHT = "of one right completion there is no distance, so whatever divides it is not seen"
+ALL_RIGHT = "in a group in which lengths count, they count for all that is right"
 ALL_MEMBERS = "without `of`, which no shipped objective gives it, every value is a member"
 NO_DDOF = "ddof is 0 there, and a group of one is centred to 0"
 FEW_OTHERS = "of one other the distance is 0, and where rewards are between there are two"
@@ -67,14 +71,17 @@ UNLIKELY = "a token that is e^20 times as likely as before was too unlikely for 
 SMALL_EPSILON = "where it is not small beside what it is added to, that is all that it is multiplied by"
 
 COUNTED = (
-    r"^(?!(rejection\w*|prime_default): once|(rloo|grpo_passk|lite_ppo): advantage: (lea|quo|std)|fipo: loss: bounded"
-    r"|grpo_leave_one_out: advantage: bounded_2)"
+    r"^(?!(rejection\w*|prime_default): once|(rloo|grpo_passk|lite_ppo|qae): advantage: (lea|quo|std)"
+    r"|fipo: loss: bounded|grpo_leave_one_out: advantage: bounded_2|vapo: (loss: mean|advantage: reach))"
 )
 """Not where a count of 0 is divided by: completions that are all rejected, and others of a group of one."""
+LIBRARY_COUNTED = r"^(?!rejection|prime_default|vapo: def mean|.*def leave_one_out)"
+"""The same in the library."""
 NO_SIGN = r"^(?!clip_cov: (let|loss)|fipo: (exclude|statistics)|stapo\w*: statistics|stapo(_maspo)?: let).*"
 """Not where tokens are counted by the sign of their advantage."""
 NO_TIE = (
-    r"^(?!aspo: loss: condition_2|(decoupled_ppo|molt): mute|gpg_paper|the template"
+    r"^(?!aspo: loss: condition_2|grpo_lead: (let|advantage:) counts|qae: let baseline"
+    r"|(decoupled_ppo|molt): mute|gpg_paper|the template"
     r"|(ce_gppo|olmo3|qae|scale_rl|(maspo_)?dapo): keep)"
     r".*(?<!mask\) )(?<!entropy\(policy\) )"
 )
@@ -103,7 +110,7 @@ EQUIVALENT: dict[str, str] = {
     rf"{NO_SIGN}(advantage('\])?|\bA) [<>]⟨(= → | → =)⟩ 0": NO_ADVANTAGE,
     rf"⟨masked\({OF_BATCH}, mask\) → x": MASKED_AGAIN,
     rf"masked\({OF_BATCH}, {MASK_ALL}\)": MASKED_AGAIN,
-    rf"^(cispo\w*|dppo_\w+|dro|gpg\w*|topr|vespo): loss: loss = total\(.*, {MASK_ALL}": MASKED_AGAIN,
+    rf"^(cispo\w*|dppo_\w+|dro|gpg\w*|scale_rl|topr|vespo): loss: loss = total\(.*, {MASK_ALL}": MASKED_AGAIN,
     rf"(?<!discounted_)sum_within\((?!one,).*, {MASK_ALL}.*'sequence'": MASKED_AGAIN,
     r"^stapo(_maspo)?: statistics_1: tau_h = \(members\(constant, ⟨mask( &  → |.*ones_like\(mask\)⟩ &)": MASKED_AGAIN,
     rf"{OWN_SPREAD}.*(scale|whiten)(_\d)? = ⟨torch\.where\(std(_\d)? > 0, .* → (center|sum)": NO_SPREAD,
@@ -112,9 +119,11 @@ EQUIVALENT: dict[str, str] = {
     rf"{INEXACT}.*difference\w* = \w+ ⟨- → \+⟩ (max_within\(|largest)": SHIFT,
     r"^(?!molt).*difference_[2-6] = ⟨(center(_\d)?|leave_one_out|sum) - ": SHIFT,
     r"^grpo_passk: advantage: difference(_2)? = ⟨reward - largest": SHIFT,
-    r"^(lite_ppo|qae): advantage: difference(_2)? = ⟨reward - (max_within|largest)": SHIFT,
-    r"advantage: center_[246] = ⟨difference|, 0, \(⟨difference_\d - mean_without": SHIFT,
-    r"^grpo_passk: advantage: center = ⟨difference": SHIFT,
+    r"^(lite_ppo|qae): advantage: difference_2 = ⟨reward - (max_within|largest)": SHIFT,
+    r"^(?!grpo_lead).*advantage: center_[246] = ⟨difference|, 0, \(⟨difference_\d - mean_without": SHIFT,
+    r"^(grpo_passk|qae): advantage: center = ⟨difference|^grpo_lead: advantage: center_3 = ⟨difference": SHIFT,
+    r"^molt: advantage: difference_3 = ⟨center_3 - ": SHIFT,
+    r"^(bapo|bnpo): statistics_1: .*window_count\(one (>⟨ → =⟩ 0|> ⟨0 → -1⟩)": ALWAYS_ONE,
     rf"{NO_TIE}[<>]⟨(= → | → =)⟩ (?!0\b|1\b(?! [+-])|difference_2\b|torch\.inf)": TIE,
     r"^bapo_paper: loss: enough = .* >⟨= → ⟩ product": TIE,
     r"\br [<>]⟨ → =⟩ 1\b|= \w+ [<>]⟨ → =⟩ (difference_2|added)\b": AT_ONE,
@@ -123,7 +132,7 @@ EQUIVALENT: dict[str, str] = {
     r"statistics_\d: .*x\['logp'\]⟨ → \.detach\(\)⟩": DECIDES,
     r"^((deepseek_v32|grpo_opsm): loss: k1|(clip|kl)_cov: loss: logp) = .*⟨ → \.detach\(\)⟩": DECIDES,
     r"^(prime_default|stapo\w*): loss: policy = .*⟨ → \.detach\(\)⟩": DECIDES,
-    r"^(cispo\w*|dppo_\w+|gspo_token|topr|vespo): loss: log_ratio\w* = .*⟨ → \.detach\(\)⟩": DETACHED_LATER,
+    r"^(cispo\w*|dppo_\w+|gspo_token|scale_rl|topr|vespo): loss: log_ratio\w* = .*⟨ → \.detach\(\)⟩": DETACHED_LATER,
     r"(x\['entropy'\], mask\)|top_within\(cov|max_within\(logp|quantile_within\(entropy)⟨\.detach\(\) → ⟩": DECIDES,
     r"statistics_\d: return .*window_count\(count (⟨|>⟨|> ⟨)": NOT_COUNTED,
     r"statistics_1: condition = sum_within\(one, without_idle, .*(⟨> → <⟩|>⟨ → =⟩|> ⟨0 → -?1⟩) ?0?": NOT_COUNTED,
@@ -162,30 +171,40 @@ EQUIVALENT: dict[str, str] = {
     r"^(dro: loss: log_ratio|molt: loss: log_ratio_3) = .*⟨logp'\] - ": SYMMETRIC,
     r"^molt: loss: highest = (⟨torch\.where\(advantage > 0|torch\.where\(advantage > ⟨0 → -1⟩)": NOT_READ,
     r"^molt: keep( mixed where|: mixed = ).*([<>]⟨ → =⟩|⟨01 → 005⟩)": FEW_ROWS,
-    r"^magistral: loss: (present|condition) = .*(⟨x\['present|⟨present & )": NOT_READ,
-    r"^magistral: loss: summed = .*(⟨torch\.where\(present|⟨0 → -?1⟩)": NOT_READ,
-    r"^magistral: statistics_1: count = window_count\(⟨present & ": NOT_READ,
+    r"^(magistral|scale_rl): loss: (present|condition) = .*(⟨x\['present|⟨present & )": NOT_READ,
+    r"^(magistral|scale_rl): loss: summed = .*(⟨torch\.where\(present, .* → quotient⟩|⟨0 → -?1⟩)": NOT_READ,
+    r"^(magistral|scale_rl): statistics_1: count = window_count\(⟨present & ": NOT_READ,
+    r"^vapo: loss: summed = total\(-masked.*⟨mask( & |.*ones_like\(mask\))": MASKED_AGAIN,
+    r"^molt: mute drifted where not low <⟨= → ⟩ geomean": TIE,
+    r"^qae: let baseline = .*max\(reward, ⟨group → rollout_batch": NOT_READ,
+    r"^grpo_lead: let spread = .*(⟨ if count\(|of = right\) (>⟨ → =⟩|> ⟨1 → 0\.[05])|else ⟨1 → )": ONE_RIGHT,
+    r"^grpo_lead: let spread = .* if count\(reward, (group⟨, of|⟨group)": ONE_RIGHT,
+    r"^grpo_lead: let (spread|longer) = .*of = ⟨right → counts": ALL_RIGHT,
+    r"^grpo_lead: advantage: spread = .*(⟨torch\.where\(.* → std⟩|>⟨ → =⟩ 1|> ⟨1 → 0⟩|std, ⟨1 → )": ONE_RIGHT,
+    r"^grpo_lead: advantage: longer = .*(⟨torch\.where\(.* → center⟩|count_3 >⟨? → |count_3 > ⟨0|center, ⟨0)": NOT_READ,
+    r"^grpo_lead: advantage: signal = .*(⟨torch\.where\(.* → center_2|std_2 >⟨ → =|std_2 > ⟨0 → -1)": NO_SPREAD,
+    r"^grpo_lead: (advantage = signal \* .*|advantage: product = .*)signal >⟨ → =⟩ 0": NO_ADVANTAGE,
     r"^maspo_paper: loss: quotient = 1 / \(⟨1 - ": SYMMETRIC,
     r"^vcpo: step: bounded = .*(⟨1e-30 → -|⟨torch\.clamp)": EMPTY,
     r"^vespo: loss: bounds = .*( → prod, min=|max=⟨485165195)": PROD_BOUNDED,
     # ---- in specs and in the library
     r"max\(count\(.*, ⟨1 → 0\.5": SMALL_COUNT,
-    r"^(?!rejection|prime_default).*(⟨max\(count\(.*\), 1 → |max\(count\(.*\), ⟨1 → 0\.)": SMALL_COUNT,
-    r"^(?!grpo_passk|lite_ppo).*(⟨max\(count\(.* - ddof, 1 → |max\(count\(.* - ddof, ⟨1 → 0\.)": SMALL_COUNT,
+    rf"{LIBRARY_COUNTED}.*(⟨max\(count\(.*\), 1 → |max\(count\(.*\), ⟨1 → 0\.)": SMALL_COUNT,
+    r"^(?!grpo_passk|lite_ppo|qae).*(⟨max\(count\(.* - ddof, 1 → |max\(count\(.* - ddof, ⟨1 → 0\.)": SMALL_COUNT,
     r"^(molt|vcpo): def std\(.*(⟨ - ddof → |ddof, ⟨1 → 2\.0)": NO_DDOF,
     r"def mean_without\(.*(⟨max\(count|, ⟨1 → )": FEW_OTHERS,
     r"def std_(without|of_others)\(.*(⟨max\(count\(x, scope\) - 2|- 2, ⟨1 → 0\.)": FEW_OTHERS,
     r"def std_of_others\(.*(⟨max\(count\(x, scope\) - 1|- 1, ⟨1 → )": FEW_OTHERS,
     r"def leave_one_out_std\(.*(⟨x - m\w+\(x, scope\) → m|std_without\(x( ⟨- → \+⟩ max|⟨ - max| - ⟨max → min))": SHIFT,
     r"^(grpo_passk|molt|qae|reinforce_plus_plus_baseline): def center\(.* = ⟨x - max\(x, scope\) - m": SIGN_CANCELS,
-    rf"{OWN_SPREAD}.*def scale\(.*(⟨ if std\(|if std\(x, scope, ⟨ddof → (x|eps)⟩|>⟨ → =⟩ 0|> ⟨ → -1\.⟩0)": NO_SPREAD,
+    rf"{OWN_SPREAD}.*def scale\(.*(⟨ if std\(|>⟨ → =⟩ 0|> ⟨ → -1\.⟩0)": NO_SPREAD,
+    r"def scale\(.*if std\(x, scope, ⟨ddof → (x|eps)⟩": ANY_SPREAD,
     r"def ess\(.*(⟨max\(count|⟨1e-30 → (5e-31|-1\.0))": EMPTY,
     r"def whiten\(.*⟨center\(scope\) \|> scale|def exponential_gate\(.*⟨r, low → low, r⟩": COMMUTES,
     r"^vespo: def clamp\(.* → max\(x, low⟩": PROD_BOUNDED,
     r"\|> ⟨(center|scale)\(group.* → (center|scale)\(group": COMMUTES,
     r"⟨(clip|decay_below|min)\(.* when A [<>]( 0)? → ": COMMUTES,
-    r"^ce_gppo: ratio = .*(⟨held_at\(.*|_⟨(low|high).* as preserve_\w+) when A .* → ": COMMUTES,
-    r"^ce_gppo: ratio = .*held_at\(⟨beta_low .* as preserve_\w+ when A .* → ": COMMUTES,
+    r"^ce_gppo: ratio = .*(⟨held_at\(.*|[_(]⟨\w*(low|high).* as preserve_\w+) when A .* → (?!⟩)": COMMUTES,
     r"def leave_one_out\(.*(⟨\(1 if is_member\(scope\) else 0\) → 1⟩|is_member\(scope\) else ⟨ → -?1\.)": ALL_MEMBERS,
     r"^(?!gspo_token).*⟨(after → before|before → after)⟩ clip": COMMUTES,
     r"as bounds ⟨\|> gamma_gate\(k_pos.* when A < → ": COMMUTES,

@@ -43,7 +43,6 @@ def recorded(found: list[Outcome], seconds: float, processes: int) -> Record:
         "minutes": round(seconds / 60),
         "processes": processes,
         "runs": 1,
-        "origins": dict(sorted(Counter(outcome.origin for outcome in found if outcome.end in ENDS).items())),
         "counts": counted(found),
         "reasons": {why: reasons[why] for why in dict.fromkeys(EQUIVALENT.values()) if reasons[why]},
         "hashes": {name: objective.hash for name, objective in sorted(shipped().items())},
@@ -51,25 +50,25 @@ def recorded(found: list[Outcome], seconds: float, processes: int) -> Record:
 
 
 def extended(record: Record, found: Iterable[Outcome]) -> Record:
-    """A record with objectives that it does not have yet, whose mutants these are."""
+    """A record with objectives that it does not have yet, or not as they are now, whose mutants these are.
+
+    Which of its reasons an objective had before is not kept: of one that is proven again the table of reasons stays
+    what it was, and gains those that it lacked.
+    """
     outcomes = list(found)
     names = sorted({outcome.spec for outcome in outcomes})
-    if known := [name for name in names if name in record["counts"]]:
-        raise ValueError(f"recorded already, so the whole proof is due: {', '.join(known)}")
-    reasons = Counter(record["reasons"]) + Counter(o.by for o in outcomes if o.end == "equivalent")
-    origins = Counter(record["origins"]) + Counter(o.origin for o in outcomes if o.end in ENDS)
+    new = [outcome for outcome in outcomes if outcome.spec not in record["counts"]]
+    lacked = [o for o in outcomes if o not in new and o.by not in record["reasons"]]
+    reasons = Counter(record["reasons"]) + Counter(o.by for o in (*new, *lacked) if o.end == "equivalent")
+    again = {outcome.spec for outcome in outcomes} - {outcome.spec for outcome in new}
     counts = {**record["counts"], **counted(outcomes)}
     return {
         **record,
-        "origins": dict(sorted(origins.items())),
         "counts": {name: counts[name] for name in in_order(counts)},
-        "reasons": {
-            why: reasons[why]
-            for why in dict.fromkeys([*record["reasons"], *EQUIVALENT.values()])
-            if reasons[why]
-        },
+        "reasons": {why: reasons[why] for why in dict.fromkeys([*record["reasons"], *reasons])},
         "hashes": dict(sorted((record["hashes"] | {name: shipped()[name].hash for name in names}).items())),
-        "added": sorted([*record.get("added", []), *names]),
+        "added": sorted({*record.get("added", []), *names}),
+        "again": sorted({*record.get("again", []), *again}),
     }
 
 
@@ -123,6 +122,7 @@ def shown(record: Mapping[str, Any]) -> str:
         *rows(record["counts"]),
         "",
         "Mutants that nothing can notice, and why:",
+        *again(record.get("again", [])),
         "",
         "| mutants | reason |",
         "| --- | --- |",
@@ -139,6 +139,13 @@ def added(names: Sequence[str]) -> list[str]:
         "",
         f"By themselves, since that run, or in one after it: {', '.join(f'`{name}`' for name in names)}.",
     ]
+
+
+def again(names: Sequence[str]) -> list[str]:
+    """Whose reasons are counted as they were before a change."""
+    if not names:
+        return []
+    return ["", f"(Counted as it was before it was changed: {', '.join(f'`{name}`' for name in names)}.)"]
 
 
 def rows(counts: Mapping[str, Mapping[str, int]]) -> list[str]:

@@ -37,7 +37,7 @@ SETTINGS: dict[str, dict[str, float]] = {
     "dr_grpo": {**CLIP, "max_length": 7},
     "dro": {"beta": 0.3},
     "entropy_advantage": {**CLIP, "alpha": 0.45, "kappa": 2.4},
-    "fipo": {**DAPO, "half": 1.7, "width": 0.6, "cap": 1.3, "safe": 1.2},
+    "fipo": {**DAPO, "half": 1.7, "width": 0.15, "cap": 1.6, "safe": 1.3},
     "flash_reinforce": {**CLIP, "delta": 0.004},
     "gdpo": {**CLIP, "w_reward": 0.7, "w_format": 1.6},
     "gmpo": {"eps_low": 0.3, "eps_high": 0.55},

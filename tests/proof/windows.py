@@ -35,6 +35,8 @@ def windows_of(name: str) -> dict[str, Arrays]:
         own["hardly any advantage"] = complete(
             few_tokens([0.0, 0.0, 0.47, -0.36], [2.1e-8, -1e-8, 1e-9, -1e-9]), 0
         )
+    if name == "grpo_lead":
+        own["groups of short and long completions"] = short_and_long()
     if name == "flash_reinforce":
         own["coins at the threshold"] = coins_at_the_threshold()
     if name.startswith("dppo_kl"):
@@ -51,6 +53,31 @@ def divergences_at_the_bound() -> Arrays:
     batch = {"logp": logp, "logp_old": old, "logp_rollout": old}
     batch |= {"logp_ref": old - 0.3, "mask": np.ones(old.shape, dtype=bool)}
     return complete({**batch, "advantage": np.array([-1.0, -0.7, 1.1, -1.3, 0.9])}, 0)
+
+
+def short_and_long() -> Arrays:
+    """Groups whose three shortest completions have 8, 8, 9, 9, 10 and 12 tokens, and one of two completions.
+
+    In some of them two are right and not of one length, in some of them one or none.
+    """
+    groups = {
+        8: ([2, 2, 4, 6], [1.0, -0.4, 0.7, 1.3]),
+        1: ([2, 2, 4], [-0.6, 0.8, 1.1]),
+        5: ([1, 3, 5, 7], [0.9, 1.2, -0.3, 0.6]),
+        2: ([2, 3, 4, 6], [1.4, 0.5, 0.8, -0.2]),
+        6: ([2, 4, 4, 9], [0.6, -0.8, -0.5, 1.2]),
+        3: ([3, 4, 5, 8, 6], [0.7, 1.5, -0.9, 1.0, -0.1]),
+        4: ([2, 5], [0.8, 1.6]),
+        7: ([5, 4, 7], [0.9, -0.7, -1.2]),
+    }
+    lengths = np.array([length for found, _ in groups.values() for length in found])
+    reward = np.array([value for _, found in groups.values() for value in found])
+    group = np.repeat(list(groups), [len(found) for found, _ in groups.values()])
+    mask = np.arange(lengths.max()) < lengths[:, None]
+    random = np.random.default_rng(0)
+    old = -random.exponential(size=mask.shape) - 1.0
+    batch = {"logp": old + 0.1 * random.standard_normal(mask.shape), "logp_old": old, "logp_ref": old - 0.3}
+    return complete({**batch, "mask": mask, "reward": reward, "group": group}, 0)
 
 
 def coins_at_the_threshold() -> Arrays:
