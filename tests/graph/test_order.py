@@ -200,6 +200,19 @@ def test_log_sum_exp_far_out_and_of_nothing():
     assert found == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    "reduced", ["logsumexp(log(policy), sequence)", "logsumexp(log(policy), group, of = A > 0)"]
+)
+def test_log_sum_exp_shows_nan(reduced):
+    """A broken run does not look like a healthy one."""
+    arrays = small()
+    arrays["advantage"] = np.ones(len(arrays["mask"]))
+    row, column = np.argwhere(arrays["mask"])[0]
+    arrays["logp"][row, column] = np.nan
+    loss = eager("ratio = none", f"penalty p = mean({reduced}, window)")
+    assert loss(as_torch(arrays)).loss.isnan()
+
+
 def test_a_window_pools_log_sum_exp():
     arrays = small()
     loss = eager("penalty p = detach(logsumexp(log(old), window)) * policy", "reduce = loss |> sum(window)")

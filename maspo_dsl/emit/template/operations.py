@@ -154,8 +154,8 @@ def logsumexp_within(value: torch.Tensor, member: torch.Tensor, by: Segments) ->
     largest = line.detach().new_full((by.count,), -torch.inf).scatter_reduce(0, index, line.detach(), "amax")
     largest = torch.where(largest.isfinite(), largest, 0.0)
     total = line.new_zeros(by.count).index_add(0, index, (line - largest[index]).exp())
-    found = torch.where(total > 0, total, 1.0).log() + largest
-    return given_back(torch.where(total > 0, found, 0.0), by)
+    found = torch.where(total == 0, 1.0, total).log() + largest
+    return given_back(torch.where(total == 0, 0.0, found), by)
 
 
 def max_within(value: torch.Tensor, member: torch.Tensor, by: Segments) -> torch.Tensor:
