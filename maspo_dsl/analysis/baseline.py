@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from maspo_dsl.analysis.drawing import Arrays
-from maspo_dsl.analysis.extremes import far_batches, far_tokens
+from maspo_dsl.analysis.extremes import alike_batches, far_batches, far_tokens
 from maspo_dsl.analysis.probes import batches, long_completions, tokens
 from maspo_dsl.analysis.single_token import SingleTokenInterpreter
 from maspo_dsl.analysis.trial import graph_of
@@ -22,8 +22,7 @@ OUTPUTS = ("loss", "advantage", "keep", "prompt", "step")
 """What a spec decides: of the loss, its gradients."""
 SOON = ("alone", "batches")
 """What shows most effects, and takes little."""
-STAGES = (*SOON, "long")
-EVERYWHERE = ("alone", "far alone", "batches", "long", "far")
+EVERYWHERE = ("alone", "far alone", "batches", "long", "far", "alike")
 """What is tried before something is said to have no effect, whatever the numbers that a spec compares with."""
 
 _SOURCES: dict[str, Callable[[ResolvedObjective], Iterable[Arrays]]] = {
@@ -32,6 +31,7 @@ _SOURCES: dict[str, Callable[[ResolvedObjective], Iterable[Arrays]]] = {
     "long": long_completions,
     "far alone": lambda objective: [far_tokens(objective)],
     "far": far_batches,
+    "alike": alike_batches,
 }
 
 

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 
-from maspo_dsl.analysis.alternatives import alternatives
-from maspo_dsl.analysis.baseline import SOON, STAGES, Baseline, Trial, asked, decided
+import numpy as np
+
+from maspo_dsl.analysis.alternatives import alternatives, values_with
+from maspo_dsl.analysis.baseline import EVERYWHERE, SOON, Baseline, Trial, asked, decided
 from maspo_dsl.analysis.drawing import Arrays
 from maspo_dsl.analysis.finding import Finding
 from maspo_dsl.analysis.midway import midway
 from maspo_dsl.analysis.spec_lints import dead_parts
+from maspo_dsl.analysis.thresholds import beyond
 from maspo_dsl.analysis.trial import graph_of, rebound
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.semantics.domains import number_text
 from maspo_dsl.semantics.objective import ResolvedObjective
+from maspo_dsl.semantics.quantities import TENSORS
+from maspo_dsl.semantics.reductions import REDUCTIONS
 from maspo_dsl.semantics.terms import Term, walk
 
+_OF_TOKENS = frozenset(
+    {*(name for name, row in TENSORS.items() if row.policy), "advantage", "advantage_rows"}
+)
 _FIRST = 4
 """How many values are tried on what takes little, before all are on everything."""
 _REBUILT = 2
 """How many values are tried on an objective that is built anew for each."""
 _REBUILT_MIDWAY = 3
 """As many where a search ends midway: a step far too long is one of them."""
+
+_ELSEWHERE = 6
+"""On how many batches a parameter is tried beside another value of another one."""
 
 
 def dead_parameters(
@@ -34,7 +46,8 @@ def dead_parameters(
 
     It is tried on tokens, and then on batches, made to reach whatever a spec can say: log-ratios beyond their bound,
     tiny probabilities, large advantages, groups of every kind. Parameters of a part that is itself dead are passed
-    over, and so is what only other parameters read.
+    over, and so is what only other parameters read. Nothing is said of what was not reached, nor of a parameter that
+    matters once another one of its part has another value.
     """
     names = _candidates(objective)
     if not names:
@@ -43,7 +56,9 @@ def dead_parameters(
     for name in names:
         allowed = alternatives(objective, name)
         values = list(islice(allowed, _FIRST))
-        if values and not (trials.moves_soon(name, values) or trials.moves(name, [*values, *allowed])):
+        if not values or trials.moves_soon(name, values) or trials.moves(name, [*values, *allowed]):
+            continue
+        if not (trials.not_reached(name) or trials.moves_elsewhere(name, values)):
             yield name, values
 
 
@@ -111,9 +126,64 @@ class _Trials:
         in_range = name in self.ranges
         if graph is None and not in_range:
             return True
-        if graph is not None and self._moves_graph(graph, name, values, STAGES):
+        if graph is not None and self._moves_graph(graph, name, values, EVERYWHERE):
             return True
         return self._moves_rebuilt(name, values) or (in_range and self._moves_search(name, values))
+
+    def not_reached(self, name: str) -> bool:
+        """Whether it is read where nothing that was tried gets: by more than is counted, or on a side never taken.
+
+        What decides on such a side is no policy alone: of those every relation is tried.
+        """
+        if any(name in _parameters_of([root]) and beyond(root) for root in _roots(self.objective)):
+            return True
+        graph = self.baseline.graph
+        below = _below(graph, name)
+        for place, sides in self._sides.items():
+            condition, then, otherwise = graph.nodes[place].args
+            hidden = {side for side, branch in ((True, then), (False, otherwise)) if branch in below}
+            if len(sides) < 2 and (condition in below or hidden - sides) and _of_batches(graph, condition):
+                return True
+        return False
+
+    @cached_property
+    def _sides(self) -> dict[int, set[bool]]:
+        """The sides of each choice that anything tried has taken."""
+        graph, found = self.baseline.graph, defaultdict[int, set[bool]](set)
+        choices = [place for place, node in graph if node.op == "select" and not graph.candidates[place]]
+        for stage in EVERYWHERE:
+            for trial in self.baseline.trials(graph, stage):
+                for place in choices:
+                    condition = trial.interpretation.values.get(graph.nodes[place].args[0])
+                    if condition is not None:
+                        found[place] |= {bool(side) for side in np.unique(condition)}
+        return found
+
+    def moves_elsewhere(self, name: str, values: Sequence[float]) -> bool:
+        """Whether it matters where another parameter that it stands beside has another value."""
+        graph = self.baseline.graph
+        beside = {
+            other
+            for root in _roots(self.objective)
+            if name in (read := _parameters_of([root]))
+            for other in read - {name}
+        }
+        for other in sorted(beside):
+            for elsewhere in islice(alternatives(self.objective, other), _FIRST):
+                params = values_with(self.objective, other, elsewhere) or {}
+                if self._moves_with(graph, name, values[:_REBUILT], params):
+                    return True
+        return False
+
+    def _moves_with(self, graph: Graph, name: str, values: Sequence[float], params: dict[str, float]) -> bool:
+        """Whether another value matters on what takes little, with values of all parameters."""
+        below = _below(graph, name)
+        for stage in SOON:
+            outputs = asked(stage, decided(graph))
+            for trial in islice(self.baseline.trials(graph, stage, params), _ELSEWHERE):
+                if any(trial.differs(trial.with_value(name, value, below), outputs) for value in values):
+                    return True
+        return False
 
     def _moves_graph(self, graph: Graph, name: str, values: Sequence[float], stages: Iterable[str]) -> bool:
         """Whether another value moves the graph that it is a parameter of."""
@@ -165,6 +235,20 @@ class _Trials:
         allowed = (parts for value in values if (parts := rebound(self.objective, name, value)) is not None)
         for parts in islice(allowed, count):
             yield graph_of(parts)
+
+
+def _of_batches(graph: Graph, place: int) -> bool:
+    """Whether a value has to do with more than policies and advantages of single tokens."""
+    found, seen = [place], set[int]()
+    while found:
+        place = found.pop()
+        node = graph.nodes[place]
+        name = str(node.attribute("name")) if node.op == "input" else ""
+        if node.op in REDUCTIONS or (name and name not in _OF_TOKENS):
+            return True
+        found += [argument for argument in node.args if argument not in seen]
+        seen.update(node.args)
+    return False
 
 
 def _has(graph: Graph, name: str) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from maspo_dsl.analysis.alternatives import alternatives, values_with
 from maspo_dsl.analysis.baseline import EVERYWHERE, SOON, Baseline, asked, decided, of_tokens
 from maspo_dsl.analysis.finding import Finding
+from maspo_dsl.analysis.thresholds import beyond
 from maspo_dsl.analysis.trial import dropped, graph_of, graph_of_values
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
@@ -21,15 +22,11 @@ from maspo_dsl.semantics.flat import Flat
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.part_words import PART_WORDS, Role, before_advantage
 from maspo_dsl.semantics.parts import Key, Parts
-from maspo_dsl.semantics.reductions import REDUCTIONS
-from maspo_dsl.semantics.terms import Term, constant, static_truth, static_value, walk
+from maspo_dsl.semantics.terms import Term, constant, static_truth, walk
 from maspo_dsl.semantics.types import Axis, Kind
 
 _VALUES = 6
 """How many other values each parameter of a part is given."""
-_FARTHEST = 65536
-"""No completion, nor group, that is tried has more tokens; of a part that compares with more nothing is said."""
-_COUNTED = frozenset({"length", "position"})
 _NEUTRAL = {Role.FILTER: True, Role.STEP_SCALE: 1.0, Role.PROMPT_SCORE: 0.0}
 """Values of the parts that are outputs of their own, where there is no such part."""
 _HINT = "take it out, or look at its numbers: it may be meant for something else"
@@ -130,7 +127,7 @@ def _trains(baseline: Baseline) -> bool:
 def _is_idle(objective: ResolvedObjective, baseline: Baseline, targets: list[Target]) -> bool:
     """Whether nothing is different without some targets, of which all but the last are known to be idle."""
     target, shorter = targets[-1], dropped(objective, *targets)
-    if shorter is None or _beyond(_terms(objective.parts, target)):
+    if shorter is None or beyond(*_terms(objective.parts, target)):
         return False
     other = graph_of(_comparable(shorter, objective.parts))
     names = _reached(objective.flat, _node(objective.flat, target)) & set(objective.parameters)
@@ -192,18 +189,6 @@ def _terms(parts: Parts, target: Target) -> Iterator[Term]:
     return walk(parts[name] if family == "slot" else parts.by_key[target.key])
 
 
-def _beyond(terms: Iterator[Term]) -> bool:
-    """Whether something that is counted is compared with more than is ever tried."""
-    found = list(terms)
-    counted = any(
-        (term.op in REDUCTIONS and REDUCTIONS[term.op].grows)
-        or (term.op == "input" and term.attribute("name") in _COUNTED)
-        for term in found
-    )
-    numbers = [abs(value) for term in found if (value := static_value(term)) is not None]
-    return counted and max(numbers, default=0.0) > _FARTHEST
-
-
 # ---- rules
 
 
@@ -215,7 +200,7 @@ def _constant_rules(
     conditions = {}
     for key, term in parts.of(Role.FILTER, Role.REMOVES_POLICY_TERM, Role.REMOVES_TOKEN).items():
         numbers_decide = static_truth(term) is not None
-        if not (numbers_decide or _beyond(walk(term)) or _parameters(term) & set(dead)):
+        if not (numbers_decide or beyond(term) or _parameters(term) & set(dead)):
             conditions[key] = term
     if not conditions:
         return {}

@@ -7,7 +7,7 @@ from here, so a quantity that is added to the table is drawn everywhere, as a sp
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from zlib import crc32
 
@@ -28,8 +28,8 @@ CEILING = -1e-3
 _IDS, _MANY, _FAR_ID = 5, 1000, 10.0
 # Nothing is said of an id: -1 is one that many hosts give to what has none.
 _ANY_ID = Values(low=-1, low_closed=True)
-# Share of numbers that are at a closed end of an interval.
-_AT_AN_END = 0.1
+# Share of numbers that are at a closed end of an interval, and of those that a spec compares with something.
+_AT_AN_END, _COMPARED = 0.1, 0.3
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,10 @@ Drawn: TypeAlias = Callable[[Draw], Array]
 
 @dataclass(frozen=True)
 class Regime:
-    """What is drawn for each domain. `old` are log-probs of the old policy, from which other policies depart."""
+    """What is drawn for each domain. `old` are log-probs of the old policy, from which other policies depart.
+
+    `compared` has numbers by tensor: some of what is drawn for it is one of these, or next to one.
+    """
 
     old: Drawn
     policy: Drawn
@@ -102,9 +105,16 @@ class Regime:
     real: Drawn
     condition: Drawn
     given: Drawn
+    compared: Mapping[str, Array] = field(default_factory=dict)
 
     def of(self, row: Quantity) -> Drawn | None:
         """What is drawn for a tensor; None for what gives a batch its form: the mask, and the rows of packed tokens."""
+        usual, numbers = self._usual(row), self.compared.get(str(row.tensor))
+        if usual is None or numbers is None:
+            return usual
+        return lambda draw: _with_compared(draw, usual(draw), numbers)
+
+    def _usual(self, row: Quantity) -> Drawn | None:
         whole, values = row.domain is Domain.INTEGER, row.values
         if whole or values is not None:
             allowed = _ANY_ID if values is None else values
@@ -121,6 +131,19 @@ class Regime:
             else lambda draw: np.floor(4 * draw.uniform()).astype(int),
         }
         return known.get(row.domain)
+
+
+def _with_compared(draw: Draw, usual: Array, numbers: Array) -> Array:
+    """What is drawn, some of it replaced by numbers that it is compared with, or a little more or less, if allowed."""
+    row, whole = draw.row, draw.row.domain is Domain.INTEGER
+    step = np.ones(len(numbers)) if whole else 0.01 * np.maximum(np.abs(numbers), 0.1)
+    near = np.concatenate([numbers, numbers, numbers + step, numbers - step])
+    fits = [(row.values is None or one in row.values) and (not whole or one == np.floor(one)) for one in near]
+    near = near[np.array(fits)]
+    if not len(near):
+        return usual
+    chosen = near[(len(near) * draw.uniform("near")).astype(int)].astype(usual.dtype)
+    return np.where(draw.uniform("compared") < _COMPARED, chosen, usual)
 
 
 def on_policy(batch: Mapping[str, Array], tensors: Mapping[str, Quantity]) -> Arrays:

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maspo_dsl.analysis.drawing import Arrays, Draw, Regime, drawn, on_policy, uniform
-from maspo_dsl.analysis.probes import constants
 from maspo_dsl.analysis.single_token import Numbers
+from maspo_dsl.analysis.thresholds import LONGEST, MOST, compared, constants
 from maspo_dsl.semantics.objective import ResolvedObjective
 
 _ALONE = 1500
 _FACTORS = np.array([1.0, 0.99, 1.01, 0.5, 2.0, -1.0])
 _SIZES = (64, 64, 1, 2, 3, 4, 5, 8, 16)
 """How many completions the groups have; of the first two one completion is unlike all others."""
-_MOST = 256
-"""No group is larger, whatever a spec compares its size with."""
 _COLUMNS = 6
+_ALIKE = 6
+"""How many batches have groups whose completions are alike."""
+_SHORT = 6
+_TOKENS = 200_000
+"""No batch of them has more columns and rows than make so many places, unless one group of three does."""
 
 
 def far_tokens(objective: ResolvedObjective) -> Arrays:
@@ -27,7 +31,7 @@ def far_tokens(objective: ResolvedObjective) -> Arrays:
 
 def far_batches(objective: ResolvedObjective) -> Iterator[Arrays]:
     """Padded batches of groups small and large; then such where all rewards, advantages or policies are alike."""
-    near = [int(size) + more for size in constants(objective) if 1 < size < _MOST for more in (-1, 0, 1)]
+    near = [int(size) + more for size in constants(objective) if 1 < size < MOST for more in (-1, 0, 1)]
     sizes = [*_SIZES, *near[-6:]]
     group = np.repeat(np.arange(len(sizes)), sizes)
     rows = (len(group),)
@@ -50,6 +54,48 @@ def far_batches(objective: ResolvedObjective) -> Iterator[Arrays]:
     yield {**batch, "mask": batch["mask"] & few[:, None]}
 
 
+def alike_batches(objective: ResolvedObjective) -> Iterator[Arrays]:
+    """Batches of groups whose completions are alike: all long, all right, all with one number, flag or id.
+
+    What holds for a group only if it does for most of its completions is not met where each is drawn by itself.
+    """
+    numbers = constants(objective)
+    lengths = [int(value) + 1 for value in numbers if _SHORT < value < LONGEST] or [_SHORT]
+    near = [int(size) + more for size in numbers if 1 < size < MOST for more in (0, 1)]
+    for number in range(_ALIKE):
+        start = 40_000 + number
+        longest = lengths[-1 - number % len(lengths)]
+        # What is long leaves room for few completions.
+        longest = longest if number % 2 == 0 else min(longest, lengths[0])
+        sizes = [3, *near[-6:][::-1], 1, 2, 4, 8, 16, 64]
+        ends = np.cumsum(sizes)
+        sizes = [size for size, end in zip(sizes, ends, strict=True) if end == 3 or end * longest <= _TOKENS]
+        group = np.repeat(np.arange(len(sizes)), sizes)
+        yield _alike(objective, group, longest, start)
+
+
+def _alike(objective: ResolvedObjective, group: NDArray[np.int_], longest: int, start: int) -> Arrays:
+    rows = (len(group),)
+    batch = _drawn(objective, (*rows, longest), rows, start)
+    first = np.searchsorted(group, group)
+    for name, value in batch.items():
+        row = objective.tensors[name]
+        if row.policy or not value.ndim:
+            continue
+        if value.ndim == 2:
+            within = uniform(f"{name}/within", rows, start) < 0.5
+            value = np.where(within[:, None], value[:, :1], value)
+        shared = uniform(f"{name}/alike", rows, start)[first] < 0.5
+        batch[name] = np.where(shared.reshape(-1, *(1,) * (value.ndim - 1)), value[first], value)
+    share, of_group = uniform("length", rows, start), uniform("long", rows, start)[first]
+    lengths = np.ceil(longest * np.select([of_group < 0.4, of_group < 0.7], [1.0, 0.9 + 0.1 * share], share))
+    lengths[:3] = longest
+    kind = uniform("kind", rows, start)[first]
+    batch["reward"] = np.select([kind < 0.2, kind < 0.4], [0.0, 1.0], batch["reward"])
+    batch["correct"] = batch["reward"] > 0
+    return {**batch, "mask": np.arange(longest) < lengths[:, None], "group": group}
+
+
 def _drawn(
     objective: ResolvedObjective,
     shape: tuple[int, ...],
@@ -57,15 +103,14 @@ def _drawn(
     start: int,
     one: tuple[int, ...] = (),
 ) -> Arrays:
-    batch = drawn(
-        _regime(constants(objective)), objective.tensors, objective.tensors, shape, rows, start, one
-    )
+    batch = drawn(_regime(objective), objective.tensors, objective.tensors, shape, rows, start, one)
     same = uniform("same reward", rows, start) < 0.1
     return {**batch, "reward_greedy": np.where(same, batch["reward"], batch["reward_greedy"])}
 
 
-def _regime(numbers: Numbers) -> Regime:
+def _regime(objective: ResolvedObjective) -> Regime:
     """What is rare, and what is near the numbers of a spec."""
+    numbers = constants(objective)
 
     def old(draw: Draw) -> Numbers:
         chosen = draw.uniform()
@@ -91,6 +136,7 @@ def _regime(numbers: Numbers) -> Regime:
         real=anything,
         condition=lambda draw: draw.uniform() < 0.4,
         given=anything,
+        compared=compared(objective),
     )
 
 

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from maspo_dsl.analysis.drawing import Arrays, Draw, Regime, drawn, in_cells, uniform
 from maspo_dsl.analysis.single_token import Numbers
+from maspo_dsl.analysis.thresholds import LONGEST, compared, constants
 from maspo_dsl.analysis.trial import graph_of
 from maspo_dsl.semantics.objective import ResolvedObjective
-from maspo_dsl.semantics.terms import static_value, walk
+from maspo_dsl.semantics.quantities import Domain
 
 ALONE = 1500
 """How many tokens are tried alone."""
@@ -22,8 +23,7 @@ _EXTENTS = ((1.0, 0.7), (21.0, 4.5), (0.5, 0.1), (1.0, 0.3), (0.7, 0.0), (3.0, 0
 # Batches of each extent: few tokens of one are what a rule about few tokens is about.
 _BATCHES = 3
 _LONG = (1, 6, 36, 200, 1300, 8192)
-_LONGEST = 65536
-"""No completion that is tried is longer, whatever a parameter says."""
+_GIVEN = frozenset({Domain.INPUT, Domain.INTEGER})
 
 
 def tokens(objective: ResolvedObjective) -> Arrays:
@@ -43,7 +43,7 @@ def batches(objective: ResolvedObjective) -> Iterator[Arrays]:
 
 def long_completions(objective: ResolvedObjective) -> Iterator[Arrays]:
     """One batch of completions of 1 to 8192 tokens, and as long as the spec's large numbers, or a little off."""
-    values = sorted(value for value in constants(objective) if _LONG[1] < value <= _LONGEST)
+    values = sorted(value for value in constants(objective) if _LONG[1] < value <= LONGEST)
     near = [length for value in values[-2:] for length in (value, value + 1, value - 1, 0.9 * value)]
     lengths = np.floor(np.array([*_LONG, *near], dtype=float))
     group = np.arange(len(lengths)) % 2
@@ -88,12 +88,13 @@ def _drawn(
 ) -> Arrays:
     magnitude = np.exp(2 * size * uniform("magnitude", rows, start) - size)
     sign = np.where(uniform("sign", rows, start) < 0.5, -1.0, 1.0)
-    batch = drawn(_regime(spread), objective.tensors, names, shape, rows, start, one)
+    batch = drawn(_regime(objective, spread), objective.tensors, names, shape, rows, start, one)
     return {**batch, "advantage": sign * magnitude}
 
 
-def _regime(spread: float) -> Regime:
+def _regime(objective: ResolvedObjective, spread: float) -> Regime:
     """Log-ratios of policy and old within `spread`, those of other policies within 4."""
+    declared = {name: row for name, row in objective.tensors.items() if row.domain in _GIVEN}
 
     def policy(draw: Draw) -> Numbers:
         extent = spread if draw.row.live else 4.0
@@ -113,10 +114,5 @@ def _regime(spread: float) -> Regime:
         given=lambda draw: np.where(
             draw.uniform("whole") < 0.5, np.floor(draw.between(0, 3)), draw.between(0, 2)
         ),
+        compared={name: numbers for name, numbers in compared(objective).items() if name in declared},
     )
-
-
-def constants(objective: ResolvedObjective) -> Numbers:
-    """Sizes of the numbers that a spec says or that follow from its parameters, sorted, and 1."""
-    found = {static_value(term) for term in walk(*objective.parts.terms())}
-    return np.array(sorted({abs(value) for value in found if value} | {1.0}))

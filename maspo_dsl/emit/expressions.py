@@ -19,12 +19,15 @@ from maspo_dsl.semantics.operations import (
     UNARY,
     Operation,
 )
+from maspo_dsl.semantics.quantities import DERIVED_TENSORS
 from maspo_dsl.semantics.reductions import REDUCTIONS, Reduction
 from maspo_dsl.semantics.scopes import Scope
 from maspo_dsl.semantics.types import Axis
 
 # `0 < x` reads better as `x > 0`.
 _MIRRORED = {"lt": "gt", "gt": "lt", "le": "ge", "ge": "le"}
+# What the loss itself puts into a batch has a value for every sequence.
+_KNOWN = DERIVED_TENSORS | {"length"}
 
 Text = tuple[str, int]
 """An expression and how tightly it holds together."""
@@ -40,6 +43,7 @@ class Expressions:
         self.text: dict[int, Text] = {}
         self.cells: dict[tuple[Scope, bool], str] = {}
         self.reads_one = False
+        self.leading = _leading_to_gradients(graph)
 
     def _at(self, place: int, precedence: int) -> str:
         text, own = self.text[place]
@@ -53,7 +57,7 @@ class Expressions:
             return f'masked(x["{left}"] - x["{right}"], mask)', ATOM
         match node.op:
             case "input":
-                return self._input(node)
+                return self._input(place, node)
             case "const":
                 return (str(bool(node.value)), ATOM) if node.is_bool else _literal(node.value)
             case "param":
@@ -90,11 +94,12 @@ class Expressions:
         tight = own == POWER and all(text.isidentifier() or text.isdigit() for text in texts)
         return (row.torch if tight else f" {row.torch} ").join(texts), own
 
-    def _input(self, node: Node) -> Text:
+    def _input(self, place: int, node: Node) -> Text:
         tensor = f'x["{node.attribute("name")}"]'
         if ("integer", True) in node.attributes:
             tensor = f"{tensor} * {self._one()}"
-        if node.live and node.axis is Axis.SEQUENCE:  # where nothing is trained anything may stand
+        # Where nothing is trained anything may stand, and NaN times a gradient of 0 is NaN.
+        if node.axis is Axis.SEQUENCE and (node.live or (place in self.leading and _may_be_missing(node))):
             return f'masked({tensor}, x["present"])', ATOM
         if not _is_masked(node):
             return tensor, PRODUCT if tensor.endswith("one") else ATOM
@@ -199,6 +204,26 @@ def _is_masked(node: Node) -> bool:
     """Whether it is a tensor of the batch in which anything may stand where no token is trained."""
     of_tokens = node.op == "input" and node.axis is Axis.TOKEN
     return of_tokens and node.attribute("name") not in ("mask", "advantage")
+
+
+def _may_be_missing(node: Node) -> bool:
+    """Whether it is a number of each sequence that a batch brings: NaN where there is none."""
+    return ("integer", True) not in node.attributes and node.attribute("name") not in _KNOWN
+
+
+def _leading_to_gradients(graph: Graph) -> set[int]:
+    """Numbers of the batch that a value with gradient is made of, with nothing between that leaves anything out."""
+    found: set[int] = set()
+    for place in range(len(graph.nodes) - 1, -1, -1):
+        node = graph.nodes[place]
+        if node.op not in REDUCTIONS and (node.live or place in found):
+            arguments = [graph.nodes[argument] for argument in node.args]
+            found |= {
+                where
+                for where, argument in zip(node.args, arguments, strict=True)
+                if not (argument.live or argument.is_bool)
+            }
+    return found
 
 
 def _literal(value: float) -> Text:

@@ -12,7 +12,7 @@ from maspo_dsl.graph import passes
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import MEMORY, Graph
 from maspo_dsl.runtime.loss import ObjectiveLoss
-from maspo_dsl.verification.batches import rows_of, with_garbage
+from maspo_dsl.verification.batches import completions, rows_of, with_garbage
 from maspo_dsl.verification.evaluation import (
     Evaluation,
     PropertyError,
@@ -30,6 +30,8 @@ from maspo_dsl.verification.subject import Subject
 SEEDS = (0, 1, 2)
 # Sums of a hundred products in float32, each with an exponent whose error is 6e-8 of up to 20, or a sigmoid near 1.
 FLOAT32 = 1e-4
+LONG = 2048
+_OF_ONE_GROUP = (0, 2, 6)
 
 
 def reach(subject: Subject) -> tuple[Verdict, str]:
@@ -162,6 +164,16 @@ def emitted_float32(subject: Subject) -> tuple[Verdict, str]:
     """The emitted code in float32 is the graph in float64 of the same rounded inputs."""
     worst = _check_float32(subject, subject.eager, list(_all_batches(subject)))
     return "pass", f"largest error {worst:.0e} of the largest gradient"
+
+
+def long_completions(subject: Subject) -> tuple[Verdict, str]:
+    """Over completions of thousands of tokens the emitted code in float32 is the graph in float64, and finite."""
+    batch = rows_of(completions(SEEDS[0], subject.tensors, columns=LONG), _OF_ONE_GROUP)
+    batch["mask"] = batch["mask"] | (np.arange(LONG) >= 1)
+    if interpreted(subject.graph, batch).largest == 0:
+        return "skipped", "three long completions of one group have no gradient"
+    worst = _check_float32(subject, subject.eager, [(f"completions of {LONG} tokens", batch)])
+    return "pass", f"up to {LONG} tokens: largest error {worst:.0e} of the largest gradient"
 
 
 def compiled_float64(subject: Subject) -> tuple[Verdict, str]:

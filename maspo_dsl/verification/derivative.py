@@ -37,6 +37,7 @@ _KINKED = frozenset({"min", "max", "bound", "abs"})
 def finite_differences(subject: Subject) -> tuple[Verdict, str]:
     """The gradient is the difference quotient of the loss with everything frozen that carries none."""
     checked = skipped = 0
+    unseen = False
     for seed in SEEDS:
         for name, batch in subject.batches(seed)[::2]:
             batch = subject.estimated(batch)
@@ -45,11 +46,14 @@ def finite_differences(subject: Subject) -> tuple[Verdict, str]:
             for tensor in subject.live:
                 found = _Differences(subject, batch, tensor, gradients)
                 checked, skipped = checked + found.checked, skipped + found.skipped
+                unseen |= bool(np.isnan(found.here).any())
     if checked < 3 * skipped:
         raise PropertyError(
             f"{skipped} of {checked + skipped} tokens stand on a kink, where nothing can be compared"
         )
-    return "pass", f"{checked} derivatives{f', {skipped} at a kink left out' if skipped else ''}"
+    left_out = f", {skipped} at a kink left out" if skipped else ""
+    nan = "; NaN in a branch that is not taken" if unseen else ""
+    return "pass", f"{checked} derivatives{left_out}{nan}"
 
 
 class _Differences:
@@ -59,6 +63,7 @@ class _Differences:
         self.batch = batch
         self.tensor = tensor
         self.checked = self.skipped = 0
+        self.here = np.zeros(0)
         if tensor not in subject.raw.inputs(["loss"]):
             return
         nodes = subject.raw.nodes
@@ -99,7 +104,7 @@ class _Differences:
         """The central difference, with a step that crosses no kink; None where every step does."""
         for step in STEPS:
             above, below = self._moved(place, step), self._moved(place, -step)
-            if all(np.array_equal(self.here, self._sides(one)) for one in (above, below)):
+            if all(np.array_equal(self.here, self._sides(one), equal_nan=True) for one in (above, below)):
                 return (float(above.output("loss")) - float(below.output("loss"))) / (2 * step)
         return None
 

@@ -41,7 +41,7 @@ class Evaluation:
     @property
     def largest(self) -> float:
         """The largest gradient."""
-        return max(float(np.abs(value).max(initial=0)) for value in self.derived.values())
+        return float(np.max([np.abs(value).max(initial=0) for value in self.derived.values()]))
 
     @property
     def derived(self) -> dict[str, Array]:
@@ -184,6 +184,11 @@ def check_metrics(got: Mapping[str, float], expected: Mapping[str, float], what:
 
 def _check_finite(expected: Evaluation, what: str) -> None:
     """Nothing can be compared with NaN."""
+    if np.isfinite(expected.loss) and np.isnan(expected.largest):
+        raise PropertyError(
+            f"{what}: the loss is {expected.loss:g} and its gradient NaN: there is NaN or infinity in a branch that "
+            "is not taken, whose gradient of 0 times that is NaN; bound what stands in the branch"
+        )
     if not np.isfinite([expected.loss, expected.largest]).all():
         raise PropertyError(f"{what}: not finite: loss {expected.loss:g}, gradient {expected.largest:g}")
 

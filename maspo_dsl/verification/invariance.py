@@ -67,8 +67,27 @@ def _ties(subject: Subject) -> str:
 
 def rows(subject: Subject) -> tuple[Verdict, str]:
     """The order of completions does not matter, for loss, gradient, advantage and what `keep` and `prompt` say."""
+    try:
+        _check_order(subject, within_groups=True)
+    except PropertyError:
+        if not subject.breaks_ties_by_place:
+            raise
+        if subject.ranks_across_groups:
+            return "declared", "of equal values of different groups the earlier row comes first"
+        _check_order(subject, within_groups=False)
+        kept = "; in the order of each group, whose earlier row comes first where values are equal"
+        return "pass", f"loss, gradient, advantage, keep and prompt{kept}"
+    return "pass", f"loss, gradient, advantage, keep and prompt{_ties(subject)}"
+
+
+def _check_order(subject: Subject, *, within_groups: bool) -> None:
+    """Raise PropertyError where another order matters, that `within_groups` or of groups alone."""
     for name, batch, expected in _cases(subject):
         order = np.random.default_rng(len(name)).permutation(len(batch["mask"]))
+        if not within_groups:
+            for one in np.unique(batch["group"]):
+                places = np.flatnonzero(batch["group"][order] == one)
+                order[places] = np.sort(order[places])
         moved = rows_of(batch, order)
         got = _evaluated(subject, moved)
         check_equal(got, _taken(expected, order), f"rows in another order, {name}")
@@ -76,7 +95,6 @@ def rows(subject: Subject) -> tuple[Verdict, str]:
             before, after = (getattr(subject.eager, output)(as_torch(one)).numpy() for one in (batch, moved))
             if not np.allclose(after, before[order], rtol=1e-9, atol=1e-12):
                 raise PropertyError(f"rows in another order: `{output}` of the {name} is another")
-    return "pass", f"loss, gradient, advantage, keep and prompt{_ties(subject)}"
 
 
 def _taken(evaluation: Evaluation, order: Array) -> Evaluation:
@@ -200,6 +218,8 @@ def _check_cuts(subject: Subject, seed: int, numbers: tuple[tuple[int, int], ...
         nothing = {**rows_of(whole, [0]), "mask": np.zeros_like(whole["mask"][:1])}
         for parts, ranks in numbers:
             pieces = cut(whole, parts, seed, together=subject.together)
+            if subject.breaks_ties_by_place:
+                pieces = [sorted(piece) for piece in pieces]
             batches = [rows_of(whole, piece) for piece in pieces] + [nothing]
             most = max(most, len(batches))
             got = _together(subject, batches, pieces, whole, ranks)

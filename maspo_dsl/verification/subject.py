@@ -161,6 +161,14 @@ class Subject:
         return any(REDUCTIONS[op].by_place for op in self.operations & REDUCTIONS.keys())
 
     @property
+    def ranks_across_groups(self) -> bool:
+        """Whether such equal values may be of different groups."""
+        ranked = [node for node in self.raw.nodes if node.op in REDUCTIONS and REDUCTIONS[node.op].by_place]
+        return any(
+            node.scope is not None and not {"group", "sequence"} & {*node.scope.keys} for node in ranked
+        )
+
+    @property
     def takes_tokens_away(self) -> bool:
         """Whether a rule mutes or excludes tokens."""
         return bool(self.objective.resolved.parts.of(Role.REMOVES_POLICY_TERM, Role.REMOVES_TOKEN))
@@ -199,6 +207,8 @@ class Subject:
         x = module.prepare(tensors, "loss")
         d = module.statistics([x])
         terms = module.functions["terms"](x, module.parameters_in(x), d)
+        if not terms["policy_loss"].requires_grad:  # a ratio times 0
+            return np.zeros(batch["mask"].shape)
         (slope,) = torch.autograd.grad(terms["policy_loss"], tensors["logp"], allow_unused=True)
         return np.zeros(batch["mask"].shape) if slope is None else slope.numpy()
 

@@ -47,6 +47,7 @@ CHECKS: tuple[Check, ...] = (
     Check("passes", agreement.each_pass),
     Check("emitted, float64", agreement.emitted),
     Check("emitted, float32", agreement.emitted_float32),
+    Check("long completions", agreement.long_completions),
     Check("compiled, float64", agreement.compiled_float64),
     Check("compiled, float32", agreement.compiled_float32),
     Check("from hidden", hidden.from_hidden),

@@ -46,8 +46,59 @@ NEEDED = [
     "let tilt = 1 + 0.1 * A neutral 1\nweight w = tilt",
     "prompt = abs(mean(correct, group) - 0.5)",
     "step = min(1, 1 / mean(A * A, window))",
+    "mute k where mean(abs(log(policy / old)), sequence) > 3 and length > 1000",
+    "mute m where count(reward, group) < 30",
+    "keep k where count(reward, rollout_batch) < 5000",
     'param off = 0 in [0, inf)\nweight w = clamp(1 / old ^ off, 1, 10)\nallow on-policy-weight "when on"',
 ]
+
+# What decides whether `w` matters: it does, or nothing that is tried gets there.
+REACHED = [
+    "count(reward, group) >= 16",
+    "count(reward, group) > 100",
+    "count(reward, rollout_batch) >= 5000",
+    "length > 4000",
+    "length > 200000",
+    "position >= 4000",
+    "mean(length, group) > 3000",
+    "min(length, group) > 2000 and count(reward, group) >= 4",
+    "count(reward, group) >= 20 and mean(reward, group) < 0.1",
+    "mean(1 if correct else 0, group) == 1 and count(reward, group) >= 8",
+    "reward > 50",
+    "reward == -3",
+    "flag == 7",
+    "flag == 0.7",
+    "flag == 3 and step_id == 4",
+    "sum(1 if step_id == 3 else 0, sequence) > 50",
+    "sure > 0.999",
+    "phase > 100",
+    "turn == 5000",
+]
+GIVEN = """
+input flag    : sequence
+input step_id : token
+input turn    : sequence integer
+input sure    : sequence in [0, 1]
+input phase   : scalar
+"""
+
+
+@pytest.mark.parametrize("condition", REACHED)
+def test_a_condition_that_holds_rarely_makes_no_parameter_dead(condition):
+    lines = f"{GIVEN}param w = 0.5 in (0, 1]\nadvantage = center(reward, group) * (w if {condition} else 1)"
+    if "step_id" in condition or "position" in condition:
+        lines = f"{GIVEN}param w = 0.5 in (0, 1]\nweight some = w if {condition} else 1"
+    assert not {warning.code for warning in found(lines)} & {"dead-parameter", "dead-part"}
+
+
+def test_a_parameter_that_another_one_switches_on_is_not_dead():
+    lines = "param cap = 1 in (0, inf)\nparam top = 5 in [1, inf)\nratio = min(policy / old, cap) |> min(top)"
+    assert not {warning.code for warning in found(lines)} & {"dead-parameter"}
+
+
+def test_a_parameter_on_a_side_that_no_policy_takes_is_dead():
+    lines = "param w = 0.5 in (0, 1]\nweight some = w if policy > 1.5 else 1"
+    assert "dead-parameter" in {warning.code for warning in found(lines)}
 
 
 @pytest.mark.parametrize(("lines", "place", "words"), IDLE)

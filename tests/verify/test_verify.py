@@ -85,11 +85,46 @@ def test_another_weight_on_policy_must_be_declared():
         ("ratio = (policy / old) ^ 5", "far ratios"),
         ("ratio = policy / old if policy / old < 50 else 1", "NaN"),
         ("ratio = policy / old |> prod(sequence)", "on policy"),
+        ("weight late = 0.9 ^ position / 0.9 ^ length", "long completions"),
+        ("penalty p = 0.1 * ((policy / old - 1) ^ 0.5 if policy > old else 0)", "derivative"),
     ],
 )
 def test_what_a_spec_can_do_wrong(text, line):
     (check,) = [check for check in CHECKS if check.name == line]
     assert check.line(Subject(spec(text), "eager")).verdict == "fail"
+
+
+TIES = ("rank(A, group) <= 2", "rank(length, group) > 2", "rank(reward, group) > 2")
+
+
+@pytest.mark.parametrize("condition", TIES)
+def test_of_equal_values_the_earlier_is_first_however_a_window_is_cut(condition):
+    subject = Subject(spec(f"mute some where {condition}"), "eager")
+    found = {check.name: check.line(subject) for check in CHECKS if check.name in CUT}
+    assert {line.verdict for line in found.values()} == {"pass"}, found
+
+
+CUT = ("rows", "groups", "micro-batches", "ranks")
+
+
+def test_nan_in_a_branch_that_is_not_taken_is_called_that():
+    (check,) = [check for check in CHECKS if check.name == "derivative"]
+    text = "penalty p = 0.1 * ((policy / old - 1) ^ 0.5 if policy > old else 0)"
+    assert "a branch that is not taken" in check.line(Subject(spec(text), "eager")).detail
+
+
+def test_a_completion_without_a_reward_leaves_the_gradient_of_its_group_a_number():
+    """The reward is NaN there, and meets what a mean over the group carries gradient to."""
+    text = "let s = sum(log(policy / old), sequence)\npenalty fit = (s - mean(s, group) - reward) ^ 2"
+    subject = Subject(spec(text), "eager")
+    names = ("emitted, float64", "packed", "missing completions")
+    assert [check.line(subject).verdict for check in CHECKS if check.name in names] == ["pass"] * 3
+
+
+def test_a_ratio_of_zero_is_no_crash():
+    subject = Subject(spec("ratio = 0 * policy / old\npenalty p = 0.1 * k2(policy, old)"), "eager")
+    names = ("on policy", "no signal")
+    assert not any("raises" in check.line(subject).detail for check in CHECKS if check.name in names)
 
 
 def test_a_spec_with_a_mistake():
