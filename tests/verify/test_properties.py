@@ -30,11 +30,17 @@ OF_ANY_TEXT = [
 """What holds whatever a text says, be it sensible or not."""
 
 
+# Three long completions of a group are no pair, and too few to pass at k.
+SKIPPED = {("long completions", "pairs"), ("long completions", "pass_at_k")}
+
+
 @pytest.mark.parametrize("prop", EAGER)
 @pytest.mark.parametrize("name", SPECS)
 def test_property(name, prop):
     found = line(subject(name), prop)
     expected = "declared" if name in DECLARED.get(prop, ()) else "pass"
+    if (prop, name) in SKIPPED:
+        expected = "skipped"
     assert found.verdict == expected, found.detail
 
 
