@@ -63,6 +63,9 @@ def test_the_emitted_source_is_the_interpreter(text, seed):
     for name in ("keep", "step", "prompt"):
         if name in expected:
             got[name] = loss.step([tensors]) if name == "step" else getattr(loss, name)(tensors)
+    if "prompt" in got:  # of a row without a trained token nobody asks
+        trained = arrays["mask"].any(1)
+        got["prompt"], expected["prompt"] = np.asarray(got["prompt"])[trained], expected["prompt"][trained]
     assert_same({name: np.asarray(value) for name, value in got.items()}, expected, 1e-8)
 
 
