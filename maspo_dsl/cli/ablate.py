@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from maspo_dsl.cli.grid_options import default_folder, factors, others, split_params
 from maspo_dsl.cli.grid_table import table
 from maspo_dsl.cli.launching import RunSettings, read_settings
 from maspo_dsl.cli.output import (
@@ -241,63 +242,6 @@ def _ending(grid: GridFolder, board: Board, tell: Callable[[str], None]) -> int:
     left = len(board.jobs) - counts["finished"]
     log(f"{counted(left, 'run')} of {len(board.jobs)} not finished; the same command goes on with them")
     return FAILED if counts["failed"] else INTERRUPTED
-
-
-def default_folder(spec: str) -> Path:
-    """Where the grid of a spec is written if nobody says."""
-    from maspo_dsl.semantics.resolve import split_variant
-
-    name, variant = split_variant(spec)
-    stem = Path(name).stem.replace("@", "_")
-    return Path("grids") / (f"{stem}_{variant}" if variant else stem)
-
-
-def factors(options: Sequence[str], option: str) -> dict[str, tuple[str, ...]]:
-    """`NAME=VALUE,VALUE` options as a mapping. Raises InputError: no `=`, an empty value, a name given twice."""
-    found: dict[str, tuple[str, ...]] = {}
-    for text in options:
-        name, equals, rest = text.partition("=")
-        values = tuple(split_outside_brackets(rest))
-        if not equals or not name.strip() or not all(values):
-            raise InputError(f"{option} {text}: expected NAME=VALUE,VALUE")
-        if name.strip() in found:
-            raise InputError(f"{option} {name.strip()} is given twice; name all its values at once")
-        found[name.strip()] = values
-    return found
-
-
-def others(options: Sequence[str]) -> tuple[str, ...]:
-    """The names of all `--against`. Raises InputError: one is empty, or given twice."""
-    names: list[str] = []
-    for text in options:
-        for name in split_outside_brackets(text):
-            if not name:
-                raise InputError(f"--against {text!r}: expected NAME,NAME")
-            if name in names:
-                raise InputError(f"--against {name} is given twice")
-            names.append(name)
-    return tuple(names)
-
-
-def split_outside_brackets(text: str) -> Iterator[str]:
-    """The pieces between commas, leaving alone commas inside brackets."""
-    depth, piece = 0, ""
-    for letter in text:
-        depth += (letter == "(") - (letter == ")")
-        if letter == "," and depth <= 0:
-            yield piece.strip()
-            piece = ""
-        else:
-            piece += letter
-    yield piece.strip()
-
-
-def split_params(overrides: Sequence[str]) -> tuple[dict[str, float], list[str]]:
-    """Values of parameters, which become part of every point, and the overrides of the runs."""
-    from maspo_dsl.cli.overrides import read
-
-    params = [text for text in overrides if text.startswith("params.")]
-    return read(params)[0], [text for text in overrides if not text.startswith("params.")]
 
 
 @contextmanager

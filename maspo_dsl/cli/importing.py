@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from maspo_dsl.cli.compiling import check_overwrite
-from maspo_dsl.cli.output import InputError, invalid_input_exits, log, show_diagnostics, write_file
+from maspo_dsl.cli.compiling import ForceOption, OutputOption, check_overwrite, write_made
+from maspo_dsl.cli.output import InputError, invalid_input_exits, log, show_diagnostics
 
 
 def import_(
@@ -21,13 +19,8 @@ def import_(
             help="Its options, such as loss_type=cispo; or the path of a .yaml file.",
         ),
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Where to write; standard output without it."),
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Overwrite a file that this command did not write.")
-    ] = False,
+    output: OutputOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Write the spec that settings of TRL or verl mean.
 
@@ -46,8 +39,4 @@ def import_(
         show_diagnostics(found.objective.warnings)
         for note in found.notes:
             log(f"note: {note}")
-        if output is None:
-            sys.stdout.write(found.text)
-        else:
-            write_file(output, found.text)
-        log(f"{found.objective.name}@{found.objective.hash}" + (f" -> {output}" if output else ""))
+        write_made(found.objective, found.text, output)

@@ -23,6 +23,8 @@ from torch import Tensor
 
 import maspo_dsl
 from maspo_dsl.hosts.shared import Host, HostError, lacking, lines
+from maspo_dsl.importing.options import About
+from maspo_dsl.importing.verl_options import ACTOR, OPTIONS
 from maspo_dsl.objective import Objective, SpecLike
 from maspo_dsl.runtime.loss import ObjectiveLoss
 
@@ -49,14 +51,17 @@ HOW_TO_BRING = {
     "value": "a registered estimator sees no critic; use algorithm.adv_estimator=gae",
     "reward_greedy": "only algorithm.adv_estimator=remax samples the greedy completion",
 }
-# Settings of the actor that a spec decides, and the value at which they say nothing.
-DECIDED = {
-    "loss_agg_mode": "token-mean",
-    "clip_ratio": 0.2,
-    "clip_ratio_low": 0.2,
-    "clip_ratio_high": 0.2,
-    "clip_ratio_c": 3.0,
+# Settings of the actor that reach an objective: its name, what brings tensors, and a constant of the run.
+_HEEDED = {
+    f"{ACTOR}.{name}"
+    for name in ("policy_loss.loss_mode", "use_kl_loss", "entropy_coeff", "loss_scale_factor")
 }
+# Those that the spec decides.
+IGNORED = tuple(
+    row
+    for row in OPTIONS.values()
+    if row.about is About.OBJECTIVE and row.name.startswith(f"{ACTOR}.") and row.name not in _HEEDED
+)
 # Metrics that have a value in every micro-batch: verl takes plain means of them.
 METRICS = ("ratio_mean", "clamped", "nonfinite")
 
@@ -168,7 +173,7 @@ def ppo_loss(
     """
     hosted = HOSTED.get(config.policy_loss.get("loss_mode", "vanilla"))
     if hosted is None:
-        return _verl_ppo_loss()(config=config, model_output=model_output, data=data, dp_group=dp_group)  # type: ignore[no-any-return]
+        return _ORIGINAL[-1](config=config, model_output=model_output, data=data, dp_group=dp_group)  # type: ignore[no-any-return]
     check_spec_decides(hosted, config)
     aligned = import_module("verl.workers.utils.padding").no_padding_2_padding
     counts = {name: data[name] for name in ("dp_size", "batch_num_tokens", "global_batch_size")}
@@ -233,9 +238,13 @@ def check_spec_decides(hosted: Hosted, config: Any) -> None:
             f"{hosted.name}: actor.entropy_coeff={config.entropy_coeff} means nothing to a spec without entropy; "
             f"write it: bonus entropy = {config.entropy_coeff} * entropy(policy)"
         )
-    for name, neutral in DECIDED.items():
-        if (value := getattr(config, name, neutral)) not in (neutral, None):
-            _warn_once(f"{hosted.name}: actor.{name}={value} is the spec's to say, and is not read")
+    for row in IGNORED:
+        value = _setting(config, *row.name.removeprefix(f"{ACTOR}.").split("."))
+        if value not in (row.default, None):
+            _warn_once(
+                f"{hosted.name}: {row.name}={value} is the spec's to say, and is not read; "
+                f"as a line it would be: {row.line(value)}"
+            )
 
 
 def _loss(
@@ -258,15 +267,10 @@ def _loss(
 def _constants(config: Any) -> dict[str, float]:
     """Constants of the run that an actor's configuration knows."""
     said = {
-        "generation_limit": getattr(config, "loss_scale_factor", None),
-        "group_size": _completions(config),
+        "generation_limit": _setting(config, "loss_scale_factor"),
+        "group_size": _setting(config, "rollout_n"),
     }
-    return {name: float(value) for name, value in said.items() if value}
-
-
-def _completions(config: Any) -> int:
-    given = getattr(config, "rollout_n", 0)
-    return given if isinstance(given, int) else 0
+    return {name: float(value) for name, value in said.items() if isinstance(value, int | float)}
 
 
 def _denominators(
@@ -352,10 +356,6 @@ def _replace_ppo_loss() -> None:
 
 _ORIGINAL: list[Callable[..., Any]] = []
 _WARNED: set[str] = set()
-
-
-def _verl_ppo_loss() -> Callable[..., Any]:
-    return _ORIGINAL[-1]
 
 
 def _warn_once(text: str) -> None:

@@ -3,6 +3,10 @@
 Needs verl 0.9 (`pip install verl`), so these run in `make full`, in an environment of their own.
 """
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -241,7 +245,10 @@ def test_refusals_name_what_is_missing(name, settings, message, batch):
 def test_what_the_spec_decides_is_said_once(batch):
     output, data = model_output(batch, log_probs=batch["log_prob"]), worker_batch(batch)
     settings = config("maspo/gspo", "seq-mean-token-sum", clip_ratio_low=0.3)
-    with pytest.warns(UserWarning, match=r"clip_ratio_low=0.3 is the spec's to say"):
+    with pytest.warns(
+        UserWarning,
+        match=r"clip_ratio_low=0.3 is the spec's .* line it would be: param eps_low = 0.3",
+    ):
         verl_losses.ppo_loss(settings, output, data)
 
 
@@ -284,13 +291,10 @@ def test_settings_are_verls_own_keys():
 
 
 def test_the_plugin_registers_everything_and_says_when_it_cannot(tmp_path):
-    import subprocess
-    import sys
-
     spec = tmp_path / "my.obj"
     spec.write_text("objective mine extends dapo\nparam eps_high = 0.3\n")
     program = "import verl.trainer.ppo.core_algos as c; print(*c.POLICY_LOSS_REGISTRY)"
-    environment = {**__import__("os").environ, "VERL_USE_EXTERNAL_MODULES": "maspo_dsl.hosts.verl_plugin"}
+    environment = {**os.environ, "VERL_USE_EXTERNAL_MODULES": "maspo_dsl.hosts.verl_plugin"}
 
     def run(specs):
         command = [sys.executable, "-c", program]

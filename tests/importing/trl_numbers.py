@@ -7,8 +7,10 @@ Everything is float64: TRL makes tensors of its constants in the default dtype.
 
 import inspect
 import json
+import math
 import sys
 import textwrap
+from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -150,7 +152,7 @@ def numbers(config: dict, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray
     from trl import GRPOConfig, GRPOTrainer
     from trl.trainer.utils import nanstd
 
-    args = GRPOConfig(output_dir="/tmp/none", report_to=[], use_cpu=True, **config)
+    args = GRPOConfig(output_dir="trl_numbers", report_to=[], use_cpu=True, **config)
     tensors = {name: torch.tensor(value) for name, value in arrays.items()}
     mask = tensors["mask"].int()
     if args.mask_truncated_completions:
@@ -169,7 +171,7 @@ def numbers(config: dict, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray
         current_gradient_accumulation_steps=1,
         aux_loss_enabled=False,
         _entropy_bonus_enabled=args.entropy_coef != 0,
-        _metrics={"train": __import__("collections").defaultdict(list)},
+        _metrics={"train": defaultdict(list)},
         epsilon_low=args.epsilon,
         reward_weights=torch.tensor(args.reward_weights or [1.0, 1.0]),
         reward_funcs=[None, None],
@@ -183,7 +185,7 @@ def numbers(config: dict, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray
     scope = {
         "self": trainer,
         "torch": torch,
-        "math": __import__("math"),
+        "math": math,
         "nanstd": nanstd,
         "device": torch.device("cpu"),
         "num_generations": 4,
