@@ -25,6 +25,7 @@ from maspo_dsl.semantics.quantities import TENSORS
 from maspo_dsl.semantics.reductions import REDUCTIONS
 from maspo_dsl.semantics.terms import Term, walk
 
+DEAD_PARAMETER = "dead-parameter"
 _OF_TOKENS = frozenset(
     {*(name for name, row in TENSORS.items() if row.policy), "advantage", "advantage_rows"}
 )
@@ -47,9 +48,11 @@ def dead_parameters(
     It is tried on tokens, and then on batches, made to reach whatever a spec can say: log-ratios beyond their bound,
     tiny probabilities, large advantages, groups of every kind. Parameters of a part that is itself dead are passed
     over, and so is what only other parameters read. Nothing is said of what was not reached, nor of a parameter that
-    matters once another one of its part has another value.
+    matters once another one of its part has another value; that takes longest, and is not asked where the spec
+    allows the warning.
     """
     names = _candidates(objective)
+    allowed_here = DEAD_PARAMETER in objective.flat.allows
     if not names:
         return
     trials = _Trials(objective, graph, baseline)
@@ -58,7 +61,7 @@ def dead_parameters(
         values = list(islice(allowed, _FIRST))
         if not values or trials.moves_soon(name, values) or trials.moves(name, [*values, *allowed]):
             continue
-        if not (trials.not_reached(name) or trials.moves_elsewhere(name, values)):
+        if allowed_here or not (trials.not_reached(name) or trials.moves_elsewhere(name, values)):
             yield name, values
 
 
@@ -70,7 +73,7 @@ def dead_parameter_findings(
         bound = objective.parameters[name]
         tried = " and ".join(number_text(value) for value in values[:2])
         yield Finding(
-            "dead-parameter",
+            DEAD_PARAMETER,
             f"changing `{name}` changes nothing: with {tried} in place of {number_text(bound.value)} every "
             "gradient and every advantage is the same",
             bound.declared.span,

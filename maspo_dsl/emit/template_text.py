@@ -17,10 +17,7 @@ def source(module: str) -> str:
 def pieces(module: str) -> dict[str, str]:
     """Functions and classes of a module, as text, by name."""
     text = source(module)
-    found = {}
-    for node in ast.parse(text).body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            segment = ast.get_source_segment(text, node)
-            assert segment is not None
-            found[node.name] = segment
-    return found
+    lines = text.split("\n")
+    definitions = [node for node in ast.parse(text).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    # `ast.get_source_segment` splits the whole text anew for each.
+    return {node.name: "\n".join(lines[node.lineno - 1 : node.end_lineno]) for node in definitions}

@@ -252,6 +252,8 @@ def _times(incoming: Array, partial: Array) -> Array:
 
 def _unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
     """The gradient summed over the axes along which its value was repeated."""
+    if gradient.shape == shape:
+        return gradient
     while gradient.ndim > len(shape):
         gradient = gradient.sum(axis=0)
     for axis, size in enumerate(shape):

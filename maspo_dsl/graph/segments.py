@@ -39,7 +39,9 @@ class Segments:
 
     def rows(self, values: Array) -> Array:
         """Values as a matrix `[C, W]` with a cell in each row, in their order; the rest of a row is 0."""
-        whole = np.broadcast_to(values, self.index.shape).ravel()
+        # numpy takes its time even where there is nothing to repeat.
+        same = values.shape == self.index.shape
+        whole = (values if same else np.broadcast_to(values, self.index.shape)).ravel()
         if self._layout is None:
             return whole.reshape(self.count, whole.size // max(self.count, 1))
         cell, column, width = self._layout
