@@ -89,13 +89,26 @@ class Graph:
         """The output with the next value of each memory."""
         return {name.removeprefix(MEMORY): name for name in self.outputs if name.startswith(MEMORY)}
 
-    def reachable(self, outputs: Iterable[str]) -> list[int]:
+    def reachable(self, outputs: Iterable[str]) -> tuple[int, ...]:
         """Places that some outputs depend on, in order."""
-        wanted = {self.outputs[name] for name in outputs}
-        for place in range(len(self.nodes) - 1, -1, -1):
-            if place in wanted:
-                wanted.update(self.nodes[place].args)
-        return sorted(wanted)
+        names = tuple(outputs)
+        if names not in self._reachable:
+            wanted = {self.outputs[name] for name in names}
+            for place in range(len(self.nodes) - 1, -1, -1):
+                if place in wanted:
+                    wanted.update(self.nodes[place].args)
+            self._reachable[names] = tuple(sorted(wanted))
+        return self._reachable[names]
+
+    @cached_property
+    def _reachable(self) -> dict[tuple[str, ...], tuple[int, ...]]:
+        """What was asked before: the oracle asks for every batch."""
+        return {}
+
+    @cached_property
+    def gathered(self) -> tuple[int, ...]:
+        """Places of the reductions that are made over all micro-batches and ranks of a window."""
+        return tuple(place for place, node in self if node.scope is not None and node.scope.gathered)
 
     def inputs(self, outputs: Iterable[str]) -> list[str]:
         """Names of the tensors that some outputs read, sorted; reductions read those that tell their cells apart."""

@@ -17,8 +17,8 @@ def window_statistics(graph: Graph) -> dict[str, int]:
     """
     counts = {key: graph.outputs[f"window:{key}"] for key in ("tokens", "sequences")}
     found = dict(counts)
-    for place, node in graph:
-        if node.scope is not None and node.scope.gathered and place not in counts.values():
+    for place in graph.gathered:
+        if place not in counts.values():
             found[unused_name(_key(graph, place), found)] = place
     return found
 

@@ -47,7 +47,7 @@ def test_a_simplified_graph_is_in_order_and_alive(name):
     """Arguments come first, nothing is unread, and no expression stands twice."""
     graph = simplify(built(name))
     assert all(argument < place for place, node in graph for argument in node.args)
-    assert graph.reachable(graph.outputs) == list(range(len(graph.nodes)))
+    assert graph.reachable(graph.outputs) == tuple(range(len(graph.nodes)))
     assert remove_dead(graph).nodes == graph.nodes
     assert len(set(graph.nodes)) == len(graph.nodes)
 
