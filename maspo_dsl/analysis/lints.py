@@ -22,12 +22,15 @@ from maspo_dsl.language.source import Source, Span
 from maspo_dsl.semantics.collector import in_source_order
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.part_words import Role
+from maspo_dsl.semantics.quantities import QUANTITIES
 from maspo_dsl.semantics.reductions import REDUCTIONS
 from maspo_dsl.semantics.resolve import resolve
 from maspo_dsl.semantics.terms import walk
 
 _FORESTALLED = {"cap-below-one": frozenset({"on-policy-weight"})}
 """Warnings that say no more than another one, which is given."""
+_DRAWN = frozenset({"A", "entropy", *(name for name, row in QUANTITIES.items() if row.policy)})
+"""What is drawn for tokens that are alone; all else is 1 for each of them."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +89,14 @@ def _unused(objective: ResolvedObjective, given: set[str]) -> Iterator[Diagnosti
 
 
 def _tokens_show_weights(objective: ResolvedObjective) -> bool:
-    """Whether single tokens show what the policy term weighs: not where that depends on other tokens, or on inputs.
+    """Whether single tokens show what the policy term weighs: not where it depends on other tokens, lengths or inputs.
 
     `verify`, which sees batches, may then ask for an acknowledgement of what is not seen here.
     """
     parts = objective.parts.of(Role.RATIO, Role.FACTOR, Role.REMOVES_POLICY_TERM, Role.REMOVES_TOKEN)
     terms = list(walk(*parts.values()))
-    return not any(term.op in REDUCTIONS or ("declared", True) in term.attributes for term in terms)
+    read = {str(term.attribute("name")) for term in terms if term.op == "input"}
+    return read <= _DRAWN and not any(term.op in REDUCTIONS for term in terms)
 
 
 # ---- acknowledgement

@@ -57,6 +57,17 @@ def test_a_micro_batch_is_declared():
     assert "allow micro-scope" in detail(undeclared, "micro-batches")
 
 
+def test_what_a_sentence_asks_for_is_enough():
+    """Ranks break ties by place, so equal rewards differ; a weight by position is acknowledged without a warning."""
+    ranks = spec("advantage = rank(reward, group) / count(reward, group) |> center(group)")
+    subject = Subject(ranks, "eager")
+    no_signal = next(check for check in CHECKS if check.name == "no signal").line(subject)
+    assert no_signal.verdict == "pass" and "equal rewards do have advantages" in no_signal.detail
+    late = spec('weight late = position / length\nallow on-policy-weight "meant"')
+    on_policy = next(check for check in CHECKS if check.name == "on policy").line(Subject(late, "eager"))
+    assert on_policy.verdict == "declared" and not late.warnings
+
+
 def test_a_rule_may_take_a_token_of_nan_away():
     """The loss stays a number then; the metrics say which tensor is not."""
     (check,) = [check for check in CHECKS if check.name == "NaN"]
