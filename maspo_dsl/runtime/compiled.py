@@ -15,7 +15,7 @@ from torch._dynamo.backends.debugging import aot_eager
 from torch._inductor.compile_fx import compile_fx
 from torch.fx.experimental import _config as shape_config
 
-from maspo_dsl.emit.template.batch import having
+from maspo_dsl.emit.template.batch import having, nothing_of
 from maspo_dsl.emit.template.loss_module import LossModule, without_history
 from maspo_dsl.emit.template.names import Function
 from maspo_dsl.runtime.exponential import decompositions
@@ -63,8 +63,8 @@ class CompiledLoss:
     def __call__(self, x: dict[str, Tensor], p: dict[str, Tensor], d: dict[str, Tensor]) -> Tensor:
         """The loss, 0-d, with gradient to the live tensors of `x`."""
         if x["mask"].numel() == 0:
-            return (x["logp"] * 0.0).sum()
-        if torch.compiler.is_compiling() or not self._compiles(x["logp"].device):
+            return nothing_of(x, self.module.inputs)
+        if torch.compiler.is_compiling() or not self._compiles(x["mask"].device):
             return type(self.module).evaluate(self.module, x, p, d)
         live = [x[name] for name in self.live]
         return _JointGraph.apply(self.value_and_gradient, x, p, d, self.live, *live)  # type: ignore[no-any-return, no-untyped-call]
@@ -73,11 +73,11 @@ class CompiledLoss:
         self, x: dict[str, Tensor], p: dict[str, Tensor], d: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, 0-d, and its gradient by live tensor, both without history."""
-        if not self._compiles(x["logp"].device):
+        if not self._compiles(x["mask"].device):
             return self.eagerly(x, p, d)
         live = {name: x[name].detach() for name in self.live}
         # In one dtype: a float64 number among float32 tensors makes torch.compile trace everything twice.
-        d = {name: value.to(x["logp"].dtype) for name, value in d.items()}
+        d = {name: value.to(p["1"].dtype) for name, value in d.items()}
         d = self.module.with_invariants(x, p, d)
         return self._from_graph(live, {name: x[name].detach() for name in self.rest if name in x}, p, d)
 

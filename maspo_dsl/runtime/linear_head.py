@@ -179,7 +179,7 @@ class HeadGradients:
 
     def _residuals(self, buffer: Tensor, head_pass: HeadPass, coefficients: Mapping[str, Tensor]) -> Tensor:
         """Turn exponentials in the buffer into -dL/dz, but for a factor of each token [C], which is returned."""
-        logp = coefficients["logp"]
+        logp = coefficients.get("logp", torch.zeros_like(head_pass.logp))
         known = dict(zip(head_pass.asked, head_pass.values, strict=True))
         asked = tuple(each for each in head_pass.asked if each.tensor in coefficients)
         tops = [top for top in head_pass.tops if top.asked.tensor in coefficients]

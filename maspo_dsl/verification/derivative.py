@@ -177,18 +177,18 @@ def _check_second_derivative(subject: Subject) -> None:
     """The gradient is handed out as a constant; compiled, differentiating it again is an error or gives 0."""
     batch = subject.completions(SEEDS[0])
     loss = subject.eager if subject.backend == "eager" else subject.fused
-    tensors = as_torch(batch)
-    (gradient,) = torch.autograd.grad(loss(tensors).loss, tensors["logp"])
+    tensors = as_torch(batch, live=subject.live)
+    (gradient,) = torch.autograd.grad(loss(tensors).loss, tensors[subject.leading])
     if gradient.requires_grad:
-        raise PropertyError("the gradient of `logp` itself carries gradient")
+        raise PropertyError(f"the gradient of `{subject.leading}` itself carries gradient")
     if subject.backend == "eager" or not subject.fused.compilations:
         return
-    tensors = as_torch(batch)
-    (gradient,) = torch.autograd.grad(loss(tensors).loss, tensors["logp"], create_graph=True)
+    tensors = as_torch(batch, live=subject.live)
+    (gradient,) = torch.autograd.grad(loss(tensors).loss, tensors[subject.leading], create_graph=True)
     if not gradient.requires_grad:
         return
     try:
-        (second,) = torch.autograd.grad(gradient.sum(), tensors["logp"], allow_unused=True)
+        (second,) = torch.autograd.grad(gradient.sum(), tensors[subject.leading], allow_unused=True)
     except RuntimeError:
         return
     if second is not None and bool((second != 0).any()):

@@ -113,20 +113,22 @@ def _check_finite_metrics(loss: ObjectiveLoss, batch: Arrays, what: str) -> None
 def shown_nan(subject: Subject) -> tuple[Verdict, str]:
     """NaN in `logp` at a token that learns makes the loss NaN: a broken run does not look like a healthy one.
 
+    Where no log-prob is read it stands in what is.
+
     In any other tensor that is read, the metrics name the tensor.
     """
     _check_named(subject)
     tried = hidden = 0
     for name, batch in subject.batches(SEEDS[0]):
-        gradient = computed(subject.eager, batch).gradients["logp"]
+        gradient = computed(subject.eager, batch).gradients[subject.leading]
         for sign in (-1.0, 1.0):
             for row, token in np.argwhere(sign * gradient > 0)[:4]:
-                value = batch["logp"].copy()
+                value = batch[subject.leading].copy()
                 value[row, token] = np.nan
                 tried += 1
-                out = subject.eager.module(as_torch({**batch, "logp": value}))
+                out = subject.eager.module(as_torch({**batch, subject.leading: value}))
                 if not out.loss.isnan() and not (
-                    subject.takes_tokens_away and out.nonfinite["tensor `logp`"]
+                    subject.takes_tokens_away and out.nonfinite[f"tensor `{subject.leading}`"]
                 ):
                     raise PropertyError(
                         f"NaN at {position((int(row), int(token)))} leaves the loss a number, {name}"
@@ -330,10 +332,12 @@ def dtypes(subject: Subject) -> tuple[Verdict, str]:
             tensors = as_torch(batch, dtype, subject.live)
             out = loss(tensors)
             out.loss.backward()
-            gradient = tensors["logp"].grad
+            gradient = tensors[subject.leading].grad
             got = (out.loss.dtype, None if gradient is None else gradient.dtype)
             if got != (wide, dtype):
-                raise PropertyError(f"`logp` in {dtype} gives a loss in {got[0]} and a gradient in {got[1]}")
+                raise PropertyError(
+                    f"`{subject.leading}` in {dtype} gives a loss in {got[0]} and a gradient in {got[1]}"
+                )
             expected = interpreted(subject.graph, rounded(batch, dtype))
             found = Evaluation(out.loss.item(), gradients_of(tensors, subject.live))
             if dtype == wide:

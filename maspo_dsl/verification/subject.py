@@ -123,6 +123,12 @@ class Subject:
         return self.objective.resolved.live_tensors
 
     @property
+    def leading(self) -> str:
+        """The tensor that the loss learns from first: `logp`, unless whole distributions are all that it reads."""
+        read = self.raw.inputs(["loss"])
+        return next((name for name in ("logp", *self.live) if name in read), "logp")
+
+    @property
     def takes_token_advantages(self) -> bool:
         """Whether a batch may bring one advantage a token: not if the loss has statistics of `A` itself."""
         return "advantage_rows" not in self.raw.inputs(["loss"])

@@ -211,7 +211,7 @@ PLANTED = {
     "a loss without a gradient": (
         "nothing to train",
         "dapo",
-        r'return \(x\["logp"\] \* 0\.0\)\.sum\(\)',
+        r"return nothing_of\(x, self\.inputs\)",
         "return torch.zeros(())",
     ),
     "divided by nothing (TRL #7077)": (

@@ -33,7 +33,9 @@ OF_ANY_TEXT = [
 # What says nothing of a spec: three long completions of a group are no pair, and too few to pass at k.
 SKIPPED = {("long completions", "pairs"), ("long completions", "pass_at_k")}
 # There is no policy term.
-SKIPPED |= {(prop, name) for prop in ("on policy", "no signal") for name in ("pairs", "regression")}
+SKIPPED |= {
+    (prop, name) for prop in ("on policy", "no signal") for name in ("pairs", "regression", "distilled")
+}
 
 
 @pytest.mark.parametrize("prop", EAGER)

@@ -112,6 +112,11 @@ def having(word: str, inputs: Inputs) -> list[str]:
     return [name for name, declared in inputs.items() if word in declared]
 
 
+def nothing_of(x: Tensors, inputs: Inputs) -> torch.Tensor:
+    """The loss of a batch without a column: 0, with gradient 0 to whatever carries one."""
+    return torch.stack([(x[name] * 0.0).sum() for name in having("live", inputs) if name in x]).sum()
+
+
 def computed_dtype(x: Batch) -> torch.dtype:
     """float32, or wider if `logp` is: rewards in float64 do not slow the loss down. Without it, any tensor counts."""
     dtype = torch.float32

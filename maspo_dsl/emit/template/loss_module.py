@@ -11,6 +11,7 @@ from maspo_dsl.emit.template.batch import (
     dense,
     having,
     known_row_count,
+    nothing_of,
     rows_present,
 )
 from maspo_dsl.emit.template.metrics import LossOutput, measured, nonfinite_tokens, outside_metrics
@@ -228,8 +229,8 @@ class LossModule(torch.nn.Module):
     def evaluate(self, x: Tensors, p: Tensors, d: Tensors) -> torch.Tensor:
         """The loss, 0-d, in the dtype of the computation."""
         if x["mask"].numel() == 0:
-            return (x["logp"] * 0.0).sum()
-        return self.functions["loss"](x, p, self.with_invariants(x, p, d))["loss"].to(x["logp"].dtype)
+            return nothing_of(x, self.inputs)
+        return self.functions["loss"](x, p, self.with_invariants(x, p, d))["loss"].to(p["1"].dtype)
 
     def with_invariants(self, x: Tensors, p: Tensors, d: Tensors) -> Tensors:
         """The window's statistics, and what the loss computes from them once a batch instead of once a token."""
@@ -335,17 +336,18 @@ class LossModule(torch.nn.Module):
     def measure(self, x: Tensors, p: Tensors, d: Tensors) -> tuple[Tensors, Tensors]:
         """The parts of every metric that the batch allows, and what is not finite."""
         if x["mask"].numel() == 0:
-            nothing = torch.zeros(2, dtype=torch.float64, device=x["logp"].device)
+            nothing = torch.zeros(2, dtype=torch.float64, device=x["mask"].device)
             return dict.fromkeys(("loss", "policy_loss", "nonfinite"), nothing), {}
         with torch.inference_mode(False), torch.enable_grad():
             x, p, d = (without_history(tensors) for tensors in (x, p, d))
-            logp = x["logp"].requires_grad_()
-            terms = self.functions["terms"]({**x, "logp": logp}, p, d)
-            slope = torch.zeros_like(logp)
+            if "logp" in x:  # whole distributions may be all that a penalty reads
+                x["logp"].requires_grad_()
+            terms = self.functions["terms"](x, p, d)
+            slope = torch.zeros_like(x["mask"], dtype=p["1"].dtype)
             policy = torch.where(terms["trained"], terms.get("policy", slope), 0.0)
             if policy.requires_grad:  # a ratio to the power of 0 carries none
-                (slope,) = torch.autograd.grad(policy.sum(), logp)
-        x = {**x, "logp": logp.detach()}
+                (slope,) = torch.autograd.grad(policy.sum(), x["logp"])
+        x = {name: value.detach() for name, value in x.items()}
         terms = {name: value.detach() for name, value in terms.items()}
         bad = nonfinite_tokens(x, terms, self.inputs)
         parts = measured(x, d, terms, slope, self.inputs)

@@ -91,10 +91,10 @@ def measured(x: Tensors, d: Batch, terms: Tensors, slope: torch.Tensor, inputs: 
     for name in having("live", inputs):
         if name in x and name != "logp" and "token" in inputs[name]:
             mean_of(name, x[name])
-    if "logp_ref" in x:
+    if {"logp", "logp_ref"} <= set(x):
         apart = (x["logp_ref"] - x["logp"]).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
         mean_of("kl", apart.exp() - apart - 1)
-    if "logp_old" in x:
+    if {"logp", "logp_old"} <= set(x):
         ratio_metrics(x, trained, mean_of, made_of)
         if "policy" in terms and "advantage" in x:
             gate_metrics(x, slope, mean_of)
@@ -106,8 +106,9 @@ def measured(x: Tensors, d: Batch, terms: Tensors, slope: torch.Tensor, inputs: 
         shares = torch.where(x["present"], 1 / size, 0.0)
         made_of("zero_signal_groups", torch.where(signal, 0.0, shares).sum(), shares.sum())
     # Rounding alone may take the log-prob of a certain token this far above 0.
-    above = torch.stack([x[name] > 1e-4 for name in having("log-prob", inputs) if name in x]).any(0)
-    made_of("above_zero", (trained & above).sum(), count)
+    above = [trained & (x[name] > 1e-4) for name in having("log-prob", inputs) if name in x]
+    if above:
+        made_of("above_zero", torch.stack(above).any(0).sum(), count)
     return parts
 
 
