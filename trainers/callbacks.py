@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from maspo_dsl.runtime.ranks import world_size
 
-from .checkpoint import save_checkpoint
+from .checkpoint import checkpoint_path, save_checkpoint
 from .metrics import Records, Row, Sums
 from .module import PolicyTrainer
 from .progress import Progress
@@ -125,6 +125,12 @@ class Checkpoints(Callback):
             save_checkpoint(trainer, self.run, step)
         if stops:
             trainer.should_stop = True
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Save the steps that were done before a rollout that could not be made."""
+        step = self.data.steps_done
+        if self.data.failed and step and not checkpoint_path(self.run, step).exists():
+            save_checkpoint(trainer, self.run, step)
 
 
 class Interrupt:

@@ -74,6 +74,7 @@ _ROWS = (
     Column("updates", "optimizer updates of the step", "trainer"),
     Column("length", "mean tokens of a completion", "trainer"),
     Column("truncated", "share of completions that hit the generation limit", "trainer"),
+    Column("reward_failures", "share of completions without a reward, because it failed", "trainer"),
     Column("kept", "share of completions that the `keep` rules let through", "trainer"),
     Column("resamples", "how often the rollout was refilled", "trainer"),
     Column(

@@ -26,6 +26,7 @@ from .overrides import Keys, Tree, flat, nested, read_overrides, unknown_key
 Count: TypeAlias = Annotated[int, Field(ge=1, strict=True)]
 Natural: TypeAlias = Annotated[int, Field(ge=0, strict=True)]
 Positive: TypeAlias = Annotated[FiniteFloat, Field(gt=0, strict=True)]
+Share: TypeAlias = Annotated[FiniteFloat, Field(ge=0, le=1, strict=True)]
 Name: TypeAlias = Annotated[str, Field(min_length=1)]
 Number: TypeAlias = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True)]
 Scalar: TypeAlias = bool | int | float | str
@@ -48,6 +49,19 @@ class RolloutConfig(_Block):
     """of sampling, and of every log-prob that the objective sees"""
     max_resamples: Natural = 4
     """how often a rollout is refilled with new prompts after the objective's `keep` rule dropped rows"""
+    reward_timeout: Positive | None = 300.0
+    """longest time of one call of the reward, in seconds; null for no limit"""
+    reward_failures: Share = 0.5
+    """largest share of a rollout's completions whose reward may fail; beyond it the run is saved and ends"""
+
+
+class TokenizerConfig(_Block):
+    """What differs between the tokenizers of pretrained models."""
+
+    strip_special: bool = False
+    """leave special tokens, such as <think>, out of what rewards and samples.jsonl read; ends and padding always are"""
+    end: Name | None = None
+    """one more token that ends a completion, such as <|im_end|>"""
 
 
 class TrainerConfig(_Block):
@@ -81,8 +95,8 @@ class TrainerConfig(_Block):
     """a Lightning strategy, such as ddp"""
     threads: Count = 1
     """CPU threads of a process"""
-    precision: Literal["32-true", "bf16-mixed", "bf16-true"] = "32-true"
-    """Lightning's name of it"""
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """of everything that reads a model; weights are always float32: AdamW's steps would vanish in bfloat16"""
 
 
 def default_cache() -> Path:
@@ -112,6 +126,7 @@ class RunConfig(_Block):
     """models of the objective's teachers, each as `model` is, with the vocabulary of the policy"""
     rollout: RolloutConfig = RolloutConfig()
     trainer: TrainerConfig = TrainerConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile of the loss; `auto`: not for the tiny model, where compiling outlasts its gain"""
     cache: Path = Field(default_factory=default_cache)
@@ -149,6 +164,13 @@ class RunConfig(_Block):
         return self
 
 
+_BLOCKS: Mapping[str, type[BaseModel]] = {
+    "rollout.": RolloutConfig,
+    "trainer.": TrainerConfig,
+    "tokenizer.": TokenizerConfig,
+}
+
+
 def read_config(overrides: Sequence[str]) -> RunConfig:
     """The configuration that `key=value` overrides describe.
 
@@ -177,12 +199,12 @@ def write_config(config: RunConfig, path: Path) -> None:
 
 def known_keys() -> Keys:
     """Every key of a run's configuration."""
-    blocks: dict[str, type[BaseModel]] = {"": RunConfig, "rollout.": RolloutConfig, "trainer.": TrainerConfig}
+    blocks: dict[str, type[BaseModel]] = {"": RunConfig, **_BLOCKS}
     types = {
         f"{prefix}{name}": field.annotation
         for prefix, block in blocks.items()
         for name, field in block.model_fields.items()
-        if field.annotation not in (RolloutConfig, TrainerConfig)
+        if field.annotation not in _BLOCKS.values()
     }
     opened = frozenset(path for path, kind in types.items() if get_origin(kind) is dict)
     text = frozenset(path for path, kind in types.items() if path not in opened and _is_text(kind))

@@ -14,14 +14,16 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
 
 import maspo_dsl
 from maspo_dsl.runtime.model_head import at_head, linear_head, model_logits
 
 from .config_error import ConfigError
+from .encoding import encode, padded
 from .policies.policy import Policy, Tokenizer
-from .prompts import Prompt, shown
+from .precision import computing_in
+from .prompts import Prompt
+from .sampling import Sampler, entropies
 
 # Logits held at once without a gradient: 2 ** 24 floats are 64 MiB. With a vocabulary of 49,152
 # that is 341 positions, with one of 51 it is any rollout.
@@ -36,7 +38,7 @@ class Rollout:
 
     `tokens` [N, P+T] int64; `attention` [N, P+T] bool, the prompt and the completion up to its end; `mask`
     [N, T] bool, completion tokens up to and including the first end of sequence; `truncated` [N] bool, rows
-    that reached the limit without one; `texts`, N completions without special tokens; `logp` and `entropy`
+    that reached the limit without one; `texts`, N completions without the token that ends them; `logp` and `entropy`
     [N, T] float32, nats, of the sampler at its temperature, 0 outside the mask.
     """
 
@@ -58,6 +60,7 @@ def generate(
     temperature: float,
     greedy: bool = False,
     generator: torch.Generator,
+    precision: str = "32-true",
 ) -> Rollout:
     """Sample one completion for each prompt, or take the likeliest tokens if `greedy`.
 
@@ -68,35 +71,51 @@ def generate(
         raise ConfigError(f"temperature={temperature}: expected a number above 0")
     if max_new_tokens < 1:
         raise ConfigError(f"max_new_tokens={max_new_tokens}: expected at least 1")
-    encoded = _encode(policy, prompts, max_new_tokens)
+    encoded = encode(policy, prompts, max_new_tokens)
     device = next(policy.model.parameters()).device
     ids, attention = (part.to(device) for part in padded(encoded, policy.tokenizer.pad_id, left=True))
     rows = max(1, _LOGITS_AT_ONCE // _vocab_size(policy.model))
-    sampler = _Sampler(policy, max_new_tokens, None if greedy else generator, temperature)
-    with _evaluating(policy.model):
+    tokenizer = policy.tokenizer
+    sampler = Sampler(
+        policy.model,
+        tokenizer.pad_id,
+        tokenizer.eos_ids,
+        max_new_tokens,
+        None if greedy else generator,
+        temperature,
+        policy.cached,
+    )
+    with _evaluating(policy.model), computing_in(precision, device):
         chunks = [
             sampler.sample(*chunk)
             for chunk in zip(torch.split(ids, rows), torch.split(attention, rows), strict=True)
         ]
     length = max(chunk.tokens.shape[1] for chunk in chunks)
-    completions = torch.cat([_widened(chunk.tokens, length, policy.tokenizer.pad_id) for chunk in chunks])
+    completions = torch.cat([_widened(chunk.tokens, length, tokenizer.pad_id) for chunk in chunks])
     logp = torch.cat([_widened(chunk.logp, length, 0.0) for chunk in chunks])
     entropy = torch.cat([_widened(chunk.entropy, length, 0.0) for chunk in chunks])
     ended = torch.cat([chunk.ended for chunk in chunks])
-    mask = _up_to_end(completions, policy.tokenizer)
+    mask = _up_to_end(completions, tokenizer)
     return Rollout(
         tokens=torch.cat([ids, completions], dim=1),
         attention=torch.cat([attention, mask], dim=1),
         mask=mask,
         truncated=~ended,
-        texts=_texts(completions, mask, policy.tokenizer),
+        texts=_texts(completions, mask, tokenizer),
         logp=logp * mask,
         entropy=entropy * mask,
     )
 
 
 def token_logp(
-    model: nn.Module, tokens: Tensor, attention: Tensor, length: int, *, temperature: float, entropy: bool
+    model: nn.Module,
+    tokens: Tensor,
+    attention: Tensor,
+    length: int,
+    *,
+    temperature: float,
+    entropy: bool,
+    precision: str = "32-true",
 ) -> tuple[Tensor, Tensor | None]:
     """Log-probs of the last `length` tokens of each row, given those before them.
 
@@ -109,104 +128,34 @@ def token_logp(
         length: T.
         temperature: of the sampler, above 0.
         entropy: whether to compute the entropy of the policy at each token too.
+        precision: of the run.
 
     Returns:
         Log-probs and entropies (or None), both [N, T] float32 in nats; live where autograd is on. Positions
         that attention leaves out hold numbers without meaning.
     """
-    if torch.is_grad_enabled():  # the graph keeps every chunk's logits, so that chunks would save nothing
-        return _by_logits(model, tokens, attention, length, temperature, entropy)
-    head = linear_head(model)
-    if head is None:
-        read, rows = _by_logits, _LOGITS_AT_ONCE // (_vocab_size(model) * (length + 1))
-    else:
-        read, rows = partial(_by_head, head), _STATES_AT_ONCE // tokens.shape[1]
-    chunks = zip(torch.split(tokens, max(1, rows)), torch.split(attention, max(1, rows)), strict=True)
-    parts = [read(model, *chunk, length, temperature, entropy) for chunk in chunks]
+    with computing_in(precision, tokens.device):
+        if torch.is_grad_enabled():  # the graph keeps every chunk's logits, so that chunks would save nothing
+            return logp_by_logits(model, tokens, attention, length, temperature, entropy)
+        head = linear_head(model)
+        if head is None:
+            read, rows = logp_by_logits, _LOGITS_AT_ONCE // (_vocab_size(model) * (length + 1))
+        else:
+            read, rows = partial(_by_head, head), _STATES_AT_ONCE // tokens.shape[1]
+        chunks = zip(torch.split(tokens, max(1, rows)), torch.split(attention, max(1, rows)), strict=True)
+        parts = [read(model, *chunk, length, temperature, entropy) for chunk in chunks]
     logp = torch.cat([part[0] for part in parts])
     return logp, torch.cat([part[1] for part in parts if part[1] is not None]) if entropy else None
 
 
-def padded(rows: Sequence[Sequence[int]], pad_id: int, *, left: bool) -> tuple[Tensor, Tensor]:
-    """Rows of tokens as [N, P] int64, padded on the left or the right, and where it holds tokens, [N, P] bool."""
-    width = max(len(row) for row in rows)
-    fillers = [[pad_id] * (width - len(row)) for row in rows]
-    filled = [[*f, *row] if left else [*row, *f] for f, row in zip(fillers, rows, strict=True)]
-    lengths, columns = torch.tensor([len(row) for row in rows])[:, None], torch.arange(width)
-    return torch.tensor(filled), columns >= width - lengths if left else columns < lengths
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """Completions [n, T] with their log-probs and entropies, and which rows ended, [n]."""
-
-    tokens: Tensor
-    logp: Tensor
-    entropy: Tensor
-    ended: Tensor
-
-
-@dataclass(frozen=True)
-class _Sampler:
-    """How tokens are drawn: greedily without a generator."""
-
-    policy: Policy
-    limit: int
-    generator: torch.Generator | None
-    temperature: float
-
-    def sample(self, ids: Tensor, attention: Tensor) -> _Drawn:
-        """Completions of some prompts; T is the longest of them."""
-        tokenizer = self.policy.tokenizer
-        ends = torch.tensor(tokenizer.eos_ids, device=ids.device)
-        ended = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
-        logits, cache = self._read(ids, attention)
-        drawn: list[tuple[Tensor, Tensor, Tensor]] = []
-        while True:
-            token, logp, entropy = self._draw(logits)
-            token = torch.where(ended, tokenizer.pad_id, token)
-            drawn.append((token, logp, entropy))
-            attention = torch.cat([attention, ~ended[:, None]], dim=1)
-            ended = ended | torch.isin(token, ends)
-            if len(drawn) == self.limit or ended.all():
-                break
-            logits = self._step(token[:, None], attention, cache)
-        tokens, logps, entropies = (torch.stack(column, dim=1) for column in zip(*drawn, strict=True))
-        return _Drawn(tokens, logps, entropies, ended)
-
-    def _read(self, ids: Tensor, attention: Tensor) -> tuple[Tensor, DynamicCache]:
-        """Logits [n, V] after the prompts, and their cache; equal prompts are read once."""
-        rows, copies = torch.unique(torch.cat([ids, attention], dim=1), dim=0, return_inverse=True)
-        cache, width = DynamicCache(), ids.shape[1]
-        logits = self._step(rows[:, :width], rows[:, width:].bool(), cache)
-        cache.reorder_cache(copies)
-        return logits[copies], cache
-
-    def _step(self, ids: Tensor, attention: Tensor, cache: DynamicCache) -> Tensor:
-        """Logits [n, V] after the last of `ids`, which the cache takes in."""
-        return model_logits(self.policy.model, ids, attention, keep=1, past_key_values=cache, use_cache=True)[
-            :, -1
-        ]
-
-    def _draw(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One token for each row of logits [n, V], its log-prob, and the entropy of what it was drawn from."""
-        logp = torch.log_softmax(logits.float() / self.temperature, dim=-1)
-        if self.generator is None:
-            token = logp.argmax(dim=-1)
-        else:  # drawn where the generator lives, so that a CPU generator serves a model on any device
-            chances = logp.exp().to(self.generator.device)
-            token = torch.multinomial(chances, 1, generator=self.generator)[:, 0].to(logits.device)
-        return token, logp.gather(1, token[:, None])[:, 0], _entropy(logp)
-
-
-def _by_logits(
+def logp_by_logits(
     model: nn.Module, tokens: Tensor, attention: Tensor, length: int, temperature: float, entropy: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """`token_logp` by the logits of all tokens."""
+    """`token_logp` by the logits of all tokens, in the present precision."""
     raw = model_logits(model, tokens, attention, keep=length + 1, use_cache=False)[:, -length - 1 : -1]
     logp = torch.log_softmax(raw.float() / temperature, dim=-1)
     chosen = logp.gather(2, tokens[:, -length:, None])[..., 0]
-    return chosen, _entropy(logp) if entropy else None
+    return chosen, entropies(logp) if entropy else None
 
 
 def _by_head(
@@ -232,33 +181,6 @@ def _by_head(
         )
 
     return at_head(model, head, tokens, attention, length, compute)
-
-
-def _entropy(logp: Tensor) -> Tensor:
-    """Entropy [..., T] of log-probs [..., T, V], in nats; a token that the model forbids, -inf, has no share in it."""
-    allowed = torch.where(
-        logp > -torch.inf, logp, 0.0
-    )  # at the input: 0 times infinity would be in the gradient
-    return -(logp.exp() * allowed).sum(dim=-1)
-
-
-def _encode(policy: Policy, prompts: Sequence[Prompt], max_new_tokens: int) -> list[list[int]]:
-    """Tokens of the prompts, each checked."""
-    if not prompts:
-        raise ConfigError("no prompts to sample from")
-    room = getattr(getattr(policy.model, "config", None), "max_position_embeddings", None)
-    encoded = []
-    for index, prompt in enumerate(prompts):
-        ids = policy.tokenizer.encode(prompt)
-        if not ids:
-            raise ConfigError(f"prompt {index}, {shown(prompt)}, is empty: it has no tokens to continue")
-        if room is not None and len(ids) + max_new_tokens > room:
-            raise ConfigError(
-                f"prompt {index}, {shown(prompt)}, is too long: its {len(ids)} tokens and {max_new_tokens} "
-                f"new ones exceed the {room} positions of model `{policy.name}`"
-            )
-        encoded.append(ids)
-    return encoded
 
 
 def _up_to_end(completions: Tensor, tokenizer: Tokenizer) -> Tensor:

@@ -24,6 +24,7 @@ from maspo_dsl.runtime.ranks import sum_over_ranks, world_size
 from .config import TrainerConfig
 from .generation import token_logp
 from .metrics import Sums
+from .precision import PRECISIONS, computing_in
 from .rows import MicroBatch, Window
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class PolicyTrainer(LightningModule):
         self.scales_steps = scales_steps
         self.objective_hash = objective_hash
         self.sums = Sums()
+        self._warned = False
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW without weight decay: a policy is not pulled towards zero while it learns."""
@@ -95,6 +97,8 @@ class PolicyTrainer(LightningModule):
                 outputs.append(self.loss_of(part, denominators))
                 # Strategies with several ranks average gradients: the factor makes the mean a sum.
                 self.manual_backward(outputs[-1].loss * world_size())
+        if index == 0:
+            self._check_ratio(outputs)
         if self.logs_this_step():
             for output in outputs:
                 self.sums.add(output)
@@ -146,7 +150,8 @@ class PolicyTrainer(LightningModule):
                 denominators=denominators,
             )
 
-        return at_head(self.model, head, part["tokens"], part["attention"], length, compute)
+        with computing_in(self.config.precision, part["tokens"].device):
+            return at_head(self.model, head, part["tokens"], part["attention"], length, compute)
 
     def with_policy(self, part: MicroBatch) -> dict[str, Tensor]:
         """A micro-batch as the loss reads it, with the present policy's log-probs."""
@@ -157,9 +162,26 @@ class PolicyTrainer(LightningModule):
             part["mask"].shape[1],
             temperature=self.temperature,
             entropy=self.live_entropy,
+            precision=self.config.precision,
         )
         batch = {**_loss_batch(part), "logp": logp}
         return batch if entropy is None else {**batch, "entropy": entropy}
+
+    def _check_ratio(self, outputs: Sequence[LossOutput]) -> None:
+        """Say once if the first update of a step is not on policy, as it is wherever the sampler is the model."""
+        sums = Sums()
+        for output in outputs:
+            sums.add(output)
+        found = sums.means()
+        apart = max(abs(found.get("ratio_max", 1.0) - 1), 1 - found.get("ess", 1.0))
+        if apart > PRECISIONS[self.config.precision].rounding and not self._warned:
+            self._warned = True
+            self._log_line(
+                f"step {self.current_epoch + 1}: before its first update `policy / old` is up to "
+                f"{found['ratio_max']:.4g} and should be 1: on these completions the model says otherwise when it "
+                "is trained than when it was sampled (longer than the sequences compared at the start, or "
+                "changed by something since). Logged once."
+            )
 
     def _step_scale(self, window: Window) -> float:
         """What the objective's `step` rule makes of this window, from the policy before the update."""

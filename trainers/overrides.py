@@ -29,6 +29,14 @@ SYNONYMS = {
 }
 
 
+_WHOLE = (
+    "completions are drawn from the whole distribution, at `rollout.temperature`: that is what each log-prob is "
+    "of, and one of a distribution that was cut or penalised would be another"
+)
+# What others set of sampling, and why it is no key here.
+REFUSED = dict.fromkeys(("top_p", "top_k", "min_p", "typical_p", "repetition_penalty"), _WHOLE)
+
+
 @dataclass(frozen=True)
 class Keys:
     """The keys that exist: full paths, blocks that take any key, and paths whose values stay text."""
@@ -91,6 +99,8 @@ def flat(tree: Mapping[str, object], prefix: str = "") -> Tree:
 def unknown_key(path: str, keys: Keys, value: str = "…") -> str:
     """The sentence for a key that does not exist: where it belongs, or what it resembles."""
     leaf = path.rsplit(".", 1)[-1]
+    if leaf in REFUSED:
+        return f"there is no key `{path}`: {REFUSED[leaf]}"
     homes = sorted(known for known in keys.paths if known.rsplit(".", 1)[-1] == leaf and known != leaf)
     home = homes[0] if homes else SYNONYMS.get(leaf) or (leaf if leaf in keys.paths else None)
     if home:

@@ -8,9 +8,22 @@ Messages: TypeAlias = list[dict[str, str]]
 Prompt: TypeAlias = str | Messages
 
 
+def is_begun(prompt: Prompt) -> bool:
+    """Whether a prompt ends with words of the assistant, which a completion goes on with."""
+    return not isinstance(prompt, str) and prompt[-1]["role"] == "assistant"
+
+
+def asked(prompt: Prompt) -> Prompt:
+    """A prompt without the words of the assistant at its end."""
+    return prompt[:-1] if is_begun(prompt) else prompt
+
+
 def as_completion(prompt: Prompt, text: str) -> str | Messages:
-    """A sampled text in the form of its prompt: itself, or one message of the assistant."""
-    return text if isinstance(prompt, str) else [{"role": "assistant", "content": text}]
+    """A sampled text in the form of its prompt: itself, or the assistant's message, from its beginning."""
+    if isinstance(prompt, str):
+        return text
+    begun = prompt[-1]["content"] if is_begun(prompt) else ""
+    return [{"role": "assistant", "content": begun + text}]
 
 
 def completion_text(completion: str | Messages) -> str:

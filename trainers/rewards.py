@@ -8,17 +8,25 @@ names.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Real
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from maspo_dsl.language.diagnostics import did_you_mean
 
 from .config_error import ConfigError
 from .import_path import describe, load_by_path
-from .prompts import Messages, Prompt, as_completion, completion_text, shown
+from .prompts import Messages, Prompt, as_completion, asked, completion_text, shown
+from .time_limit import TimeLimit, time_limit
+
+
+class RewardError(Exception):
+    """A completion has no reward: why, for the user."""
+
 
 RewardFunction: TypeAlias = Callable[..., "list[float | None]"]
 
@@ -48,28 +56,53 @@ def load_reward(path: str) -> RewardFunction:
     return function
 
 
+@dataclass(frozen=True)
+class Scores:
+    """One reward for each completion, NaN where there is none, and for those why, by index."""
+
+    values: list[float]
+    failures: dict[int, str]
+
+
 def score(
     reward: RewardFunction,
     prompts: Sequence[Prompt],
     completions: Sequence[str | Messages],
     columns: Mapping[str, Sequence[object]],
-) -> list[float]:
-    """One finite reward for each completion.
+    *,
+    seconds: float | None = None,
+    most: int = 0,
+) -> Scores:
+    """A finite reward for each completion, or why it has none.
 
-    A completion given as text is wrapped in a message where its prompt is messages. Raises ConfigError,
-    naming the function, the index and the completion, for an answer that is None, too short or long, not a
-    number, NaN or infinite; and naming the column for a function that needs one which the task does not
-    have.
+    A completion given as text is wrapped in a message where its prompt is messages, behind the words of the assistant
+    that the prompt ends with, as in TRL. The function gets copies. Where it
+    raises, or takes longer than `seconds`, it is called with each completion alone, until more than `most` have failed;
+    then the others have failed too. An answer of None, NaN, infinity or no number costs its completion alone. Raises
+    ConfigError for what is wrong whatever the completion: no list of as many answers, a column that the task has not.
     """
     shaped = [
         as_completion(prompt, completion) if isinstance(completion, str) else completion
         for prompt, completion in zip(prompts, completions, strict=True)
     ]
+    given: dict[str, Sequence[object]] = {
+        "prompts": [asked(prompt) for prompt in prompts],
+        "completions": shaped,
+        **columns,
+    }
     name = reward_name(reward)
-    arguments: dict[str, list[Any]] = {"prompts": list(prompts), "completions": list(shaped)}
-    arguments |= {column: list(values) for column, values in columns.items()}
-    values = _values(_call(reward, name, arguments), name, len(shaped))
-    return [_number(value, name, index, shaped[index]) for index, value in enumerate(values)]
+    try:
+        answers = _answers(reward, name, given, range(len(shaped)), seconds)
+    except RewardError as error:
+        answers = _one_by_one(reward, name, given, str(error), seconds, most)
+    values, failures = [], {}
+    for index, answer in enumerate(answers):
+        try:
+            values.append(_number(answer, name, index, shaped[index]))
+        except RewardError as error:
+            values.append(math.nan)
+            failures[index] = str(error)
+    return Scores(values, failures)
 
 
 def reward_name(reward: RewardFunction) -> str:
@@ -78,15 +111,54 @@ def reward_name(reward: RewardFunction) -> str:
     return f"{getattr(reward, '__module__', '?')}.{name}"
 
 
-def _call(reward: RewardFunction, name: str, arguments: Mapping[str, object]) -> object:
-    """What a reward function answers to the arguments it accepts."""
+def _one_by_one(
+    reward: RewardFunction,
+    name: str,
+    given: Mapping[str, Sequence[object]],
+    reason: str,
+    seconds: float | None,
+    most: int,
+) -> list[object]:
+    """What a function that failed for all completions answers to each; its failures are among the answers."""
+    size = len(given["completions"])
+    if size == 1:
+        return [RewardError(reason)]
+    answers: list[object] = []
+    failed = 0
+    for index in range(size):
+        if failed > most:
+            return [*answers, *(RewardError(reason) for _ in range(index, size))]
+        try:
+            answers += _answers(reward, name, given, [index], seconds)
+        except RewardError as error:
+            answers.append(error)
+            failed += 1
+    return answers
+
+
+def _answers(
+    reward: RewardFunction,
+    name: str,
+    given: Mapping[str, Sequence[object]],
+    rows: Sequence[int],
+    seconds: float | None,
+) -> list[object]:
+    """What a function answers to copies of some rows. Raises RewardError."""
+    # One by one: several rows may hold one list, and a copy of all would again.
+    arguments = {key: [copy.deepcopy(values[row]) for row in rows] for key, values in given.items()}
     accepted = _accepted(reward, name, arguments)
     try:
-        return reward(**accepted)
+        with time_limit(seconds):
+            answer = reward(**accepted)
     except ConfigError:
         raise
+    except TimeLimit as error:
+        raise RewardError(
+            f"reward function `{name}` did not answer within {seconds:g} seconds (rollout.reward_timeout)"
+        ) from error
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"reward function `{name}` failed: {describe(error, __file__)}") from error
+        raise RewardError(f"reward function `{name}` failed: {describe(error, __file__)}") from error
+    return _values(answer, name, len(rows))
 
 
 def _accepted(reward: RewardFunction, name: str, arguments: Mapping[str, object]) -> dict[str, object]:
@@ -119,7 +191,7 @@ def _check_argument(argument: str, name: str, arguments: Mapping[str, object]) -
 
 
 def _values(answer: object, name: str, expected: int) -> list[object]:
-    """A reward function's answer as a list of the expected length."""
+    """A reward function's answer as a list of the expected length. Raises ConfigError: no completion is at fault."""
     if answer is None:
         raise ConfigError(
             f"reward function `{name}` returned None; expected a list of {expected} numbers, one for each "
@@ -141,18 +213,20 @@ def _values(answer: object, name: str, expected: int) -> list[object]:
 
 def _number(value: object, name: str, index: int, completion: object) -> float:
     """One value of a reward function as a finite float."""
+    if isinstance(value, RewardError):
+        raise value
     place = f"for completion {index}, {shown(completion)}"
     if value is None:
-        raise ConfigError(f"reward function `{name}` returned None {place}; every completion needs a number")
+        raise RewardError(f"reward function `{name}` returned None {place}; every completion needs a number")
     value = getattr(value, "item", lambda: value)()  # of a scalar of numpy or torch
     if not isinstance(value, Real):
-        raise ConfigError(f"reward function `{name}` returned {shown(value)} {place}; expected a number")
+        raise RewardError(f"reward function `{name}` returned {shown(value)} {place}; expected a number")
     try:
         number = float(value)
     except OverflowError:  # of a whole number
         number = math.inf
     if not abs(number) <= _LARGEST:
-        raise ConfigError(
+        raise RewardError(
             f"reward function `{name}` returned {number} {place}; a reward is a finite number in 32 bits"
         )
     return number

@@ -1,8 +1,10 @@
 """Rollouts as training data: each step samples completions, scores them, and cuts them into optimizer windows.
 
-Whatever is fixed for a step is computed here, once, on the whole rollout: the log-probs of the old policy, which
-the sampler gives, those of the reference, the objective's `keep` rule and its advantages. An update sees only its
-share of the rollout.
+Whatever is fixed for a step is computed here, once, on the whole rollout: the log-probs of the old policy and of the
+reference, the objective's `keep` rule and its advantages. An update sees only its share of the rollout.
+
+The old policy's log-probs are the sampler's, as long as nothing can tell the two apart. Where products are rounded, and
+where the objective also reads `rollout`, the model computes them again, from the very micro-batches of the updates.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from torch import Tensor, nn
 
 from maspo_dsl.runtime.ranks import least_over_ranks, of_all_ranks, rank, rows_of_all_ranks
 
+from .before import checked
 from .config import RunConfig
+from .config_error import ConfigError
 from .generation import generate, token_logp
 from .memory import MemoryStore, prompt_ids
 from .metrics import Sums
@@ -40,7 +44,7 @@ class Sampled:
 
     `rows` are those of the first prompts, before any was dropped or refilled; `completions` and `tokens` count
     all that were sampled, `kept` those that are trained on; `started` is the clock at the beginning of the
-    step.
+    step. A row whose reward failed has NaN.
     """
 
     rows: Rows
@@ -53,7 +57,9 @@ class Sampled:
     def add_to(self, sums: Sums) -> None:
         """Put the step's facts beside its metrics."""
         batch = self.rows.batch
-        sums.add_sum("reward", batch["reward"].sum(), len(self.rows))
+        failed = batch["reward"].isnan()
+        sums.add_sum("reward", batch["reward"].nansum(), (~failed).sum())
+        sums.add_sum("reward_failures", failed.sum(), len(self.rows))
         sums.add_sum("length", batch["mask"].sum(), len(self.rows))
         sums.add_sum("truncated", batch["truncated"].sum(), len(self.rows))
         sums.add_sum("kept", self.kept, self.completions)
@@ -88,13 +94,17 @@ class RolloutData(LightningDataModule):
         reads_reference = "logp_ref" in objective.training_inputs
         self.reference = copy.deepcopy(policy.model).requires_grad_(False).eval() if reads_reference else None
         self.teachers = teachers
+        reads_sampler = "logp_rollout" in objective.training_inputs
+        self.recomputes = reads_sampler or config.trainer.precision != "32-true"
         self.steps_done = 0
+        self.failed = False
         self.sampled: Sampled | None = None
         self.memory = MemoryStore(objective.memories)
         self._rollout: list[Rows] = []
         self._windows: list[Window] | None = None
         self._streams: Streams | None = None
         self._warned: set[str] = set()
+        self._checked = False
 
     @property
     def streams(self) -> Streams:
@@ -110,8 +120,22 @@ class RolloutData(LightningDataModule):
     def __iter__(self) -> Iterator[Window]:
         """The windows of the present step; one empty window if there is nothing to learn from."""
         if self._windows is None:
+            self._check()
             self._windows = self._make_windows()
         yield from self._windows or [[]]
+
+    def _check(self) -> None:
+        """Look at the prompts and the models, once, when they are where they will be."""
+        if self._checked:
+            return
+        others = {f"the model of {tensor}": model for tensor, model in self.teachers.items()}
+        self.policy = checked(self.policy, self.task, others, self.config, self.log)
+        if "logp_rollout" in self.objective.training_inputs and self.config.trainer.precision == "32-true":
+            self.log(
+                f"objective {self.objective.name} reads `rollout`: here the sampler is the model itself, in "
+                "float32, so that `old / rollout` is 1 but for rounding and corrects nothing"
+            )
+        self._checked = True
 
     def finish_step(self) -> None:
         """Drop the present rollout; the next iteration makes a new one."""
@@ -132,12 +156,17 @@ class RolloutData(LightningDataModule):
         self.steps_done = state["steps_done"]
         self._warned = set(state["warned"])
         self.memory.restore(state["memory"])
-        self.streams.restore(state["ranks"][rank()])
+        self._go_back(state["ranks"][rank()])
+
+    def _go_back(self, state: dict[str, Any]) -> None:
+        """Open the streams again, where they stood; Lightning may ask twice, of its data and of its loader."""
+        self._streams = None
+        self.streams.restore(state)
 
     def _make_windows(self) -> list[Window]:
         """Sample this step's rollout, cut it, and remember what it tells."""
         self._rollout = []
-        windows = self._cut_windows(self._kept_rows())
+        windows = self._cut_windows(self._whole_rows())
         if self.memory:
             batch, _ = rows_of_all_ranks(join(self._rollout).batch)
             after = self.loss.memory({**self._remembering(batch), "logp": batch["logp_old"]})
@@ -162,17 +191,44 @@ class RolloutData(LightningDataModule):
         windows = least_over_ranks(min(groups, trainer.updates_per_rollout), rows.tokens.device)
         if not windows:
             return []
+        cuts = [
+            [part.to(rows.tokens.device) for part in parts]
+            for parts in cut(rows.batch["group"], windows, trainer.micro_batches, self.streams.shuffler)
+        ]
+        if self.recomputes:
+            for part in (part for parts in cuts for part in parts):
+                self._recompute_old(rows, part)
         rows.batch["advantage"] = self._advantage(rows.batch)
         self._warn_without_advantage(rows.batch)
-        cuts = cut(rows.batch["group"], windows, trainer.micro_batches, self.streams.shuffler)
-        device = rows.tokens.device
-        return [[self._remembering(micro_batch(rows, part.to(device))) for part in parts] for parts in cuts]
+        return [[self._remembering(micro_batch(rows, part)) for part in parts] for parts in cuts]
+
+    def _recompute_old(self, rows: Rows, indices: Tensor) -> None:
+        """The old policy's log-probs and entropies of some rows, in the shape in which an update reads them."""
+        part = micro_batch(rows, indices)
+        length = part["mask"].shape[1]
+        found = self._logp(self.policy.model, part["tokens"], part["attention"], length, entropy=True)
+        for name, value in zip(("logp_old", "entropy"), found, strict=True):
+            rows.batch[name][indices, :length] = torch.where(part["mask"], value, 0.0)
 
     def _advantage(self, batch: dict[str, Tensor]) -> Tensor:
         """Advantages, from the rollout of all ranks, so that statistics over it mean the whole of it."""
         everything, own = rows_of_all_ranks(batch)
         advantage: Tensor = self.loss.advantage(self._remembering(everything))[own]
         return advantage[:, : batch["mask"].shape[1]] if advantage.ndim == 2 else advantage
+
+    def _whole_rows(self) -> Rows:
+        """The rows of this step, if every rank has them; else the streams go back, and ConfigError says why."""
+        before, rows, failure = self.streams.state(), None, None
+        try:
+            rows = self._kept_rows()
+        except ConfigError as error:
+            failure = error
+        reasons = [reason for reason in of_all_ranks(failure and str(failure)) if reason]
+        if rows is None or reasons:
+            self._go_back(before)
+            self.failed = True
+            raise failure or ConfigError(str(reasons[0]))
+        return rows
 
     def _kept_rows(self) -> Rows:
         """A rollout; where the objective keeps only some rows, refilled with new prompts until it is full."""
@@ -211,24 +267,19 @@ class RolloutData(LightningDataModule):
             max_new_tokens=self.config.rollout.max_new_tokens,
             temperature=self.config.rollout.temperature,
             generator=self.streams.sampler,
+            precision=self.config.trainer.precision,
         )
         device = rollout.tokens.device
         group = torch.arange(count, device=device).repeat_interleave(samples)
         batch = {
             "mask": rollout.mask,
             "truncated": rollout.truncated,
-            "reward": torch.tensor(
-                score(self.reward, prompts, rollout.texts, columns_of(each)), device=device
-            ),
+            "reward": torch.tensor(self._rewards(each, rollout.texts), device=device),
             # Ids that no other rank and no other rollout has.
             "group": (group + first_group) * self.config.trainer.devices + rank(),
         }
         length = rollout.mask.shape[1]
-        batch["logp_old"], batch["entropy"] = rollout.logp, rollout.entropy
-        if self.config.trainer.precision != "32-true":  # the sampler's cache rounds otherwise than an update
-            batch["logp_old"], batch["entropy"] = self._logp(
-                self.policy.model, rollout.tokens, rollout.attention, length, entropy=True
-            )
+        batch["logp_old"], batch["entropy"] = rollout.logp.clone(), rollout.entropy.clone()
         others = dict(self.teachers) | ({} if self.reference is None else {"logp_ref": self.reference})
         for tensor, model in others.items():
             model.to(device)
@@ -238,8 +289,28 @@ class RolloutData(LightningDataModule):
         if self.memory:
             batch["prompt_id"] = prompt_ids(prompts).to(device)
         rows = Rows(rollout.tokens, rollout.attention, batch, prompts, rollout.texts)
+        if self.recomputes and self.objective.keeps:
+            self._recompute_old(rows, torch.arange(len(rows), device=device))
         self._rollout += [rows] if self.memory else []
         return rows
+
+    def _rewards(self, examples: Sequence[Example], texts: Sequence[str]) -> list[float]:
+        """A reward for each completion, NaN where it failed. Raises ConfigError: too many failed."""
+        rollout = self.config.rollout
+        most = int(rollout.reward_failures * len(texts))
+        prompts = [example.prompt for example in examples]
+        columns = columns_of(examples)
+        scores = score(self.reward, prompts, texts, columns, seconds=rollout.reward_timeout, most=most)
+        if not scores.failures:
+            return scores.values
+        first = next(iter(scores.failures.values()))
+        if len(scores.failures) > most:
+            raise ConfigError(first)
+        self.log(
+            f"step {self.steps_done + 1}: {len(scores.failures)} of {len(texts)} completions have no reward and are "
+            f"left out: {first}"
+        )
+        return scores.values
 
     @torch.no_grad()
     def _logp(
@@ -248,12 +319,19 @@ class RolloutData(LightningDataModule):
         """Log-probs and entropies [N, T] without gradient."""
         temperature = self.config.rollout.temperature
         logp, entropies = token_logp(
-            model, tokens, attention, length, temperature=temperature, entropy=entropy
+            model,
+            tokens,
+            attention,
+            length,
+            temperature=temperature,
+            entropy=entropy,
+            precision=self.config.trainer.precision,
         )
         return logp, entropies if entropies is not None else logp
 
     def _warn_without_signal(self, reward: Tensor) -> None:
         """Warn once of a rollout whose rewards are all the same."""
+        reward = reward[~reward.isnan()]
         if len(reward) > 1 and bool((reward == reward[0]).all()):
             self._warn_once(
                 "flat",
@@ -265,7 +343,8 @@ class RolloutData(LightningDataModule):
         """Warn once of a rollout whose rewards differ, and whose advantages are all 0."""
         if not self.objective.estimates:
             return
-        if bool(batch["advantage"].any()) or bool((batch["reward"] == batch["reward"][0]).all()):
+        reward = batch["reward"][~batch["reward"].isnan()]
+        if bool(batch["advantage"].any()) or bool((reward == reward[:1]).all()):
             return
         self._warn_once(
             "zero",
@@ -283,7 +362,7 @@ class RolloutData(LightningDataModule):
 def greedy_reward(
     policy: Policy, examples: Sequence[Example], reward: RewardFunction, config: RunConfig
 ) -> float | None:
-    """Mean reward of the likeliest completions; with rewards 0 and 1, the share of right ones.
+    """Mean reward of the likeliest completions that have one; with rewards 0 and 1, the share of right ones.
 
     None without examples.
     """
@@ -297,9 +376,18 @@ def greedy_reward(
         temperature=config.rollout.temperature,
         greedy=True,
         generator=torch.Generator(),
+        precision=config.trainer.precision,
     )
-    values = score(reward, prompts, rollout.texts, columns_of(examples))
-    return sum(values) / len(values)
+    scores = score(
+        reward,
+        prompts,
+        rollout.texts,
+        columns_of(examples),
+        seconds=config.rollout.reward_timeout,
+        most=int(config.rollout.reward_failures * len(prompts)),
+    )
+    values = [value for index, value in enumerate(scores.values) if index not in scores.failures]
+    return sum(values) / len(values) if values else None
 
 
 def columns_of(examples: Sequence[Example]) -> dict[str, list[object]]:

@@ -28,7 +28,7 @@ from .curves import draw_curves
 from .dead_rewards import dead_rewards
 from .metrics import Row, read_rows
 from .module import PolicyTrainer
-from .policies import build_policy, build_teacher
+from .policies import build_policy, build_teacher, with_tokenizer
 from .progress import Progress
 from .rewards import load_reward
 from .rollout_data import RolloutData, greedy_reward
@@ -117,6 +117,7 @@ def _fit(
             f"{config.rollout.max_new_tokens} tokens: set its lengths, or `bind generation_limit` to them"
         )
     policy = build_policy(config.model, task, seed=config.seed, cache=config.cache)
+    policy = with_tokenizer(policy, config.tokenizer)
     loss = maspo_dsl.compile(objective, backend=choose_backend(config, progress))
     tensors = _tensors_of_teachers(objective)
     teachers = {
@@ -138,7 +139,7 @@ def _fit(
     recorder = Recorder(
         data,
         lambda: open_folder(folder, config, objective, checkpoint),
-        lambda: greedy_reward(policy, held_out, reward, config),
+        lambda: greedy_reward(data.policy, held_out, reward, config),
         progress,
     )
     trainer = _lightning(config, [recorder, Checkpoints(data, folder, interrupt)])
@@ -218,7 +219,7 @@ def _lightning(config: RunConfig, callbacks: list[Recorder | Checkpoints]) -> Tr
             accelerator=config.trainer.accelerator,
             devices=config.trainer.devices,
             strategy=config.trainer.strategy,
-            precision=config.trainer.precision,
+            precision="32-true",  # of the weights; `computing_in` rounds products, for all that reads a model alike
             max_epochs=config.trainer.max_steps,
             callbacks=list(callbacks),
             logger=False,

@@ -15,7 +15,8 @@ from torch import Tensor
 from maspo_dsl.language.writing import write_whole
 
 from .config_error import ConfigError
-from .generation import generate, padded, token_logp
+from .encoding import padded
+from .generation import generate, token_logp
 from .policies.policy import Policy, Tokenizer
 from .prompts import shown
 from .tasks.task import Example, Task

@@ -24,6 +24,14 @@ def fuses(weight: Tensor) -> bool:
     return len(weight) >= FUSED_FROM and can_compile("inductor", weight.device)
 
 
+def as_autocast(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What a linear layer would take of states, weight and bias under the present autocast, if there is one."""
+    if not torch.is_autocast_enabled(hidden.device.type):
+        return hidden, weight, bias
+    dtype = torch.get_autocast_dtype(hidden.device.type)
+    return hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+
+
 @torch.no_grad()
 def log_probs(
     hidden: Tensor,
@@ -38,8 +46,23 @@ def log_probs(
     """log softmax((hidden weight^T + bias) / temperature) at `tokens`, and the entropy if asked for, in nats.
 
     `hidden` [..., H], `weight` [V, H], `tokens` [...] int64, `bias` [V]; both results are [...], in float32 or the
-    wider dtype of the weight, 0 where `mask` [...] is false.
+    wider dtype of the weight, 0 where `mask` [...] is false. Under autocast they are those of `from_hidden` there.
     """
+    hidden, weight, bias = as_autocast(hidden, weight, bias)
+    with torch.autocast(hidden.device.type, enabled=False):
+        return _log_probs(hidden, weight, tokens, mask, bias, temperature, entropy)
+
+
+def _log_probs(
+    hidden: Tensor,
+    weight: Tensor,
+    tokens: Tensor,
+    mask: Tensor | None,
+    bias: Tensor | None,
+    temperature: float,
+    entropy: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """`log_probs` as the dtypes are."""
     head = LinearHead(weight, bias, temperature, fuses(weight)).whole()
     states, chosen = hidden.reshape(-1, hidden.shape[-1]), tokens.reshape(-1)
     rows = (

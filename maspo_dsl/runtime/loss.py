@@ -25,7 +25,7 @@ from maspo_dsl.runtime.compiled import CompiledLoss, eager_gradient
 from maspo_dsl.runtime.from_hidden import Compiled, loss_from_hidden
 from maspo_dsl.runtime.hidden_batch import check_head, hidden_batch
 from maspo_dsl.runtime.linear_head import LinearHead
-from maspo_dsl.runtime.log_probs import fuses, head_memory
+from maspo_dsl.runtime.log_probs import as_autocast, fuses, head_memory
 from maspo_dsl.runtime.teachers import States, check_teachers, check_tops, of_teachers
 
 Backend: TypeAlias = Literal["inductor", "eager", "aot_eager"]
@@ -129,10 +129,8 @@ class ObjectiveLoss(nn.Module):
         check_teachers(objective, teachers, given.batch["mask"], len(weight))
         check_tops(objective, batch, teachers, len(weight))
         device = hidden.device
-        if torch.is_autocast_enabled(device.type):
-            dtype = torch.get_autocast_dtype(device.type)
-            given = replace(given, hidden=given.hidden.to(dtype))
-            weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
+        states, weight, bias = as_autocast(given.hidden, weight, bias)
+        given = replace(given, hidden=states)
         head = LinearHead(weight, bias, temperature, fused=self.backend == "inductor" and fuses(weight))
         reads = self.module.reads["loss"]
         reads = reads if "advantage" in batch else {**self.module.reads["advantage"], **reads}

@@ -166,5 +166,5 @@ def test_a_run_that_cannot_be_resumed(tmp_path, content):
 def test_every_key_has_a_description():
     for block in (RunConfig, *(field.annotation for field in RunConfig.model_fields.values())):
         for name, field in getattr(block, "model_fields", {}).items():
-            assert field.description or name in ("rollout", "trainer"), name
+            assert field.description or name in ("rollout", "trainer", "tokenizer"), name
     assert "trainer.max_steps" in known_keys()

@@ -6,7 +6,8 @@ import pytest
 import torch
 from maspo_dsl.trainers import generation
 from maspo_dsl.trainers.config_error import ConfigError
-from maspo_dsl.trainers.generation import generate, padded, token_logp
+from maspo_dsl.trainers.encoding import padded
+from maspo_dsl.trainers.generation import generate, token_logp
 from maspo_dsl.trainers.policies.policy import Policy
 from maspo_dsl.trainers.policies.tiny import CharacterTokenizer
 from torch import nn

@@ -162,8 +162,25 @@ def test_a_gradient_that_is_not_finite_is_left_out_and_said(parts):
     run(module, [window])
     assert torch.equal(model.table, start)
     assert module.sums.updates == 0
-    assert "step 1: the gradient's norm is nan" in lines[0]
-    assert "Not finite: advantage" in lines[0]
+    [said] = [line for line in lines if "gradient" in line]
+    assert "step 1: the gradient's norm is nan" in said
+    assert "Not finite: advantage" in said
+
+
+@pytest.mark.parametrize(
+    ("shift", "precision", "said"), [(0, "32-true", 0), (2e-3, "32-true", 1), (2e-3, "bf16-mixed", 0)]
+)
+def test_a_first_update_that_is_not_on_policy_is_said_once(parts, shift, precision, said):
+    model, lines = parts.model(), []
+    config = TrainerConfig(precision=precision, learning_rate=1e-12, warmup_steps=0, max_steps=2)
+    module = PolicyTrainer(model, parts.loss(), "hash", config, log=lines.append)
+    window = parts_of(8, [2, 6])
+    for part in window:
+        part["advantage"] = part["advantage"].float()
+        part["logp_old"] = module.with_policy(part)["logp"].detach() + shift
+    run(module, [window, window], epochs=2)
+    assert len(lines) == said
+    assert all("`policy / old` is up to 0.998 and should be 1" in line for line in lines)
 
 
 def test_a_loss_whose_denominators_read_the_policy_gets_its_log_probs(parts, monkeypatch):

@@ -1,6 +1,11 @@
 """Rewards: TRL's signature, found by import path, with every wrong answer named."""
 
+import contextlib
+import math
+import re
+import signal
 import sys
+import time
 
 import numpy
 import pytest
@@ -31,12 +36,12 @@ def module(tmp_path, monkeypatch):
 
 def test_a_function_of_the_current_folder(module):
     name = module("def length(completions, **kwargs):\n    return [float(len(c)) for c in completions]\n")
-    assert score(load_reward(f"{name}.length"), ["a", "b"], ["xx", "yyy"], {}) == [2, 3]
+    assert score(load_reward(f"{name}.length"), ["a", "b"], ["xx", "yyy"], {}).values == [2, 3]
 
 
 def test_a_shipped_function():
     reward = load_reward("maspo_dsl.trainers.rewards.exact_match")
-    assert score(reward, ["a"], ["1"], {"answer": ["1"], "other": [None]}) == [1]
+    assert score(reward, ["a"], ["1"], {"answer": ["1"], "other": [None]}).values == [1]
 
 
 def test_functions_get_the_columns_that_they_name():
@@ -44,7 +49,7 @@ def test_functions_get_the_columns_that_they_name():
         return [len(completions) + int(a) + n for a, n in zip(answer, level, strict=True)]
 
     columns = {"answer": ("1", "2"), "level": (10, 20), "unread": (0, 0)}
-    assert score(reward, ["a", "b"], ["x", "y"], columns) == [13, 24]
+    assert score(reward, ["a", "b"], ["x", "y"], columns).values == [13, 24]
 
 
 def test_columns_are_lists_and_everything_goes_to_keywords():
@@ -53,7 +58,7 @@ def test_columns_are_lists_and_everything_goes_to_keywords():
         assert all(isinstance(values, list) for values in given.values())
         return [0.5]
 
-    assert score(reward, ("a",), ("x",), {"answer": ("1",)}) == [0.5]
+    assert score(reward, ("a",), ("x",), {"answer": ("1",)}).values == [0.5]
 
 
 def test_completions_take_the_form_of_their_prompts():
@@ -69,8 +74,8 @@ def test_completions_take_the_form_of_their_prompts():
 
 @pytest.mark.parametrize("answer", [[1, 0], (True, False), torch.tensor([1.0, 0.0]), numpy.array([1, 0])])
 def test_numbers_of_all_kinds(answer):
-    assert score(lambda completions: answer, ["a", "b"], ["x", "y"], {}) == [1.0, 0.0]
-    assert score(lambda completions: list(answer), ["a", "b"], ["x", "y"], {}) == [1.0, 0.0]
+    assert score(lambda completions: answer, ["a", "b"], ["x", "y"], {}).values == [1.0, 0.0]
+    assert score(lambda completions: list(answer), ["a", "b"], ["x", "y"], {}).values == [1.0, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -79,28 +84,44 @@ def test_numbers_of_all_kinds(answer):
         (None, "returned None; expected a list of 2 numbers"),
         ([1.0], "returned 1 values for 2 completions"),
         ([1.0, 2.0, 3.0], "returned 3 values for 2 completions"),
-        ([1.0, None], "returned None for completion 1, 'second'"),
-        ([float("nan"), 1], "returned nan for completion 0, 'first'"),
-        ([1, float("-inf")], "returned -inf for completion 1, 'second'"),
-        (["1", 2], "returned '1' for completion 0, 'first'; expected a number"),
-        ([1, torch.tensor(float("nan"))], "returned nan for completion 1"),
-        ([1, 2j], "returned 2j for completion 1"),
         (0.5, "returned 0.5; expected a list"),
         ("no", "returned 'no'; expected a list"),
         ({"a": 1, "b": 2}, "expected a list"),
         (torch.tensor(1.0), "returned 1.0; expected a list"),
-        ([1, [2, 3]], "for completion 1, 'second'; expected a number"),
-        ([1, 1e39], "1e+39 for completion 1, 'second'; a reward is a finite number in 32 bits"),
-        ([1, 10**400], "for completion 1, 'second'; a reward is a finite number in 32 bits"),
     ],
 )
-def test_a_wrong_answer_is_named(answer, message):
+def test_an_answer_that_is_no_list_of_rewards_is_an_error(answer, message):
     def my_reward(completions):
         return answer
 
     with pytest.raises(ConfigError, match="my_reward` returned") as caught:
-        score(my_reward, ["a", "b"], ["first", "second"], {})
+        score(my_reward, ["a", "b"], ["first", "second"], {}, most=2)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "failed", "message"),
+    [
+        ([1.0, None], 1, "returned None for completion 1, 'second'"),
+        ([float("nan"), 1], 0, "returned nan for completion 0, 'first'"),
+        ([1, float("-inf")], 1, "returned -inf for completion 1, 'second'"),
+        (["1", 1], 0, "returned '1' for completion 0, 'first'; expected a number"),
+        ([1, torch.tensor(float("nan"))], 1, "returned nan for completion 1"),
+        ([1, 2j], 1, "returned 2j for completion 1"),
+        ([1, [2, 3]], 1, "for completion 1, 'second'; expected a number"),
+        ([1, 1e39], 1, "1e+39 for completion 1, 'second'; a reward is a finite number in 32 bits"),
+        ([1, 10**400], 1, "for completion 1, 'second'; a reward is a finite number in 32 bits"),
+    ],
+)
+def test_a_wrong_answer_costs_its_completion_and_is_named(answer, failed, message):
+    def my_reward(completions):
+        return answer
+
+    scores = score(my_reward, ["a", "b"], ["first", "second"], {})
+    assert math.isnan(scores.values[failed])
+    assert scores.values[1 - failed] == 1.0
+    assert scores.failures.keys() == {failed}
+    assert message in scores.failures[failed]
 
 
 def test_a_function_that_needs_what_is_not_there():
@@ -117,23 +138,86 @@ def test_a_function_that_fails_is_named_with_the_place():
     def reward(completions):
         return [1 / 0]
 
-    with pytest.raises(ConfigError, match=r"reward` failed: ZeroDivisionError: .*test_rewards\.py:\d+"):
-        score(reward, ["a"], ["x"], {})
+    [why] = score(reward, ["a"], ["x"], {}).failures.values()
+    assert re.search(r"reward` failed: ZeroDivisionError: .*test_rewards\.py:\d+", why)
 
 
 def test_a_function_that_exits_fails():
     def reward(completions):
         sys.exit("no dictionary")
 
-    with pytest.raises(ConfigError, match=r"reward` failed: SystemExit: no dictionary"):
-        score(reward, ["a"], ["x"], {})
+    [why] = score(reward, ["a"], ["x"], {}).failures.values()
+    assert "reward` failed: SystemExit: no dictionary" in why
+
+
+def test_one_completion_that_breaks_a_reward_costs_no_other():
+    calls = []
+
+    def reward(completions):
+        calls.append(len(completions))
+        return [1 / len(completion) for completion in completions]
+
+    scores = score(reward, ["a"] * 4, ["x", "", "xy", "xyzw"], {}, most=2)
+    assert scores.values[0] == 1
+    assert math.isnan(scores.values[1])
+    assert scores.values[2:] == [0.5, 0.25]
+    assert scores.failures.keys() == {1}
+    assert calls == [4, 1, 1, 1, 1]
+
+
+def test_a_reward_that_always_fails_is_not_asked_for_ever():
+    calls = []
+
+    def reward(completions):
+        calls.append(len(completions))
+        raise OSError("the judge does not answer")
+
+    scores = score(reward, ["a"] * 9, ["x"] * 9, {}, most=2)
+    assert calls == [9, 1, 1, 1]
+    assert scores.failures.keys() == set(range(9))
+    assert all("OSError: the judge does not answer" in why for why in scores.failures.values())
+
+
+@pytest.mark.parametrize("caught", [(), (Exception,)])
+def test_a_reward_that_hangs_on_one_completion_is_stopped(caught):
+    """Also one that tries again after any exception."""
+
+    def reward(completions):
+        while "hang" in completions:
+            with contextlib.suppress(*caught):
+                time.sleep(5)
+        return [1.0] * len(completions)
+
+    before, started = signal.getsignal(signal.SIGALRM), time.monotonic()
+    scores = score(reward, ["a"] * 3, ["x", "hang", "y"], {}, seconds=0.05, most=2)
+    assert time.monotonic() - started < 4
+    assert (scores.values[0], scores.values[2]) == (1.0, 1.0)
+    assert "did not answer within 0.05 seconds (rollout.reward_timeout)" in scores.failures[1]
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_a_reward_gets_copies_of_its_own():
+    """Each completion of a prompt its own: rows of one prompt hold one list."""
+    prompt, columns = [{"role": "user", "content": "hello"}], [["tag"]] * 2
+
+    def reward(prompts, completions, tags):
+        for each, completion, own in zip(prompts, completions, tags, strict=True):
+            each.extend(completion)
+            own.append("seen")
+            each[0]["content"] = "changed"
+        return [float(len(each) + len(own)) for each, own in zip(prompts, tags, strict=True)]
+
+    assert score(reward, [prompt] * 2, ["x", "y"], {"tags": columns}).values == [4, 4]
+    assert prompt == CHAT
+    assert columns == [["tag"]] * 2
 
 
 def test_a_function_may_empty_what_it_is_given():
     def reward(prompts, completions):
         return [float(len(completions.pop())) for _ in prompts]
 
-    assert score(reward, ["a", "b"], ["x", "xyz"], {}) == [3, 1]
+    assert score(reward, ["a", "b"], ["x", "xyz"], {}).values == [3, 1]
 
 
 @pytest.mark.parametrize(

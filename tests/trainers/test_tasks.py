@@ -57,7 +57,7 @@ def test_addition_finds_the_sum_in_the_answer():
     total = example.columns["answer"]
     texts = [total, f"The answer is {total}.", f"1{total}", f"{total}.5", "", f"-{total}"]
     prompts, answers = [example.prompt] * len(texts), {"answer": [total] * len(texts)}
-    assert score(task.reward, prompts, texts, answers) == [1, 1, 0, 0, 0, 0]
+    assert score(task.reward, prompts, texts, answers).values == [1, 1, 0, 0, 0, 0]
 
 
 def test_echoing_an_addition_earns_nothing():
@@ -65,7 +65,7 @@ def test_echoing_an_addition_earns_nothing():
     examples = task.held_out(100)
     prompts = [example.prompt for example in examples]
     answers = {"answer": [example.columns["answer"] for example in examples]}
-    assert sum(score(task.reward, prompts, prompts, answers)) == 0
+    assert sum(score(task.reward, prompts, prompts, answers).values) == 0
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_file_of_prompts(tmp_path):
     assert {example.prompt for example in epoch} == {f"p{i}" for i in range(18)}
     assert epoch == first(task, 36)[:18] != first(task, 36)[18:]
     assert task.reward is exact_match
-    assert score(task.reward, ["p1", "p2"], [" 1\n", "1"], {"answer": [1, 2]}) == [1, 0]
+    assert score(task.reward, ["p1", "p2"], [" 1\n", "1"], {"answer": [1, 2]}).values == [1, 0]
 
 
 def test_a_file_of_prompts_that_begins_with_a_byte_order_mark(tmp_path):
@@ -143,7 +143,7 @@ def test_messages_are_prompts(tmp_path):
     example = first(task, 1)[0]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert score(task.reward, [example.prompt], ["1"], {"answer": ["1"]}) == [1]
+        assert score(task.reward, [example.prompt], ["1"], {"answer": ["1"]}).values == [1]
 
 
 def test_the_fingerprint_follows_the_file(tmp_path):
@@ -239,7 +239,7 @@ def riddles(tmp_path, monkeypatch):
 def test_a_task_of_the_users_own_by_its_import_path(riddles):
     task = build_task(f"{riddles}.Riddles", level=4)
     assert [example.prompt for example in first(task, 2)] == ["4+0=", "4+1="]
-    assert score(task.reward, ["9+9="], ["18"], {"answer": ["18"]}) == [1]
+    assert score(task.reward, ["9+9="], ["18"], {"answer": ["18"]}).values == [1]
 
 
 def test_examples_that_end_are_the_users_mistake(riddles):

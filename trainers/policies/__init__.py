@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from ..catalogue import model_row
+from ..config import TokenizerConfig
 from ..config_error import ConfigError
 from ..tasks import Task
 from .policy import Policy, Tokenizer
 
-__all__ = ["Policy", "Tokenizer", "build_policy", "build_teacher"]
+__all__ = ["Policy", "Tokenizer", "build_policy", "build_teacher", "with_tokenizer"]
 
 
 def build_policy(model: str, task: Task, *, seed: int, cache: Path) -> Policy:
@@ -20,7 +22,25 @@ def build_policy(model: str, task: Task, *, seed: int, cache: Path) -> Policy:
 
     `task` and `seed` shape only the policy `tiny`, whose warm start they are. Raises ConfigError.
     """
-    return model_row(model).build(model, task, seed, cache)
+    policy = model_row(model).build(model, task, seed, cache)
+    if wrong := [name for name, each in policy.model.named_parameters() if not bool(each.isfinite().all())]:
+        more = f" and {len(wrong) - 1} others" if len(wrong) > 1 else ""
+        raise ConfigError(f"`model={model}`: weights that are NaN or infinite: {wrong[0]}{more}")
+    return policy
+
+
+def with_tokenizer(policy: Policy, options: TokenizerConfig) -> Policy:
+    """A policy with the options of its tokenizer. Raises ConfigError for one that has none."""
+    if options == TokenizerConfig():
+        return policy
+    from .pretrained import PretrainedTokenizer, with_options
+
+    if not isinstance(policy.tokenizer, PretrainedTokenizer):
+        raise ConfigError(
+            f"policy `{policy.name}` reads characters: options of `tokenizer` are for other models"
+        )
+    tokenizer = with_options(policy.tokenizer, strips=options.strip_special, end=options.end)
+    return replace(policy, tokenizer=tokenizer)
 
 
 def build_teacher(model: str, policy: Policy, task: Task, *, seed: int, cache: Path) -> nn.Module:

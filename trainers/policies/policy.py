@@ -25,14 +25,21 @@ class Tokenizer(Protocol):
     def encode(self, prompt: Prompt) -> list[int]:
         """Tokens of a prompt, ready to be continued. Raises ConfigError for one it cannot read."""
 
+    def unended_turn(self) -> str | None:
+        """The token that a chat template puts behind the assistant's words, if it ends no completion."""
+
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of a completion, without special tokens."""
+        """Text of a completion, without the tokens that end and pad."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A causal language model, float32 and without dropout, its tokenizer, and what logs call it."""
+    """A causal language model, float32 and without dropout, its tokenizer, and what logs call it.
+
+    One that is not `cached` is sampled by reading whole sequences for each token.
+    """
 
     model: nn.Module
     tokenizer: Tokenizer
     name: str
+    cached: bool = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +13,44 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from maspo_dsl.language.diagnostics import nearest
+from maspo_dsl.language.diagnostics import did_you_mean, nearest
 
 from ..catalogue import MODELS
 from ..config_error import ConfigError
-from ..prompts import Prompt, shown
+from ..prompts import Prompt, is_begun, shown
 from .policy import Policy
 
 
 @dataclass(frozen=True)
 class PretrainedTokenizer:
-    """A Hugging Face tokenizer, with the chat template for prompts of messages."""
+    """A Hugging Face tokenizer, with the chat template for prompts of messages.
+
+    `strips` says whether texts are without special tokens, such as those around a chain of thought.
+    """
 
     tokenizer: Any
     eos_ids: tuple[int, ...]
     pad_id: int
+    strips: bool = False
 
     def encode(self, prompt: Prompt) -> list[int]:
-        """Tokens of a prompt. Raises ConfigError for messages if the model has no chat template."""
+        """Tokens of a prompt to be continued: a message of the assistant at its end is, others are answered.
+
+        Nothing stands behind a prompt, whatever the tokenizer puts there. Raises ConfigError for messages if the
+        model has no chat template.
+        """
         if isinstance(prompt, str):
-            return list(self.tokenizer(prompt)["input_ids"])
+            return self._before_completion(prompt)
         if not getattr(self.tokenizer, "chat_template", None):
             raise ConfigError(
                 f"the prompt {shown(prompt)} is messages, and the model has no chat template; "
                 "use a chat model, or prompts of plain text (the task `addition`: `task_options.chat=false`)"
             )
         try:
-            text = self.tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+            begun = is_begun(prompt)
+            text = self.tokenizer.apply_chat_template(
+                prompt, tokenize=False, add_generation_prompt=not begun, continue_final_message=begun
+            )
         except Exception as error:  # templates raise what they like, such as for a role they do not know
             raise ConfigError(
                 f"the model's chat template refuses the prompt {shown(prompt)}: {error}"
@@ -47,8 +58,31 @@ class PretrainedTokenizer:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])  # the template wrote them
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text without special tokens."""
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+        """Text with its special tokens, but those that end and pad."""
+        kept = [token for token in ids if token not in self.eos_ids and token != self.pad_id]
+        return str(self.tokenizer.decode(kept, skip_special_tokens=self.strips))
+
+    def unended_turn(self) -> str | None:
+        """The token that the chat template puts behind the assistant's words, if it ends no completion."""
+        turn = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        try:
+            text = str(self.tokenizer.apply_chat_template(turn, tokenize=False))
+        except Exception:  # a template that refuses this conversation may take those of the task
+            return None
+        behind = list(self.tokenizer(text.rpartition("b")[2], add_special_tokens=False)["input_ids"])
+        special = [token for token in behind if token in self.tokenizer.all_special_ids]
+        if not special or special[0] in self.eos_ids:
+            return None
+        return str(self.tokenizer.convert_ids_to_tokens(special[0]))
+
+    def _before_completion(self, text: str) -> list[int]:
+        """Tokens of a text with the special ones that a tokenizer puts before it, without those behind it."""
+        whole = list(self.tokenizer(text)["input_ids"])
+        plain = list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        for start in range(len(whole) - len(plain) + 1):
+            if whole[start : start + len(plain)] == plain:
+                return whole[: start + len(plain)]
+        return whole
 
 
 def load_pretrained(model: str) -> Policy:
@@ -86,8 +120,48 @@ def as_policy(model: Any, tokenizer: Any, name: str) -> Policy:
             f"`model={name}`: neither the model nor its tokenizer names an end-of-sequence token"
         )
     eos_ids = tuple(sorted(ends, key=lambda token: (token != tokenizer.eos_token_id, token)))
-    pad_id = eos_ids[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    return Policy(without_dropout(model).eval(), PretrainedTokenizer(tokenizer, eos_ids, pad_id), name)
+    size = int(model.get_input_embeddings().weight.shape[0])
+    _check_vocabulary(name, tokenizer, size, eos_ids)
+    # Which token pads makes no difference: it is masked everywhere.
+    padding = tokenizer.pad_token_id
+    pad_id = padding if padding is not None and padding < size else eos_ids[0]
+    return Policy(
+        without_dropout(quieted(model)).eval(), PretrainedTokenizer(tokenizer, eos_ids, pad_id), name
+    )
+
+
+def with_options(tokenizer: PretrainedTokenizer, *, strips: bool, end: str | None) -> PretrainedTokenizer:
+    """A tokenizer whose texts are stripped of special tokens, and with one more token that ends a completion.
+
+    Raises ConfigError for a token that it does not have.
+    """
+    vocabulary = tokenizer.tokenizer.get_vocab()
+    if end is not None and end not in vocabulary:
+        raise ConfigError(
+            f"`tokenizer.end={end}`: the model has no such token; {did_you_mean(end, vocabulary)}"
+        )
+    more = () if end is None else (vocabulary[end],)
+    return replace(tokenizer, strips=strips, eos_ids=tuple(dict.fromkeys((*tokenizer.eos_ids, *more))))
+
+
+def _check_vocabulary(name: str, tokenizer: Any, size: int, ends: Sequence[int]) -> None:
+    """Raise ConfigError for a tokenizer whose tokens a model has no embedding for, but one that only pads."""
+    tokens = {token: id for token, id in tokenizer.get_vocab().items() if id != tokenizer.pad_token_id}
+    beyond = {token: id for token, id in tokens.items() if id >= size}
+    if beyond or max(ends) >= size:
+        token = min(beyond, key=lambda each: beyond[each], default=str(max(ends)))
+        raise ConfigError(
+            f"`model={name}`: its tokenizer has {max(tokens.values()) + 1} tokens and the model embeds {size}, so "
+            f"that it cannot read `{token}`; the two do not belong together, or the embedding is to be resized"
+        )
+
+
+def quieted(model: Any) -> Any:
+    """The model without what it computes besides logits: outputs of routers, for a loss that is not computed here."""
+    for part in (model.config, model.config.get_text_config(decoder=True)):
+        if hasattr(part, "output_router_logits"):
+            part.output_router_logits = False
+    return model
 
 
 def without_dropout(model: nn.Module) -> nn.Module:

@@ -43,6 +43,9 @@ class CharacterTokenizer:
             )
         return [ALPHABET.index(character) + 2 for character in prompt]
 
+    def unended_turn(self) -> None:
+        """It has no chat template."""
+
     def decode(self, ids: Sequence[int]) -> str:
         """The characters, without padding and ends."""
         return "".join(ALPHABET[token - 2] for token in ids if token >= 2)

@@ -49,6 +49,11 @@ class JsonlTask:
             )
         return exact_match
 
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        """Every line, to be looked at before a run."""
+        return self.training + self.measured
+
     def train(self, seed: int) -> Iterator[Example]:
         """Endless examples; each epoch is a permutation of the training lines."""
         source = random.Random(f"{self.fingerprint} {seed}")

@@ -19,7 +19,10 @@ class Example:
 
 
 class Task(Protocol):
-    """A source of prompts with a reward."""
+    """A source of prompts with a reward.
+
+    One that has finitely many examples may list them as `examples`; each is looked at before a run begins.
+    """
 
     @property
     def name(self) -> str:
