@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from maspo_dsl.trainers import generation, metrics, module, rollout_data
+from maspo_dsl.trainers import metrics, module, rollout_data, sampling
 from maspo_dsl.trainers.callbacks import Recorder
 from maspo_dsl.trainers.config import RunConfig
 from maspo_dsl.trainers.policies import build_policy
@@ -35,7 +35,7 @@ SAMPLING, FORWARD, BACKWARD = (
     "update: the model, backward",
 )
 PARTS: dict[str, Place] = {
-    SAMPLING: (generation._Sampler, "_step"),
+    SAMPLING: (sampling.Sampler, "_logits"),
     "sampling: draws, log-probs, texts": (rollout_data, "generate"),
     "rewards": (rollout_data, "score"),
     "old and reference log-probs": (RolloutData, "_logp"),

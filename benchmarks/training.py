@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from maspo_dsl.trainers import generation
 from maspo_dsl.trainers.config import RunConfig, default_cache
+from maspo_dsl.trainers.encoding import padded
 from maspo_dsl.trainers.policies import Policy, build_policy
 from maspo_dsl.trainers.policies.tiny import ALPHABET
 from maspo_dsl.trainers.run import train
@@ -104,7 +105,7 @@ def _tokenizer() -> Any:
 def sampling(policy: Policy, task: Task) -> dict[str, float]:
     """Median seconds of a rollout: ours, and `generate` of transformers with the log-probs it can return."""
     prompts = [each.prompt for each in itertools.islice(task.train(0), PROMPTS) for _ in range(SAMPLES)]
-    ids, attention = generation.padded([policy.tokenizer.encode(each) for each in prompts], 0, left=True)
+    ids, attention = padded([policy.tokenizer.encode(each) for each in prompts], 0, left=True)
 
     def own() -> object:
         return generation.generate(
