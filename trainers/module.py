@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,6 +27,7 @@ from .generation import token_logp
 from .metrics import Sums
 from .precision import PRECISIONS, computing_in
 from .rows import MicroBatch, Window
+from .teachers import states_of
 
 if TYPE_CHECKING:
     from maspo_dsl import LossOutput, ObjectiveLoss
@@ -42,6 +44,7 @@ class PolicyTrainer(LightningModule):
         temperature: of the rollouts.
         live_entropy: whether the objective reads the entropy of the present policy, with its gradient.
         scales_steps: whether the objective has a `step` rule, which scales the learning rate of an update.
+        teachers: frozen models whose whole distributions the loss reads, by name; their heads are linear.
         log: prints a line.
     """
 
@@ -55,6 +58,7 @@ class PolicyTrainer(LightningModule):
         temperature: float = 1.0,
         live_entropy: bool = False,
         scales_steps: bool = False,
+        teachers: Mapping[str, nn.Module] = MappingProxyType({}),
         log: Callable[[str], None] = print,
     ) -> None:
         """Keep the parts; the model is not copied."""
@@ -63,6 +67,8 @@ class PolicyTrainer(LightningModule):
         self.model, self.loss, self.config = model, loss, config
         self.temperature, self.live_entropy, self._log_line = temperature, live_entropy, log
         self.scales_steps = scales_steps
+        # In a mapping, so that they are no part of what is trained and kept.
+        self.teachers = dict(teachers)
         self.objective_hash = objective_hash
         self.sums = Sums()
         self._warned = False
@@ -136,6 +142,10 @@ class PolicyTrainer(LightningModule):
             output: LossOutput = self.loss(self.with_policy(part), denominators=denominators)
             return output
         batch, length = _loss_batch(part), part["mask"].shape[1]
+        teachers = {
+            name: states_of(model, part["tokens"], part["attention"], length)
+            for name, model in self.teachers.items()
+        }
         if self.live_entropy:
             del batch["entropy"]
 
@@ -148,6 +158,7 @@ class PolicyTrainer(LightningModule):
                 bias=bias,
                 temperature=self.temperature,
                 denominators=denominators,
+                teachers=teachers,
             )
 
         with computing_in(self.config.precision, part["tokens"].device):

@@ -33,6 +33,7 @@ from .rewards import RewardFunction, score
 from .rows import Rows, Window, choose, cut, join, micro_batch
 from .streams import Streams
 from .tasks import Example, Task
+from .teachers import REFERENCE, log_probs_of_teachers
 
 if TYPE_CHECKING:
     from maspo_dsl import Objective, ObjectiveLoss
@@ -86,14 +87,16 @@ class RolloutData(LightningDataModule):
     ) -> None:
         """Keep the parts; copies the policy if the objective reads a reference.
 
-        `teachers` are frozen models by the tensor of their log-probs.
+        `teachers` are frozen models by the names that the objective has for them.
         """
         super().__init__()
         self.policy, self.task, self.reward = policy, task, reward
         self.objective, self.loss, self.config, self.log = objective, loss, config, log
-        reads_reference = "logp_ref" in objective.training_inputs
-        self.reference = copy.deepcopy(policy.model).requires_grad_(False).eval() if reads_reference else None
-        self.teachers = teachers
+        self.others = dict(teachers)
+        if _reads_reference(objective):
+            self.others[REFERENCE] = copy.deepcopy(policy.model).requires_grad_(False).eval()
+        tensors = {REFERENCE: "logp_ref", **log_probs_of_teachers(objective)}
+        self._scoring = {tensors[name]: model for name, model in self.others.items()}
         reads_sampler = "logp_rollout" in objective.training_inputs
         self.recomputes = reads_sampler or config.trainer.precision != "32-true"
         self.steps_done = 0
@@ -280,10 +283,10 @@ class RolloutData(LightningDataModule):
         }
         length = rollout.mask.shape[1]
         batch["logp_old"], batch["entropy"] = rollout.logp.clone(), rollout.entropy.clone()
-        others = dict(self.teachers) | ({} if self.reference is None else {"logp_ref": self.reference})
-        for tensor, model in others.items():
-            model.to(device)
-            batch[tensor], _ = self._logp(model, rollout.tokens, rollout.attention, length, entropy=False)
+        for tensor, model in self._scoring.items():
+            if tensor in self.objective.training_inputs:
+                model.to(device)
+                batch[tensor], _ = self._logp(model, rollout.tokens, rollout.attention, length, entropy=False)
         if "logp_rollout" in self.objective.training_inputs:
             batch["logp_rollout"] = rollout.logp
         if self.memory:
@@ -394,6 +397,12 @@ def columns_of(examples: Sequence[Example]) -> dict[str, list[object]]:
     """The columns that reward functions read, one list a column; None where an example has no such column."""
     names = dict.fromkeys(name for example in examples for name in example.columns)
     return {name: [example.columns.get(name) for example in examples] for name in names}
+
+
+def _reads_reference(objective: Objective) -> bool:
+    """Whether the policy as it was at the start is read, by log-probs of its tokens or by its distributions."""
+    whole = objective.resolved.distributions.values()
+    return "logp_ref" in objective.training_inputs or any(REFERENCE in each.policies for each in whole)
 
 
 def _group_count(rows: Rows) -> int:

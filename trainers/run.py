@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,13 @@ from .rewards import load_reward
 from .rollout_data import RolloutData, greedy_reward
 from .run_folder import ending, is_first_process, open_folder, resumed_checkpoint, run_folder
 from .tasks import build_task
+from .teachers import (
+    check_heads,
+    check_named,
+    distributions_in_updates,
+    how_to_name,
+    log_probs_of_teachers,
+)
 
 if TYPE_CHECKING:
     from maspo_dsl import Objective
@@ -119,12 +126,18 @@ def _fit(
     policy = build_policy(config.model, task, seed=config.seed, cache=config.cache)
     policy = with_tokenizer(policy, config.tokenizer)
     loss = maspo_dsl.compile(objective, backend=choose_backend(config, progress))
-    tensors = _tensors_of_teachers(objective)
     teachers = {
-        tensors[name]: build_teacher(model, policy, task, seed=config.seed, cache=config.cache)
+        name: build_teacher(model, policy, task, seed=config.seed, cache=config.cache)
         for name, model in config.teacher.items()
     }
     data = RolloutData(policy, task, reward, objective, loss, config, progress.log, teachers)
+    wholly = {
+        name: data.others[name]
+        for names in distributions_in_updates(objective, config.teacher).values()
+        for name in names
+    }
+    if wholly:
+        check_heads({config.model: policy.model, **wholly})
     module = PolicyTrainer(
         policy.model,
         loss,
@@ -133,6 +146,7 @@ def _fit(
         temperature=config.rollout.temperature,
         live_entropy="entropy" in objective.inputs,
         scales_steps=objective.resolved.parts.get("step") is not None,
+        teachers=wholly,
         log=progress.log,
     )
     held_out = task.held_out(config.trainer.eval_prompts)
@@ -167,34 +181,18 @@ def trainable_objective(config: RunConfig, source: str | None) -> Objective:
         source = str(config.resume / "spec.obj")
     objective = maspo_dsl.load(source, params=config.params, run=config.constants)
     _check_rules(objective, config.trainer.devices)
-    tensors = _tensors_of_teachers(objective)
-    if unknown := sorted(config.teacher.keys() - tensors):
-        raise ConfigError(
-            f"objective `{objective.name}` has no teacher {', '.join(f'`{name}`' for name in unknown)}; "
-            f"it has {', '.join(tensors) or 'none'}"
-        )
+    check_named(objective, config.teacher)
+    tensors = log_probs_of_teachers(objective)
     provided = PROVIDED | set(objective.memories) | {tensors[name] for name in config.teacher}
+    provided |= set(distributions_in_updates(objective, config.teacher))
     missing = sorted(objective.training_inputs - provided)
     if missing:
         names = ", ".join(f"`{name}`" for name in missing)
         raise ConfigError(
             f"objective `{objective.name}` reads {names}, which training does not provide; "
-            f"it provides {', '.join(sorted(PROVIDED))}{_for_teachers(tensors, missing)}"
+            f"it provides {', '.join(sorted(PROVIDED))}{how_to_name(objective, config.teacher, missing)}"
         )
     return objective
-
-
-def _tensors_of_teachers(objective: Objective) -> dict[str, str]:
-    """The log-probs of each teacher that an objective declares and reads, by name."""
-    declared = objective.resolved.flat.teachers
-    rows = {tensor: row for tensor, row in objective.resolved.tensors.items() if row.policy}
-    return {row.name: tensor for tensor, row in rows.items() if row.name in declared}
-
-
-def _for_teachers(tensors: Mapping[str, str], missing: Sequence[str]) -> str:
-    """What to say of the teachers whose log-probs are missing."""
-    wanted = [f"teacher.{name}=MODEL" for name, tensor in tensors.items() if tensor in missing]
-    return f". A teacher's model is named by {' and '.join(wanted)}" if wanted else ""
 
 
 def _check_rules(objective: Objective, devices: int) -> None:

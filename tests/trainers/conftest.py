@@ -26,6 +26,7 @@ class ClipObjective:
     memories: dict = field(default_factory=dict)
     estimates: bool = True
     params: dict = field(default_factory=dict)
+    teachers: tuple = ()
     sign: float = 1.0
 
     @property
@@ -34,7 +35,12 @@ class ClipObjective:
 
     @property
     def resolved(self):
-        return SimpleNamespace(parts={}, flat=SimpleNamespace(teachers={}), tensors={})
+        log_probs = {f"logp_{name}": SimpleNamespace(policy=True, name=name) for name in self.teachers}
+        flat = SimpleNamespace(teachers=dict.fromkeys(self.teachers))
+        return SimpleNamespace(parts={}, flat=flat, tensors=log_probs, distributions={})
+
+    def reads(self, *purposes):
+        return self.inputs
 
     @property
     def graph(self):

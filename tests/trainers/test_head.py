@@ -95,6 +95,58 @@ def test_a_model_gets_the_same_gradient_either_way(name, tied, monkeypatch):
         torch.testing.assert_close(by_head.metrics[metric], value, rtol=1e-4, atol=1e-6)
 
 
+DISTILLED = """\
+objective distilled
+teacher larger
+ratio        = none
+penalty near = jsd(larger, policy, 0.3) + 0.5 * kl(policy, reference)
+reduce       = loss |> mean(window)
+"""
+
+
+def test_whole_distributions_of_teachers_are_those_of_their_logits():
+    """Through the heads of three models, one of another width, as by their logits [N, T, V]."""
+    model, batch, temperature = qwen(), part(), 0.7
+    torch.manual_seed(5)
+    larger = Qwen2ForCausalLM(Qwen2Config(**{**SIZES, "hidden_size": 24})).eval().requires_grad_(False)
+    reference = Qwen2ForCausalLM(Qwen2Config(**SIZES)).eval().requires_grad_(False)
+    objective = maspo_dsl.parse(DISTILLED)
+    trainer = PolicyTrainer(
+        model,
+        maspo_dsl.compile(objective, backend="eager"),
+        "hash",
+        TrainerConfig(),
+        temperature=temperature,
+        teachers={"larger": larger, "reference": reference},
+    )
+    assert not any("larger" in name for name, _ in trainer.named_parameters())
+    output = trainer.loss_of(batch, trainer.denominators([batch]))
+    output.loss.backward()
+    found = {name: weight.grad.clone() for name, weight in model.named_parameters()}
+    model.zero_grad()
+
+    def log_probs(each):
+        positions = (batch["attention"].long().cumsum(1) - 1).clamp(min=0)
+        logits = each(
+            batch["tokens"], attention_mask=batch["attention"].long(), position_ids=positions
+        ).logits
+        return (logits[:, -6:-1] / temperature).log_softmax(-1)
+
+    def kl(p, q):
+        return (p.exp() * (p - q)).sum(-1)
+
+    own, teacher, start = (log_probs(each) for each in (model, larger, reference))
+    middle = (0.3 * teacher.exp() + 0.7 * own.exp()).log()
+    near = 0.3 * kl(teacher, middle) + 0.7 * kl(own, middle) + 0.5 * kl(own, start)
+    wanted = near[batch["mask"]].mean()
+    wanted.backward()
+    assert wanted.item() > 1e-3
+    torch.testing.assert_close(output.loss, wanted, rtol=1e-4, atol=1e-6)
+    for name, weight in model.named_parameters():
+        assert weight.grad.abs().max() > 1e-7
+        torch.testing.assert_close(found[name], weight.grad, rtol=1e-3, atol=1e-7)
+
+
 def test_models_with_more_than_a_linear_map_after_their_states_are_told():
     assert linear_head(gemma()) is None
     small = GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, n_embd=16, n_layer=1, n_head=2)).eval()

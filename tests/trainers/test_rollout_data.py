@@ -63,7 +63,7 @@ def test_old_log_probs_are_the_policy_s_and_start_at_ratio_one(build, parts):
 
 def test_no_reference_unless_the_objective_reads_one(build, parts):
     data, _, _ = build()
-    assert data.reference is None
+    assert not data.others
     assert "logp_ref" not in next(iter(data))[0]
     objective = parts.objective(inputs=parts.objective().inputs | {"logp_ref", "logp_rollout"})
     data, _, _ = build(objective=objective)
@@ -78,12 +78,13 @@ def test_no_reference_unless_the_objective_reads_one(build, parts):
 
 
 def test_a_teacher_reads_what_the_policy_wrote(parts):
-    objective, teacher = parts.objective(), parts.model()
+    inputs = parts.objective().inputs | {"logp_larger"}
+    objective, teacher = parts.objective(teachers=("larger",), inputs=inputs), parts.model()
     with torch.no_grad():
         teacher.table += torch.randn_like(teacher.table)
     config, task = read_config(SMALL), parts.task()
     given = parts.policy(), task, task.reward, objective, parts.loss(objective), config
-    part = next(iter(RolloutData(*given, teachers={"logp_larger": teacher})))[0]
+    part = next(iter(RolloutData(*given, teachers={"larger": teacher})))[0]
     length, temperature = part["mask"].shape[1], config.rollout.temperature
     wanted, _ = token_logp(
         teacher, part["tokens"], part["attention"], length, temperature=temperature, entropy=False

@@ -18,6 +18,7 @@ from maspo_dsl.trainers.config import read_config
 from maspo_dsl.trainers.config_error import ConfigError
 from maspo_dsl.trainers.policies import build_teacher
 from maspo_dsl.trainers.run import train, trainable_objective
+from maspo_dsl.trainers.teachers import distributions_in_updates
 from rich.console import Console
 
 TIMING = tuple(column.name for column in COLUMNS.values() if column.by == "clock")
@@ -251,8 +252,21 @@ def test_a_teacher_is_named_by_the_run(tmp_path):
     config = read_config(["teacher.larger=tiny"])
     assert "logp_larger" in trainable_objective(config, source).inputs
     (tmp_path / "opd.obj").write_text(OPD.replace("log(larger / old)", "kl(old, larger)"))
-    with pytest.raises(ConfigError, match="reads `kl_old_larger`, which training does not provide"):
+    with pytest.raises(ConfigError, match=r"reads `kl_old_larger`, which .* known within an update alone"):
         trainable_objective(config, source)
+
+
+def test_whole_distributions_are_of_the_policy_and_of_named_teachers(tmp_path):
+    source = str(tmp_path / "opd.obj")
+    penalty = "penalty near = jsd(larger, policy) + kl(policy, reference)"
+    (tmp_path / "opd.obj").write_text(OPD.replace("advantage = log(larger / old)", penalty))
+    with pytest.raises(ConfigError, match=r"reads `jsd_larger_policy`.*named by teacher.larger=MODEL"):
+        trainable_objective(read_config([]), source)
+    objective = trainable_objective(read_config(["teacher.larger=tiny"]), source)
+    assert distributions_in_updates(objective, ["larger"]) == {
+        "jsd_larger_policy": ("larger",),
+        "kl_policy_reference": ("reference",),
+    }
 
 
 def test_a_teacher_has_the_vocabulary_of_the_policy(monkeypatch, parts):
