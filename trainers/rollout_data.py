@@ -131,7 +131,7 @@ class RolloutData(LightningDataModule):
         """Look at the prompts and the models, once, when they are where they will be."""
         if self._checked:
             return
-        others = {f"the model of {tensor}": model for tensor, model in self.teachers.items()}
+        others = {f"the model of `{name}`": model for name, model in self.others.items() if name != REFERENCE}
         self.policy = checked(self.policy, self.task, others, self.config, self.log)
         if "logp_rollout" in self.objective.training_inputs and self.config.trainer.precision == "32-true":
             self.log(
