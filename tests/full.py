@@ -72,7 +72,12 @@ STEPS = (
         (str(Path(PYTHON).with_name("maspo-dsl")), "verify", "--all"),
         "every shipped objective, fused by inductor",
     ),
-    Step("ranks", 20, (PYTHON, "-m", "tests.ranks"), "two processes that share a step, of every objective"),
+    Step(
+        "ranks",
+        30,
+        (PYTHON, "-m", "tests.ranks"),
+        "the weights after a step of every objective, however it is cut, packed and shared",
+    ),
     Step(
         "proof",
         120,
