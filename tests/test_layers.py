@@ -20,6 +20,7 @@ LAYERS = (
     "runtime",
     "verification",
     "comparison",
+    "playground",
     "hosts",
     "trainers",
     "ablation",
@@ -132,7 +133,7 @@ def test_heavy_libraries_stay_where_they_are_used(path):
     if layer != "trainers":
         forbidden |= {"lightning", "pytorch_lightning", "transformers"}
     if (
-        layer in {"language", "semantics", "graph", "analysis", "notation", "importing"}
+        layer in {"language", "semantics", "graph", "analysis", "notation", "importing", "playground"}
         or path == ROOT / "trainers" / "config.py"
     ):
         forbidden.add("torch")

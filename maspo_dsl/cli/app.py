@@ -14,6 +14,7 @@ from maspo_dsl.cli.explain import explain
 from maspo_dsl.cli.fmt import fmt
 from maspo_dsl.cli.importing import import_
 from maspo_dsl.cli.listing import list_
+from maspo_dsl.cli.playground import playground
 from maspo_dsl.cli.report import report
 from maspo_dsl.cli.show import show
 from maspo_dsl.cli.train import train
@@ -39,6 +40,7 @@ app.command()(verify)
 app.command()(train)
 app.command()(ablate)
 app.command()(report)
+app.command()(playground)
 
 
 def _version(asked: bool) -> None:

@@ -187,8 +187,10 @@ class _Binder:
         self.report.error("empty-interval", message, span)
 
 
-def input_values(declared: tree.Input, flat: Flat, params: Mapping[str, BoundParameter]) -> Values | None:
-    """The numbers that an input may be, None where its declaration does not say."""
+def allowed_values(
+    declared: tree.Input | Parameter, flat: Flat, params: Mapping[str, BoundParameter]
+) -> Values | None:
+    """The numbers that an input or a parameter may be, None where its declaration does not say."""
     if declared.domain is None:
         return None
     known = {name: bound.value for name, bound in params.items()}

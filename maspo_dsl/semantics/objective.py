@@ -9,7 +9,7 @@ from functools import cached_property
 from maspo_dsl.language import tree
 from maspo_dsl.language.source import Source
 from maspo_dsl.semantics import canonical
-from maspo_dsl.semantics.binding import BoundParameter, input_values, start_of
+from maspo_dsl.semantics.binding import BoundParameter, allowed_values, start_of
 from maspo_dsl.semantics.cells import key_names
 from maspo_dsl.semantics.distributions import Distribution
 from maspo_dsl.semantics.flat import Flat
@@ -111,7 +111,7 @@ class ResolvedObjective:
         """The tensors that the spec declares itself."""
         return {
             name: own_tensor(
-                declared, input_values(declared, self.flat, self.parameters), key=name in self.flat.keys
+                declared, allowed_values(declared, self.flat, self.parameters), key=name in self.flat.keys
             )
             for name, declared in self.flat.inputs.items()
             if name in self.read
