@@ -11,7 +11,7 @@ from .config import RunConfig
 from .encoding import encode
 from .policies import Policy
 from .prompts import Prompt
-from .sampler_check import check_reading, checked_policy
+from .sampler_check import check_engine, check_reading, checked_policy
 from .tasks import Example, Task
 
 
@@ -35,6 +35,8 @@ def checked(
     encoded = _two_lengths(encode(policy, prompts, config.rollout.max_new_tokens))
     temperature, precision = config.rollout.temperature, config.trainer.precision
     policy, read = checked_policy(policy, encoded, temperature=temperature, precision=precision, log=log)
+    if policy.engine is not None:
+        check_engine(policy, encoded, temperature=temperature, precision=precision, log=log)
     for name, model in others.items():
         model.to(read.tokens.device)
         check_reading(name, model, read, temperature=temperature, precision=precision)

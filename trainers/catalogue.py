@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .engine import Engine
     from .policies.policy import Policy
     from .tasks.task import Task
 
@@ -56,6 +57,12 @@ def _pretrained(name: str, task: Task, seed: int, cache: Path) -> Policy:
     return load_pretrained(name)
 
 
+def _vllm(model: str, memory: float, seed: int) -> Engine:
+    from .vllm_engine import VllmEngine
+
+    return VllmEngine(model, memory, seed)
+
+
 def _sort() -> Callable[..., Task]:
     from .tasks.sort import SortTask
 
@@ -89,6 +96,9 @@ MODELS: Mapping[str, ModelRow] = {
     "smollm2": ModelRow(_smollm2, _PRETRAINED_DEFAULTS, cached=True),
 }
 _ANY_OTHER = ModelRow(_pretrained, _PRETRAINED_DEFAULTS)
+
+# What samples instead of the model that is trained: made from the model's name, a share of memory, and the seed.
+ENGINES: Mapping[str, Callable[[str, float, int], Engine]] = {"vllm": _vllm}
 
 TASKS: Mapping[str, TaskRow] = {
     "sort": TaskRow(_sort, pretrained_tokens=12),

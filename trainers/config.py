@@ -47,6 +47,10 @@ class RolloutConfig(_Block):
     """longest completion, in tokens; the objective knows it as `generation_limit`"""
     temperature: Positive = 1.0
     """of sampling, and of every log-prob that the objective sees"""
+    engine: Literal["model", "vllm"] = "model"
+    """what samples: the model that is trained, or vLLM with its weights"""
+    engine_memory: Share = 0.4
+    """share of the device's memory that an engine of its own may take"""
     max_resamples: Natural = 4
     """how often a rollout is refilled with new prompts after the objective's `keep` rule dropped rows"""
     reward_timeout: Positive | None = 300.0

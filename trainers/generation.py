@@ -18,12 +18,14 @@ from torch import Tensor, nn
 import maspo_dsl
 from maspo_dsl.runtime.model_head import at_head, linear_head, model_logits
 
+from .completions import drawn_by
 from .config_error import ConfigError
 from .encoding import encode, padded
+from .engine import Ways
 from .policies.policy import Policy, Tokenizer
 from .precision import computing_in
 from .prompts import Prompt
-from .sampling import Sampler, entropies
+from .sampling import Drawn, Sampler, entropies
 
 # Logits held at once without a gradient: 2 ** 24 floats are 64 MiB. With a vocabulary of 49,152
 # that is 341 positions, with one of 51 it is any rollout.
@@ -39,7 +41,7 @@ class Rollout:
     `tokens` [N, P+T] int64; `attention` [N, P+T] bool, the prompt and the completion up to its end; `mask`
     [N, T] bool, completion tokens up to and including the first end of sequence; `truncated` [N] bool, rows
     that reached the limit without one; `texts`, N completions without the token that ends them; `logp` and `entropy`
-    [N, T] float32, nats, of the sampler at its temperature, 0 outside the mask.
+    [N, T] float32, nats, of the sampler at its temperature, 0 outside the mask; an engine tells no entropies.
     """
 
     tokens: Tensor
@@ -72,39 +74,54 @@ def generate(
     if max_new_tokens < 1:
         raise ConfigError(f"max_new_tokens={max_new_tokens}: expected at least 1")
     encoded = encode(policy, prompts, max_new_tokens)
-    device = next(policy.model.parameters()).device
-    ids, attention = (part.to(device) for part in padded(encoded, policy.tokenizer.pad_id, left=True))
-    rows = max(1, _LOGITS_AT_ONCE // _vocab_size(policy.model))
-    tokenizer = policy.tokenizer
-    sampler = Sampler(
-        policy.model,
-        tokenizer.pad_id,
-        tokenizer.eos_ids,
-        max_new_tokens,
-        None if greedy else generator,
-        temperature,
-        policy.cached,
-    )
-    with _evaluating(policy.model), computing_in(precision, device):
-        chunks = [
-            sampler.sample(*chunk)
-            for chunk in zip(torch.split(ids, rows), torch.split(attention, rows), strict=True)
-        ]
-    length = max(chunk.tokens.shape[1] for chunk in chunks)
-    completions = torch.cat([_widened(chunk.tokens, length, tokenizer.pad_id) for chunk in chunks])
-    logp = torch.cat([_widened(chunk.logp, length, 0.0) for chunk in chunks])
-    entropy = torch.cat([_widened(chunk.entropy, length, 0.0) for chunk in chunks])
-    ended = torch.cat([chunk.ended for chunk in chunks])
-    mask = _up_to_end(completions, tokenizer)
+    tokenizer, device = policy.tokenizer, next(policy.model.parameters()).device
+    ids, attention = (part.to(device) for part in padded(encoded, tokenizer.pad_id, left=True))
+    if policy.engine is None or greedy:
+        sampler = Sampler(
+            policy.model,
+            tokenizer.pad_id,
+            tokenizer.eos_ids,
+            max_new_tokens,
+            None if greedy else generator,
+            temperature,
+            policy.cached,
+        )
+        with _evaluating(policy.model), computing_in(precision, device):
+            drawn = _in_chunks(sampler, ids, attention)
+    else:
+        ways = Ways(max_new_tokens, temperature, tokenizer.eos_ids, _seed_from(generator))
+        drawn = drawn_by(policy.engine, encoded, ways, tokenizer.pad_id, device)
+    mask = _up_to_end(drawn.tokens, tokenizer)
     return Rollout(
-        tokens=torch.cat([ids, completions], dim=1),
+        tokens=torch.cat([ids, drawn.tokens], dim=1),
         attention=torch.cat([attention, mask], dim=1),
         mask=mask,
-        truncated=~ended,
-        texts=_texts(completions, mask, tokenizer),
-        logp=logp * mask,
-        entropy=entropy * mask,
+        truncated=~drawn.ended,
+        texts=_texts(drawn.tokens, mask, tokenizer),
+        logp=drawn.logp * mask,
+        entropy=drawn.entropy * mask,
     )
+
+
+def _in_chunks(sampler: Sampler, ids: Tensor, attention: Tensor) -> Drawn:
+    """Completions of all prompts, of so many at a time that their logits fit."""
+    rows = max(1, _LOGITS_AT_ONCE // _vocab_size(sampler.model))
+    chunks = [
+        sampler.sample(*chunk)
+        for chunk in zip(torch.split(ids, rows), torch.split(attention, rows), strict=True)
+    ]
+    length = max(chunk.tokens.shape[1] for chunk in chunks)
+    return Drawn(
+        torch.cat([_widened(chunk.tokens, length, sampler.pad_id) for chunk in chunks]),
+        torch.cat([_widened(chunk.logp, length, 0.0) for chunk in chunks]),
+        torch.cat([_widened(chunk.entropy, length, 0.0) for chunk in chunks]),
+        torch.cat([chunk.ended for chunk in chunks]),
+    )
+
+
+def _seed_from(generator: torch.Generator) -> int:
+    """A seed for a sampler that has generators of its own."""
+    return int(torch.randint(2**31, (1,), generator=generator))
 
 
 def token_logp(

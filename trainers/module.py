@@ -142,10 +142,6 @@ class PolicyTrainer(LightningModule):
             output: LossOutput = self.loss(self.with_policy(part), denominators=denominators)
             return output
         batch, length = _loss_batch(part), part["mask"].shape[1]
-        teachers = {
-            name: states_of(model, part["tokens"], part["attention"], length)
-            for name, model in self.teachers.items()
-        }
         if self.live_entropy:
             del batch["entropy"]
 
@@ -162,6 +158,10 @@ class PolicyTrainer(LightningModule):
             )
 
         with computing_in(self.config.precision, part["tokens"].device):
+            teachers = {
+                name: states_of(model, part["tokens"], part["attention"], length)
+                for name, model in self.teachers.items()
+            }
             return at_head(self.model, head, part["tokens"], part["attention"], length, compute)
 
     def with_policy(self, part: MicroBatch) -> dict[str, Tensor]:

@@ -98,7 +98,8 @@ class RolloutData(LightningDataModule):
         tensors = {REFERENCE: "logp_ref", **log_probs_of_teachers(objective)}
         self._scoring = {tensors[name]: model for name, model in self.others.items()}
         reads_sampler = "logp_rollout" in objective.training_inputs
-        self.recomputes = reads_sampler or config.trainer.precision != "32-true"
+        rounds = config.trainer.precision != "32-true"
+        self.recomputes = reads_sampler or rounds or policy.engine is not None
         self.steps_done = 0
         self.failed = False
         self.sampled: Sampled | None = None
@@ -133,7 +134,8 @@ class RolloutData(LightningDataModule):
             return
         others = {f"the model of `{name}`": model for name, model in self.others.items() if name != REFERENCE}
         self.policy = checked(self.policy, self.task, others, self.config, self.log)
-        if "logp_rollout" in self.objective.training_inputs and self.config.trainer.precision == "32-true":
+        samples_itself = self.config.trainer.precision == "32-true" and self.policy.engine is None
+        if samples_itself and "logp_rollout" in self.objective.training_inputs:
             self.log(
                 f"objective {self.objective.name} reads `rollout`: here the sampler is the model itself, in "
                 "float32, so that `old / rollout` is 1 but for rounding and corrects nothing"
@@ -237,6 +239,8 @@ class RolloutData(LightningDataModule):
         """A rollout; where the objective keeps only some rows, refilled with new prompts until it is full."""
         started = time.perf_counter()
         rollout = self.config.rollout
+        if self.policy.engine is not None:
+            self.policy.engine.load(self.policy.model)
         wanted = max(1, rollout.prompts // self.config.trainer.devices)
         first = rows = self._sample(wanted)
         completions, tokens, resamples = len(rows), int(rows.batch["mask"].sum()), 0

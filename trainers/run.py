@@ -28,7 +28,7 @@ from .curves import draw_curves
 from .dead_rewards import dead_rewards
 from .metrics import Row, read_rows
 from .module import PolicyTrainer
-from .policies import build_policy, build_teacher, with_tokenizer
+from .policies import build_policy, build_teacher, with_engine, with_tokenizer
 from .progress import Progress
 from .rewards import load_reward
 from .rollout_data import RolloutData, greedy_reward
@@ -124,7 +124,7 @@ def _fit(
             f"{config.rollout.max_new_tokens} tokens: set its lengths, or `bind generation_limit` to them"
         )
     policy = build_policy(config.model, task, seed=config.seed, cache=config.cache)
-    policy = with_tokenizer(policy, config.tokenizer)
+    policy = with_engine(with_tokenizer(policy, config.tokenizer), config)
     loss = maspo_dsl.compile(objective, backend=choose_backend(config, progress))
     teachers = {
         name: build_teacher(model, policy, task, seed=config.seed, cache=config.cache)

@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from .completions import drawn_by
 from .config_error import ConfigError
 from .encoding import padded
+from .engine import Ways
 from .generation import logp_by_logits
 from .policies.policy import Policy
 from .precision import PRECISIONS, computing_in
@@ -31,6 +33,8 @@ _FAILURES = (
     TypeError,
     ValueError,
 )
+FARTHEST = 0.3
+"""Nats a token between an engine and the model; other kernels in bfloat16 are a tenth of that apart."""
 TOKENS = 8
 """Sampled to each prompt, more than the convolutions of hybrid models reach back."""
 
@@ -81,6 +85,37 @@ def checked_policy(
         return candidate, drawn
     raise ConfigError(
         f"model `{policy.name}` cannot be sampled: with a cache it {faults[0]}; without one it {faults[-1]}"
+    )
+
+
+def check_engine(
+    policy: Policy,
+    prompts: Sequence[Sequence[int]],
+    *,
+    temperature: float,
+    precision: str,
+    log: Callable[[str], None],
+) -> None:
+    """Say how far an engine's log-probs are from those of the model. Raises ConfigError: it samples another model."""
+    assert policy.engine is not None
+    policy.engine.load(policy.model)
+    pad, device = policy.tokenizer.pad_id, next(policy.model.parameters()).device
+    ids, attention = (part.to(device) for part in padded(prompts, pad, left=True))
+    drawn = drawn_by(
+        policy.engine, prompts, Ways(TOKENS, temperature, policy.tokenizer.eos_ids, 0), pad, device
+    )
+    there = drawn.logp != 0
+    tokens, seen = torch.cat([ids, drawn.tokens], dim=1), torch.cat([attention, there], dim=1)
+    whole = _logp(policy.model, tokens, seen, drawn.logp, temperature, precision)
+    apart = _apart(drawn.logp[there], whole[there])
+    if apart > FARTHEST:
+        raise ConfigError(
+            f"the sampling engine says of the tokens it draws what model `{policy.name}` does not say, by {apart:.2g} "
+            "nats a token: it has other weights, or its log-probs are not at the temperature"
+        )
+    log(
+        f"completions are sampled by an engine, whose log-probs are {apart:.2g} nats a token from the model's; "
+        "objectives that read `rollout` correct for that"
     )
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from torch import nn
 
-from ..catalogue import model_row
-from ..config import TokenizerConfig
+from ..catalogue import ENGINES, MODELS, model_row
+from ..config import RunConfig, TokenizerConfig
 from ..config_error import ConfigError
 from ..tasks import Task
 from .policy import Policy, Tokenizer
 
-__all__ = ["Policy", "Tokenizer", "build_policy", "build_teacher", "with_tokenizer"]
+__all__ = ["Policy", "Tokenizer", "build_policy", "build_teacher", "with_engine", "with_tokenizer"]
 
 
 def build_policy(model: str, task: Task, *, seed: int, cache: Path) -> Policy:
@@ -41,6 +41,20 @@ def with_tokenizer(policy: Policy, options: TokenizerConfig) -> Policy:
         )
     tokenizer = with_options(policy.tokenizer, strips=options.strip_special, end=options.end)
     return replace(policy, tokenizer=tokenizer)
+
+
+def with_engine(policy: Policy, config: RunConfig) -> Policy:
+    """A policy that is sampled by the engine of a run. Raises ConfigError where it cannot be."""
+    engine = config.rollout.engine
+    if engine not in ENGINES:
+        return policy
+    if config.model in MODELS:
+        raise ConfigError(
+            f"rollout.engine={engine}: it loads a model from a folder or the hub, not {config.model}"
+        )
+    if config.trainer.devices > 1:
+        raise ConfigError(f"rollout.engine={engine} samples with trainer.devices=1 only")
+    return replace(policy, engine=ENGINES[engine](config.model, config.rollout.engine_memory, config.seed))
 
 
 def build_teacher(model: str, policy: Policy, task: Task, *, seed: int, cache: Path) -> nn.Module:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torch import nn
 
 from ..prompts import Prompt
+
+if TYPE_CHECKING:
+    from ..engine import Engine
 
 
 class Tokenizer(Protocol):
@@ -36,10 +39,11 @@ class Tokenizer(Protocol):
 class Policy:
     """A causal language model, float32 and without dropout, its tokenizer, and what logs call it.
 
-    One that is not `cached` is sampled by reading whole sequences for each token.
+    One that is not `cached` is sampled by reading whole sequences for each token, one with an `engine` by that.
     """
 
     model: nn.Module
     tokenizer: Tokenizer
     name: str
     cached: bool = True
+    engine: Engine | None = None
