@@ -192,6 +192,7 @@ REJECTED = {
     "rejection_product": (Completion(mismatch=3.0), Completion(), {}),
     "stapo": (SURE, UNSURE, {}),  # the 0.75-quantile of entropies 0.1, 0.1, 0.1, 5, 5 is 5
     "stapo_v1": (SURE, UNSURE, {}),
+    "stapo_goldilocks": (SURE, UNSURE, {}),
     "stapo_maspo": (SURE, UNSURE, {}),
     "top_entropy": (SURE, UNSURE, {}),  # and so is the 0.8-quantile
     # Means of 0.2 and -4: covariances of 0.8 * 3, within 1 and 5, and of 1.2 * 4.5

@@ -40,6 +40,7 @@ FAMILIES = {
         "tis tis_geometric tis_product mis mis_geometric mis_product rejection rejection_geometric "
         "rejection_product vcpo decoupled_ppo flash_reinforce"
     ),
+    "Which prompts are sampled": "goldilocks stapo_goldilocks",
     "Recipes of trainers and reports": "prime_default deepseek_v32 olmo3 magistral scale_rl molt",
 }
 

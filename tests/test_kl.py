@@ -49,6 +49,7 @@ def test_kl_gradient(estimator):
 SHIPPED_PENALTIES = {
     # the policy that it is measured from, 0.5 below, and the derivative at the default weight
     "grpo": ("logp_ref", 0.04 * 0.3935),
+    "goldilocks": ("logp_ref", 0.04 * 0.3935),
     "dro": ("logp_old", 0.1 * 0.5),
     "deepseek_v32": ("logp_ref", 1e-3 * 0.5),  # k3 and its derivative, at a ratio of 1
     "molt": ("logp_ref", 1e-3 * 0.5),

@@ -53,6 +53,10 @@ class RolloutConfig(_Block):
     """share of the device's memory that an engine of its own may take"""
     max_resamples: Natural = 4
     """how often a rollout is refilled with new prompts after the objective's `keep` rule dropped rows"""
+    candidates: Count = 4
+    """prompts drawn for each that is sampled: the best by the objective's `prompt`; without one, none are drawn"""
+    explore: Share = 0.1
+    """share of prompts that are taken at random among their candidates"""
     reward_timeout: Positive | None = 300.0
     """longest time of one call of the reward, in seconds; null for no limit"""
     reward_failures: Share = 0.5

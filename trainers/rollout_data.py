@@ -29,6 +29,7 @@ from .generation import generate, token_logp
 from .memory import MemoryStore, prompt_ids
 from .metrics import Sums
 from .policies import Policy
+from .prompt_choice import PromptChoice
 from .rewards import RewardFunction, score
 from .rows import Rows, Window, choose, cut, join, micro_batch
 from .streams import Streams
@@ -104,6 +105,7 @@ class RolloutData(LightningDataModule):
         self.failed = False
         self.sampled: Sampled | None = None
         self.memory = MemoryStore(objective.memories)
+        self.choice = PromptChoice(objective, loss, config)
         self._rollout: list[Rows] = []
         self._windows: list[Window] | None = None
         self._streams: Streams | None = None
@@ -153,6 +155,7 @@ class RolloutData(LightningDataModule):
             "steps_done": self.steps_done,
             "warned": sorted(self._warned),
             "memory": self.memory.state(),
+            "choice": self.choice.state(),
             "ranks": of_all_ranks(self.streams.state()),
         }
 
@@ -161,6 +164,7 @@ class RolloutData(LightningDataModule):
         self.steps_done = state["steps_done"]
         self._warned = set(state["warned"])
         self.memory.restore(state["memory"])
+        self.choice.restore(state["choice"])
         self._go_back(state["ranks"][rank()])
 
     def _go_back(self, state: dict[str, Any]) -> None:
@@ -176,6 +180,7 @@ class RolloutData(LightningDataModule):
             batch, _ = rows_of_all_ranks(join(self._rollout).batch)
             after = self.loss.memory({**self._remembering(batch), "logp": batch["logp_old"]})
             self.memory.update(after, batch["prompt_id"])
+        self.choice.learn()
         return windows
 
     def _remembering(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -264,7 +269,8 @@ class RolloutData(LightningDataModule):
 
     def _sample(self, count: int) -> Rows:
         """Completions to the next `count` prompts, scored, with the log-probs that the objective reads."""
-        first_group, examples = self.streams.draw(count)
+        first_group, candidates = self.streams.draw(count * self.choice.candidates)
+        examples = self.choice.choose(self.policy, candidates, self.memory, self.streams.chooser)
         samples = self.config.rollout.samples
         each = [example for example in examples for _ in range(samples)]
         prompts = [example.prompt for example in each]
@@ -285,6 +291,7 @@ class RolloutData(LightningDataModule):
             # Ids that no other rank and no other rollout has.
             "group": (group + first_group) * self.config.trainer.devices + rank(),
         }
+        self.choice.see(batch["reward"], samples)
         length = rollout.mask.shape[1]
         batch["logp_old"], batch["entropy"] = rollout.logp.clone(), rollout.entropy.clone()
         for tensor, model in self._scoring.items():

@@ -22,7 +22,7 @@ import maspo_dsl
 from .callbacks import Checkpoints, Interrupt, Recorder
 from .catalogue import model_row
 from .checkpoint import last_checkpoint, step_of
-from .config import RunConfig
+from .config import RolloutConfig, RunConfig
 from .config_error import ConfigError
 from .curves import draw_curves
 from .dead_rewards import dead_rewards
@@ -30,6 +30,7 @@ from .metrics import Row, read_rows
 from .module import PolicyTrainer
 from .policies import build_policy, build_teacher, with_engine, with_tokenizer
 from .progress import Progress
+from .prompt_choice import KNOWN
 from .rewards import load_reward
 from .rollout_data import RolloutData, greedy_reward
 from .run_folder import ending, is_first_process, open_folder, resumed_checkpoint, run_folder
@@ -181,6 +182,12 @@ def trainable_objective(config: RunConfig, source: str | None) -> Objective:
         source = str(config.resume / "spec.obj")
     objective = maspo_dsl.load(source, params=config.params, run=config.constants)
     _check_rules(objective, config.trainer.devices)
+    for name in ("candidates", "explore"):
+        value, usual = getattr(config.rollout, name), RolloutConfig.model_fields[name].default
+        if "prompt" not in objective.graph.outputs and value != usual:
+            raise ConfigError(
+                f"rollout.{name}={value} has no effect: objective `{objective.name}` has no `prompt`"
+            )
     check_named(objective, config.teacher)
     tensors = log_probs_of_teachers(objective)
     provided = PROVIDED | set(objective.memories) | {tensors[name] for name in config.teacher}
@@ -199,8 +206,10 @@ def _check_rules(objective: Objective, devices: int) -> None:
     """Refuse what an objective says and training would not do."""
     parts = objective.resolved.parts
     wrong = []
-    if parts.get("prompt") is not None:
-        wrong.append(("prompt", "training does not select prompts yet"))
+    unknown = sorted(objective.reads("prompt") - KNOWN - set(objective.memories))
+    if unknown:
+        names = ", ".join(f"`{name}`" for name in unknown)
+        wrong.append(("prompt", f"it reads {names}, which nobody knows before completions are sampled"))
     if parts.get("step") is not None and devices > 1:
         wrong.append(("step", "training applies it with trainer.devices=1 only"))
     for slot, why in wrong:

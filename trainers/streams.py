@@ -1,4 +1,4 @@
-"""The random streams of a run, whose states a checkpoint keeps: prompts, completions, the order of windows."""
+"""The random streams of a run, whose states a checkpoint keeps: prompts, completions, the order of windows, choices."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class Streams:
         """Open every stream at its beginning."""
         self.sampler = torch.Generator().manual_seed(seed)
         self.shuffler = torch.Generator().manual_seed(seed)
+        self.chooser = torch.Generator().manual_seed(seed)
         self._task, self._examples = task.name, task.train(seed)
         self._drawn = 0
 
@@ -41,6 +42,7 @@ class Streams:
             "drawn": self._drawn,
             "sampler": self.sampler.get_state(),
             "shuffler": self.shuffler.get_state(),
+            "chooser": self.chooser.get_state(),
             "python": random.getstate(),
             "numpy": [str(kind), numpy.asarray(keys).tolist(), *rest],
             "torch": torch.get_rng_state(),
@@ -51,6 +53,7 @@ class Streams:
         self.draw(state["drawn"])
         self.sampler.set_state(state["sampler"].cpu())
         self.shuffler.set_state(state["shuffler"].cpu())
+        self.chooser.set_state(state["chooser"].cpu())
         version, internal, gauss = state["python"]
         random.setstate((version, tuple(internal), gauss))
         kind, keys, *rest = state["numpy"]

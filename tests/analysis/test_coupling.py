@@ -13,7 +13,17 @@ from .dependence import measured, small
 
 SEQUENCE = {"gspo", "gspo_token", "luspo", "gmpo", "vespo", "topr", "grpo_opsm", "aspo", "deepseek_v32"}
 SEQUENCE |= {"min_prefix", "cumulative_ratio", "future_kl", "capped_prefix", "moving_prefix"}
-BATCH = {"bapo", "bapo_paper", "stapo", "stapo_v1", "stapo_maspo", "top_entropy", "clip_cov", "kl_cov"}
+BATCH = {
+    "bapo",
+    "bapo_paper",
+    "stapo",
+    "stapo_v1",
+    "stapo_maspo",
+    "stapo_goldilocks",
+    "top_entropy",
+    "clip_cov",
+    "kl_cov",
+}
 BATCH |= {"fipo"}
 # Values at which small batches come to what reads the policy.
 NEAR = {"fipo": {"cap": 1.1, "safe": 1.05}}

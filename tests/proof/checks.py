@@ -54,6 +54,8 @@ class _Checks:
             yield from self.kept()
         if self.reference.step is not None:
             yield from self.steps()
+        if self.reference.prompt is not None:
+            yield from self.prompts()
 
     # ---- loss and gradient
 
@@ -243,7 +245,9 @@ class _Checks:
 
         def holds(module: torch.nn.Module) -> bool:
             tensors = as_torch(batch)
-            right = bool((module.prompt(tensors) == 1).all()) and module.prompt(tensors).shape == (16,)
+            right = True
+            if reference.prompt is None:
+                right &= bool((module.prompt(tensors) == 1).all()) and module.prompt(tensors).shape == (16,)
             if reference.keep is None:
                 right &= bool(module.keep(tensors).all()) and module.keep(tensors).shape == (16,)
             if reference.step is None:
@@ -315,6 +319,15 @@ class _Checks:
                 return module.keep(as_torch(batch)).numpy()[rows].tolist() == expected
 
             yield Check(f"keep, {name}", holds)
+
+    def prompts(self) -> Iterator[Check]:
+        batch = {**windows()["plain"], "utility": np.linspace(0, 0.5, 16)}
+        expected = self.reference.prompt(batch, self.params)
+
+        def holds(module: torch.nn.Module) -> bool:
+            return same(module.prompt(as_torch(batch)).numpy(), expected)
+
+        yield Check("prompt", holds)
 
     def steps(self) -> Iterator[Check]:
         far = [window for window in windows() if window.startswith("rollout far")]

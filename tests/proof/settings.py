@@ -44,6 +44,7 @@ SETTINGS: dict[str, dict[str, float]] = {
     "gpg": {},
     "gpg_paper": {},
     "group_ppo": CLIP,
+    "goldilocks": {**CLIP, "kl": 0.3},
     "grpo": {**CLIP, "kl": 0.3},
     "grpo_lead": {**CLIP, "alpha": 0.6, "long": 3, "low": 0.3, "high": 1.7, "mid": 0.55, "steep": 4},
     "grpo_leave_one_out": CLIP,
@@ -84,6 +85,7 @@ SETTINGS: dict[str, dict[str, float]] = {
     "soft_exponential": {**CLIP, "rate": 1.4},
     "stapo": {**CLIP, "tau_p": 0.42, "q": 0.6},
     "stapo_maspo": {**GATE, "tau_p": 0.42, "q": 0.6},
+    "stapo_goldilocks": {**CLIP, "tau_p": 0.42, "q": 0.6},
     "stapo_v1": {**CLIP, "tau_p": 0.42, "q": 0.6},
     "tis": {**DAPO, "cap": 1.05},
     "tis_geometric": {**DAPO, "cap": 1.03},
@@ -99,7 +101,7 @@ SETTINGS: dict[str, dict[str, float]] = {
 SECOND: dict[str, dict[str, float]] = {"dcpo": {**SETTINGS["dcpo"], "cap": 7}}
 """A cap that is above the bound which is at least 10 shows what another below it does not, and the other way round."""
 
-POOLED = frozenset({"stapo", "stapo_maspo", "stapo_v1", "top_entropy"})
+POOLED = frozenset({"stapo", "stapo_goldilocks", "stapo_maspo", "stapo_v1", "top_entropy"})
 """A quantile within the window needs all its values at once, which ranks cannot add up."""
 
 BY_PROMPT = frozenset({"magistral", "scale_rl"})

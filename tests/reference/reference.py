@@ -32,6 +32,8 @@ class Reference:
     """Which rows `[N]` of a rollout are trained on; None if all are."""
     step: Callable[[Batch, Params], float] | None = None
     """Scale of the optimizer step of a window; None if it is always 1."""
+    prompt: Callable[[Batch, Params], np.ndarray] | None = None
+    """Scores `[N]` by which prompts are chosen; None if all are alike."""
 
     def advantage(self, batch: Batch, params: Params | None = None) -> np.ndarray:
         """The batch's own `advantage` if it brings one, else the estimate: `[N]` or `[N, T]`."""

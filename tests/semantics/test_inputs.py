@@ -109,6 +109,17 @@ def test_what_counts_for_the_hash() -> None:
     assert len({of("token"), of("sequence"), of("scalar"), of("token integer")}) == 4
 
 
+def test_an_input_that_the_loss_does_not_read_is_counted_where_it_is() -> None:
+    """An estimator may read one, or the score of a prompt: with the loss it need not be there."""
+    text = "objective one extends grpo\ninput x : sequence in [0, 0.5]\nadvantage = reward - x\nprompt = x\n"
+    loss = maspo_dsl.compile(maspo_dsl.parse(text), backend="eager")
+    batch = as_torch(dict(Subject(loss.objective, "eager").batches(3))["batch with rewards"])
+    given = {**batch, "advantage": loss.advantage(batch)}
+    del given["x"], given["reward"]
+    assert "outside_x" not in loss(given).metrics
+    assert loss({**batch, "x": batch["x"] + 1}).metrics["outside_x"].item() == 1
+
+
 def test_values_outside_of_the_domain_are_counted() -> None:
     loss = maspo_dsl.compile(maspo_dsl.load(SPEC), backend="eager")
     batch = as_torch(dict(Subject(loss.objective, "eager").batches(3))["batch with advantages"])

@@ -40,7 +40,7 @@ class ClipObjective:
         return SimpleNamespace(parts={}, flat=flat, tensors=log_probs, distributions={})
 
     def reads(self, *purposes):
-        return self.inputs
+        return frozenset({"mask"}) if purposes == ("prompt",) else self.inputs
 
     @property
     def graph(self):

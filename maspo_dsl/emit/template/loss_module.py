@@ -352,7 +352,9 @@ class LossModule(torch.nn.Module):
         bad = nonfinite_tokens(x, terms, self.inputs)
         parts = measured(x, d, terms, slope, self.inputs)
         if "outside" in self.functions:
-            parts |= outside_metrics(x, self.functions["outside"](x, p, d), self.inputs)
+            # An input that an estimator or a prompt's score reads need not be here with the loss.
+            whole = {**dict.fromkeys(self.inputs, x["present"]), **x}
+            parts |= outside_metrics(x, self.functions["outside"](whole, p, d), self.inputs)
         parts["nonfinite"] = torch.stack([bad.pop("any"), terms["trained"].sum()]).double()
         return parts, bad
 

@@ -136,6 +136,8 @@ def outside_metrics(x: Tensors, outside: Tensors, inputs: Inputs) -> Tensors:
     """The share of values that a spec does not allow, by input: of tokens of the mask, of their sequences, of calls."""
     parts: Tensors = {}
     for name, flag in outside.items():
+        if name not in x:
+            continue
         axis = inputs[name].split()[0]
         among = {"token": x["mask"], "sequence": x["present"]}.get(axis, torch.ones_like(flag))
         parts[f"outside_{name}"] = torch.stack([(flag & among).sum(), among.sum()]).double()
