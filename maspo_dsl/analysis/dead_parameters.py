@@ -25,7 +25,6 @@ from maspo_dsl.semantics.quantities import TENSORS
 from maspo_dsl.semantics.reductions import REDUCTIONS
 from maspo_dsl.semantics.terms import Term, walk
 
-DEAD_PARAMETER = "dead-parameter"
 _OF_TOKENS = frozenset(
     {*(name for name, row in TENSORS.items() if row.policy), "advantage", "advantage_rows"}
 )
@@ -52,7 +51,7 @@ def dead_parameters(
     allows the warning.
     """
     names = _candidates(objective)
-    allowed_here = DEAD_PARAMETER in objective.flat.allows
+    allowed_here = "dead-parameter" in objective.flat.allows
     if not names:
         return
     trials = _Trials(objective, graph, baseline)
@@ -73,7 +72,7 @@ def dead_parameter_findings(
         bound = objective.parameters[name]
         tried = " and ".join(number_text(value) for value in values[:2])
         yield Finding(
-            DEAD_PARAMETER,
+            "dead-parameter",
             f"changing `{name}` changes nothing: with {tried} in place of {number_text(bound.value)} every "
             "gradient and every advantage is the same",
             bound.declared.span,

@@ -47,8 +47,8 @@ def long_completions(objective: ResolvedObjective) -> Iterator[Arrays]:
     near = [length for value in values[-2:] for length in (value, value + 1, value - 1, 0.9 * value)]
     lengths = np.floor(np.array([*_LONG, *near], dtype=float))
     group = np.arange(len(lengths)) % 2
-    nodes = graph_of(objective.parts).nodes
-    read = {"logp", "logp_old", *(str(node.attribute("name")) for node in nodes if node.op == "input")}
+    graph = graph_of(objective.parts)
+    read = {"logp", "logp_old", *graph.inputs(graph.outputs)}
     yield _batch(objective, group, lengths, spread=1.0, size=0.7, start=10_000, read=read)
 
 
