@@ -39,7 +39,7 @@ AWAITED = frozenset(
             "grpo_leave_one_out",
             "magistral",
         ),
-        *("molt", "qae", "rloo", "scale_rl", "vapo"),
+        *("goldilocks", "molt", "qae", "rloo", "scale_rl", "stapo_goldilocks", "vapo"),
     )
 )
 CHANGED = [name for name in record.changed() if name not in AWAITED]
