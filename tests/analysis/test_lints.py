@@ -336,10 +336,11 @@ def test_a_spec_with_errors_is_not_asked():
 
 def test_what_tells_cells_apart_is_drawn_wherever_a_part_is_tried():
     """No value of either part is read but by the scope of a reduction: a prompt's memory, and turns."""
-    rated = "memory rate = 0.7 * rate + 0.3 * mean(correct, group) start 0.5 per prompt\nprompt = rate * (1 - rate)"
-    assert not found(rated)
-    turns = "input turn_id : token integer\nscope turn by sequence, turn_id\nparam far = 0 in [-1, 0]\nkeep some where max(max(position, turn), sequence) > far"
-    assert {warning.code for warning in found(turns)} <= {"dead-part", "dead-parameter"}
+    rate = "memory rate = 0.7 * rate + 0.3 * mean(correct, group) start 0.5 per prompt"
+    assert not found(f"{rate}\nprompt = rate * (1 - rate)")
+    turns = "input turn_id : token integer\nscope turn by sequence, turn_id"
+    far = "param far = 0 in [-1, 0]\nkeep some where max(max(position, turn), sequence) > far"
+    assert {warning.code for warning in found(f"{turns}\n{far}")} <= {"dead-part", "dead-parameter"}
 
 
 def test_allow_is_inherited_without_complaint():
