@@ -16,7 +16,7 @@ install := $(bin)/python -m pip install --disable-pip-version-check -c constrain
 # As pip does for what is not editable: to read the sources anew takes a third of a short command's time.
 bytecode := $(bin)/python -m compileall -q grammars maspo_dsl objectives trainers
 
-.PHONY: train test slow full proof trl fuzz check format site smollm2 clean
+.PHONY: train test slow full proof trl fuzz check format site site-test smollm2 clean
 
 train: $(VENV)/installed
 	$(bin)/maspo-dsl train maspo $(ARGS)
@@ -63,6 +63,10 @@ smollm2: $(VENV)/installed-smollm2
 
 clean:
 	rm -rf build dist web/dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# In a headless Chromium that an npm package carries.
+site-test: site
+	cd web && MASPO_DSL=$(abspath $(bin)/maspo-dsl) npm test
 
 web/node_modules/installed: web/package.json web/package-lock.json
 	cd web && npm ci --no-audit --no-fund

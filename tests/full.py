@@ -100,6 +100,12 @@ STEPS = (
         "losses, estimators and settings of verl",
     ),
     Step("peers", 10, ("bash", "-c", PEERS), "options of other trainers are called as `differs` calls them"),
+    Step(
+        "site",
+        20,
+        ("make", "site", "site-test", f"VENV={Path(PYTHON).parents[1]}"),
+        "the playground in Chromium and under node, every link of the site",
+    ),
     Step("oldest torch", 60, on_torch("torch==2.9.*"), "the oldest torch that pyproject.toml allows"),
     Step("newest torch", 60, on_torch("torch"), "the newest torch that there is"),
 )

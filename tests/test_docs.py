@@ -85,7 +85,7 @@ def run_console(block: Block, folder: Path) -> None:
     parts = re.split(r"^\$ (.*)\n", block.text, flags=re.MULTILINE)[1:]
     for command, expected in zip(parts[::2], parts[1::2], strict=True):
         result = subprocess.run(
-            ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+            ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
         )
         got = result.stdout + result.stderr
         flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -94,8 +94,8 @@ def run_console(block: Block, folder: Path) -> None:
 
 
 def as_test(page: Path) -> object:
-    """The page about `verify` compiles an objective, which takes as long as all others."""
-    slow = [pytest.mark.slow] if page.name == "verify.md" else []
+    """Two pages take as long as all others: that about `verify` compiles an objective, the tutorial trains."""
+    slow = [pytest.mark.slow] if page.name in {"verify.md", "tutorial.md"} else []
     return pytest.param(page, id=str(page.relative_to(ROOT)), marks=slow)
 
 

@@ -7,7 +7,7 @@ import anchors from "markdown-it-anchor";
 import katex from "katex";
 
 // In the order of a reader; a page that is not named here follows.
-const ORDER = ["tutorial", "language", "objectives", "errors", "training", "ablations", "comparing", "verify", "hosts", "from_hidden", "benchmarks", "maspo-study", "glossary", "design", "proof", "full"];
+const ORDER = ["tutorial", "playground", "language", "objectives", "errors", "training", "ablations", "comparing", "verify", "hosts", "from_hidden", "benchmarks", "maspo-study", "glossary", "design", "proof", "full"];
 const escaped = (text) => text.replace(/[&<>"]/g, (letter) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[letter]);
 const set = (latex, displayMode) => katex.renderToString(latex, { displayMode, throwOnError: false, strict: "ignore", output: "html" });
 
@@ -106,8 +106,8 @@ function picture({ ratios, curves, why, name }) {
     const mine = curves.filter((curve) => curve.advantage === advantage);
     const values = mine.flatMap((curve) => curve.weights).filter((value) => value !== null);
     const low = Math.max(Math.min(0, ...values), -4), top = Math.min(Math.max(0, ...values), 4), span = top - low || 1;
-    const x = (index) => column * (wide + 10) + (index / (ratios.length - 1)) * wide;
-    const y = (value) => 14 + ((top - Math.min(Math.max(value, low), top)) / span) * (high - 18);
+    const x = (index) => (index / (ratios.length - 1)) * wide;
+    const y = (value) => 1 + ((top - Math.min(Math.max(value, 2 * low - top), 2 * top - low)) / span) * (high - 20);
     const lines = mine.map(({ weights, old }, place) => {
       let path = "", pen = false;
       weights.forEach((value, index) => {
@@ -117,7 +117,8 @@ function picture({ ratios, curves, why, name }) {
       return `<path class="curve c${2 * place}" d="${path}"><title>π_old = ${old}</title></path>`;
     });
     const middle = x((ratios.length - 1) / 2);
-    return `<text x="${x(0)}" y="10">A = ${advantage > 0 ? "1" : "−1"}</text><path class="grid" d="M${x(0)} ${y(0)}H${x(ratios.length - 1)}M${middle} 14V${high - 4}"/>${lines.join("")}`;
+    const start = column * (wide + 10);
+    return `<text x="${start}" y="10">A = ${advantage > 0 ? "1" : "−1"}</text><svg x="${start}" y="14" width="${wide}" height="${high - 16}"><path class="grid" d="M0 ${y(0)}H${wide}M${middle} 0V${high}"/>${lines.join("")}</svg>`;
   });
   return `<svg viewBox="0 0 ${2 * wide + 10} ${high}" role="img" aria-label="gradient weight of ${name} over the ratio, good tokens left, bad ones right">${panels.join("")}</svg>`;
 }
@@ -139,7 +140,7 @@ export function pages(docs, gallery) {
     return `<ul>${documents.map((name) => `${entry(name, title(name))}${inside(name)}</li>${name === "language" ? `${entry("gallery", "Gallery")}</li>` : ""}`).join("")}</ul>`;
   };
   const written = new Map(documents.map((name) => [`${name}.html`, page(name, title(name), markdown.render(texts.get(name)), aside(name))]));
-  const intro = "<h1>Gallery</h1><p>Every objective that ships. A picture shows how much gradient a token gets, by how far the policy has moved on it: ratio 1 in the middle, old probabilities 0.9, 0.1 and 0.001 from dark to light.</p>";
+  const intro = "<h1>Gallery</h1><p>Every objective that ships. A picture shows how much gradient a token gets, by how far the policy has moved on it: ratio 1 in the middle, old probabilities 0.9, 0.1 and 0.001, where a token can get there.</p>";
   written.set("gallery.html", page("gallery", "Gallery", `${intro}<ul class="cards">${gallery.map(card).join("\n")}</ul>`, aside("gallery"), "gallery"));
   return written;
 }

@@ -8,7 +8,7 @@ from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import typer
 
@@ -55,7 +55,7 @@ def serving(folder: Path, port: int) -> ThreadingHTTPServer:
 class SiteHandler(SimpleHTTPRequestHandler):
     """Files of the site, to a browser that asked for this machine by a name of its own."""
 
-    extensions_map: ClassVar[dict[str, str]] = {
+    extensions_map = {  # noqa: RUF012  (an attribute of instances, the standard library says)
         **SimpleHTTPRequestHandler.extensions_map,
         ".js": "text/javascript",
         ".mjs": "text/javascript",

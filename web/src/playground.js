@@ -53,6 +53,7 @@ function changedText() {
   clearTimeout(pause);
   warnings = [];
   params = {};
+  showOrigin();
   pause = setTimeout(look, PAUSE);
 }
 
@@ -197,7 +198,12 @@ function lint(mine, spec) {
 function open(name) {
   params = {};
   replaceText(textOf(name));
-  at("shipped").value = name;
+}
+
+// Which shipped text it is, if it is one.
+function showOrigin() {
+  const now = text();
+  at("shipped").value = shipped.find((one) => one.text === now)?.name ?? "";
 }
 
 function select(tab) {
@@ -222,9 +228,9 @@ function controls() {
       select(next);
     });
   }
-  at("shipped").append(...shipped.map(({ name, meaning }) => Object.assign(new Option(name, name), { title: meaning })));
+  at("shipped").append(new Option("a text of your own", ""), ...shipped.map(({ name, meaning }) => Object.assign(new Option(name, name), { title: meaning })));
   at("against").append(...shipped.map(({ name }) => new Option(name, name)));
-  at("shipped").addEventListener("change", () => open(at("shipped").value));
+  at("shipped").addEventListener("change", () => at("shipped").value && open(at("shipped").value));
   at("against").addEventListener("change", () => view(round).catch((error) => say(error.message)));
   at("format").addEventListener("click", async () => {
     const { answer } = await compiler.ask("formatted", { text: text() });
@@ -270,7 +276,7 @@ async function main() {
   controls();
   const state = await opened();
   started(words, state.text);
-  at("shipped").value = shipped.find((one) => one.text === state.text)?.name ?? "";
+  showOrigin();
   at("against").value = state.against;
   params = state.params;
   await compiler.ready;
