@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from maspo_dsl.runtime.ranks import world_size
 
-from .checkpoint import checkpoint_path, save_checkpoint
-from .metrics import Records, Row, Sums
+from .checkpoint import best_checkpoint, checkpoint_path, save_best, save_checkpoint, step_of
+from .config_error import ConfigError
+from .export import is_exportable
+from .metrics import Records, Row, Sums, read_rows
 from .module import PolicyTrainer
 from .progress import Progress
 from .rollout_data import RolloutData
@@ -69,7 +73,11 @@ class Recorder(Callback):
         seconds = time.perf_counter() - sampled.started
         last = step == config.max_steps
         evaluates = config.eval_every and (last or step % config.eval_every == 0)
-        greedy = self._evaluate() if evaluates else None
+        failure = None
+        try:
+            self.data.held_out = greedy = self._evaluate() if evaluates else None
+        except ConfigError as error:  # of a reward; the step is made, and is saved
+            greedy, failure = None, error
         if pl_module.logs_this_step() or evaluates:
             timing = {"tokens_per_second": sampled.tokens * world_size() / seconds, "seconds": seconds}
             updates = {"updates": pl_module.sums.updates}
@@ -77,6 +85,9 @@ class Recorder(Callback):
             self._record({"step": step, **means, "eval/greedy": greedy, **updates, **timing})
             self._record_samples(step)
         self.data.finish_step()
+        if failure is not None:
+            self.data.failed = True
+            raise failure
 
     def _measured(self, sums: Sums) -> dict[str, float]:
         """The metrics of a step with the facts of its rollout, over all ranks."""
@@ -107,19 +118,34 @@ class Recorder(Callback):
 
 
 class Checkpoints(Callback):
-    """Saves every so many steps, at the last, and when the run is asked to stop; stops it then."""
+    """Saves every so many steps, at the last, and when the run is asked to stop; stops it then.
+
+    The weights that did best on held-out prompts are kept too, of models that can be exported.
+    """
 
     def __init__(self, data: RolloutData, run: Path, interrupt: Interrupt) -> None:
         """Keep the parts."""
         self.data, self.run, self.interrupt = data, run, interrupt
+        self._keeps_best = is_exportable(data.policy)
+        self._best = -math.inf
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From now on a stop waits for the end of its step."""
+        """From now on a stop waits for the end of its step. All processes write into the folder of the first."""
+        self.run = Path(trainer.strategy.broadcast(str(self.run)))
+        self.interrupt.take()
         self.interrupt.graceful = True
+        best = best_checkpoint(self.run)
+        if best is not None:
+            found = [row.get("eval/greedy") for row in read_rows(self.run) if row["step"] == step_of(best)]
+            self._best = found[0] if found and found[0] is not None else -math.inf
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save if it is time; runs after the Recorder, so that a checkpoint's rows are written before it."""
         step, config = self.data.steps_done, self.data.config.trainer
+        greedy = self.data.held_out
+        if self._keeps_best and greedy is not None and greedy > self._best:
+            self._best = greedy
+            save_best(trainer, self.run, step)
         stops = trainer.strategy.reduce_boolean_decision(self.interrupt.requested, all=False)
         if stops or step == config.max_steps or step % config.checkpoint_every == 0:
             save_checkpoint(trainer, self.run, step)
@@ -134,7 +160,7 @@ class Checkpoints(Callback):
 
 
 class Interrupt:
-    """Turns the first Ctrl-C of a run into a request to stop after the present step; the second stops at
+    """Turns the first Ctrl-C or SIGTERM of a run into a request to stop after the present step; the second stops at
     once.
 
     Before the run has anything to lose, the first stops at once too. Does nothing outside the main thread,
@@ -146,20 +172,25 @@ class Interrupt:
         self.requested = False
         self.graceful = False
         self._log = log
-        self._before: signal.Handlers | int | Callable[[int, FrameType | None], object] | None = None
+        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupt:
-        """Take over Ctrl-C."""
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._handle)
+        """Take over both signals."""
+        self._before = self.take()
         return self
+
+    def take(self) -> dict[signal.Signals, Any]:
+        """Handle both signals, again where Lightning has taken SIGTERM meanwhile; returns who did before."""
+        if threading.current_thread() is not threading.main_thread():
+            return {}
+        return {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give Ctrl-C back."""
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._before)
+        """Give them back."""
+        for each, handler in self._before.items():
+            signal.signal(each, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested or not self.graceful:

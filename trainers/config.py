@@ -200,9 +200,9 @@ def read_config(overrides: Sequence[str]) -> RunConfig:
     return config
 
 
-def write_config(config: RunConfig, path: Path) -> None:
-    """Write a configuration so that `read_config(["resume=RUN"])` reads it back."""
-    OmegaConf.save(OmegaConf.create(config.model_dump(mode="json")), path)
+def as_yaml(config: RunConfig) -> str:
+    """A configuration as `read_config(["resume=RUN"])` reads it back."""
+    return str(OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json"))))
 
 
 def known_keys() -> Keys:

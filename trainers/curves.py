@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
+
+from maspo_dsl.language.writing import write_whole
 
 from .metrics import Row
 
@@ -37,7 +40,9 @@ def draw_curves(rows: Sequence[Row], path: Path, title: str) -> None:
     axes.set_ylim(low - 0.02 * (high - low), high + 0.02 * (high - low))
     axes.grid(color="0.9")
     axes.legend(frameon=False)
-    figure.savefig(path, dpi=120)
+    picture = BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    write_whole(path, picture.getvalue())
 
 
 def _series(rows: Sequence[Row], name: str) -> tuple[list[float], list[float]]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from maspo_dsl.emit.template.metrics import metric_value, pooled_parts
+from maspo_dsl.language.writing import write_whole
 from maspo_dsl.runtime.pooling import parts_of_all_ranks
 
 from .columns import COLUMNS
@@ -65,7 +66,7 @@ class Records:
         self._samples = folder / "samples.jsonl"
         self.rows: list[Row] = [row for row in read_rows(folder) if int(row["step"] or 0) <= steps_done]
         kept = _csv_lines(self._csv)[: len(self.rows)]
-        self._csv.write_text("\n".join([",".join(COLUMNS), *kept]) + "\n", encoding="utf-8")
+        write_whole(self._csv, "\n".join([",".join(COLUMNS), *kept]) + "\n")
         _write_lines(self._jsonl, self.rows)
         samples = _read_lines(self._samples)
         _write_lines(self._samples, [each for each in samples if int(each["step"] or 0) <= steps_done])
@@ -104,7 +105,7 @@ def _read_lines(path: Path) -> list[dict[str, float | int | None]]:
 
 
 def _write_lines(path: Path, rows: list[Row]) -> None:
-    path.write_text("".join(_json(row) + "\n" for row in rows), encoding="utf-8")
+    write_whole(path, "".join(_json(row) + "\n" for row in rows))
 
 
 def _append_line(path: Path, row: Mapping[str, object]) -> None:

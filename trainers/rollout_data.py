@@ -103,6 +103,7 @@ class RolloutData(LightningDataModule):
         self.recomputes = reads_sampler or rounds or policy.engine is not None
         self.steps_done = 0
         self.failed = False
+        self.held_out: float | None = None
         self.sampled: Sampled | None = None
         self.memory = MemoryStore(objective.memories)
         self.choice = PromptChoice(objective, loss, config)

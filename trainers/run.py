@@ -15,6 +15,7 @@ import numpy
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from rich.console import Console
 
 import maspo_dsl
@@ -22,18 +23,20 @@ import maspo_dsl
 from .callbacks import Checkpoints, Interrupt, Recorder
 from .catalogue import model_row
 from .checkpoint import last_checkpoint, step_of
+from .claim import claimed_folder, is_first_process
 from .config import RolloutConfig, RunConfig
 from .config_error import ConfigError
 from .curves import draw_curves
 from .dead_rewards import dead_rewards
+from .export import MODEL, is_exportable, write_model
 from .metrics import Row, read_rows
 from .module import PolicyTrainer
-from .policies import build_policy, build_teacher, with_engine, with_tokenizer
+from .policies import Policy, build_policy, build_teacher, with_engine, with_tokenizer
 from .progress import Progress
 from .prompt_choice import KNOWN
 from .rewards import load_reward
 from .rollout_data import RolloutData, greedy_reward
-from .run_folder import ending, is_first_process, open_folder, resumed_checkpoint, run_folder
+from .run_folder import ending, open_folder, resumed_checkpoint
 from .tasks import build_task
 from .teachers import (
     check_heads,
@@ -82,15 +85,24 @@ def train(
         maspo_dsl.SpecError: the objective cannot be used.
     """
     objective = trainable_objective(config, objective_source)
-    folder = run_folder(config, objective)
+    with claimed_folder(config, objective) as folder:
+        return _train_in(folder, config, objective, Progress(config.trainer.max_steps, console))
+
+
+def _train_in(folder: Path, config: RunConfig, objective: Objective, progress: Progress) -> RunResult:
+    """Train in a folder that is ours."""
     checkpoint = resumed_checkpoint(config, objective)
-    progress = Progress(config.trainer.max_steps, console)
     if checkpoint and step_of(checkpoint) >= config.trainer.max_steps:
         progress.log(f"{folder} has its {step_of(checkpoint)} steps; raise trainer.max_steps to go on")
         return RunResult(folder, step_of(checkpoint), False, tuple(read_rows(folder)))
+    policy = None
     with _without_lightning_logs(), _seeded(config), Interrupt(progress.log) as interrupt:
         try:
-            _fit(config, objective, folder, checkpoint, progress, interrupt)
+            policy = _fit(config, objective, folder, checkpoint, progress, interrupt)
+        except ConfigError as error:
+            if is_first_process() and (saved := last_checkpoint(folder)):
+                progress.log(ending(folder, tuple(read_rows(folder)), step_of(saved), finished=False))
+            raise error
         except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
             progress.log("stopped at once" if folder.exists() else "stopped before the first step")
         finally:
@@ -101,6 +113,13 @@ def train(
     rows = tuple(read_rows(folder))
     if is_first_process() and rows:
         draw_curves(rows, folder / "curves.png", f"{objective.name} on {config.task}, {config.model}")
+        if policy is not None and is_exportable(policy):
+            try:
+                write_model(policy, folder / MODEL, objective, config, list(rows), steps)
+            except OSError as error:
+                progress.log(
+                    f"{folder / MODEL} cannot be written ({error}); `maspo-dsl export {folder} DIR` does so later"
+                )
         progress.log(ending(folder, rows, steps, finished))
     return RunResult(folder, steps, not finished, rows)
 
@@ -112,8 +131,9 @@ def _fit(
     checkpoint: Path | None,
     progress: Progress,
     interrupt: Interrupt,
-) -> None:
-    """Build the parts and train."""
+) -> Policy | None:
+    """Build the parts and train; the policy after it, None where its weights are not whole in this process."""
+    trainer = _lightning(config)
     task = build_task(config.task, **config.task_options)
     reward = load_reward(config.reward) if config.reward else task.reward
     progress.log(f"objective {objective.name}@{objective.hash[:12]}, task {task.name}, model {config.model}")
@@ -157,8 +177,9 @@ def _fit(
         lambda: greedy_reward(data.policy, held_out, reward, config),
         progress,
     )
-    trainer = _lightning(config, [recorder, Checkpoints(data, folder, interrupt)])
+    trainer.callbacks += [recorder, Checkpoints(data, folder, interrupt)]  # type: ignore[attr-defined]
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+    return data.policy if isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy) else None
 
 
 def choose_backend(config: RunConfig, progress: Progress) -> Literal["inductor", "eager"]:
@@ -219,7 +240,7 @@ def _check_rules(objective: Objective, devices: int) -> None:
         )
 
 
-def _lightning(config: RunConfig, callbacks: list[Recorder | Checkpoints]) -> Trainer:
+def _lightning(config: RunConfig) -> Trainer:
     """Lightning's trainer without its own logs, bars and checkpoints; an epoch of it is a step of ours."""
     try:
         return Trainer(
@@ -228,7 +249,6 @@ def _lightning(config: RunConfig, callbacks: list[Recorder | Checkpoints]) -> Tr
             strategy=config.trainer.strategy,
             precision="32-true",  # of the weights; `computing_in` rounds products, for all that reads a model alike
             max_epochs=config.trainer.max_steps,
-            callbacks=list(callbacks),
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

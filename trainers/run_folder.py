@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+import maspo_dsl
+from maspo_dsl.language.writing import whole_folder, write_whole
+
 from .checkpoint import last_checkpoint, saved_hash, step_of
-from .config import RunConfig, write_config
+from .config import RunConfig, as_yaml
 from .config_error import ConfigError
 from .metrics import Records, Row
 
 if TYPE_CHECKING:
     from maspo_dsl import Objective
-
-
-def run_folder(config: RunConfig, objective: Objective) -> Path:
-    """Where the run is written; a new run's folder must be new or empty."""
-    if config.resume is not None:
-        return config.resume
-    if config.run is None:
-        numbers = range(1, 1_000_000)
-        return next(p for p in (Path("runs") / f"{objective.name}-{n}" for n in numbers) if not p.exists())
-    if config.run.exists() and not config.run.is_dir():
-        raise ConfigError(f"run={config.run} is a file; name a folder")
-    if config.run.is_dir() and any(config.run.iterdir()) and is_first_process():
-        raise ConfigError(
-            f"run={config.run} is not empty; go on with it by `resume={config.run}`, or name another folder"
-        )
-    return config.run
 
 
 def resumed_checkpoint(config: RunConfig, objective: Objective) -> Path | None:
@@ -51,23 +37,24 @@ def resumed_checkpoint(config: RunConfig, objective: Objective) -> Path | None:
 
 
 def open_folder(folder: Path, config: RunConfig, objective: Objective, checkpoint: Path | None) -> Records:
-    """Write what the run is, and open its metrics after the checkpoint's step."""
+    """Write what the run is, and open its metrics after the checkpoint's step. A new folder appears whole."""
+    settings = config.model_copy(update={"run": folder, "resume": None})
+    if config.resume is not None:
+        write_whole(folder / "config.yaml", as_yaml(settings))
+        return Records(folder, step_of(checkpoint) if checkpoint else -1)
+    about = {"objective": objective.name, "hash": objective.hash, "torch": torch.__version__}
+    about["maspo-dsl"] = _own_version()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        with whole_folder(folder) as made:
+            write_whole(made / "config.yaml", as_yaml(settings))
+            write_whole(made / "spec.obj", objective.text)
+            write_whole(made / "run.json", json.dumps(about, indent=2) + "\n")
+            Records(made)
     except OSError as error:
-        raise ConfigError(f"run={folder} cannot be made ({error.strerror})") from error
-    write_config(config.model_copy(update={"run": folder, "resume": None}), folder / "config.yaml")
-    if config.resume is None:
-        (folder / "spec.obj").write_text(objective.text, encoding="utf-8")
-        about = {"objective": objective.name, "hash": objective.hash, "torch": torch.__version__}
-        about["maspo-dsl"] = _own_version()
-        (folder / "run.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-    return Records(folder, step_of(checkpoint) if checkpoint else -1)
-
-
-def is_first_process() -> bool:
-    """Whether this process writes; strategies that start others tell them their number in the environment."""
-    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+        raise ConfigError(
+            f"run={folder} cannot be made ({error.strerror}); it is renamed into its place when it is whole"
+        ) from error
+    return Records(folder)
 
 
 def ending(folder: Path, rows: tuple[Row, ...], steps: int, finished: bool) -> str:
@@ -78,6 +65,11 @@ def ending(folder: Path, rows: tuple[Row, ...], steps: int, finished: bool) -> s
         return f"done after step {steps}{came}; see {folder}/curves.png and metrics.csv"
     saved = f"saved after step {steps}" if steps else "with no step saved"
     return f"stopped, {saved}{came}; go on with `maspo-dsl train resume={folder}`"
+
+
+def recorded_objective(folder: Path) -> Objective:
+    """The objective of a run."""
+    return maspo_dsl.load(str(folder / "spec.obj"))
 
 
 def _recorded_hash(folder: Path) -> str:

@@ -11,6 +11,7 @@ from maspo_dsl.cli.check import check
 from maspo_dsl.cli.comparing import diff, identify
 from maspo_dsl.cli.compiling import compile_
 from maspo_dsl.cli.explain import explain
+from maspo_dsl.cli.export import export
 from maspo_dsl.cli.fmt import fmt
 from maspo_dsl.cli.importing import import_
 from maspo_dsl.cli.listing import list_
@@ -38,6 +39,7 @@ app.command()(diff)
 app.command()(identify)
 app.command()(verify)
 app.command()(train)
+app.command()(export)
 app.command()(ablate)
 app.command()(report)
 app.command()(playground)

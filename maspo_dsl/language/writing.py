@@ -42,6 +42,19 @@ def whole_folder(path: Path) -> Iterator[Path]:
         folder.replace(path)
 
 
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the place of `path` and of what that was, if the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as beside:
+        folder = Path(beside) / "whole"
+        folder.mkdir()
+        yield folder
+        if path.exists():
+            path.replace(Path(beside) / "before")
+        folder.replace(path)
+
+
 def _mode(target: Path) -> int:
     """The mode of the file that is replaced; of a new one, what the umask leaves."""
     if target.exists():

@@ -14,7 +14,15 @@ from ..config_error import ConfigError
 from ..tasks import Task
 from .policy import Policy, Tokenizer
 
-__all__ = ["Policy", "Tokenizer", "build_policy", "build_teacher", "with_engine", "with_tokenizer"]
+__all__ = [
+    "Policy",
+    "Tokenizer",
+    "build_policy",
+    "build_teacher",
+    "configured_policy",
+    "with_engine",
+    "with_tokenizer",
+]
 
 
 def build_policy(model: str, task: Task, *, seed: int, cache: Path) -> Policy:
@@ -27,6 +35,12 @@ def build_policy(model: str, task: Task, *, seed: int, cache: Path) -> Policy:
         more = f" and {len(wrong) - 1} others" if len(wrong) > 1 else ""
         raise ConfigError(f"`model={model}`: weights that are NaN or infinite: {wrong[0]}{more}")
     return policy
+
+
+def configured_policy(config: RunConfig, task: Task) -> Policy:
+    """The policy of a run as training begins with it, without an engine. Raises ConfigError."""
+    policy = build_policy(config.model, task, seed=config.seed, cache=config.cache)
+    return with_tokenizer(policy, config.tokenizer)
 
 
 def with_tokenizer(policy: Policy, options: TokenizerConfig) -> Policy:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import nn
 
@@ -34,12 +34,16 @@ class Tokenizer(Protocol):
     def decode(self, ids: Sequence[int]) -> str:
         """Text of a completion, without the tokens that end and pad."""
 
+    def hugging_face(self) -> Any:
+        """The same as a tokenizer of transformers."""
+
 
 @dataclass(frozen=True)
 class Policy:
     """A causal language model, float32 and without dropout, its tokenizer, and what logs call it.
 
     One that is not `cached` is sampled by reading whole sequences for each token, one with an `engine` by that.
+    `adapter` is peft's wrapper of a model with LoRA.
     """
 
     model: nn.Module
@@ -47,3 +51,4 @@ class Policy:
     name: str
     cached: bool = True
     engine: Engine | None = None
+    adapter: Any = None

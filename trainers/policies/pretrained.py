@@ -75,6 +75,10 @@ class PretrainedTokenizer:
             return None
         return str(self.tokenizer.convert_ids_to_tokens(special[0]))
 
+    def hugging_face(self) -> Any:
+        """The tokenizer itself."""
+        return self.tokenizer
+
     def _before_completion(self, text: str) -> list[int]:
         """Tokens of a text with the special ones that a tokenizer puts before it, without those behind it."""
         whole = list(self.tokenizer(text)["input_ids"])
@@ -92,9 +96,7 @@ def load_pretrained(model: str) -> Policy:
     """
     local = Path(model).expanduser()
     if local.is_dir():
-        if not (local / "config.json").is_file():
-            raise ConfigError(f"`model={model}`: the folder has no config.json, so no model was saved there")
-        source = str(local)
+        source = str(_model_folder(model, local))
     elif local.exists():
         raise ConfigError(f"`model={model}` is a file; expected a folder that a model was saved in")
     elif model.startswith((".", "/", "~")) or model.count("/") > 1:
@@ -108,6 +110,18 @@ def load_pretrained(model: str) -> Policy:
     except Exception as error:
         raise ConfigError(_explained(model, local.is_dir(), error)) from error
     return as_policy(network, tokenizer, model)
+
+
+def _model_folder(model: str, folder: Path) -> Path:
+    """The folder itself, or the model that a run left in it. Raises ConfigError where there is neither."""
+    for found in (folder, folder / "model"):
+        if (found / "config.json").is_file():
+            return found
+    if (folder / "spec.obj").is_file():
+        raise ConfigError(
+            f"`model={model}` is a run that has written no model yet; `maspo-dsl export {model} DIR` does"
+        )
+    raise ConfigError(f"`model={model}`: the folder has no config.json, so no model was saved there")
 
 
 def as_policy(model: Any, tokenizer: Any, name: str) -> Policy:

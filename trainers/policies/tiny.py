@@ -7,10 +7,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from ..config_error import ConfigError
 from ..prompts import Prompt, shown
@@ -49,6 +51,16 @@ class CharacterTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """The characters, without padding and ends."""
         return "".join(ALPHABET[token - 2] for token in ids if token >= 2)
+
+    def hugging_face(self) -> Any:
+        """The same as a tokenizer of transformers; other characters are read as padding."""
+        words = {word: number for number, word in enumerate(["<pad>", "<eos>", *ALPHABET])}
+        made = Tokenizer(models.WordLevel(words, unk_token="<pad>"))
+        made.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+        made.decoder = decoders.Fuse()
+        return PreTrainedTokenizerFast(
+            tokenizer_object=made, pad_token="<pad>", eos_token="<eos>", clean_up_tokenization_spaces=False
+        )
 
 
 def build_tiny(task: Task, *, seed: int, cache: Path, settings: WarmStart = DEFAULT) -> Policy:

@@ -1,0 +1,203 @@
+"""What comes out of a run, and what is left of one that is stopped, killed, or started twice."""
+
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from maspo_dsl.trainers import run_folder
+from maspo_dsl.trainers.checkpoint import best_checkpoint, last_checkpoint, trained_weights
+from maspo_dsl.trainers.claim import claimed_folder
+from maspo_dsl.trainers.config import read_config
+from maspo_dsl.trainers.config_error import ConfigError
+from maspo_dsl.trainers.export import export
+from maspo_dsl.trainers.policies.tiny import ALPHABET, CharacterTokenizer
+from maspo_dsl.trainers.run import train
+from rich.console import Console
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+import maspo_dsl
+
+SETTINGS = [
+    "model=base",
+    "task=task.jsonl",
+    "compile=off",
+    "rollout.prompts=4",
+    "rollout.samples=4",
+    "rollout.max_new_tokens=3",
+    "trainer.updates_per_rollout=2",
+    "trainer.learning_rate=0.01",
+    "trainer.warmup_steps=0",
+    "trainer.eval_every=1",
+    "trainer.eval_prompts=4",
+    "reward=judges.letters",
+]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with a model, prompts and a reward; runs there, and gives what was printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    sys.modules.pop("judges", None)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ends = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": None}
+    config = LlamaConfig(vocab_size=len(ALPHABET) + 2, max_position_embeddings=64, **sizes, **ends)
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "base")
+    CharacterTokenizer().hugging_face().save_pretrained(tmp_path / "base")
+    rows = [{"prompt": f"say {i}", "answer": str(i)} for i in range(20)]
+    (tmp_path / "task.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    (tmp_path / "judges.py").write_text(
+        "def letters(completions, **columns):\n    return [float(sum(map(str.isalpha, c))) for c in completions]\n"
+    )
+
+    def go(*overrides, steps=3, spec="dapo"):
+        text = io.StringIO()
+        keys = {each.partition("=")[0] for each in overrides}
+        base = [] if "resume" in keys else [e for e in SETTINGS if e.partition("=")[0] not in keys]
+        config = read_config([*base, f"trainer.max_steps={steps}", *overrides])
+        train(config, spec, console=Console(file=text, width=300))
+        return text.getvalue()
+
+    return go
+
+
+def logits(folder):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        return model(**tokenizer("say 7", return_tensors="pt", return_token_type_ids=False)).logits
+
+
+def test_the_trained_model_comes_out(here, tmp_path):
+    here("run=run")
+    trained = trained_weights(last_checkpoint(tmp_path / "run"))
+    loaded = AutoModelForCausalLM.from_pretrained("run/model")
+    assert all(torch.equal(each, trained[name]) for name, each in loaded.state_dict().items())
+    base = AutoModelForCausalLM.from_pretrained("base").state_dict()
+    assert not torch.equal(base["lm_head.weight"], trained["lm_head.weight"])
+    assert export(tmp_path / "run", tmp_path / "out") == 3
+    assert torch.equal(logits("out"), logits("run/model"))
+    best = best_checkpoint(tmp_path / "run")
+    assert export(tmp_path / "run", tmp_path / "best", best=True) == int(best.stem[-6:])
+    card = (tmp_path / "out/README.md").read_text()
+    objective = maspo_dsl.load("run/spec.obj")
+    assert objective.hash in card and objective.text.strip() in card and "\\begin{aligned}" in card
+    assert "held-out, greedy" in card and (tmp_path / "out/curves.png").stat().st_size > 1000
+    assert "done after step 1" in here("run=second", "model=run", steps=1)
+    with pytest.raises(ConfigError, match="not empty"):
+        export(tmp_path / "run", tmp_path / "out")
+    with pytest.raises(ConfigError, match="no run is there"):
+        export(tmp_path / "base", tmp_path / "other")
+
+
+def test_the_best_weights_are_kept(here, tmp_path, monkeypatch):
+    """Greedy rewards that rise and fall: the weights of the highest stay, through a resumed run too."""
+    from maspo_dsl.trainers import run
+
+    measured = iter([0.1, 0.2, 0.9, 0.3, 0.8])
+    monkeypatch.setattr(run, "greedy_reward", lambda *given: next(measured))
+    here("run=run")
+    assert best_checkpoint(tmp_path / "run").name == "best-000002.ckpt"
+    here("resume=run", steps=4, spec=None)
+    assert best_checkpoint(tmp_path / "run").name == "best-000002.ckpt"
+    assert last_checkpoint(tmp_path / "run").name == "step-000004.ckpt"
+
+
+def test_the_tiny_model_comes_out_too(tmp_path, monkeypatch):
+    tokenizer = CharacterTokenizer()
+    loaded = tokenizer.hugging_face()
+    assert loaded("sort 12=")["input_ids"] == tokenizer.encode("sort 12=")
+    assert loaded.decode(tokenizer.encode("sort 12=")) == "sort 12="
+
+
+def test_two_runs_have_two_folders(here, tmp_path):
+    objective = maspo_dsl.load("dapo")
+    default, named = read_config([]), read_config(["run=mine"])
+    with claimed_folder(default, objective) as one, claimed_folder(default, objective) as two:
+        assert (one.name, two.name) == ("dapo-1", "dapo-2")
+    with claimed_folder(named, objective), pytest.raises(ConfigError, match="another run has mine"):
+        here("run=mine")
+    here("run=mine", steps=1)
+    resumed = read_config(["resume=mine"])
+    with claimed_folder(resumed, objective), pytest.raises(ConfigError, match="another run has mine"):
+        here("resume=mine", steps=2)
+    assert not list(tmp_path.glob(".*"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_appears_whole_or_not_at_all(here, tmp_path, monkeypatch):
+    """A full disk while the folder is made leaves nothing; one during the run leaves what can be resumed."""
+
+    def full(path, content):
+        if path.name == "run.json":
+            raise OSError(28, "No space left on device")
+        path.write_text(content)
+
+    monkeypatch.setattr(run_folder, "write_whole", full)
+    with pytest.raises(ConfigError, match="No space left"):
+        here("run=run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_step_saves_and_writes_the_model(here, tmp_path, number):
+    (tmp_path / "judges.py").write_text(
+        f"import os\ncalls = 0\ndef letters(completions, **columns):\n    global calls\n    calls += 1\n"
+        f"    if calls == 4: os.kill(os.getpid(), {int(number)})\n    return [float(len(c)) for c in completions]\n"
+    )
+    before = signal.getsignal(number)
+    text = here("run=run", steps=50, spec="rloo")
+    assert "stopping after this step" in text and "resume=run" in text
+    assert signal.getsignal(number) is before
+    saved = last_checkpoint(tmp_path / "run")
+    assert saved is not None and int(saved.stem[-6:]) < 50
+    assert (tmp_path / "run/model/config.json").exists()
+
+
+def test_an_end_by_a_measurement_that_fails_is_saved(here, tmp_path):
+    (tmp_path / "judges.py").write_text(
+        "calls = 0\ndef letters(completions, **columns):\n    global calls\n    calls += 1\n"
+        "    return [float(len(c)) for c in completions][calls == 6:]\n"  # the measurement after step 2
+    )
+    with pytest.raises(ConfigError, match="values for"):
+        here("run=run", steps=50, spec="grpo")
+    assert last_checkpoint(tmp_path / "run").name == "step-000002.ckpt"
+
+
+def test_a_strategy_is_looked_at_before_the_model(here, monkeypatch):
+    from maspo_dsl.trainers import run
+
+    monkeypatch.setattr(run, "build_policy", lambda *given, **options: pytest.fail("the model was made"))
+    with pytest.raises(ConfigError, match="Lightning cannot use these"):
+        here("run=run", "trainer.strategy=quick")
+
+
+def test_a_killed_run_goes_on(here, tmp_path):
+    """kill -9 while it runs; the folder can be resumed, and its claim is gone with the process."""
+    command = [
+        sys.executable,
+        "-c",
+        "from maspo_dsl.cli import main; main()",
+        "train",
+        "dapo",
+        *SETTINGS,
+        "run=run",
+    ]
+    command += ["trainer.max_steps=4000", "trainer.checkpoint_every=1"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 90
+        while last_checkpoint(tmp_path / "run") is None and time.monotonic() < until:
+            time.sleep(0.1)
+            assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+    steps = int(last_checkpoint(tmp_path / "run").stem[-6:])
+    assert "done after step" in here("resume=run", steps=steps + 1, spec=None)
