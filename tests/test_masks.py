@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+import maspo_dsl
+
 from .batches import Arrays, as_torch, given_advantage, rows_of, split
 from .reference.catalogue import REFERENCES
 from .reference.masks import draw
@@ -169,6 +171,15 @@ def test_step_of_vcpo():
     assert vcpo_step([0.2, 0.2, 0.2]) == pytest.approx(1)
 
 
+def test_a_step_on_several_ranks_is_never_that_of_one(monkeypatch):
+    loss, batch = compiled("vcpo"), as_torch(given_advantage(0))
+    window = loss.window([batch])
+    monkeypatch.setitem(type(loss.module).step.__globals__, "number_of_ranks", lambda: 2)
+    with pytest.raises(maspo_dsl.BatchError, match="with 2 ranks the denominators"):
+        loss.step([batch])
+    assert loss.step([batch], denominators=window).item() < 1
+
+
 def test_step_of_vcpo_is_of_the_whole_window():
     """However it is cut; completions without a trained token have no weight."""
     reference = REFERENCES["vcpo"]
@@ -178,4 +189,8 @@ def test_step_of_vcpo_is_of_the_whole_window():
         for parts in (1, 2, 5):
             pieces = [as_torch(rows_of(batch, rows)) for rows in split(batch, parts, seed)]
             assert compiled("vcpo").step(pieces).item() == pytest.approx(expected, rel=1e-9)
+            windows = [compiled("vcpo").window([piece]) for piece in pieces]
+            added = {name: sum(window[name] for window in windows) for name in windows[0]}
+            step = compiled("vcpo").step(pieces[:1], denominators=added)  # a rank has its own part alone
+            assert step.item() == pytest.approx(expected, rel=1e-9)
         assert 0.1 < expected < 0.99

@@ -199,7 +199,9 @@ class PolicyTrainer(LightningModule):
         if not self.scales_steps:
             return 1.0
         with torch.no_grad():
-            return float(self.loss.step([self.with_policy(part) for part in window]))
+            parts = [self.with_policy(part) for part in window]
+            denominators = sum_over_ranks(self.loss.window(parts))
+            return float(self.loss.step(parts, denominators=denominators))
 
     def _local_until(self, *, last: bool) -> contextlib.AbstractContextManager[None]:
         """Gradients stay on their rank until the last part of a window."""

@@ -202,7 +202,7 @@ def trainable_objective(config: RunConfig, source: str | None) -> Objective:
             )
         source = str(config.resume / "spec.obj")
     objective = maspo_dsl.load(source, params=config.params, run=config.constants)
-    _check_rules(objective, config.trainer.devices)
+    _check_prompt(objective)
     for name in ("candidates", "explore"):
         value, usual = getattr(config.rollout, name), RolloutConfig.model_fields[name].default
         if "prompt" not in objective.graph.outputs and value != usual:
@@ -223,20 +223,13 @@ def trainable_objective(config: RunConfig, source: str | None) -> Objective:
     return objective
 
 
-def _check_rules(objective: Objective, devices: int) -> None:
-    """Refuse what an objective says and training would not do."""
-    parts = objective.resolved.parts
-    wrong = []
-    unknown = sorted(objective.reads("prompt") - KNOWN - set(objective.memories))
-    if unknown:
+def _check_prompt(objective: Objective) -> None:
+    """Refuse a score of prompts by what is known of their completions."""
+    if unknown := sorted(objective.reads("prompt") - KNOWN - set(objective.memories)):
         names = ", ".join(f"`{name}`" for name in unknown)
-        wrong.append(("prompt", f"it reads {names}, which nobody knows before completions are sampled"))
-    if parts.get("step") is not None and devices > 1:
-        wrong.append(("step", "training applies it with trainer.devices=1 only"))
-    for slot, why in wrong:
         raise ConfigError(
-            f"objective `{objective.name}` has a `{slot}` rule, and {why}; "
-            f"`drop {slot}` in a spec that extends it trains without"
+            f"the `prompt` of objective `{objective.name}` reads {names}, which nobody knows before completions are "
+            "sampled; `drop prompt` in a spec that extends it trains without"
         )
 
 

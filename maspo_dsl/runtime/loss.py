@@ -152,9 +152,18 @@ class ObjectiveLoss(nn.Module):
         """Which sequences `[N]` of a rollout the `keep` rules let through."""
         return self.module.keep(batch)
 
-    def step(self, micro_batches: Sequence[Mapping[str, Tensor]]) -> Tensor:
-        """The scale of an optimizer step, 0-d, 1 without a `step`: for the training loop to apply."""
-        return self.module.step(micro_batches)
+    def step(
+        self,
+        micro_batches: Sequence[Mapping[str, Tensor]],
+        *,
+        denominators: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
+        """The scale of an optimizer step, 0-d, 1 without a `step`: for the training loop to apply.
+
+        With more than one rank `denominators` are needed: those of `window`, of micro-batches with `logp`, added over
+        ranks. Raises BatchError.
+        """
+        return self.module.step(micro_batches, denominators=denominators)
 
     def prompt(self, batch: Mapping[str, Tensor]) -> Tensor:
         """The score of each sequence's prompt, `[N]`, 1 without a `prompt`: for the selection of prompts."""

@@ -80,16 +80,9 @@ def more(folder, rule):
     return path
 
 
-@pytest.mark.parametrize(
-    ("rule", "overrides"),
-    [
-        ("prompt = mean(reward, group)", []),
-        ("step = 0.5", ["trainer.devices=2", "trainer.strategy=ddp_fork"]),
-    ],
-)
-def test_a_rule_that_training_does_not_apply_is_refused(stand_in_policy, tmp_path, rule, overrides):
-    with pytest.raises(ConfigError, match=rule.split()[0]):
-        rewards(stand_in_policy, tmp_path / "run", more(tmp_path, rule), *overrides)
+def test_a_rule_that_training_does_not_apply_is_refused(stand_in_policy, tmp_path):
+    with pytest.raises(ConfigError, match="prompt"):
+        rewards(stand_in_policy, tmp_path / "run", more(tmp_path, "prompt = mean(reward, group)"))
     assert not (tmp_path / "run").exists()
 
 

@@ -105,7 +105,9 @@ def test_a_teacher_sees_the_spread_of_each_prompt_that_has_rewards(policy):
 
 def test_what_cannot_be_chosen_by_is_refused(tmp_path):
     (tmp_path / "late.obj").write_text("objective late extends grpo\nprompt = mean(reward, group)\n")
-    with pytest.raises(ConfigError, match="`prompt` rule, and it reads `reward`, which nobody knows before"):
+    with pytest.raises(
+        ConfigError, match="the `prompt` of objective `late` reads `reward`, which nobody knows"
+    ):
         trainable_objective(read_config([]), str(tmp_path / "late.obj"))
     with pytest.raises(
         ConfigError, match=r"rollout\.candidates=7 has no effect: objective `grpo` has no `prompt`"

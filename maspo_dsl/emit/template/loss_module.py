@@ -198,9 +198,14 @@ class LossModule(torch.nn.Module):
             return torch.ones_like(x["present"])
         return self.functions["keep"](x, self.parameters_in(x), {})["keep"]
 
-    def step(self, micro_batches: Batches) -> torch.Tensor:
-        """The scale of this optimizer step, 0-d: 1 without a `step`; for the loop around the loss to apply."""
-        d = self.window(micro_batches)
+    def step(self, micro_batches: Batches, *, denominators: Batch | None = None) -> torch.Tensor:
+        """The scale of this optimizer step, 0-d: 1 without a `step`; for the loop around the loss to apply.
+
+        `denominators` are those of the whole window, added over ranks; without them these are all its micro-batches.
+        """
+        if denominators is None:
+            self.check_one_rank()
+        d = self.window(micro_batches) if denominators is None else dict(denominators)
         x = self.prepare(micro_batches[0], "window")
         p = self.parameters_in(x)
         return self.functions["step"](x, p, d)["step"] if "step" in self.functions else p["1"]
