@@ -13,14 +13,18 @@ import pytest
 
 import maspo_dsl
 from maspo_dsl.analysis.coupling import coupling
+from maspo_dsl.analysis.weight_curves import weight_curves
 from maspo_dsl.language.expression_text import format_domain, format_expression
 from maspo_dsl.notation.degenerate import degenerate_advantages
 from maspo_dsl.notation.latex_lines import latex_formula, latex_lines
+from maspo_dsl.pictures.style import figure_bytes
+from maspo_dsl.pictures.weights import small_figure
 from maspo_dsl.semantics.binding import BoundParameter
 
 from .test_docs_tables import code, table
 
 ROOT = Path(__file__).parents[1]
+PICTURES = ROOT / "docs" / "images" / "objectives"
 PAGES = {"docs": ROOT / "docs" / "objectives.md", "README": ROOT / "README.md"}
 
 FAMILIES = {
@@ -99,7 +103,7 @@ def reads(name: str) -> str:
 def section(name: str) -> str:
     resolved = objective(name).resolved
     parts = [f"### {name}", f"{resolved.doc}. {origin(name)}", f"```obj shipped\n{spec_lines(name)}```"]
-    parts += [f"```math\n{formula(name)}\n```", parameters(name), *notes(name)]
+    parts += [f"```math\n{formula(name)}\n```", parameters(name), picture(name), *notes(name)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -123,6 +127,17 @@ def formula(name: str) -> str:
     written = latex_formula(objective(name).resolved)
     lines = tuple(line for line in written.lines if line.text != r"\text{the task's reward}")
     return "\n".join(latex_lines(replace(written, lines=lines)))
+
+
+def picture(name: str) -> str:
+    return f"![Gradient weight of {name} over the ratio](images/objectives/{name}.svg)"
+
+
+def drawn(name: str) -> bytes:
+    found = objective(name)
+    curves = weight_curves(found.resolved, found.graph)
+    mark = f"<!-- {found.hash} --></svg>".encode()
+    return figure_bytes(small_figure(curves), "svg").replace(b"</svg>", mark)
 
 
 def parameters(name: str) -> str:
@@ -170,6 +185,13 @@ def test_the_page_is_what_the_specs_say(path):
     assert rewritten(path.read_text()) == path.read_text(), "run: python -m tests.test_docs_objectives"
 
 
+@pytest.mark.parametrize("name", maspo_dsl.shipped())
+def test_every_objective_has_its_picture(name):
+    """Numbers of a picture are those of tests/analysis/test_weight_curves.py; here, that it is of the present spec."""
+    text = (PICTURES / f"{name}.svg").read_text()
+    assert f"<!-- {objective(name).hash} -->" in text, "run: python -m tests.test_docs_objectives"
+
+
 def test_every_objective_has_its_section():
     assert sorted(in_order()) == sorted(maspo_dsl.shipped())
 
@@ -213,3 +235,6 @@ def test_links_of_the_page_lead_somewhere():
 if __name__ == "__main__":
     for path in PAGES.values():
         path.write_text(rewritten(path.read_text()))
+    PICTURES.mkdir(exist_ok=True)
+    for name in maspo_dsl.shipped():
+        (PICTURES / f"{name}.svg").write_bytes(drawn(name))

@@ -15,6 +15,7 @@ LAYERS = (
     "graph",
     "analysis",
     "notation",
+    "pictures",
     "importing",
     "emit",
     "runtime",

@@ -16,6 +16,7 @@ from maspo_dsl.cli.fmt import fmt
 from maspo_dsl.cli.importing import import_
 from maspo_dsl.cli.listing import list_
 from maspo_dsl.cli.playground import playground
+from maspo_dsl.cli.plot import plot
 from maspo_dsl.cli.report import report
 from maspo_dsl.cli.show import show
 from maspo_dsl.cli.train import train
@@ -42,6 +43,7 @@ app.command()(train)
 app.command()(export)
 app.command()(ablate)
 app.command()(report)
+app.command()(plot)
 app.command()(playground)
 
 

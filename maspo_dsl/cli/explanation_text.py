@@ -20,7 +20,7 @@ def explanation_lines(found: Explanation) -> Iterator[str]:
     about = [("file", found.file), ("hash", found.hash), *(("source", source) for source in found.sources)]
     about += [("lineage", lineage)] if found.extends else []
     yield from _pairs(about)
-    yield from _section("Formula", _formula(found.formula))
+    yield from _section("Formula", formula_lines(found.formula))
     yield from _section("Parameters", _parameters(found.parameters))
     yield from _section("What the compiler does", _pairs(_compiled(found)))
     yield from _section("What others do otherwise", _list(found.differs))
@@ -74,7 +74,8 @@ def _wrapped(start: str, text: str) -> list[str]:
     ) or [start.rstrip()]
 
 
-def _formula(formula: Formula) -> Iterator[str]:
+def formula_lines(formula: Formula) -> Iterator[str]:
+    """The lines of a formula, of what it calls, and of what its symbols mean."""
     width = max(len(line.symbol) for line in formula.lines)
     for line in formula.lines:
         start = f"  {line.symbol:<{width}} {'=' if line.symbol else ' '} "

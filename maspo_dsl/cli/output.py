@@ -91,10 +91,10 @@ def _fail(message: str, diagnostics: Sequence[Diagnostic], as_json: bool) -> Non
     raise typer.Exit(INVALID)
 
 
-def write_file(path: Path, text: str) -> None:
+def write_file(path: Path, content: str | bytes) -> None:
     """Write a file that is whole or as it was. Raises InputError where it cannot be written."""
     try:
-        write_whole(path, text)
+        write_whole(path, content)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise InputError(f"`{path}` cannot be written: {reason}") from None

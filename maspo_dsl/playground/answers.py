@@ -14,7 +14,7 @@ from dataclasses import asdict
 from difflib import unified_diff
 from typing import Any
 
-from maspo_dsl.analysis.response import gradient_weight, grid
+from maspo_dsl.analysis.weight_curves import OLDS, RATIO, weight_curves
 from maspo_dsl.comparison.parts import part_differences
 from maspo_dsl.language.diagnostics import Diagnostic, SpecError
 from maspo_dsl.language.formatter import format_objective
@@ -25,7 +25,7 @@ from maspo_dsl.notation.latex_lines import latex_formula, latex_lines
 from maspo_dsl.objective import Objective
 from maspo_dsl.semantics.binding import BoundParameter, allowed_values
 from maspo_dsl.semantics.objective import ResolvedObjective
-from maspo_dsl.semantics.part_words import PART_WORDS, Role
+from maspo_dsl.semantics.part_words import PART_WORDS
 from maspo_dsl.semantics.quantities import QUANTITIES
 from maspo_dsl.semantics.resolve import examine, resolve
 from maspo_dsl.semantics.scopes import SCOPES
@@ -34,12 +34,6 @@ from maspo_dsl.semantics.vocabulary import PRIMITIVES
 
 NAME = "playground.obj"
 """What messages call the text."""
-OLDS = (0.9, 0.5, 0.1, 0.01, 0.001)
-"""Probabilities of a token under the old policy for which a curve is drawn."""
-_STEPS, _REACH = 80, 2.0
-_RATIOS = tuple(math.exp(_REACH * step / _STEPS) for step in range(-_STEPS, _STEPS + 1))
-_ENTROPY = 1.0
-
 Json = dict[str, Any]
 Params = Mapping[str, float]
 
@@ -125,18 +119,19 @@ def curves(text: str, params: Params, olds: Sequence[float] = OLDS) -> Json:
     `why` says in a sentence why there are none. A value is null where the policy would be more probable than 1.
     """
     objective = _objective(text, params)
-    if not objective.resolved.parts.of(Role.RATIO) or "policy_term" not in objective.graph.outputs:
-        return {"ratios": [], "curves": [], "why": "It has no policy term, so no ratio weighs its gradient."}
-    points = grid(_RATIOS, (1.0, -1.0), list(olds), (_ENTROPY,))
-    weights = gradient_weight(objective.graph, points).reshape(2 * len(olds), len(_RATIOS)).tolist()
-    pairs = [(advantage, old) for advantage in (1, -1) for old in olds]
+    found = weight_curves(objective.resolved, objective.graph, olds=olds)
+    over_ratio = found.along(RATIO)
     return {
-        "ratios": list(_RATIOS),
+        "ratios": list(over_ratio[0].places) if over_ratio else [],
         "curves": [
-            {"advantage": advantage, "old": old, "weights": [_number(value) for value in weight]}
-            for (advantage, old), weight in zip(pairs, weights, strict=True)
+            {
+                "advantage": int(curve.at["A"]),
+                "old": curve.at["old"],
+                "weights": [_number(weight) for weight in curve.weights],
+            }
+            for curve in over_ratio
         ],
-        "why": "",
+        "why": found.why,
     }
 
 

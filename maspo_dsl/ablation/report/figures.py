@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import math
-import re
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -17,20 +14,13 @@ from matplotlib.figure import Figure
 from maspo_dsl.ablation.report.comparison import MEASURES, Comparison
 from maspo_dsl.ablation.report.formats import Curve
 from maspo_dsl.ablation.report.results import PointResult
+from maspo_dsl.pictures.style import GREY, LINES, style, svg_text
 
-_STYLE: dict[Any, Any] = {
-    "font.size": 14,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 14,
-    "axes.titlelocation": "left",
-    "svg.fonttype": "none",
-    "svg.hashsalt": "maspo-dsl",
-}
 _COLUMNS = 3
 # Inches: of one panel, of the gaps between panels, and of what surrounds them all.
 _PANEL, _GAPS, _LEFT, _BELOW, _ABOVE, _RIGHT = (3.7, 2.2), (0.25, 0.5), 1.05, 0.8, 0.4, 0.15
-_GREY, _DARK = "#8a8a8a", "#0b3c5d"
+_TEXT = 14
+_DARK = LINES[0][0]
 
 
 def curves(results: Sequence[PointResult], metric: str, label: str) -> str:
@@ -44,7 +34,7 @@ def curves(results: Sequence[PointResult], metric: str, label: str) -> str:
     base, others = shown[0], shown[1:] or shown[:1]
 
     def draw(axis: Axes, point: PointResult) -> None:
-        _draw(axis, base, metric, _GREY, "--")
+        _draw(axis, base, metric, GREY, "--")
         if point is not base:
             _draw(axis, point, metric, _DARK, "-")
 
@@ -61,7 +51,7 @@ def by_sign(results: Sequence[PointResult], metric: str, label: str) -> str:
         return ""
 
     def draw(axis: Axes, point: PointResult) -> None:
-        _draw(axis, point, f"{metric}_neg", _GREY, "--")
+        _draw(axis, point, f"{metric}_neg", GREY, "--")
         _draw(axis, point, f"{metric}_pos", _DARK, "-")
 
     return _panels(shown, draw, label)
@@ -76,7 +66,7 @@ def _panels(points: Sequence[PointResult], draw: Callable[[Axes, PointResult], N
     rows = math.ceil(len(points) / _COLUMNS)
     width = _LEFT + _COLUMNS * _PANEL[0] + (_COLUMNS - 1) * _GAPS[0] + _RIGHT
     height = _ABOVE + rows * _PANEL[1] + (rows - 1) * _GAPS[1] + _BELOW
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(style(_TEXT)):
         figure = Figure(figsize=(width, height))
         axes = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False)
         figure.subplots_adjust(
@@ -97,7 +87,7 @@ def _panels(points: Sequence[PointResult], draw: Callable[[Axes, PointResult], N
         middle = (_LEFT + (used * _PANEL[0] + (used - 1) * _GAPS[0]) / 2) / width
         figure.supxlabel("step", x=middle, y=0.12 / height, va="bottom", fontsize=14)
         figure.supylabel(label, x=0.12 / width, ha="left", fontsize=14)
-        return _svg(figure)
+        return svg_text(figure)
 
 
 def _draw(axis: Axes, point: PointResult, metric: str, color: str, style: str) -> None:
@@ -125,10 +115,10 @@ def forest(rows: Sequence[Comparison], measure: str) -> str:
     others = [row for row in rows if row.measures[measure].difference is not None]
     if not others:
         return ""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(style(_TEXT)):
         figure = Figure(figsize=(10, 1.1 + 0.42 * len(others)), layout="constrained")
         axis = figure.subplots()
-        axis.axvline(0, color=_GREY, linestyle="--", linewidth=1.5)
+        axis.axvline(0, color=GREY, linestyle="--", linewidth=1.5)
         for place, row in enumerate(others):
             found = row.measures[measure].difference
             assert found is not None
@@ -142,14 +132,4 @@ def forest(rows: Sequence[Comparison], measure: str) -> str:
         axis.set_yticks(range(len(others)), [row.name for row in others])
         axis.set_ylim(len(others) - 0.5, -0.5)
         axis.set_xlabel(f"{MEASURES[measure]}, difference from {rows[0].name}")
-        return _svg(figure)
-
-
-def _svg(figure: Figure) -> str:
-    """The figure's text; a tenth of a point is exact enough for a path."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    return re.sub(
-        r' d="[^"]*"', lambda path: re.sub(r"(\d\.\d)\d+", r"\1", path[0]), text[text.index("<svg") :]
-    )
+        return svg_text(figure)
