@@ -16,6 +16,7 @@ LAYERS = (
     "analysis",
     "notation",
     "pictures",
+    "editor",
     "importing",
     "emit",
     "runtime",

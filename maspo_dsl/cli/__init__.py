@@ -13,9 +13,15 @@ def main() -> None:
     """Run the command line; exits with 0 fine, 1 a check or a run failed, 2 wrong usage or input, 130 interrupted."""
     gc.set_threshold(_OBJECTS_BETWEEN_LOOKS)
     try:
-        from maspo_dsl.cli.app import app
+        from maspo_dsl.cli.quick import quick_check
+        from maspo_dsl.cli.streams import answering_streams
 
-        app(prog_name="maspo-dsl")
+        with answering_streams():
+            if quick_check(sys.argv[1:]):
+                return
+            from maspo_dsl.cli.app import app
+
+            app(prog_name="maspo-dsl")
     except KeyboardInterrupt:
         sys.exit(130)
     finally:

@@ -10,8 +10,10 @@ from typing import Annotated
 
 import typer
 
+from maspo_dsl.cli.completing import complete_spec
 from maspo_dsl.cli.output import (
     FAILED,
+    INVALID,
     counted,
     errors_in,
     invalid_input_exits,
@@ -19,12 +21,16 @@ from maspo_dsl.cli.output import (
     print_line,
     show_diagnostics,
 )
-from maspo_dsl.cli.sources import expand_folders, is_library
+from maspo_dsl.cli.sources import expand_folders
 from maspo_dsl.language.diagnostics import Diagnostic, SpecError
 from maspo_dsl.language.parser import parse_library
+from maspo_dsl.language.reading import is_library
 from maspo_dsl.language.rendering import to_json
 from maspo_dsl.language.source import Source, Span
 from maspo_dsl.semantics.resolve import find_source, resolve, split_variant
+
+_ABSENT = frozenset({"missing-file", "unknown-objective"})
+"""What is wrong where there is no spec to be read."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,11 @@ class Checked:
     diagnostics: tuple[Diagnostic, ...]
     name: str | None = None
     hash: str | None = None
+
+    @property
+    def absent(self) -> bool:
+        """Whether there is no such spec to check."""
+        return any(found.code in _ABSENT for found in self.diagnostics)
 
     @property
     def errors(self) -> int:
@@ -56,22 +67,32 @@ class Checked:
 def check(
     specs: Annotated[
         list[str],
-        typer.Argument(metavar="SPEC...", help="Shipped names, paths of .obj files, folders of them."),
+        typer.Argument(
+            metavar="SPEC...",
+            help="Shipped names, paths of .obj files, folders of them.",
+            autocompletion=complete_spec,
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings fail, too.")] = False,
 ) -> None:
     """Find every mistake of specs.
 
-    Nothing is run, and torch is not needed. Exits with 1 if there is an error.
+    Nothing is run, and torch is not needed. Exits with 1 if there is an error, with 2 if there is no such spec.
     """
     with invalid_input_exits(as_json=as_json):
         names = expand_folders(specs)
-    checked = [check_spec(name, hashed=as_json) for name in names]
+    answer([check_spec(name, hashed=as_json) for name in names], as_json=as_json, strict=strict)
+
+
+def answer(checked: Sequence[Checked], *, as_json: bool = False, strict: bool = False) -> None:
+    """Print what was found. Exits with 2 where a spec is not there, with 1 if one has an error."""
     if as_json:
         print_json(report(checked))
     else:
         _show(checked)
+    if any(one.absent for one in checked):
+        raise typer.Exit(INVALID)
     if any(one.errors or (strict and one.warnings) for one in checked):
         raise typer.Exit(FAILED)
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from maspo_dsl.cli.output import InputError, invalid_input_exits, log, show_diagnostics, write_file
+from maspo_dsl.cli.output import (
+    InputError,
+    invalid_input_exits,
+    log,
+    print_file,
+    show_diagnostics,
+    write_file,
+)
 from maspo_dsl.cli.overrides import OverridesArgument, SpecArgument, load_with
 
 if TYPE_CHECKING:
@@ -46,7 +52,7 @@ def compile_(
 def write_made(objective: Objective, text: str, output: Path | None) -> None:
     """Write what was made of an objective into a file, or print it, and log which objective it is."""
     if output is None:
-        sys.stdout.write(text)
+        print_file(text)
     else:
         write_file(output, text)
     log(f"{objective.name}@{objective.hash}" + (f" -> {output}" if output else ""))
@@ -58,7 +64,7 @@ def check_overwrite(path: Path, force: bool) -> None:
         raise InputError(f"`{path}` is a folder; name a file, such as {path / 'loss.py'}")
     if not path.parent.is_dir():
         raise InputError(f"there is no folder `{path.parent}` to write {path.name} into")
-    if force or not path.exists():
+    if force or not path.is_file():
         return
     with path.open("rb") as file:
         beginning = file.read(4000)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from maspo_dsl.cli.output import FAILED, InputError, counted, invalid_input_exits, log, print_line, write_file
+from maspo_dsl.cli.output import (
+    FAILED,
+    InputError,
+    counted,
+    invalid_input_exits,
+    log,
+    print_file,
+    print_line,
+    write_file,
+)
 from maspo_dsl.cli.sources import expand_folders, formatted, read_stdin
 from maspo_dsl.language.diagnostics import Diagnostic, SpecError
 from maspo_dsl.language.reading import read_source
@@ -44,7 +52,7 @@ def _format_stdin(check: bool) -> bool:
     source = read_stdin()
     text = formatted(source)
     if not check:
-        sys.stdout.write(text)
+        print_file(text)
     elif text != source.text:
         log("<stdin>: would change")
     return text != source.text

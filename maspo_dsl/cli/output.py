@@ -12,8 +12,9 @@ from typing import TextIO
 
 import typer
 
+from maspo_dsl.cli.streams import is_unicode
 from maspo_dsl.language.diagnostics import Diagnostic, SpecError
-from maspo_dsl.language.rendering import render, to_json
+from maspo_dsl.language.rendering import render, to_json, visible
 from maspo_dsl.language.writing import write_whole
 
 FAILED = 1
@@ -39,17 +40,26 @@ def colored(stream: TextIO) -> bool:
 
 def print_line(text: str = "") -> None:
     """Print a line of the command's product to standard output."""
-    print(text, file=sys.stdout)
+    print(visible(text), file=sys.stdout)
+
+
+def print_file(text: str) -> None:
+    """Print what is a file's text: in UTF-8, as files are, but to a terminal."""
+    if sys.stdout.isatty() or not hasattr(sys.stdout, "buffer"):
+        sys.stdout.write(text)
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode("utf-8"))
 
 
 def log(text: str) -> None:
     """Print a line about the work to standard error."""
-    print(text, file=sys.stderr)
+    print(visible(text), file=sys.stderr)
 
 
 def print_json(document: object) -> None:
     """Print the one JSON document of a command."""
-    print_line(json.dumps(document, indent=2, ensure_ascii=False))
+    print_line(json.dumps(document, indent=2, ensure_ascii=not is_unicode(sys.stdout)))
 
 
 def show_diagnostics(diagnostics: Sequence[Diagnostic], stream: TextIO | None = None) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from maspo_dsl.cli.completing import complete_override, complete_spec
 from maspo_dsl.cli.output import InputError
 from maspo_dsl.semantics.vocabulary import RUN_CONSTANTS
 
@@ -18,12 +19,18 @@ BOUND_KEYS = {constant.key: name for name, constant in RUN_CONSTANTS.items()}
 
 SpecArgument = Annotated[
     str,
-    typer.Argument(metavar="SPEC", help="A shipped name (NAME@VARIANT too), or the path of an .obj file."),
+    typer.Argument(
+        metavar="SPEC",
+        help="A shipped name (NAME@VARIANT too), or the path of an .obj file.",
+        autocompletion=complete_spec,
+    ),
 ]
 OverridesArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[KEY=VALUE]...", help="Values, such as params.alpha=0.5 or rollout.max_new_tokens=8."
+        metavar="[KEY=VALUE]...",
+        help="Values, such as params.alpha=0.5 or rollout.max_new_tokens=8.",
+        autocompletion=complete_override,
     ),
 ]
 

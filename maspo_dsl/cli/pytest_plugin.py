@@ -72,7 +72,7 @@ class ObjectiveFile(pytest.File):
 
     def collect(self) -> Iterator[pytest.Item]:
         """A test for each line of the report."""
-        from maspo_dsl.cli.sources import is_library
+        from maspo_dsl.language.reading import is_library
         from maspo_dsl.language.source import Source
 
         if is_library(Source(str(self.path), self.path.read_text(encoding="utf-8", errors="replace"))):

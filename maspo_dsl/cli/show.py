@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from maspo_dsl.cli.output import InputError, counted, invalid_input_exits, print_line
+from maspo_dsl.cli.output import InputError, counted, invalid_input_exits, print_file, print_line
 from maspo_dsl.cli.overrides import OverridesArgument, SpecArgument, load_with
 from maspo_dsl.objective import Objective
 from maspo_dsl.semantics.resolve import find_source
@@ -52,9 +51,9 @@ def show(
             case StageName.graph:
                 _show_graph(objective, raw)
             case StageName.torch:
-                sys.stdout.write(objective.torch_source())
+                print_file(objective.torch_source())
             case _:
-                sys.stdout.write(objective.text)
+                print_file(objective.text)
 
 
 def _show_tree(spec: str, overrides: list[str] | None, variant: str | None) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import maspo_dsl
+from maspo_dsl.cli.completing import complete_training
 from maspo_dsl.cli.interrupts import CtrlC
 from maspo_dsl.cli.output import (
     FAILED,
@@ -33,6 +34,7 @@ def train(
             metavar="SPEC [KEY=VALUE]...",
             help="A shipped name or the path of an .obj file, then values such as trainer.max_steps=100.",
             show_default=False,
+            autocompletion=complete_training,
         ),
     ] = None,
     keys: Annotated[bool, typer.Option("--keys", help="List every key with its default.")] = False,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import resources
-from pathlib import Path
 
 from lark import Lark, Token, UnexpectedInput
 from lark.lark import PostLex
 
 from maspo_dsl.language.building import EXPRESSION_DEPTH, Builder, ParseTree
+from maspo_dsl.language.cache_folder import cache_folder
 from maspo_dsl.language.comments import with_comments, with_library_comments
 from maspo_dsl.language.diagnostics import Diagnostic, SpecError
 from maspo_dsl.language.layout import Layout, read_layout
@@ -59,12 +58,8 @@ def grammar() -> Lark:
 
 def _tables() -> str | bool:
     """The file for the tables of the grammar, which take longer to make than most specs to check; False for none."""
-    try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "maspo-dsl"
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError):
-        return False
-    return str(folder / "grammar.tables")
+    folder = cache_folder()
+    return str(folder / "grammar.tables") if folder is not None else False
 
 
 def parse_objective(source: Source) -> ObjectiveTree:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import select
+import stat
 from pathlib import Path
 
 from maspo_dsl.language.diagnostics import Diagnostic, SpecError, nearest
@@ -12,11 +16,17 @@ SIZE_LIMIT = 2**20
 """Bytes of a file, or characters of a text, that are accepted: a thousand times a long objective."""
 
 LINE_LIMIT = 20_000
+PIPE_PATIENCE = 3
+"""Seconds that are waited for the next piece of what comes through a named pipe."""
 
 _WAVEFRONT = re.compile(r"^(?:(?:v|vn|vt|vp)[ \t]+-?[\d.]|f[ \t]+-?\d|(?:mtllib|usemtl)[ \t])", re.MULTILINE)
 _BINARY = re.compile(r"[\x00-\x08\x0e-\x1f]")
 # What ends a line for some programs and not for others, is not seen, or turns around the text behind it.
 _CONTROL = re.compile("[\x0b\x0c\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+# What may come before the first word of a file: blank lines, comments, and a library's text.
+_PREFACE = re.compile(r'\A(?:\ufeff|\s|#[^\n]*|"[^"\n]*"[ \t]*(?=[\r\n#]|\Z))*')
+_DEF = re.compile(r"def\b")
 
 
 def read_source(path: str | Path) -> Source:
@@ -27,10 +37,14 @@ def read_source(path: str | Path) -> Source:
     path = Path(path)
     name = str(path)
     try:
-        with path.open("rb") as file:
-            content = file.read(SIZE_LIMIT + 1)
+        content = _content(path)
     except OSError as error:
         raise SpecError([_unreadable(name, error)]) from None
+    return source_of(name, content)
+
+
+def source_of(name: str, content: bytes) -> Source:
+    """The text of bytes that were read up to the limit. Raises `SpecError`, as `read_source` does."""
     if len(content) > SIZE_LIMIT:
         raise SpecError([_too_large(Source(name, ""))])
     try:
@@ -42,6 +56,41 @@ def read_source(path: str | Path) -> Source:
     if (refusal := foreign_text(source)) is not None:
         raise SpecError([refusal])
     return source
+
+
+def _content(path: Path) -> bytes:
+    """What a file or a pipe holds, up to the limit. A pipe that nobody writes to, or a device, gives OSError."""
+    mode = path.stat().st_mode
+    if stat.S_ISFIFO(mode):
+        return _piped(path)
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "it is a device, and no file")
+    with path.open("rb") as file:
+        return file.read(SIZE_LIMIT + 1)
+
+
+def _piped(path: Path) -> bytes:
+    """What comes through a named pipe, if somebody writes to it."""
+    pipe = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    content = b""
+    try:
+        while len(content) <= SIZE_LIMIT:
+            if not select.select([pipe], [], [], PIPE_PATIENCE)[0]:
+                raise OSError(errno.ETIMEDOUT, f"nothing came through this pipe in {PIPE_PATIENCE} seconds")
+            if not (piece := os.read(pipe, SIZE_LIMIT + 1)):
+                break
+            content += piece
+    finally:
+        os.close(pipe)
+    if not content:
+        raise OSError(errno.EPIPE, "it is a pipe, and nobody writes to it")
+    return content
+
+
+def is_library(source: Source) -> bool:
+    """Whether a file begins as a library does, with a `def`."""
+    match = _PREFACE.match(source.text)
+    return bool(_DEF.match(source.text, match.end() if match else 0))
 
 
 def foreign_text(source: Source) -> Diagnostic | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from maspo_dsl.language.source import Span
 _WINDOW = 100
 """Columns of a source line that are shown; a longer one is cut around the place."""
 
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _TAB = "    "
 _STYLES = {"error": "1;31", "warning": "1;33", "frame": "34", "help": "36", "bold": "1"}
 
@@ -42,6 +44,11 @@ def concise(diagnostics: Iterable[Diagnostic]) -> str:
     )
 
 
+def visible(text: str) -> str:
+    """A text without characters that steer a terminal: each as its number, `\\x1b`."""
+    return _STEERING.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
+
+
 def to_json(diagnostics: Iterable[Diagnostic]) -> list[dict[str, object]]:
     """Records for a machine; lines and columns from 1, the end is after the last character."""
     return [_record(diagnostic) for diagnostic in diagnostics]
@@ -64,7 +71,7 @@ def _record(diagnostic: Diagnostic) -> dict[str, object]:
 
 def _frame(diagnostic: Diagnostic, paint: _Paint) -> Iterable[str]:
     severity = diagnostic.severity
-    yield f"{paint(severity, f'{severity}[{diagnostic.code}]')}{paint('bold', f': {diagnostic.message}')}"
+    yield f"{paint(severity, f'{severity}[{diagnostic.code}]')}{paint('bold', f': {visible(diagnostic.message)}')}"
     places = [
         (diagnostic.span, diagnostic.label, severity),
         *((s, t, "frame") for s, t in diagnostic.related),
@@ -73,7 +80,7 @@ def _frame(diagnostic: Diagnostic, paint: _Paint) -> Iterable[str]:
     for index, (span, label, style) in enumerate(places):
         yield from _excerpt(span, label, style, gutter, paint, first=index == 0)
     if diagnostic.hint:
-        yield f"{paint('help', 'help')}: {diagnostic.hint}"
+        yield f"{paint('help', 'help')}: {visible(diagnostic.hint)}"
 
 
 def _excerpt(span: Span, label: str, style: str, gutter: int, paint: _Paint, *, first: bool) -> Iterable[str]:
@@ -81,9 +88,9 @@ def _excerpt(span: Span, label: str, style: str, gutter: int, paint: _Paint, *, 
     arrow = "-->" if first else ":::"
     blank = " " * gutter
     if not span.source.text.strip():
-        yield f"{blank}{paint('frame', arrow)} {span.source.name}"
+        yield f"{blank}{paint('frame', arrow)} {visible(span.source.name)}"
         return
-    yield f"{blank}{paint('frame', arrow)} {span.source.name}:{span.line}:{span.column}"
+    yield f"{blank}{paint('frame', arrow)} {visible(span.source.name)}:{span.line}:{span.column}"
     line, caret = _window(span)
     bar = paint("frame", "|")
     yield f"{blank} {bar}"

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
 
+_OLD_LINE_END = re.compile(r"\r(?!\n)")
+
 
 @dataclass(frozen=True)
 class Source:
-    """A named text; `name` is what error messages call it: a path, or `<string>`."""
+    """A named text; `name` is what error messages call it: a path, or `<string>`.
+
+    A carriage return alone, which ended lines on old Macs, ends a line as a line feed does, and is kept as one.
+    """
 
     name: str
     text: str
+
+    def __post_init__(self) -> None:
+        if "\r" in self.text:
+            object.__setattr__(self, "text", _OLD_LINE_END.sub("\n", self.text))
 
     @cached_property
     def line_starts(self) -> tuple[int, ...]:

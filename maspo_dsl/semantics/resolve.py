@@ -83,6 +83,11 @@ def examine(
     return objective, in_source_order(report.diagnostics)
 
 
+def outline(source: Source, folder: Path | None = None) -> Flat | None:
+    """What of a text holds after inheritance and edits, mistakes aside; None where there is no first line."""
+    return _flatten(source, folder, DiagnosticCollector(), ())
+
+
 def _attempt(
     source: Source,
     folder: Path | None,
@@ -158,6 +163,14 @@ def _names_of(declared: Parameter | tree.Input) -> set[str]:
 
 
 # ---- inheritance
+
+
+def base_source(name: str, folder: Path | None = None) -> Source | None:
+    """The text that `extends NAME` means beside files of a folder; None where there is none. Raises SpecError."""
+    beside = folder / f"{name}.obj" if folder is not None else None
+    if beside is not None and beside.is_file():
+        return read_source(beside)
+    return shipped_source(name) if name in shipped_names() else None
 
 
 def _flatten(

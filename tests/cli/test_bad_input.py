@@ -176,7 +176,7 @@ def test_a_spec_that_is_not_there(cli, tmp_path, command, spec, words):
 def test_a_misspelt_file_has_its_neighbour_named(cli, write):
     write("mine.obj", HEAD)
     result = cli("check", "mien.obj")
-    assert result.exit_code == 1 and "did you mean `mine.obj`?" in result.stdout
+    assert result.exit_code == 2 and "did you mean `mine.obj`?" in result.stdout
 
 
 def test_a_cycle_over_two_files(cli, write):
@@ -199,7 +199,7 @@ def test_a_base_with_mistakes_shows_them_in_its_own_file(cli, write):
 def test_a_file_that_cannot_be_read(cli, tmp_path):
     (tmp_path / "loop.obj").symlink_to(tmp_path / "loop.obj")
     result = cli("check", "loop.obj")
-    assert result.exit_code == 1 and "`loop.obj` cannot be read: too many levels" in result.stdout
+    assert result.exit_code == 2 and "`loop.obj` cannot be read: too many levels" in result.stdout
 
 
 def test_a_folder_is_no_spec_but_a_folder_of_specs_is_checked(cli, tmp_path):
