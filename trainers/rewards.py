@@ -28,6 +28,12 @@ class RewardError(Exception):
     """A completion has no reward: why, for the user."""
 
 
+class SlowRewardError(RewardError):
+    """The function did not answer in time."""
+
+
+HANGS = 3
+"""Completions in a row for which a reward takes too long, before it is asked for no more of them."""
 RewardFunction: TypeAlias = Callable[..., "list[float | None]"]
 
 _LARGEST = (2 - 2**-23) * 2.0**127  # of float32, which rewards are kept in
@@ -76,9 +82,9 @@ def score(
     """A finite reward for each completion, or why it has none.
 
     A completion given as text is wrapped in a message where its prompt is messages, behind the words of the assistant
-    that the prompt ends with, as in TRL. The function gets copies. Where it
-    raises, or takes longer than `seconds`, it is called with each completion alone, until more than `most` have failed;
-    then the others have failed too. An answer of None, NaN, infinity or no number costs its completion alone. Raises
+    that the prompt ends with, as in TRL. The function gets copies. Where it raises, or takes longer than `seconds`, it
+    is called with each completion alone, until more than `most` have failed, or HANGS in a row took too long; then the
+    others have failed too. An answer of None, NaN, infinity or no number costs its completion alone. Raises
     ConfigError for what is wrong whatever the completion: no list of as many answers, a column that the task has not.
     """
     shaped = [
@@ -124,15 +130,17 @@ def _one_by_one(
     if size == 1:
         return [RewardError(reason)]
     answers: list[object] = []
-    failed = 0
+    failed = hung = 0
     for index in range(size):
-        if failed > most:
+        if failed > most or hung == HANGS:
             return [*answers, *(RewardError(reason) for _ in range(index, size))]
         try:
             answers += _answers(reward, name, given, [index], seconds)
+            hung = 0
         except RewardError as error:
             answers.append(error)
             failed += 1
+            hung = hung + 1 if isinstance(error, SlowRewardError) else 0
     return answers
 
 
@@ -153,7 +161,7 @@ def _answers(
     except ConfigError:
         raise
     except TimeLimit as error:
-        raise RewardError(
+        raise SlowRewardError(
             f"reward function `{name}` did not answer within {seconds:g} seconds (rollout.reward_timeout)"
         ) from error
     except (Exception, SystemExit) as error:

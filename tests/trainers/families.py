@@ -51,12 +51,45 @@ _LATENT = (
     *("axk1", "axk2", "bailing_hybrid", "deepseek_v2", "deepseek_v3", "deepseek_v32", "dots3_note"),
     *("dots3_note_text", "glm4_moe_lite", "glm_moe_dsa", "kimi_linear", "longcat_flash", "minicpm3", "youtu"),
 )
+_ROPE = {"rope_theta": 10000.0, "rope_type": "default"}
+_QWEN4 = {
+    "indexer_n_heads": 2,
+    "indexer_kv_heads": 1,
+    "indexer_head_dim": 8,
+    "indexer_budget": 64,
+    "indexer_compress_ratio": 4,
+    "hc_lowrank": 8,
+    "ple_embed_dim": 32,
+    "ngram_vocab_size_base": 100,
+    "heads_per_ngram": 2,
+    "make_ngram_vocab_size_divisible_by": 8,
+    "split_ngram_parts": 4,
+}
+_ZAMBA = {
+    "num_hidden_layers": 4,
+    "layer_types": ["linear_attention", "hybrid", "linear_attention", "hybrid"],
+    "attention_head_dim": 16,
+    "attention_hidden_size": 64,
+}
+_DOTS = {"num_key_value_heads": 4, "head_dim": 16, "swa_head_dim": 16, "swa_num_key_value_heads": 4}
 OWN = {
     **{kind: {"num_key_value_heads": 4} for kind in _LATENT},
     **{kind: {"head_dim": 8} for kind in ("hunyuan_v1_dense", "hunyuan_v1_moe", "ministral")},
     **{kind: {"rotary_dim": 8} for kind in ("codegen", "gptj")},
     "bamba": {"attn_layer_indices": [1]},
-    "dots1": {"n_shared_experts": 1},
+    "bailing_hybrid": {"num_key_value_heads": 4, "num_experts": 16},
+    "cohere_compass_text": {"rope_parameters": dict.fromkeys(("full_attention", "sliding_attention"), _ROPE)},
+    "dbrx": {"attn_config": {"rope_theta": 10000.0, "kv_n_heads": 2, "clip_qkv": 8.0}},
+    "deepseek_v2": {"num_key_value_heads": 4, "num_experts_per_tok": 2},
+    "dots1": {"n_shared_experts": 1, "n_routed_experts": 4, "num_experts_per_tok": 2},
+    "dots3_note": {
+        "text_config": _DOTS,
+        "vision_config": {"adapter_in_dim": 32, "adapter_input_size": 32, "adapter_out_dim": 32},
+        "audio_config": {"adapter_input_size": 32, "adapter_out_dim": 32},
+    },
+    "dots3_note_text": _DOTS,
+    "gemma3n_text": {"num_kv_shared_layers": 0, "laurel_rank": 8},
+    "kimi_linear": {"num_key_value_heads": 4, "num_experts": 16},
     "falcon_h1": {"mamba_d_ssm": 32, "mamba_n_heads": 4},
     "gemma4_assistant": {"hidden_size_per_layer_input": 0},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
@@ -65,8 +98,11 @@ OWN = {
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
     "nemotron": {"num_key_value_heads": 2},
     "recurrent_gemma": {"num_hidden_layers": 3},
-    "reformer": {"is_decoder": True},
-    "zamba": {"num_hidden_layers": 3},
+    "qwen4_exp": {"text_config": _QWEN4},
+    "qwen4_exp_text": _QWEN4,
+    "reformer": {"is_decoder": True, "axial_pos_embds_dim": [16, 16], "axial_pos_shape": [8, 16]},
+    "zamba": {**_ZAMBA, "n_mamba_heads": 2},
+    "zamba2": {**_ZAMBA, "n_mamba_heads": 8, "mamba_headdim": 8, "hybrid_layer_ids": [1, 3]},
     "zaya": {"num_experts_per_tok": 1},
 }
 
@@ -104,7 +140,7 @@ SOME = (
 def tiny(kind, **settings):
     """A model of a family, in evaluation mode."""
     own = {**OWN.get(kind, {}), **settings}
-    made = CONFIG_MAPPING[kind](**{**shrunk(CONFIG_MAPPING[kind]().to_dict(), own), **own})
+    made = CONFIG_MAPPING[kind](**merged(shrunk(_settings(kind)), own))
     with torch.device("meta"):
         size = AutoModelForCausalLM.from_config(made).num_parameters()
     if size > LARGEST:
@@ -114,7 +150,21 @@ def tiny(kind, **settings):
         return AutoModelForCausalLM.from_config(made).float().eval()
 
 
-def shrunk(settings, own):
+def _settings(kind):
+    """The settings that a family has by itself; some have none that are valid."""
+    try:
+        return CONFIG_MAPPING[kind]().to_dict()
+    except Exception:
+        return {}
+
+
+def merged(settings, own):
+    """Settings under those of one's own, in the configurations within them too."""
+    nested = {name: value for name, value in own.items() if isinstance(value, dict) and name in settings}
+    return {**settings, **own, **{name: merged(settings[name], value) for name, value in nested.items()}}
+
+
+def shrunk(settings):
     """The settings of a configuration that make it small."""
     small = {}
     for name, value in settings.items():
@@ -124,7 +174,7 @@ def shrunk(settings, own):
             kinds = list(dict.fromkeys(value))
             small[name] = kinds[:2] if len(kinds) > 1 else kinds * 2
         elif name.endswith("_config") and isinstance(value, dict):
-            small[name] = shrunk(value, own)
+            small[name] = shrunk(value)
     return small
 
 

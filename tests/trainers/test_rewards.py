@@ -197,6 +197,18 @@ def test_a_reward_that_hangs_on_one_completion_is_stopped(caught):
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
+def test_a_reward_that_hangs_for_good_is_soon_given_up():
+    calls = []
+
+    def reward(completions):
+        calls.append(len(completions))
+        time.sleep(5)
+
+    scores = score(reward, ["a"] * 99, ["x"] * 99, {}, seconds=0.02, most=99)
+    assert calls == [99, 1, 1, 1]
+    assert len(scores.failures) == 99
+
+
 def test_a_reward_gets_copies_of_its_own():
     """Each completion of a prompt its own: rows of one prompt hold one list."""
     prompt, columns = [{"role": "user", "content": "hello"}], [["tag"]] * 2
