@@ -58,9 +58,8 @@ class CharacterTokenizer:
         made = Tokenizer(models.WordLevel(words, unk_token="<pad>"))
         made.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
         made.decoder = decoders.Fuse()
-        return PreTrainedTokenizerFast(
-            tokenizer_object=made, pad_token="<pad>", eos_token="<eos>", clean_up_tokenization_spaces=False
-        )
+        options = {"pad_token": "<pad>", "eos_token": "<eos>", "clean_up_tokenization_spaces": False}
+        return PreTrainedTokenizerFast(tokenizer_object=made, **options)  # type: ignore[no-untyped-call]
 
 
 def build_tiny(task: Task, *, seed: int, cache: Path, settings: WarmStart = DEFAULT) -> Policy:
