@@ -112,9 +112,25 @@ def test_without_a_policy_term_there_is_no_curve_but_a_sentence():
 def test_a_difference_names_parts_and_lines():
     found = answered("difference", text=text_of("maspo"), params={}, other="group_ppo")
     assert not found["same"]
-    assert {"param alpha", "ratio", "mass"} <= {part["part"] for part in found["parts"]}
+    parts = {part["part"]: (part["first"], part["second"]) for part in found["parts"]}
+    assert {"ratio", "mass"} <= parts.keys()
+    assert (parts["param alpha"], parts["param eps_low"]) == (("", "0.3"), ("0.2", ""))
+    assert any(note.startswith("maspo: MASPO-RL") for note in found["notes"])
     assert any(line.startswith("+let mass") for line in found["lines"])
     assert answered("difference", text=CLIPPED, params={}, other="group_ppo")["same"]
+
+
+def test_curves_say_what_they_leave_out():
+    assert answered("curves", text=text_of("maspo"), params={})["note"] == ""
+    note = answered("curves", text=text_of("gspo"), params={})["note"]
+    assert note == "each token is a completion of its own"
+
+
+def test_a_text_that_is_nested_too_deeply_is_a_mistake_not_a_crash():
+    lets = "".join(f"let a{n} = a{n - 1} + 1\n" for n in range(1, 3000))
+    found = ask("summary", text=f"{CLIPPED}let a0 = old\n{lets}ratio = policy / old * a2999\n", params={})
+    assert found["diagnostics"][0]["code"] == "too-deep"
+    assert "answer" not in found
 
 
 def test_torch_is_the_generated_file():

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from difflib import unified_diff
+from functools import lru_cache
 from typing import Any
 
 from maspo_dsl.analysis.weight_curves import OLDS, RATIO, weight_curves
@@ -34,6 +35,7 @@ from maspo_dsl.semantics.vocabulary import PRIMITIVES
 
 NAME = "playground.obj"
 """What messages call the text."""
+_STEPS = 50
 Json = dict[str, Any]
 Params = Mapping[str, float]
 
@@ -43,11 +45,15 @@ def answer(question: str, given: str) -> str:
 
     `{"answer": …}`, or `{"diagnostics": […]}` for a text that is no objective.
     """
+    arguments = json.loads(given)
+    text = Source(NAME, str(arguments.get("text", "")))
     try:
-        found: Json = {"answer": QUESTIONS[question](**json.loads(given))}
+        found: Json = {"answer": QUESTIONS[question](**arguments)}
     except SpecError as error:
-        text = Source(NAME, str(json.loads(given).get("text", "")))
         found = {"diagnostics": [_finding(each, text) for each in error.diagnostics]}
+    except RecursionError:
+        message = "this spec is nested too deeply; name parts of it with `let`"
+        found = {"diagnostics": [_finding(Diagnostic("too-deep", message, Span(text, 0, 0)), text)]}
     return json.dumps(found, allow_nan=False)
 
 
@@ -116,10 +122,11 @@ def summary(text: str, params: Params) -> Json:
 def curves(text: str, params: Params, olds: Sequence[float] = OLDS) -> Json:
     """The gradient weight of a token alone in its window, over its ratio: a curve for each sign and old probability.
 
-    `why` says in a sentence why there are none. A value is null where the policy would be more probable than 1.
+    `why` says in a sentence why there are none, `note` what they leave out. A value is null where
+    the policy would be more probable than 1.
     """
     objective = _objective(text, params)
-    found = weight_curves(objective.resolved, objective.graph, olds=olds)
+    found = weight_curves(objective.resolved, objective.graph, olds=olds, steps=_STEPS)
     over_ratio = found.along(RATIO)
     return {
         "ratios": list(over_ratio[0].places) if over_ratio else [],
@@ -132,6 +139,7 @@ def curves(text: str, params: Params, olds: Sequence[float] = OLDS) -> Json:
             for curve in over_ratio
         ],
         "why": found.why,
+        "note": "; ".join(found.notes),
     }
 
 
@@ -160,7 +168,13 @@ QUESTIONS: dict[str, Callable[..., Any]] = {
 
 
 def _objective(text: str, params: Params) -> Objective:
-    return Objective(resolve(Source(NAME, text), params=params))
+    return _resolved(text, tuple(params.items()))
+
+
+# A page asks several things of one text with the same values.
+@lru_cache(maxsize=4)
+def _resolved(text: str, params: tuple[tuple[str, float], ...]) -> Objective:
+    return Objective(resolve(Source(NAME, text), params=dict(params)))
 
 
 def _number(value: float) -> float | None:

@@ -16,13 +16,16 @@ const at = (id) => document.getElementById(id);
 const json = async (file) => (await fetch(new URL(file, import.meta.url))).json();
 
 const compiler = new Compiler(new URL("worker.js", import.meta.url));
-let linter = null;
+let linter = null, notice = "";
 let shipped = [], params = {}, written = {}, findings = [], warnings = [], round = 0;
 const latest = { summary: null, curves: null, other: null };
 
 const text = () => editor.state.doc.toString();
 const textOf = (name) => shipped.find((one) => one.name === name)?.text ?? "";
-const say = (words) => (at("status").textContent = words);
+const say = (words) => {
+  at("status").textContent = notice + words;
+  notice = "";
+};
 
 // ---- the editor
 
@@ -114,35 +117,55 @@ async function look() {
     await show(mine);
     if (wanted()) lint(mine, spec);
   } catch (error) {
-    say(`the compiler failed on this text: ${error.message.split("\n").filter(Boolean).at(-1)}`);
+    failed(error);
   }
 }
 
+// The curve first, which a slider waits for, and what else there is unless a slider has moved on.
 async function show(mine) {
-  const spec = text(), set = changedParams();
-  const found = await compiler.ask("summary", { text: spec, params: set });
+  const given = { text: text(), params: changedParams() };
+  const curves = await compiler.ask("curves", given);
   if (mine !== round) return;
-  if (!found.answer) return say(found.diagnostics[0].message);
-  latest.summary = found.answer;
-  at("hash").textContent = found.answer.hash;
-  sliders.show(at("sliders"), found.answer.parameters, written, moved);
-  const settings = Object.entries(set).map(([name, value]) => ` params.${name}=${value}`).join("");
-  at("override").textContent = settings ? `in a run: maspo-dsl train ${found.answer.name}.obj${settings}` : "";
-  say(`${found.answer.name}: no mistakes`);
-  const curves = await compiler.ask("curves", { text: spec, params: set });
+  if (!curves.answer) return say(curves.diagnostics[0].message);
+  latest.curves = curves.answer;
+  at("coupled").textContent = curves.answer.note && `Here ${curves.answer.note}.`;
+  if (again) return view(mine);
+  const { answer: summary } = await compiler.ask("summary", given);
   if (mine !== round) return;
-  latest.curves = curves.answer ?? null;
+  latest.summary = summary;
+  at("hash").textContent = summary.hash;
+  sliders.show(at("sliders"), summary.parameters, written, moved);
+  const settings = Object.entries(given.params).map(([name, value]) => ` params.${name}=${value}`).join("");
+  at("override").textContent = settings ? `in a run: maspo-dsl train ${summary.name}.obj${settings}` : "";
+  say(`${summary.name}: no mistakes`);
   await view(mine);
 }
 
 const changedParams = () => Object.fromEntries(Object.entries(params).filter(([name, value]) => value !== written[name]));
 
-let moving = 0;
-function moved(name, value) {
+// A slider moves faster than the compiler answers: one question at a time, the next with the latest values.
+let showing = false, again = false;
+async function moved(name, value) {
   params[name] = value;
-  const mine = ++round;
-  cancelAnimationFrame(moving);
-  moving = requestAnimationFrame(() => show(mine).catch((error) => say(error.message)));
+  again = true;
+  if (showing) return;
+  showing = true;
+  try {
+    while (again) {
+      again = false;
+      await show(round);
+    }
+  } catch (error) {
+    failed(error);
+  } finally {
+    showing = false;
+  }
+}
+
+// Python that ran out of its stack answers nothing more: another one takes its place.
+function failed(error) {
+  say(`the compiler failed on this text: ${error.message.split("\n").filter(Boolean).at(-1)}`);
+  compiler.restart();
 }
 
 async function view(mine) {
@@ -263,7 +286,7 @@ async function opened() {
     const state = await fromLink(location.hash);
     if (state) return state;
   } catch (error) {
-    say(`this link cannot be read: ${error.message}`);
+    notice = "the link cannot be read; ";
   }
   const named = new URLSearchParams(location.search).get("spec");
   return { text: textOf(named) || (named ? "" : localStorage.getItem(KEEP)) || textOf(FIRST), params: {}, against: "" };

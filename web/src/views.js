@@ -80,5 +80,7 @@ export function difference(place, found, other) {
     const sort = { "+": "added", "-": "removed", "@": "place" }[line[0]] ?? "";
     lines.append(make("span", `${line}\n`, sort));
   }
-  place.replaceChildren(make("h2", "Part by part"), scroll, make("h2", "As two flat files"), lines);
+  const notes = make("ul");
+  notes.append(...found.notes.map((note) => make("li", note)));
+  place.replaceChildren(make("h2", "Part by part"), scroll, make("h2", "As two flat files"), lines, make("h2", "What others do otherwise"), notes);
 }

@@ -93,7 +93,7 @@ test("the link holds the spec, and the file is the text", async () => {
   await write(page, text);
   await until(page, "linked: no mistakes");
   await page.click("#link");
-  await until(page, "link");
+  await page.waitForFunction(() => location.hash.startsWith("#s="), { timeout: 60_000 });
   const address = page.url();
   assert.match(address, /#s=[\w-]{20,}$/);
   const other = await opened(chrome, address);
@@ -107,7 +107,8 @@ test("the link holds the spec, and the file is the text", async () => {
   });
   assert.equal(saved, text);
   const broken = await opened(chrome, `${site.address}#s=AAAA`);
-  assert.match(await status(broken), /no mistakes/);
+  await shot(broken, "broken-link");
+  assert.match(await status(broken), /^the link cannot be read; .*mistakes/);
 });
 
 test("warnings come from a worker of their own", async () => {
