@@ -360,6 +360,23 @@ def test_bfloat16_and_autocast() -> None:
             torch.testing.assert_close(leaf.grad.float(), gradient, rtol=1e-2, atol=1e-4)
 
 
+def test_under_autocast_log_probs_are_those_of_the_loss() -> None:
+    """Else the ratio of a policy with itself is not 1 where old is computed by the one and the policy by the other."""
+    problem = Problem(10, dtype=torch.float32)
+    given = problem.hidden, problem.weight, problem.tokens.clamp(min=0)
+    options = {"mask": problem.batch["mask"], "bias": problem.bias, "temperature": TEMPERATURE}
+    plain, _ = maspo_dsl.log_probs(*given, **options)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded, _ = maspo_dsl.log_probs(*given, **options)
+        batch = {**problem.batch, "logp_old": rounded}
+        output = maspo_dsl.compile("maspo", backend="eager").from_hidden(
+            *given, batch, bias=problem.bias, temperature=TEMPERATURE
+        )
+    assert rounded.dtype == torch.float32
+    assert (rounded - plain).abs().max() > 1e-4
+    assert output.metrics["ratio_max"] == pytest.approx(1, abs=1e-5)
+
+
 def test_nothing_to_train() -> None:
     loss, problem = maspo_dsl.compile("grpo", backend="eager"), Problem(11)
     problem.batch["mask"] = torch.zeros_like(problem.batch["mask"])
