@@ -19,8 +19,10 @@ from pydantic_core import ErrorDetails
 
 from maspo_dsl.semantics.vocabulary import RUN_CONSTANTS
 
-from .catalogue import MODELS, TASKS, run_defaults
+from .catalogue import MODELS, TASKS, model_row, run_defaults
 from .config_error import ConfigError
+from .frameworks import contradictions
+from .frameworks import mistakes as unheard
 from .overrides import Keys, Tree, flat, nested, read_overrides, unknown_key
 
 Count: TypeAlias = Annotated[int, Field(ge=1, strict=True)]
@@ -120,6 +122,8 @@ class RunConfig(_Block):
     """folder of the run; runs/OBJECTIVE-N if null"""
     resume: Path | None = None
     """folder of an earlier run to go on with"""
+    engine: Literal["own", "trl", "verl"] = "own"
+    """who trains: own, the package's trainer; trl or verl, which are handed the objective, task, reward and model"""
     seed: Natural = 0
     """of everything random"""
     model: Name = Field("tiny", description=f"{', '.join(MODELS)}, a Hugging Face id, or a folder")
@@ -145,6 +149,11 @@ class RunConfig(_Block):
         """What parameters can be bound to, by name."""
         return {name: attrgetter(constant.key)(self) for name, constant in RUN_CONSTANTS.items()}
 
+    @property
+    def compiles_loss(self) -> bool:
+        """Whether the loss is compiled; `auto` does not for models so small that compiling would outlast its gain."""
+        return self.compile == "on" or (self.compile == "auto" and model_row(self.model).compiles_loss)
+
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, values: object) -> object:
@@ -169,6 +178,8 @@ class RunConfig(_Block):
             raise ValueError(
                 f"rollout.prompts={self.rollout.prompts}: too few for trainer.devices={self.trainer.devices}"
             )
+        if found := contradictions(self):
+            raise ValueError("; ".join(found))
         return self
 
 
@@ -186,9 +197,11 @@ def read_config(overrides: Sequence[str]) -> RunConfig:
     be given again. Raises ConfigError that names every mistake at once.
     """
     values, mistakes = read_overrides(overrides, known_keys())
+    given = tuple(values)
     if values.get("resume") is not None:
         values, more = _with_saved(values)
         mistakes += more
+    mistakes += unheard(values.get("engine"), given)
     try:
         config = RunConfig.model_validate(nested(values))
     except ValidationError as error:

@@ -183,11 +183,8 @@ def _fit(
 
 
 def choose_backend(config: RunConfig, progress: Progress) -> Literal["inductor", "eager"]:
-    """How the loss runs, said in a line.
-
-    `auto` runs it eagerly for models so small that compiling would outlast its gain.
-    """
-    compiled = config.compile == "on" or (config.compile == "auto" and model_row(config.model).compiles_loss)
+    """How the loss runs, said in a line."""
+    compiled = config.compiles_loss
     why = "" if config.compile != "auto" else f" (compile=auto, model {config.model})"
     progress.log(f"loss: {'torch.compile, inductor' if compiled else 'eager'}{why}")
     return "inductor" if compiled else "eager"

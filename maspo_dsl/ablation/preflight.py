@@ -9,9 +9,12 @@ from maspo_dsl.trainers.config import RunConfig
 
 def check_settings(config: RunConfig) -> None:
     """Build the task and find the reward function as a run does. Raises ConfigError: one of them cannot be."""
+    from maspo_dsl.trainers.config_error import ConfigError
     from maspo_dsl.trainers.rewards import load_reward
     from maspo_dsl.trainers.tasks import build_task
 
+    if config.engine != "own":
+        raise ConfigError(f"engine={config.engine}: the runs of a grid are made by the package's own trainer")
     build_task(config.task, **config.task_options)
     if config.reward:
         load_reward(config.reward)

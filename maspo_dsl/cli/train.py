@@ -25,6 +25,7 @@ from maspo_dsl.language.diagnostics import Diagnostic
 
 if TYPE_CHECKING:
     from maspo_dsl.trainers.config import RunConfig
+    from maspo_dsl.trainers.frameworks import Framework
 
 
 def train(
@@ -38,6 +39,9 @@ def train(
         ),
     ] = None,
     keys: Annotated[bool, typer.Option("--keys", help="List every key with its default.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would run, and start nothing.")
+    ] = False,
 ) -> None:
     """Train a policy with an objective.
 
@@ -49,7 +53,7 @@ def train(
         return
     with invalid_input_exits():
         spec, overrides = split_spec(arguments or [])
-        status = _run(spec, overrides)
+        status = _run(spec, overrides, dry_run)
     if status:
         raise typer.Exit(status)
 
@@ -72,11 +76,11 @@ def split_spec(arguments: list[str]) -> tuple[str | None, list[str]]:
     return spec, overrides
 
 
-def _run(spec: str | None, overrides: list[str]) -> int:
+def _run(spec: str | None, overrides: list[str], dry_run: bool) -> int:
     """Train; the exit code."""
     with CtrlC() as ctrl_c:
         try:
-            return _train(spec, overrides)
+            return _train(spec, overrides, dry_run)
         except BaseException as error:
             if not ctrl_c.pressed and not isinstance(error, KeyboardInterrupt):
                 raise
@@ -85,7 +89,7 @@ def _run(spec: str | None, overrides: list[str]) -> int:
             return INTERRUPTED
 
 
-def _train(spec: str | None, overrides: list[str]) -> int:
+def _train(spec: str | None, overrides: list[str], dry_run: bool) -> int:
     from maspo_dsl.trainers.config import read_config
     from maspo_dsl.trainers.config_error import ConfigError
 
@@ -98,8 +102,13 @@ def _train(spec: str | None, overrides: list[str]) -> int:
             show_diagnostics(checked_early(spec, config).warnings)
         from maspo_dsl.emit.template.names import BatchError
         from maspo_dsl.trainers import run
+        from maspo_dsl.trainers.frameworks import FRAMEWORKS
 
         try:
+            if config.engine in FRAMEWORKS and spec is not None:
+                return _by_another(FRAMEWORKS[config.engine], config, spec, dry_run)
+            if dry_run:
+                return _show(config, run.trainable_objective(config, spec))
             result = run.train(config, spec)
         except BatchError as error:
             raise InputError(str(error)) from None
@@ -113,6 +122,26 @@ def _train(spec: str | None, overrides: list[str]) -> int:
     if result.interrupted and not result.rows:
         log("interrupted; no step was made, so there is nothing to resume")
     return INTERRUPTED if result.interrupted else 0
+
+
+def _by_another(engine: Framework, config: RunConfig, spec: str, dry_run: bool) -> int:
+    """Let another framework train; the exit code."""
+    planned = engine.plan(config, spec)
+    if dry_run:
+        for line in planned.lines():
+            print_line(line)
+        return 0
+    log(planned.start())
+    return 0
+
+
+def _show(config: RunConfig, objective: maspo_dsl.Objective) -> int:
+    from maspo_dsl.trainers.overrides import flat
+
+    print_line(f"objective {objective.name}@{objective.hash[:12]}")
+    for path, value in flat(config.model_dump(mode="json")).items():
+        print_line(f"  {path} = {'null' if value is None else value}")
+    return 0
 
 
 def _mistakes_in(spec: str | None, values: Mapping[str, object]) -> Sequence[Diagnostic]:

@@ -424,3 +424,51 @@ def test_two_ranks(tmp_path):
     done = subprocess.run([*command, script, str(tmp_path)], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("agree on rank") == 2
+
+
+RUN = ["engine=trl", "rollout.prompts=8", "rollout.samples=4", "rollout.max_new_tokens=8", "trainer.max_steps=2",
+       "trainer.updates_per_rollout=2", "trainer.accelerator=cpu"]  # fmt: skip
+
+
+def test_train_hands_a_run_to_trl(tmp_path):
+    """`train engine=trl`: the same task, reward, model and objective; TRL's own folder of it can be read again."""
+    from maspo_dsl.trainers.config import read_config
+    from maspo_dsl.trainers.trl_run import plan
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    planned = plan(read_config([*RUN, f"run={tmp_path / 'run'}", "params.kl=0.1"]), "grpo")
+    assert planned.arguments.max_completion_length == 8 and "  num_generations = 4" in planned.lines()
+    assert planned.start().startswith("done after 4 optimizer steps of TRL")
+    state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())
+    (first, second) = [row for row in state["log_history"] if "objective/loss" in row]
+    assert first["objective/hash"] == maspo_dsl.load(str(tmp_path / "run" / "spec.obj")).hash
+    assert 0 < first["reward"] < 1 and second["grad_norm"] > 0 and second["objective/kl"] > 0
+    trained, tokenizer = (
+        each.from_pretrained(tmp_path / "run") for each in (AutoModelForCausalLM, AutoTokenizer)
+    )
+    assert tokenizer.decode(tokenizer("sort 528190=")["input_ids"]) == "sort 528190="
+    assert trained.config.vocab_size == len(tokenizer)
+
+
+def test_what_trl_cannot_do_with_a_run_is_said(tmp_path):
+    from maspo_dsl.trainers.config import ConfigError, read_config
+    from maspo_dsl.trainers.trl_run import plan
+
+    with pytest.raises(ConfigError, match=r"TRL does not bring `value`"):
+        plan(read_config(RUN), "ppo")
+    with pytest.raises(ConfigError, match=r"devices=2, and 1 process runs: start it by `accelerate launch"):
+        plan(read_config([*RUN, "trainer.devices=2", f"run={tmp_path / 'run'}"]), "maspo")
+
+
+@pytest.mark.slow
+def test_train_by_two_processes_of_accelerate(tmp_path):
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2"]
+    script = tmp_path / "maspo-dsl"
+    script.write_text("from maspo_dsl.cli import main\n\nmain()\n")
+    run = ["train", "maspo", *RUN, "trainer.devices=2", f"run={tmp_path / 'run'}"]
+    done = subprocess.run(
+        [*command, str(script), *run], capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())
+    assert state["global_step"] == 4 and any("objective/loss" in row for row in state["log_history"])

@@ -3,7 +3,10 @@
 Needs verl 0.9 (`pip install verl`), so these run in `make full`, in an environment of their own.
 """
 
+import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 
@@ -334,3 +337,103 @@ def test_the_launch_of_the_examples_is_of_the_spec_and_of_verl():
     assert SCRIPT.read_text() == script()
     with initialize_config_module("verl.trainer.config", version_base=None):
         compose("ppo_trainer", [f"{key}={value.replace('$DATA', 'data')}" for key, value in RUN.items()])
+
+
+@pytest.mark.parametrize("task", ["sort", "messages"])
+def test_a_launch_folder_is_what_verl_reads(task, tmp_path, monkeypatch):
+    """`train engine=verl`: the command's settings make verl's configuration, and its readers find prompt and reward."""
+    from hydra import compose, initialize_config_module
+    from maspo_dsl.trainers.config import read_config
+    from maspo_dsl.trainers.verl_run import plan
+    from transformers import AutoTokenizer
+    from verl.trainer.ppo.reward import get_custom_reward_fn
+    from verl.utils.config import omega_conf_to_dataclass, validate_config
+    from verl.utils.dataset.rl_dataset import RLHFDataset
+
+    monkeypatch.chdir(tmp_path)
+    rows = [{"prompt": [{"role": "user", "content": f"1+{n}"}], "answer": str(1 + n)} for n in range(9)]
+    prompts = tmp_path / "messages.jsonl"
+    prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = "sort" if task == "sort" else str(prompts)
+    sizes = ["rollout.prompts=4", "rollout.samples=2", "trainer.updates_per_rollout=2", "trainer.max_steps=2"]
+    model = f"model={chat_model(tmp_path / 'chat')}" if task == "messages" else "model=tiny"
+    more = ["trainer.eval_prompts=1"] if task == "messages" else []
+    folder = tmp_path / "a run"
+    planned = plan(
+        read_config(["engine=verl", f"task={source}", model, f"run={folder}", *sizes, *more]), "grpo"
+    )
+    with planned.parts.claimed():
+        planned.write()
+    (line,) = [
+        each for each in (folder / "run.sh").read_text().replace("\\\n", "").splitlines() if "verl." in each
+    ]
+    told = [each for each in shlex.split(line)[3:] if each != "$@"]
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        composed = compose("ppo_trainer", told)
+    validate_config(composed, use_reference_policy=True, use_critic=False)
+    actor = omega_conf_to_dataclass(composed.actor_rollout_ref.actor)
+    assert (actor.ppo_mini_batch_size, actor.use_kl_loss, actor.optim.lr) == (
+        2,
+        True,
+        planned.parts.config.trainer.learning_rate,
+    )
+    assert omega_conf_to_dataclass(composed.actor_rollout_ref.rollout).n == 2
+    tokenizer = AutoTokenizer.from_pretrained(composed.actor_rollout_ref.model.path)
+    if template := composed.actor_rollout_ref.model.custom_chat_template:
+        tokenizer.chat_template = template
+    data = RLHFDataset([composed.data.train_files], tokenizer, composed.data)
+    assert len(data) == 8
+    example, row = planned.parts.examples[3], data[3]
+    text = tokenizer.apply_chat_template(row["raw_prompt"], tokenize=False, add_generation_prompt=True)
+    assert text == (example.prompt if task == "sort" else f"{example.prompt[0]['content']}:")
+    assert len(tokenizer(text)["input_ids"]) <= composed.data.max_prompt_length
+    score = get_custom_reward_fn(composed)
+    truth = row["reward_model"]["ground_truth"]
+    given = {"data_source": row["data_source"], "ground_truth": truth, "extra_info": row["extra_info"]}
+    assert truth == str(example.columns["answer"])
+    assert score(solution_str=truth, **given) == 1.0 and score(solution_str="no", **given) == 0.0
+    environment = dict(each.split("=", 1) for each in shlex.split((folder / "environment").read_text()))
+    assert environment["MASPO_DSL_VERL"] == shlex.quote(str(folder / "spec.obj"))
+    assert maspo_dsl.load(str(folder / "spec.obj")).hash == planned.parts.objective.hash
+
+
+def chat_model(where):
+    """A saved model of a few weights whose chat template writes each message and a colon."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+    words = {word: number for number, word in enumerate(["<pad>", "<eos>", *"0123456789+:"])}
+    made = Tokenizer(models.WordLevel(words, unk_token="<pad>"))
+    made.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", eos_token="<eos>")
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}:{% endfor %}"
+    tokenizer.save_pretrained(where)
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    Qwen2ForCausalLM(
+        Qwen2Config(vocab_size=len(words), num_key_value_heads=1, eos_token_id=1, **sizes)
+    ).save_pretrained(where)
+    return where
+
+
+def test_a_launch_starts_where_verl_and_a_gpu_are(tmp_path, monkeypatch):
+    from maspo_dsl.trainers import verl_run
+    from maspo_dsl.trainers.config import ConfigError, read_config
+
+    started = []
+
+    def ran(command, check):
+        started.append(command)
+        return subprocess.CompletedProcess(command, len(started) - 1)
+
+    sizes = ["rollout.prompts=4", "rollout.samples=2", "trainer.max_steps=1", "trainer.updates_per_rollout=1"]
+    planned = verl_run.plan(read_config(["engine=verl", f"run={tmp_path / 'run'}", *sizes]), "maspo")
+    monkeypatch.setattr(verl_run.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(verl_run.subprocess, "run", ran)
+    assert "not started here (verl samples on a GPU" in planned.start() and not started
+    shutil.rmtree(tmp_path / "run")
+    monkeypatch.setattr(verl_run.torch.cuda, "is_available", lambda: True)
+    assert planned.start() == f"done by verl; see {tmp_path / 'run'}"
+    assert started == [["bash", str(tmp_path / "run" / "run.sh")]]
+    shutil.rmtree(tmp_path / "run")
+    with pytest.raises(ConfigError, match="verl ended with status 1"):
+        planned.start()

@@ -94,22 +94,36 @@ def load_pretrained(model: str) -> Policy:
 
     Raises ConfigError if there is no such model, or if it cannot be loaded.
     """
-    local = Path(model).expanduser()
-    if local.is_dir():
-        source = str(_model_folder(model, local))
-    elif local.exists():
-        raise ConfigError(f"`model={model}` is a file; expected a folder that a model was saved in")
-    elif model.startswith((".", "/", "~")) or model.count("/") > 1:
-        raise ConfigError(f"`model={model}`: there is no such folder")
-    else:
-        source = _known_id(model)
+    source = source_of(model)
     try:
         with without_progress_bars():
             network = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
             tokenizer = AutoTokenizer.from_pretrained(source)
     except Exception as error:
-        raise ConfigError(_explained(model, local.is_dir(), error)) from error
+        raise ConfigError(_explained(model, Path(source).is_dir(), error)) from error
     return as_policy(network, tokenizer, model)
+
+
+def load_tokenizer(model: str) -> PretrainedTokenizer:
+    """The tokenizer of a Hugging Face id or a local folder, without the model. Raises ConfigError."""
+    source = source_of(model)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except Exception as error:
+        raise ConfigError(_explained(model, Path(source).is_dir(), error)) from error
+    return PretrainedTokenizer(tokenizer, (), -1)
+
+
+def source_of(model: str) -> str:
+    """What transformers loads a model by. Raises ConfigError if it cannot be there."""
+    local = Path(model).expanduser()
+    if local.is_dir():
+        return str(_model_folder(model, local))
+    if local.exists():
+        raise ConfigError(f"`model={model}` is a file; expected a folder that a model was saved in")
+    if model.startswith((".", "/", "~")) or model.count("/") > 1:
+        raise ConfigError(f"`model={model}`: there is no such folder")
+    return _known_id(model)
 
 
 def _model_folder(model: str, folder: Path) -> Path:
