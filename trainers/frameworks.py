@@ -8,20 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, TypeAlias
 
-if TYPE_CHECKING:
-    from .config import RunConfig
-
-
-class Plan(Protocol):
-    """A run that could start: checked, and nothing written."""
-
-    def lines(self) -> list[str]:
-        """What would run, a line each."""
-
-    def start(self) -> str:
-        """Run it; the last line, for the user. Raises ConfigError."""
+# The configuration of a run; its module reads these rows.
+RunConfig: TypeAlias = Any
 
 
 @dataclass(frozen=True)
@@ -35,13 +25,12 @@ class Setting:
 
 @dataclass(frozen=True)
 class Framework:
-    """A framework: its plan of a run, its options, the keys that it is handed otherwise, and why it has no others.
+    """A framework: its options, the keys that it is handed otherwise, and why it has no others.
 
     `least_samples` is the smallest group that it knows, `whole` says that an update is made of whole prompts.
     """
 
     name: str
-    plan: Callable[[RunConfig, str], Plan]
     settings: tuple[Setting, ...]
     handed: frozenset[str]
     refused: Mapping[str, str] = field(default_factory=dict)
@@ -62,31 +51,19 @@ class Framework:
         return {setting.option: setting.value(config) for setting in self.settings}
 
 
-def _by_trl(config: RunConfig, spec: str) -> Plan:
-    from .trl_run import plan
-
-    return plan(config, spec)
-
-
-def _by_verl(config: RunConfig, spec: str) -> Plan:
-    from .verl_run import plan
-
-    return plan(config, spec)
-
-
 def _parts(config: RunConfig) -> int:
     """Micro-batches of a rollout on one device."""
-    return config.trainer.updates_per_rollout * config.trainer.micro_batches
+    return int(config.trainer.updates_per_rollout * config.trainer.micro_batches)
 
 
 def _part(config: RunConfig) -> int:
     """Completions of a micro-batch."""
-    return config.rollout.prompts * config.rollout.samples // (_parts(config) * config.trainer.devices)
+    return int(config.rollout.prompts * config.rollout.samples // (_parts(config) * config.trainer.devices))
 
 
 def _updates(count: int, config: RunConfig) -> int:
     """Steps of ours, which are rollouts, as optimizer steps."""
-    return count * config.trainer.updates_per_rollout
+    return int(count * config.trainer.updates_per_rollout)
 
 
 _PART = ("rollout.prompts", "trainer.devices", "trainer.micro_batches", "trainer.updates_per_rollout")
@@ -96,7 +73,6 @@ _STRIPS = "completions are decoded without special tokens, and end as the model'
 
 TRL = Framework(
     name="trl",
-    plan=_by_trl,
     settings=(
         Setting("seed", ("seed",), lambda c: c.seed),
         Setting("num_generations", ("rollout.samples",), lambda c: c.rollout.samples),
@@ -143,7 +119,6 @@ def _dtype(config: RunConfig) -> str:
 
 VERL = Framework(
     name="verl",
-    plan=_by_verl,
     settings=(
         Setting("data.seed", ("seed",), lambda c: c.seed),
         Setting(f"{_ACTOR}.data_loader_seed", ("seed",), lambda c: c.seed),

@@ -25,7 +25,6 @@ from maspo_dsl.language.diagnostics import Diagnostic
 
 if TYPE_CHECKING:
     from maspo_dsl.trainers.config import RunConfig
-    from maspo_dsl.trainers.frameworks import Framework
 
 
 def train(
@@ -106,7 +105,7 @@ def _train(spec: str | None, overrides: list[str], dry_run: bool) -> int:
 
         try:
             if config.engine in FRAMEWORKS and spec is not None:
-                return _by_another(FRAMEWORKS[config.engine], config, spec, dry_run)
+                return _by_another(config, spec, dry_run)
             if dry_run:
                 return _show(config, run.trainable_objective(config, spec))
             result = run.train(config, spec)
@@ -124,9 +123,11 @@ def _train(spec: str | None, overrides: list[str], dry_run: bool) -> int:
     return INTERRUPTED if result.interrupted else 0
 
 
-def _by_another(engine: Framework, config: RunConfig, spec: str, dry_run: bool) -> int:
+def _by_another(config: RunConfig, spec: str, dry_run: bool) -> int:
     """Let another framework train; the exit code."""
-    planned = engine.plan(config, spec)
+    from maspo_dsl.trainers.plans import plan
+
+    planned = plan(config, spec)
     if dry_run:
         for line in planned.lines():
             print_line(line)
