@@ -1,7 +1,7 @@
 """All benchmarks by one command: python -m benchmarks [names] [--turns N] [--largest P] [--write].
 
 `--write` puts the tables into docs/benchmarks.md, with the machine and the versions, and draws their pictures. The rows
-of Liger and TRL need `liger-kernel` and `trl`.
+of Liger, of cut-cross-entropy and of TRL need `liger-kernel`, `cut-cross-entropy` (both with `triton`) and `trl`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def machine() -> str:
         for line in Path("/proc/cpuinfo").read_text().splitlines()
         if line.startswith("model name")
     ]
-    found = {name: _version(name) for name in ("torch", "transformers", "liger-kernel", "trl")}
+    found = {
+        name: _version(name) for name in ("torch", "transformers", "liger-kernel", "cut-cross-entropy", "trl")
+    }
     packages = ", ".join(f"{name} {number}" for name, number in found.items() if number)
     cores = (
         f"{torch.get_num_threads()} threads on {os.cpu_count()} cores of {models[0] if models else 'a CPU'}"
@@ -72,7 +74,7 @@ def main() -> None:
     found = [row for name in names if name in PARTS for row in PARTS[name](options.turns)]
     texts = {}
     if found:
-        measured = f"Measured {machine()}, medians of {options.turns} or more turns."
+        measured = f"Measured {machine()}, the quickest of {options.turns} or more turns."
         texts["table"] = f"{markdown(found)}\n\n{measured}\n"
     texts |= {name: TEXTS[name](options) for name in names if name in TEXTS}
     for name, text in texts.items():

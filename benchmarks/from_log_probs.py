@@ -1,4 +1,5 @@
-"""The loss from log-probs, forward and backward: against the formula in plain eager torch, and one pass over memory."""
+"""The loss from log-probs, forward and backward: against the formula in plain torch, eager and
+compiled, what is written by hand for the batch, and one pass over memory."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 import maspo_dsl
+from benchmarks.by_hand import BY_HAND
 from benchmarks.measure import seconds
 from benchmarks.table import Row
 
@@ -51,6 +53,11 @@ class Problem:
     def eager(self, formula: Callable[[Tensor, dict[str, Tensor]], Tensor]) -> Callable[[], Tensor]:
         """The gradient of a formula in plain torch."""
         return self._gradient(lambda: formula(self.logp, self.peers_batch))
+
+    def by_torch(self, formula: Callable[[Tensor, dict[str, Tensor]], Tensor]) -> Callable[[], Tensor]:
+        """The gradient of a formula under torch.compile."""
+        compiled = torch.compile(formula)
+        return self._gradient(lambda: compiled(self.logp, self.peers_batch))
 
     def one_pass(self, *, reference: bool) -> Callable[[], Tensor]:
         """Reading the log-probs once and writing a new tensor of a gradient's size, which a gradient is."""
@@ -105,24 +112,38 @@ def pairs_of(problem: Problem) -> dict[str, tuple[Callable[[], Tensor], Callable
     }
 
 
+COMPILED = {"dapo": (clipped, 0.5), "maspo": (gated, 0.2)}
+"""The formula that is also compiled, and how much of its time the loss may take."""
+
+
 def rows(*, turns: int = 15) -> list[Row]:
     """The rows of the table; each compiled loss is first held against the formula it is timed against."""
     problem = Problem()
     pairs = pairs_of(problem)
     for fast, slow, _ in pairs.values():
         torch.testing.assert_close(fast(), slow(), rtol=1e-3, atol=1e-10)
-    candidates = {}
+    candidates: dict[str, Callable[[], object]] = {}
     for name, (fast, slow, _) in pairs.items():
         candidates[name], candidates[f"{name} eager"] = fast, slow
         candidates[f"{name} once"] = problem.one_pass(reference=name == "grpo")
+    for name, (formula, _) in COMPILED.items():
+        candidates[f"{name} compiled"] = problem.by_torch(formula)
+        candidates[f"{name} by hand"] = BY_HAND[name](problem)
     took = seconds(candidates, turns=turns)
     what = f"from log-probs [{SEQUENCES}, {LENGTH}], forward and backward"
-    peers = {"dapo": "TRL's formula, eager", "maspo": "MASPO-RL's formula, eager"}
-    eager = [
-        Row(f"`{name}` {what}", peer, took[name], took[f"{name} eager"], 0.08) for name, peer in peers.items()
-    ]
-    passes = [
+    peers = {"dapo": "TRL's formula", "maspo": "MASPO-RL's formula"}
+    found = []
+    for name, peer in peers.items():
+        against = [
+            (f"{peer}, eager", "eager", 0.08),
+            (f"{peer}, compiled", "compiled", COMPILED[name][1]),
+            ("written by hand for the batch, compiled", "by hand", 1.5),
+        ]
+        found += [
+            Row(f"`{name}` {what}", other, took[name], took[f"{name} {key}"], most)
+            for other, key, most in against
+        ]
+    return found + [
         Row(f"`{name}` {what}", "reading and writing once", took[name], took[f"{name} once"], bound)
         for name, (_, _, bound) in pairs.items()
     ]
-    return eager + passes

@@ -9,6 +9,7 @@ import maspo_dsl
 from benchmarks.head import Problem, Size
 from benchmarks.law import Rates, exponent, largest_miss, measured_rates
 from benchmarks.measure import seconds
+from benchmarks.peers import plain
 from benchmarks.pictures import link, picture
 from benchmarks.table import milliseconds
 
@@ -49,7 +50,7 @@ def measured(size: Size, at: int, rates: Rates, *, turns: int) -> Point:
     took = seconds(
         {
             "head": problem.by_head(loss),
-            "logits": problem.by_logits(loss),
+            "logits": problem.by_scoring(loss, plain(entropy=False)),
             "products": problem.by_products(),
         },
         turns=turns,

@@ -1,15 +1,17 @@
-"""Head and loss, forward and backward: against the head's matrix products, logits of all tokens, and Liger."""
+"""Head and loss, forward and backward: against the head's matrix products, logits of all tokens, and the peers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 import maspo_dsl
 from benchmarks.measure import peak_bytes, seconds
+from benchmarks.peers import SCORINGS, Scoring, plain, torch_chunks
 from benchmarks.table import Row
 from maspo_dsl.runtime.linear_head import LinearHead
 from maspo_dsl.runtime.log_probs import head_memory
@@ -23,6 +25,8 @@ class Size:
     length: int = 512
     hidden: int = 576
     vocabulary: int = 49152
+    dtype: torch.dtype = torch.float32
+    device: str = "cpu"
 
     @property
     def tokens(self) -> int:
@@ -32,7 +36,7 @@ class Size:
     @property
     def shape(self) -> str:
         """The size in words."""
-        return f"{self.tokens} tokens, H {self.hidden}, V {self.vocabulary}, float32"
+        return f"{self.tokens} tokens, H {self.hidden}, V {self.vocabulary}, {str(self.dtype).removeprefix('torch.')}"
 
 
 class Problem:
@@ -42,18 +46,23 @@ class Problem:
     """
 
     def __init__(self, size: Size, *, clipped: float = 0.0, inactive: float = 0.0) -> None:
-        random = torch.Generator().manual_seed(0)
+        random = torch.Generator(size.device).manual_seed(0)
+        options: dict[str, Any] = {"device": size.device, "generator": random}
         self.size = size
         shape = (size.sequences, size.length)
-        self.hidden = torch.randn(*shape, size.hidden, generator=random).requires_grad_()
-        self.weight = (0.05 * torch.randn(size.vocabulary, size.hidden, generator=random)).requires_grad_()
-        self.tokens = torch.randint(0, size.vocabulary, shape, generator=random)
-        mask = torch.ones(shape, dtype=torch.bool)
+
+        def states(scale: float, *shape: int) -> Tensor:
+            return torch.randn(*shape, dtype=size.dtype, **options).mul_(scale).requires_grad_()
+
+        self.hidden = states(1.0, *shape, size.hidden)
+        self.weight = states(0.05, size.vocabulary, size.hidden)
+        self.tokens = torch.randint(0, size.vocabulary, shape, **options)
+        mask = torch.ones(shape, dtype=torch.bool, device=size.device)
         logp, _ = maspo_dsl.log_probs(self.hidden.detach(), self.weight.detach(), self.tokens)
-        advantage = torch.where(torch.arange(size.sequences) % 2 == 0, 1.0, -1.0)
+        advantage = torch.where(torch.arange(size.sequences, device=size.device) % 2 == 0, 1.0, -1.0)
         advantage[: round(inactive * size.sequences)] = 0.0
         # Above the upper bound where A > 0, below the lower one where A < 0: such a token has no gradient.
-        away = torch.where(torch.rand(shape, generator=random) < clipped, 1.0, 0.0) * advantage[:, None]
+        away = torch.where(torch.rand(shape, **options) < clipped, 1.0, 0.0) * advantage[:, None]
         self.batch = {"mask": mask, "advantage": advantage, "logp_old": logp - away, "logp_ref": logp}
 
     def by_head(self, loss: maspo_dsl.ObjectiveLoss) -> Callable[[], tuple[Tensor, ...]]:
@@ -65,13 +74,24 @@ class Problem:
 
         return run
 
-    def by_logits(self, loss: maspo_dsl.ObjectiveLoss) -> Callable[[], object]:
-        """Value and gradients through logits of all tokens, as plain torch forms them."""
+    def by_scoring(self, loss: maspo_dsl.ObjectiveLoss, score: Scoring) -> Callable[[], tuple[Tensor, ...]]:
+        """Gradients of states and weight through log-probs, and entropies, that something else computes."""
+        shape = self.tokens.shape
+
+        def run() -> tuple[Tensor, ...]:
+            logp, entropy = score(self.hidden.flatten(0, 1), self.weight, self.tokens.flatten())
+            found = {"logp": logp} if entropy is None else {"logp": logp, "entropy": entropy}
+            output = loss({**self.batch, **{name: value.view(shape) for name, value in found.items()}})
+            return torch.autograd.grad(output.loss, [self.hidden, self.weight])
+
+        return run
+
+    def by_torch(self) -> Callable[[], object]:
+        """Gradients of the sum of all tokens' cross entropies, by torch's own chunks."""
 
         def run() -> object:
-            logits = torch.nn.functional.linear(self.hidden, self.weight)
-            logp = torch.log_softmax(logits, -1).gather(2, self.tokens[..., None])[..., 0]
-            return torch.autograd.grad(loss({**self.batch, "logp": logp}).loss, [self.hidden, self.weight])
+            value = torch_chunks(self.hidden.flatten(0, 1), self.weight, self.tokens.flatten())
+            return torch.autograd.grad(value, [self.hidden, self.weight])
 
         return run
 
@@ -79,8 +99,8 @@ class Problem:
         """The three matrix products alone, in the head's chunks: logits, gradient of states, gradient of the weight."""
         states, weight = self.hidden.detach().reshape(-1, self.size.hidden), self.weight.detach()
         head = LinearHead(weight, None, 1.0, fused=False)
-        buffer = head.buffer(head_memory(states.device), self.size.tokens)
-        rows = len(buffer)
+        rows = len(head.buffer(head_memory(states.device), self.size.tokens))
+        buffer = weight.new_empty(rows, len(weight))
 
         def run() -> object:
             gradient, total = torch.empty_like(states), torch.zeros_like(weight)
@@ -93,28 +113,9 @@ class Problem:
 
         return run
 
-    def by_liger(self) -> Callable[[], object] | None:
-        """Liger's chunked GRPO loss with a token mean, if it is installed."""
-        try:
-            from liger_kernel.chunked_loss import LigerFusedLinearGRPOLoss
-        except ImportError:
-            return None
-        loss = LigerFusedLinearGRPOLoss(
-            beta=0.0, epsilon_low=0.2, epsilon_high=0.28, loss_type="bnpo", use_ref_model=False
-        )
 
-        def run() -> object:
-            value: Tensor = loss(
-                self.hidden,
-                self.weight,
-                self.tokens,
-                self.batch["mask"],
-                self.batch["advantage"],
-                old_per_token_logps=self.batch["logp_old"],
-            )[0]
-            return torch.autograd.grad(value, [self.hidden, self.weight])
-
-        return run
+ENTROPY = "objective dapo_entropy extends dapo\nbonus exploration = 0.01 * entropy(policy)\n"
+"""`dapo` with an entropy that carries gradient."""
 
 
 def rows(size: Size = Size(), *, turns: int = 5) -> list[Row]:
@@ -124,23 +125,16 @@ def rows(size: Size = Size(), *, turns: int = 5) -> list[Row]:
     candidates = {
         "head": problem.by_head(dapo),
         "products": problem.by_products(),
-        "logits": problem.by_logits(dapo),
         "half": half.by_head(dapo),
         "inactive": inactive.by_head(dapo),
     }
     # Two that differ by a hundredth need more turns, and nothing between them.
     pair = {"dapo": candidates["head"], "maspo": problem.by_head(maspo)}
-    liger = problem.by_liger()
-    if liger is not None:
-        candidates["liger"] = liger
     took = seconds(candidates, turns=turns, warm_up=1) | seconds(pair, turns=3 * turns, warm_up=1)
-    gradients = 4 * size.hidden * (size.tokens + size.vocabulary)
-    head, plain = (peak_bytes(candidates[name]) - gradients for name in ("head", "logits"))
     what = f"head + `dapo`, {size.shape}"
-    found = [
-        Row(f"{what}: time", "the three matrix products alone", took["head"], took["products"], 1.15),
-        Row(f"{what}: time", "logits formed by plain torch", took["head"], took["logits"], 0.85),
-        Row(f"{what}: memory beside gradients", "logits formed by plain torch", head, plain, 0.08, unit="MB"),
+    return [
+        Row(f"{what}: time", "the three matrix products alone", took["head"], took["products"], 1.05),
+        *_peers(problem, what, dapo, turns=turns, entropy=False),
         Row("the same, half of the tokens clipped: time", "none clipped", took["half"], took["head"], 0.75),
         Row(
             "the same, half of the completions without signal: time",
@@ -150,7 +144,54 @@ def rows(size: Size = Size(), *, turns: int = 5) -> list[Row]:
             0.75,
         ),
         Row("the same with `maspo`: time", "`dapo`", took["maspo"], took["dapo"], 1.02),
+        *_peers(
+            problem,
+            f"{what}, with live entropy",
+            maspo_dsl.compile(maspo_dsl.parse(ENTROPY)),
+            turns=turns,
+            entropy=True,
+        ),
     ]
-    if liger is not None:
-        found.insert(2, Row(f"{what}: time", "Liger's chunked GRPO loss", took["head"], took["liger"], 0.75))
+
+
+PLAIN = "logits formed by plain torch"
+TARGETS = {
+    "Liger's scaled cross entropy": 0.45,
+    "cut-cross-entropy": 0.9,
+    "torch's chunked cross entropy": 0.9,
+}
+"""At most so much of a peer's time; with entropy it is to be no slower than any."""
+
+PAGE = 4096
+"""Memory is counted in pages of so many bytes: no difference is known to be less."""
+
+
+def _peers(
+    problem: Problem, what: str, loss: maspo_dsl.ObjectiveLoss, *, turns: int, entropy: bool
+) -> list[Row]:
+    """Time and memory beside those of whatever else is there, and does as much."""
+    head = problem.by_head(loss)
+    others = {PLAIN: problem.by_scoring(loss, plain(entropy=entropy))}
+    for name, make in SCORINGS.items():
+        if (score := make(entropy=entropy)) is not None:
+            others[name] = problem.by_scoring(loss, score)
+    if not entropy:
+        others["torch's chunked cross entropy"] = problem.by_torch()
+    took = seconds({"": head, **others}, turns=turns, warm_up=1)
+    gradients = 4 * problem.size.hidden * (problem.size.tokens + problem.size.vocabulary)
+    held = {name: max(PAGE, peak_bytes(each) - gradients) for name, each in {"": head, **others}.items()}
+    found = []
+    for name in others:
+        most = 1.0 if entropy else TARGETS.get(name, 0.85)
+        found += [
+            Row(f"{what}: time", name, took[""], took[name], most),
+            Row(
+                f"{what}: memory beside gradients",
+                name,
+                held[""],
+                held[name],
+                0.04 if name == PLAIN else 1.0,
+                unit="MB",
+            ),
+        ]
     return found

@@ -3,18 +3,21 @@
 What compiles or trains is among the slow tests; the others import every module of the benchmarks.
 """
 
+from functools import partial
+
 import pytest
 import torch
 from maspo_dsl.trainers.config import RunConfig
 
 import maspo_dsl
 from benchmarks import __main__ as command
-from benchmarks import growth, law, limits, objectives, pictures, profiling
+from benchmarks import accelerator, growth, law, limits, objectives, pictures, profiling
 from benchmarks.clock import REST, Clock
 from benchmarks.from_log_probs import Problem as LogProbs
 from benchmarks.from_log_probs import pairs_of
-from benchmarks.head import Problem, Size, rows
+from benchmarks.head import ENTROPY, Problem, Size, rows
 from benchmarks.measure import peak_bytes
+from benchmarks.peers import SCORINGS, plain, torch_chunks
 from benchmarks.table import Row, markdown
 
 SMALL = Size(sequences=4, length=32, hidden=8, vocabulary=64)
@@ -26,11 +29,45 @@ def test_the_head_and_plain_logits_give_the_same_gradients(clipped, inactive):
         Problem(SMALL, clipped=clipped, inactive=inactive),
         maspo_dsl.compile("dapo", backend="eager"),
     )
-    for found, wanted in zip(problem.by_head(loss)(), problem.by_logits(loss)(), strict=True):
+    for found, wanted in zip(
+        problem.by_head(loss)(), problem.by_scoring(loss, plain(entropy=False))(), strict=True
+    ):
         assert wanted.abs().max() > 1e-4
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
     used = (problem.by_head(loss)()[0].abs().sum(-1) > 0).float().mean()
     assert used == pytest.approx((1 - clipped) * (1 - inactive), abs=0.1)
+
+
+@pytest.mark.parametrize("entropy", [False, True])
+@pytest.mark.parametrize("name", SCORINGS)
+def test_peers_score_as_plain_torch_does(name, entropy):
+    if (score := SCORINGS[name](entropy=entropy)) is None:
+        pytest.skip(f"{name} is not installed, does not run here, or has no entropy")
+    problem = Problem(SMALL)
+    loss = maspo_dsl.compile(maspo_dsl.parse(ENTROPY) if entropy else "dapo", backend="eager")
+    wanted = problem.by_scoring(loss, plain(entropy=entropy))()
+    for found in (problem.by_scoring(loss, score)(), problem.by_head(loss)()):
+        for one, other in zip(found, wanted, strict=True):
+            assert other.abs().max() > 1e-4
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_a_visit_to_a_gpu_runs_where_there_is_none(monkeypatch):
+    monkeypatch.setattr(maspo_dsl, "compile", partial(maspo_dsl.compile, backend="eager"))
+    sizes = ((accelerator.SMALL, False), (accelerator.SMALL, True))
+    lines = list(accelerator.report(sizes, minutes=1))
+    assert all(line.count("|") == 6 for line in lines)
+    for name in ("the three products alone", "ours", "logits formed by plain torch"):
+        assert sum(f"| {name} | " in line and " ms | " in line for line in lines) == 2
+    late = list(accelerator.report(sizes, minutes=-1))
+    assert [("no time was left" in line) for line in late] == [False, False, True, True]
+
+
+def test_the_chunks_of_torch_sum_the_cross_entropy_of_all_tokens():
+    problem = Problem(Size(sequences=4, length=512, hidden=64, vocabulary=512))
+    states, tokens = problem.hidden.flatten(0, 1), problem.tokens.flatten()
+    wanted = torch.nn.functional.cross_entropy(states @ problem.weight.t(), tokens, reduction="sum")
+    torch.testing.assert_close(torch_chunks(states, problem.weight, tokens), wanted)
 
 
 @pytest.mark.slow
@@ -45,14 +82,15 @@ def test_the_compiled_loss_and_the_eager_formula_have_one_gradient(name):
 def test_the_steps_to_the_whole_call_compute_what_they_say():
     problem = LogProbs(4, 32)
     steps = limits.candidates(problem)
-    old, new, exp, one, three, hand, mask, graph, gate, whole, whole_gate, eager, eager_gate = (
+    old, new, exp, one, three, hand, hand_gate, mask, graph, gate, whole, whole_gate, eager, eager_gate = (
         step() for step in steps.values()
     )
     assert torch.equal(old, new) and not torch.equal(new, one) and not torch.allclose(one, three)
     torch.testing.assert_close(exp, one)
     assert torch.equal(mask, problem.batch["mask"].float())
-    torch.testing.assert_close(hand[0], graph[0])
-    torch.testing.assert_close(hand[1], graph[1]["logp"])
+    for (value, gradient), (wanted, derived) in ((hand, graph), (hand_gate, gate)):
+        torch.testing.assert_close(value, wanted)
+        torch.testing.assert_close(gradient, derived["logp"])
     for (value, gradients), called, formula in ((graph, whole, eager), (gate, whole_gate, eager_gate)):
         assert value.dim() == 0 and formula.abs().max() > 1e-5
         for gradient in (gradients["logp"], called):
