@@ -53,7 +53,8 @@ test("alpha moves the curve, and the text can be moved as well", async () => {
 test("a mistake has its caret, and goes when it is mended", async () => {
   const page = await opened(chrome, site.address);
   await write(page, 'objective soft extends group_ppo\n"A gate of my own"\nparam width = 0.3 in (0, 2]\ndef my_gate(r, width) = r * detach(exp(-abs(r - 1) / width))\nratio = policy / old |> my_gat(width) when moving_away(it)\n');
-  await page.waitForSelector("#problems li.error");
+  // Typing may pause, and what is there of the text then has other mistakes.
+  await page.waitForFunction(() => document.querySelector("#problems li.error pre")?.textContent.includes("my_gat(width)"), { timeout: 60_000 });
   const frame = await page.$eval("#problems li.error pre", (one) => one.textContent);
   const [line, caret] = frame.split("\n");
   assert.equal(line.slice(caret.indexOf("^"), caret.lastIndexOf("^") + 1), "my_gat");
@@ -121,7 +122,7 @@ test("warnings come from a worker of their own", async () => {
 test("text is never evaluated", async () => {
   const page = await opened(chrome, site.address);
   await write(page, "import os; os._exit(1)\n__import__('js').document.title = 'taken'\n");
-  await page.waitForSelector("#problems li.error");
+  await page.waitForSelector("#problems li.error", { timeout: 60_000 });
   assert.equal(await page.title(), "maspo-dsl playground");
   await write(page, 'objective x extends group_ppo\n"<img src=x onerror=document.title=1>"\n');
   await until(page, "x: no mistakes");
