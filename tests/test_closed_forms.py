@@ -15,9 +15,8 @@ import maspo_dsl
 from .batches import Arrays, as_torch
 from .reference import dapo
 from .reference.catalogue import REFERENCES
-from .running import compiled, known, run, tiny
+from .running import SHIPPED, compiled, known, run, slot, tiny
 
-SHIPPED = maspo_dsl.shipped()
 E12 = math.exp(-12)
 SIGMOID = 1 / (1 + math.exp(-1))
 LOG_15 = math.log(1.5)
@@ -356,12 +355,14 @@ PENALIZED = {"grpo", "goldilocks", "dro", "kl_cov", "deepseek_v32", "molt", "vap
 """With a penalty that A = 0 does not switch off."""
 IDLE_LEFT_OUT = {"prime_default"}
 """Where a token without an advantage does not count."""
+FITTED = {name for name in SHIPPED if slot(name, "ratio") == "none"}
+"""Where the log-ratio is drawn to the advantage, be it 0."""
 
 
-@pytest.mark.parametrize("name", sorted(set(SHIPPED) - PENALIZED - IDLE_LEFT_OUT))
+@pytest.mark.parametrize("name", sorted(set(SHIPPED) - PENALIZED - IDLE_LEFT_OUT - FITTED))
 def test_no_advantage_counts_but_does_not_push(name):
     """Such a token stays in the denominator: a completion at A = 0 halves the gradient of the one beside it."""
-    more = {"group": np.zeros(2, dtype=int), "entropy": np.ones((2, 1))}
+    more = {"group": np.zeros(2, dtype=int), "entropy": np.ones((2, 1)), "expert": np.zeros(2, bool)}
     both = tiny([-0.01, 0.7], [1.0, 0.0], **more)
     both["logp_rollout"] = both["logp_old"]
     one = {key: value[:1] for key, value in both.items()}

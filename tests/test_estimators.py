@@ -239,8 +239,15 @@ def in_pairs(name: str, reward: Sequence[float], dtype: torch.dtype = torch.floa
     """Advantages of one group of completions of two tokens; all policies are one, whatever else is asked for is 0."""
     rows = {"reward": np.array(reward, dtype=float), "reward_greedy": np.zeros(len(reward))}
     rows |= {key: np.zeros(len(reward)) for key, row in inputs().items() if row.axis is Axis.SEQUENCE}
+    rows |= {
+        "right": np.ones(len(reward)),
+        "wrong": np.ones(len(reward)),
+        "prompt_id": np.zeros(len(reward), int),
+    }
+    tokens = plain(np.zeros((len(reward), 2)), np.zeros(len(reward)))
     batch = {
-        **plain(np.zeros((len(reward), 2)), np.zeros(len(reward))),
+        **tokens,
+        "logp_teacher": tokens["logp_rollout"],
         **rows,
         "group": np.full(len(reward), 5),
     }
@@ -290,6 +297,15 @@ THREE_OF_EIGHT = {
         0.625 / np.sqrt(15 / 64),
         -0.375 / np.sqrt(15 / 64),
     ),  # all tokens, whose spread is not corrected
+    "a2po": (1.0, 0.0),  # the optimal value is 0
+    "gvpo": (0.625, -0.375),
+    "luffy": (0.625, -0.375),  # nothing is an expert's
+    "oapl": (1 - np.log((3 * np.e + 5) / 8), -np.log((3 * np.e + 5) / 8)),
+    "opd": (0.0, 0.0),  # the teacher is of the sampler's mind
+    # two drawn are both wrong with 10/28; a wrong one beside one of seven others, four of them wrong, with 4/7
+    "passk_training": (10 / np.sqrt(180), (10 / 28 - 4 / 7) * 28 / np.sqrt(180)),
+    "spo": (0.625 / np.sqrt(15 / 56), -0.375 / np.sqrt(15 / 56)),  # half of each is expected
+    "target_po": (0.625 / np.sqrt(15 / 64), -0.375 / np.sqrt(15 / 64)),
     "qae": (1 / np.sqrt(15 / 56), 0.0),  # 3/8 is at most 1 - 0.4, so the baseline is 0
 }
 

@@ -20,8 +20,12 @@ OUTPUTS = ("loss", "advantage", "keep", "step", "prompt")
 
 @cache
 def short(name: str) -> maspo_dsl.Objective:
-    """The objective where completions come near the limit of their length."""
-    return maspo_dsl.load(name, known(name, max_length=7.0))
+    """The objective where completions come near the limit of their length, and M2PO leaves some to its cap."""
+    return maspo_dsl.load(name, near(name))
+
+
+def near(name: str) -> dict[str, float]:
+    return known(name, max_length=7.0) | ({"tau": 6.0} if name == "m2po" else {})
 
 
 def others(name: str, key: str) -> Iterator[maspo_dsl.Objective]:
@@ -29,7 +33,7 @@ def others(name: str, key: str) -> Iterator[maspo_dsl.Objective]:
     default = short(name).params[key]
     for value in (*(default * factor for factor in FACTORS), *VALUES):
         try:
-            yield maspo_dsl.load(name, known(name, max_length=7.0) | {key: value})
+            yield maspo_dsl.load(name, near(name) | {key: value})
         except maspo_dsl.SpecError:
             continue
 
@@ -52,7 +56,8 @@ def batches(name: str) -> list[Arrays]:
 def outputs(one: maspo_dsl.Objective, batch: Arrays) -> list[np.ndarray]:
     """All that an objective says of a batch."""
     oracle = Interpretation(one.graph, batch)
-    names = OUTPUTS if "reward" in batch else OUTPUTS[:1]
+    memories = [name for name in one.graph.outputs if name.startswith("memory:")]
+    names = (*OUTPUTS, *memories) if "reward" in batch else OUTPUTS[:1]
     return [oracle.gradient("loss"), *(oracle.output(name) for name in names if name in one.graph.outputs)]
 
 

@@ -11,6 +11,7 @@ from maspo_dsl.comparison.probes import probes
 from maspo_dsl.comparison.sides import ComparedLoss, SpecSide
 from maspo_dsl.graph.build import build
 from maspo_dsl.objective import Objective, load
+from maspo_dsl.semantics.quantities import TENSORS
 from maspo_dsl.semantics.shipped import shipped_names
 
 # How many of the nearest have their parameters searched: among few values, and between them.
@@ -77,9 +78,7 @@ def _order(fit: Fit) -> tuple[int, int, int, int]:
 def _distinct() -> Iterator[Objective]:
     """The shipped objectives, of those with one and the same loss the first that the others extend."""
     seen: set[str] = set()
-    for objective in sorted(
-        (load(name) for name in shipped_names()), key=lambda one: len(one.resolved.lineage)
-    ):
+    for objective in sorted(_candidates(), key=lambda one: len(one.resolved.lineage)):
         graph = build(objective.resolved.parts)
         loss = repr([(graph.nodes[place].op, graph.nodes[place]) for place in graph.reachable(["loss"])])
         if loss not in seen:
@@ -89,9 +88,17 @@ def _distinct() -> Iterator[Objective]:
 
 def _equals(best: Fit, target: MatchTarget) -> Iterator[str]:
     """Other shipped objectives whose loss is exactly the target as they ship."""
+    for one in _candidates():
+        if one.name != best.objective.name and not best.changed and as_shipped(one, target).exact:
+            yield one.name
+
+
+def _candidates() -> Iterator[Objective]:
+    """The shipped objectives but those with tensors of their own: a loss that is not given these is none of them."""
     for name in shipped_names():
-        if name != best.objective.name and not best.changed and as_shipped(load(name), target).exact:
-            yield name
+        objective = load(name)
+        if objective.resolved.tensors.keys() <= TENSORS.keys():
+            yield objective
 
 
 def _with_values(fit: Fit) -> Objective:

@@ -10,9 +10,9 @@ from maspo_dsl.graph.nodes import Graph
 
 from ..batches import Arrays, others
 
-GROUP = np.array([4, 9, 4, 9, 1])
+GROUP = np.array([4, 9, 4, 9, 4])
 LENGTHS = np.array([3, 2, 1, 3, 2])
-"""Two groups of two completions and one of one, with ids in no order; thirteen places, eleven of them trained."""
+"""A group of three completions and one of two, with ids in no order; thirteen places, eleven of them trained."""
 
 
 def small(seed: int) -> Arrays:

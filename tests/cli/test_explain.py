@@ -254,7 +254,7 @@ def test_each_part_says_where_it_is_written():
 def test_the_tensors_are_those_that_are_read_and_what_can_be_dropped_can_be(name, tmp_path):
     objective, found = shipped(name)
     read = {tensor.name for tensor in found.tensors}
-    assert read == objective.inputs | objective.reads("prompt") | ({"correct"} & read)
+    assert read == objective.inputs | objective.reads("prompt") | ({"correct", "prompt_id"} & read)
     assert all(t.shape.startswith("[N") and t.meaning and t.needed_by for t in found.tensors)
     for drop in found.drops:
         path = tmp_path / "without.obj"

@@ -14,7 +14,7 @@ from ..batches import Arrays, as_torch, packed, padded, ragged, rows_of, split
 from ..reference.catalogue import REFERENCES
 from ..reference.reference import Reference
 from .asking import Check, Cut, advises, evaluates, same
-from .settings import ASKED_IN_LOSS, BY_PROMPT, MEAN_OF_MICRO, POOLED, SEARCHED_IN_MICRO
+from .settings import ASKED_IN_LOSS, BY_PROMPT, MEAN_OF_MICRO, POOLED, SEARCHED_IN_MICRO, WITHIN_GROUPS
 from .windows import complete, stale, windows, windows_of
 
 Params = dict[str, float]
@@ -118,7 +118,7 @@ class _Checks:
 
     def split(self, batch: Arrays, seed: int) -> list[list[int]]:
         """The rows in three parts; groups stay whole where the loss is averaged over them."""
-        if self.name not in BY_PROMPT:
+        if self.name not in BY_PROMPT | WITHIN_GROUPS:
             return split(batch, parts=3, seed=seed)
         names = np.random.default_rng(seed).permutation(np.unique(batch["group"]))
         return [np.flatnonzero(np.isin(batch["group"], part)).tolist() for part in np.array_split(names, 3)]
@@ -128,9 +128,10 @@ class _Checks:
         loss, gradient = self.expected(cut.whole)
         if not self.by_parts:
             return [loss], gradient
-        losses, count = [], cut.whole["mask"].sum()
-        for part, rows in zip(cut.parts, cut.rows, strict=True):
-            share = 1 / len(cut.parts) if self.name in MEAN_OF_MICRO else part["mask"].sum() / count
+        losses = []
+        counts = [self.reference.counted(part, self.params) for part in cut.parts]
+        for part, rows, count in zip(cut.parts, cut.rows, counts, strict=True):
+            share = 1 / len(cut.parts) if self.name in MEAN_OF_MICRO else count / sum(counts)
             loss, own = self.expected(part)
             losses.append(share * loss)
             gradient[rows] = share * own
@@ -208,7 +209,7 @@ class _Checks:
         """The window's tokens and sequences, over its parts; an excluded token is a matter of the loss."""
         batch = windows()["missing rewards"]
         batch = {**batch, "advantage": self.reference.advantage(batch, self.params)}
-        mask = counted(batch)
+        mask = counted(batch) if self.reference.reads_reward else batch["mask"]
         parts = [rows_of(batch, rows) for rows in self.split(batch, 2)]
         excludes = self.excludes
 

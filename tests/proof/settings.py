@@ -16,6 +16,7 @@ SEARCH = {
 }
 
 SETTINGS: dict[str, dict[str, float]] = {
+    "a2po": {"beta": 0.3},
     "aspo": {"eps_low_entropy": 0.15, "eps_high_entropy": 0.45, "q": 0.6, "cap": 1.7},
     "bapo": {**SEARCH, "target": 1.3, "cap": 2.5},
     "bapo_paper": {**SEARCH, "share": 0.45},
@@ -24,6 +25,7 @@ SETTINGS: dict[str, dict[str, float]] = {
     "cispo": {"cap": 1.4},
     "cispo_two_sided": CLIP,
     "clip_cov": {**CLIP, "share": 0.12, "cov_low": 0.3, "cov_high": 2.5},
+    "ctpo": {"eps_low": 0.15, "eps_high": 0.2, "cap": 0.6, "power": 0.7},
     "dapo": DAPO,
     "dcpo": {"eps_low": 0.06, "eps_high": 0.23, "cap": 12},
     "dcpo_paper": {"eps_low": 0.06, "eps_high": 0.23},
@@ -36,11 +38,13 @@ SETTINGS: dict[str, dict[str, float]] = {
     "dppo_tv_paper": {"d_low": 0.04, "d_high": 0.09, "cap": 1.6},
     "dr_grpo": {**CLIP, "max_length": 7},
     "dro": {"beta": 0.3},
+    "dvo": {"beta": 0.3, "cap": 1.7},
     "entropy_advantage": {**CLIP, "alpha": 0.45, "kappa": 2.4},
-    "fipo": {**DAPO, "half": 1.7, "width": 0.15, "cap": 1.6, "safe": 1.3},
+    "fipo": {**DAPO, "half": 1.7, "width": 0.2, "cap": 1.25, "safe": 1.3},
     "flash_reinforce": {**CLIP, "delta": 0.004},
     "gdpo": {**CLIP, "w_reward": 0.7, "w_format": 1.6},
     "gmpo": {"eps_low": 0.3, "eps_high": 0.55},
+    "flowrl": {"beta": 0.7, "cap": 1.7},
     "gpg": {},
     "gpg_paper": {},
     "group_ppo": CLIP,
@@ -54,7 +58,10 @@ SETTINGS: dict[str, dict[str, float]] = {
     "gspo_token": {"eps_low": 0.08, "eps_high": 0.13},
     "kl_cov": {"share": 0.12, "beta": 0.3},
     "lite_ppo": CLIP,
+    "gvpo": {"beta": 0.3},
     "luspo": {"eps_low": 0.08, "eps_high": 0.13},
+    "luffy": {"shape": 0.3, "max_length": 7},
+    "m2po": {**CLIP, "cap": 1.05, "tau": 0.01},
     "magistral": {**DAPO, "price": 0.6},
     "maspo": GATE,
     "maspo_dapo": {**GATE, **LENGTHS},
@@ -65,8 +72,11 @@ SETTINGS: dict[str, dict[str, float]] = {
     "mis_product": {**DAPO, **WIDE_BAND},
     "molt": {**CLIP, "cap": 1.3, "low": 0.97, "high": 1.04, "kl": 0.3},
     "nsr": {**CLIP, "positive": 0.45},
+    "oapl": {"beta_value": 0.7, "beta": 0.3},
     "olmo3": {**CLIP, "cap": 1.05},
+    "opd": {},
     "opo": CLIP,
+    "passk_training": {**CLIP, "k": 3},
     "ppo": {**CLIP, "gamma": 0.95, "lambda": 0.6},
     "ppo_dual_clip": {**DAPO, "cap": 1.8},
     "prime_default": {"d_low": 0.04, "d_high": 0.09, "tau": 0.3},
@@ -74,6 +84,7 @@ SETTINGS: dict[str, dict[str, float]] = {
     "qae": {**CLIP, "k": 0.55},
     "reinforce_plus_plus": {**CLIP, "kl": 0.6, "gamma": 0.9},
     "reinforce_plus_plus_baseline": CLIP,
+    "real": {"tau": 0.7},
     "rejection": {**DAPO, **BAND},
     "rejection_geometric": {**DAPO, **BAND},
     "rejection_product": {**DAPO, **WIDE_BAND},
@@ -83,10 +94,12 @@ SETTINGS: dict[str, dict[str, float]] = {
     "sapo": {"tau_pos": 0.7, "tau_neg": 1.9},
     "scale_rl": {"cap": 1.15},
     "soft_exponential": {**CLIP, "rate": 1.4},
+    "spo": {**CLIP, "cap": 1.8, "rho": 0.6},
     "stapo": {**CLIP, "tau_p": 0.42, "q": 0.6},
     "stapo_maspo": {**GATE, "tau_p": 0.42, "q": 0.6},
     "stapo_goldilocks": {**CLIP, "tau_p": 0.42, "q": 0.6},
     "stapo_v1": {**CLIP, "tau_p": 0.42, "q": 0.6},
+    "target_po": {"temperature": 0.7},
     "tis": {**DAPO, "cap": 1.05},
     "tis_geometric": {**DAPO, "cap": 1.03},
     "tis_product": {**DAPO, "cap": 1.2},
@@ -106,10 +119,17 @@ POOLED = frozenset({"stapo", "stapo_goldilocks", "stapo_maspo", "stapo_v1", "top
 
 BY_PROMPT = frozenset({"magistral", "scale_rl"})
 """The loss is averaged over groups, which no micro-batch may cut."""
-ASKED_IN_LOSS = {"vapo": "reward", **dict.fromkeys(BY_PROMPT, "group")}
+WITHIN_GROUPS = frozenset({"gvpo", "real", "target_po"})
+"""Completions of a group are compared in the loss, which no micro-batch may cut."""
+ASKED_IN_LOSS = {
+    "vapo": "reward",
+    "luffy": "expert",
+    "flowrl": "log_z",
+    **dict.fromkeys(BY_PROMPT | WITHIN_GROUPS, "group"),
+}
 """What the loss itself reads of completions, whether or not the batch brings an advantage."""
 
 MEAN_OF_MICRO = frozenset({"bapo", "bnpo"})
 """Every micro-batch is averaged by itself, as the sources do, and those means once more."""
-SEARCHED_IN_MICRO = frozenset({"bapo_paper", "clip_cov", "kl_cov"})
+SEARCHED_IN_MICRO = frozenset({"bapo_paper", "clip_cov", "kl_cov", "m2po"})
 """Something is computed within the micro-batch; the loss is a mean over the window's tokens."""

@@ -7,6 +7,7 @@ from . import (
     compositions,
     corrections,
     dapo,
+    fitted,
     gates,
     grpo,
     masks,
@@ -15,6 +16,7 @@ from . import (
     recipes,
     scores,
     sequences,
+    streams,
 )
 from .reference import Reference
 
@@ -33,6 +35,8 @@ FAMILIES = (
     compositions,
     normalizers,
     recipes,
+    fitted,
+    streams,
 )
 
 REFERENCES: dict[str, Reference] = {

@@ -34,12 +34,16 @@ class Reference:
     """Scale of the optimizer step of a window; None if it is always 1."""
     prompt: Callable[[Batch, Params], np.ndarray] | None = None
     """Scores `[N]` by which prompts are chosen; None if all are alike."""
+    left_out: Callable[[Batch, Params], np.ndarray] | None = None
+    """Which trained tokens `[N, T]` do not count, where that is another matter in each micro-batch."""
+    reads_reward: bool = True
+    """Whether it depends on rewards: rows without one are left out then."""
 
     def advantage(self, batch: Batch, params: Params | None = None) -> np.ndarray:
         """The batch's own `advantage` if it brings one, else the estimate: `[N]` or `[N, T]`."""
         if "advantage" in batch:
             return batch["advantage"]
-        return self.estimate(_prepared(batch), self.setting(params))
+        return self.estimate(self._prepared(batch), self.setting(params))
 
     def loss(self, batch: Batch, params: Params | None = None) -> float:
         """The window's loss, minimised. The batch may bring its own `held` log-probs."""
@@ -53,7 +57,14 @@ class Reference:
         """The rows `[N]` of a rollout that are trained on."""
         if self.keep is None:
             return np.ones(len(batch["mask"]), dtype=bool)
-        return self.keep(_prepared(batch), self.setting(params))
+        return self.keep(self._prepared(batch), self.setting(params))
+
+    def counted(self, batch: Batch, params: Params | None = None) -> int:
+        """How many tokens the window's mean is over."""
+        prepared = self._prepared(batch)
+        if self.left_out is None:
+            return int(batch["mask"].sum())
+        return int((prepared["mask"] & ~self.left_out(prepared, self.setting(params))).sum())
 
     def setting(self, params: Params | None) -> Params:
         """All parameters: these over the defaults. A name that is not among them is an error."""
@@ -63,14 +74,13 @@ class Reference:
         return {**self.defaults, **(params or {})}
 
     def _evaluated(self, batch: Batch, params: Params | None) -> tuple[float, np.ndarray]:
-        return self.evaluate(_prepared(batch), self.setting(params), self.advantage(batch, params))
+        return self.evaluate(self._prepared(batch), self.setting(params), self.advantage(batch, params))
 
-
-def _prepared(batch: Batch) -> Batch:
-    """The batch with `held`, and with the mask empty in rows whose reward is missing (NaN)."""
-    prepared = dict(batch)
-    if "logp" in batch:
-        prepared.setdefault("held", batch["logp"])
-    if "reward" in batch:
-        prepared["mask"] = batch["mask"] & ~np.isnan(batch["reward"])[:, None]
-    return prepared
+    def _prepared(self, batch: Batch) -> Batch:
+        """The batch with `held`, and with the mask empty in rows whose reward is missing (NaN)."""
+        prepared = dict(batch)
+        if "logp" in batch:
+            prepared.setdefault("held", batch["logp"])
+        if self.reads_reward and "reward" in batch:
+            prepared["mask"] = batch["mask"] & ~np.isnan(batch["reward"])[:, None]
+        return prepared

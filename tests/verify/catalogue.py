@@ -35,7 +35,7 @@ DECLARED = {
     "micro-batches": MICRO,
     "ranks": MICRO | UNPOOLED,
     "on policy": {"frozen_distributions", "entropy_advantage", "pspo", "weighed_by_policy"}
-    | {"cumulative_ratio", "future_kl", "declared", "turns"},
+    | {"cumulative_ratio", "future_kl", "declared", "turns", "luffy"},
 }
 """Property -> objectives that do not have it, and say so."""
 

@@ -34,7 +34,10 @@ OF_ANY_TEXT = [
 SKIPPED = {("long completions", "pairs"), ("long completions", "pass_at_k")}
 # There is no policy term.
 SKIPPED |= {
-    (prop, name) for prop in ("on policy", "no signal") for name in ("pairs", "regression", "distilled")
+    (prop, name)
+    for prop in ("on policy", "no signal")
+    for name in SPECS
+    if "policy_loss" not in maspo_dsl.load(SPECS[name]).graph.outputs
 }
 
 
