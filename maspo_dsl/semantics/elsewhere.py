@@ -22,8 +22,10 @@ _NAMES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(["pi_old", "pi_theta_old", "old_policy", "policy_old"], ("old",)),
     **dict.fromkeys(["pi_ref", "ref", "ref_policy", "policy_ref", "ref_model"], ("reference",)),
     **dict.fromkeys(["mu", "pi_mu", "behavior_policy", "behaviour_policy", "sampler"], ("rollout", "old")),
-    **dict.fromkeys(["adv", "advantage", "a_hat", "a_t"], ("A",)),
-    **dict.fromkeys(["r", "r_t", "rho", "importance_ratio", "is_ratio"], ("ratio", "reward")),
+    **dict.fromkeys(["adv", "advantage", "a_hat", "hat_a", "a_t", "a_it"], ("A",)),
+    **dict.fromkeys(
+        ["r", "r_t", "rho", "rho_t", "coef_1", "importance_ratio", "is_ratio"], ("ratio", "reward")
+    ),
     **dict.fromkeys(["score", "return", "token_level_reward", "token_level_score"], ("reward",)),
     **dict.fromkeys(["vpred"], ("value",)),
     **dict.fromkeys(["response_length", "completion_length", "seq_len", "seq_length"], ("length",)),
@@ -35,7 +37,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(["epsilon_low", "clip_ratio_low", "cliprange_low"], ("eps_low",)),
     **dict.fromkeys(["epsilon_high", "clip_ratio_high", "cliprange_high"], ("eps_high",)),
     **dict.fromkeys(["delta", "clip_ratio_c"], ("cap", "delta")),
-    **dict.fromkeys(["beta", "kl_coef", "kl_coeff", "kl_beta", "kl_loss_coef"], ("kl",)),
+    **dict.fromkeys(["beta", "kl_coef", "kl_coeff", "kl_beta", "kl_ctl", "kl_loss_coef"], ("kl",)),
     **dict.fromkeys(["masked_mean", "nanmean", "average", "avg"], ("mean",)),
     **dict.fromkeys(["masked_sum", "nansum"], ("sum",)),
     **dict.fromkeys(
@@ -47,7 +49,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(["maximum", "clamp_min", "relu"], ("max",)),
     **dict.fromkeys(["ln"], ("log",)),
     **dict.fromkeys(["percentile", "median"], ("quantile",)),
-    **dict.fromkeys(["kl", "kl_div", "kl_penalty", "kld", "approx_kl"], ("k3", "k2", "k1")),
+    **dict.fromkeys(["kl", "d_kl", "kl_div", "kl_penalty", "kld", "approx_kl"], ("k3", "k2", "k1")),
 }
 
 _HINTS: dict[str, str] = {
@@ -57,7 +59,8 @@ _HINTS: dict[str, str] = {
     ),
     **_named(
         "the log-prob under the policy at rollout time is log(old)",
-        "logp_old old_logp old_log_prob old_logprob old_per_token_logp log_prob_old prev_log_prob",
+        "prox_logp proximal_logprob proximal_logp recompute_logprob logp_old "
+        "old_logp old_log_prob old_logprob old_per_token_logp log_prob_old prev_log_prob",
     ),
     **_named(
         "the log-prob under the reference policy is log(reference)",
@@ -65,22 +68,65 @@ _HINTS: dict[str, str] = {
     ),
     **_named(
         "the log-prob that the sampler computed is log(rollout)",
-        "logp_rollout rollout_logp rollout_log_prob sampling_logp sampling_per_token_logp behavior_log_prob vllm_logp",
+        "behav_logprob behavior_logprob behaviour_logprob rollout_logprob logp_rollout "
+        "rollout_logp rollout_log_prob sampling_logp sampling_per_token_logp behavior_log_prob vllm_logp",
     ),
-    **_named("the difference of log-probs is log(policy / old)", "log_ratio logratio negative_approx_kl"),
+    **_named(
+        "the difference of log-probs is log(policy / old)",
+        "log_ratio logratio negative_approx_kl log_importance_weight",
+    ),
     **_named(_SAMPLED, "logit softmax log_softmax gather"),
     **_named(
         "a divergence of two policies is k3(policy, reference); a weight of it is declared: param kl = 0.04",
-        "kl",
+        "kl d_kl kl_div kld kl_penalty kl_ctl use_kl_loss",
     ),
-    **_named("the entropy at a token is entropy(policy)", "entropies"),
+    **_named("the entropy at a token is entropy(policy)", "entropies h"),
+    **_named(
+        "a weight for what the sampler does otherwise is written: weight tis = min(old / rollout, cap)",
+        "is_weight rollout_is_weight truncated_importance_sampling vllm_importance_sampling tis_weight",
+    ),
+    **_named(
+        "its cap is declared, and used: param cap = 2, weight tis = min(old / rollout, cap)",
+        "tis_threshold tis_imp_ratio_cap vllm_importance_sampling_cap rollout_is_threshold",
+    ),
+    **_named(
+        "the ratio of whole completions is geomean(policy / old, sequence)",
+        "importance_sampling_level coef_2 seq_ratio sequence_ratio s_i",
+    ),
+    **_named("a mean has a scope: mean(reward, group)", "group_mean mean_reward reward_mean"),
+    **_named("a spread has a scope: std(reward, group)", "group_std std_reward reward_std scale_reward"),
+    **_named("`length` counts a completion's trained tokens", "o_i t num_completion_token"),
+    **_named("how many completions a group has is count(reward, group)", "g"),
+    **_named("which token was sampled is not known to a loss", "completion_id response_id input_id token_id"),
+    **_named(
+        "how a run samples is its configuration's matter, not the objective's: rollout.temperature, …",
+        "temperature top_p top_k min_p",
+    ),
+    **_named(
+        "a share of tokens by entropy: mute low where entropy(policy) < quantile(entropy(policy), 0.8, window)",
+        "top_entropy_quantile entropy_threshold",
+    ),
+    **_named(
+        "leave them out by a rule: exclude cut where truncated",
+        "mask_truncated_completion overlong_filtering overlong_filter",
+    ),
+    **_named(
+        "overlong(…) is a part of the reward: reward overlong = overlong(length, limit, cache)",
+        "overlong_buffer overlong_penalty soft_overlong",
+    ),
+    **_named(
+        "how tokens become one number is `reduce`: loss |> mean(sequence) |> mean(window)",
+        "loss_type loss_agg_mode seq_mean_token_mean seq_mean_token_sum token_mean",
+    ),
+    **_named("a group filter is a rule: keep mixed where std(reward, group) > 0", "filter_group"),
+    **_named("a critic is trained by the trainer; its value is `value`", "vf_coef cliprange_value vf_loss"),
     **_named(
         _DECLARED, "eps epsilon clip_ratio cliprange clip_eps eps_clip clip_param epsilon_low epsilon_high"
     ),
     **_named(
         _DECLARED, "clip_ratio_low clip_ratio_high delta clip_ratio_c entropy_coef entropy_coeff gamma lam"
     ),
-    **_named(_DECLARED, "beta kl_coef kl_coeff kl_beta kl_loss_coef alpha tau gae_lambda"),
+    **_named(_DECLARED, "beta kl_coef kl_coeff kl_beta kl_loss_coef alpha tau gae_lambda lambda eta zeta"),
     **_named(
         "the optimizer's, not the objective's: trainer.learning_rate; the slot `step` scales it",
         "lr learning_rate",
@@ -94,14 +140,14 @@ _HINTS: dict[str, str] = {
         "how tokens are stored is the batch's matter; one in packed form has `sequence`, the row of each token",
         "cu_seqlen cu_seq_len seqlen position_id",
     ),
-    **_named("`group` is a scope: mean(reward, group)", "uid group_id group_index"),
+    **_named("`group` is a scope: mean(reward, group)", "uid index group_id group_index"),
     **_named(
         "what is counted has a scope: count(loss, window) in `reduce`, count(reward, group)",
-        "num_items_in_batch batch_size num_tokens num_generations rollout_n",
+        "num_items_in_batch batch_size bsz mini_batch_size micro_batch_size num_tokens num_generations rollout_n",
     ),
     **_named(
         "bind it to the run: param max_length = 4096 bind generation_limit",
-        "max_completion_length max_response_length max_new_tokens",
+        "max_completion_length max_response_length max_new_token max_token l_max",
     ),
     **_named("a memory counts: memory steps = steps + 1 start 0 per run", "global_step epoch iteration"),
     **_named("a choice is written: x if condition else y", "where sign sgn"),
@@ -115,16 +161,32 @@ _STATEMENTS: dict[str, str] = {
         "the loss is made of parts: ratio, weight, penalty, bonus; `reduce` makes one number of it",
         "loss policy_loss pg_loss objective_function",
     ),
+    **_named("write penalty NAME = …", "aux_loss auxiliary_loss regularizer regularization constraint"),
+    **_named("write reward NAME = …", "overlong reward_shaping length_penalty shaping bonus_reward"),
+    **_named("write def NAME(x) = …", "fn function func lambda"),
+    **_named("write let NAME = …", "var const set"),
+    **_named("a base stands on the first line: objective NAME extends BASE", "import from include use"),
+    **_named(
+        "a critic is trained by the trainer, not by the loss of the policy", "critic value_loss vf_loss"
+    ),
     **_named("write penalty kl = …", "kl kl_loss kl_penalty kl_term"),
     **_named("write bonus entropy = …", "entropy entropy_bonus entropy_loss"),
-    **_named("write advantage = …", "advantages adv baseline a"),
-    **_named("write ratio = policy / old |> clip(…)", "clip clipping surrogate importance_ratio"),
+    **_named("write advantage = …", "advantages adv adv_estimator advantage_estimator baseline a"),
+    **_named(
+        "write ratio = policy / old |> clip(…)",
+        "clip clipping surrogate importance_ratio clip_ratio_low clip_ratio_high",
+    ),
     **_named(
         "write reduce = loss |> …", "aggregate aggregation reduction loss_agg_mode loss_type normalization"
     ),
-    **_named("write keep NAME where …", "filter dynamic_sampling"),
-    **_named("write mute NAME where …, or exclude NAME where …", "mask ignore reject skip"),
-    **_named("write weight NAME = …", "weights is_weight importance_weight importance_sampling"),
+    **_named("write keep NAME where …", "filter filter_group group_filter dynamic_sampling"),
+    **_named(
+        "write mute NAME where …, or exclude NAME where …", "mask ignore reject rejection skip truncate"
+    ),
+    **_named(
+        "write weight NAME = …",
+        "weights is_weight importance_weight importance_sampling rollout_correction tis",
+    ),
     **_named(
         "write param NAME = …",
         "beta epsilon eps gamma lam alpha tau kl_coef clip_ratio hyperparameter parameter",

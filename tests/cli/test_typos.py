@@ -120,3 +120,103 @@ def test_parameters_on_the_command_line():
     code, text = invoked("train", "maspo", "params.alhpa=0.5")
     assert code == 2
     assert "<parameters>:1:1" in text and "did you mean `alpha`?" in text
+
+
+ELSEWHERE = [
+    "coef_1",
+    "coef_2",
+    "epsilon_high",
+    "completion_mask",
+    "log_importance_weights",
+    "num_items_in_batch",
+    "importance_sampling_level",
+    "sampling_per_token_logps",
+    "old_log_prob",
+    "response_mask",
+    "cliprange",
+    "clip_ratio_c",
+    "rollout_is_weights",
+    "kl_loss_coef",
+    "ref_log_prob",
+    "token_level_rewards",
+    "pi_theta",
+    "pi_ref",
+    "A_hat",
+    "hat_A",
+    "r_t",
+    "rho_t",
+    "lambda",
+    "eta",
+    "D_KL",
+    "H",
+    "kl_ctl",
+    "kl_penalty",
+    "vf_coef",
+    "group_mean",
+    "group_std",
+    "scale_rewards",
+    "num_generations",
+    "G",
+    "T",
+    "L_max",
+    "o_i",
+    "completion_ids",
+    "uid",
+    "bsz",
+    "temperature",
+    "is_weight",
+    "tis_threshold",
+    "behavior_logprobs",
+    "proximal_logprobs",
+    "top_entropy_quantile",
+    "mask_truncated_completions",
+    "loss_agg_mode",
+    "overlong_buffer",
+    "filter_groups",
+    "max_tokens",
+]
+STATEMENTS = [
+    "loss",
+    "kl_loss",
+    "entropy_loss",
+    "aux_loss",
+    "is_weights",
+    "rejection",
+    "baseline",
+    "adv_estimator",
+    "length_penalty",
+    "import",
+    "fn",
+    "var",
+]
+
+
+@pytest.mark.parametrize("word", ELSEWHERE)
+def test_words_of_trl_verl_and_papers_are_known_in_expressions(word):
+    with pytest.raises(maspo_dsl.SpecError) as caught:
+        maspo_dsl.parse(f"objective t extends grpo\nweight q = exp(-{word})\n")
+    assert caught.value.diagnostics[0].hint.split(":")[0] not in ("", "known")
+
+
+@pytest.mark.parametrize("word", STATEMENTS)
+def test_words_of_trl_verl_and_papers_are_known_as_statements(word):
+    with pytest.raises(maspo_dsl.SpecError) as caught:
+        maspo_dsl.parse(f"objective t extends grpo\n{word} = 1\n")
+    hint = caught.value.diagnostics[0].hint
+    assert hint and "to name a value" not in hint
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "param cap = 2\nweight tis = min(old / rollout, cap)",
+        "mute low where entropy(policy) < quantile(entropy(policy), 0.8, window)",
+        "keep mixed where std(reward, group) > 0",
+        "exclude cut where truncated",
+        "reward overlong = overlong(length, 100, 10)",
+        "ratio = geomean(policy / old, sequence) |> clip(1 - eps_low, 1 + eps_high)",
+        "reduce = loss |> mean(sequence) |> mean(window)",
+    ],
+)
+def test_what_hints_say_to_write_is_right(line):
+    maspo_dsl.parse(f"objective t extends grpo\n{line}\n")
