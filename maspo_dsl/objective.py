@@ -139,6 +139,18 @@ class Objective:
 
         return standalone(self.resolved, self.graph)
 
+    def _repr_latex_(self) -> str:
+        """The formula, for a notebook."""
+        from maspo_dsl.notation.latex_lines import latex_formula, latex_lines
+
+        return "$$\n" + "\n".join(latex_lines(latex_formula(self.resolved))) + "\n$$"
+
+    def _repr_html_(self) -> str:
+        """Formula, parameters and picture, for a notebook; without matplotlib, no picture."""
+        from maspo_dsl.pictures.notebook import objective_html
+
+        return objective_html(self, self._repr_latex_())
+
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={value:g}" for name, value in self.params.items())
         return f"<Objective {self.name}@{self.hash} {values}>"

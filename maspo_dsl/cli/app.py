@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "report": ("report:report", ("maspo-dsl report grids/maspo",)),
     "plot": ("plot:plot", ("maspo-dsl plot maspo -o fig.svg", "maspo-dsl plot grpo my.obj -o fig.pdf")),
+    "inspect": ("inspect:inspect", ("maspo-dsl inspect maspo batch.npz -o tokens.html",)),
     "lsp": ("lsp:lsp", ("maspo-dsl lsp",)),
     "playground": ("playground:playground", ("maspo-dsl playground",)),
 }

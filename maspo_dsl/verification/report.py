@@ -46,6 +46,16 @@ class Report:
         """What all lines took."""
         return sum(line.seconds for line in self.lines)
 
+    def _repr_html_(self) -> str:
+        """The table, for a notebook."""
+        from maspo_dsl.pictures.notebook import table_html
+
+        rows = [(line.name, line.verdict, line.detail) for line in self.lines]
+        held = (
+            "every property holds" if self.ok else f"{len(self.failed)} of {len(self.lines)} properties fail"
+        )
+        return f"<p>{self.name}@{self.hash}: {held}</p>" + table_html(("property", "", "what was seen"), rows)
+
     def __str__(self) -> str:
         """One text line a property."""
         width = max((len(line.name) for line in self.lines), default=0)

@@ -1,0 +1,129 @@
+"""`maspo-dsl inspect`: why a token of a batch was pushed as it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from maspo_dsl.cli.output import InputError, invalid_input_exits, print_line, write_file
+from maspo_dsl.cli.overrides import OverridesArgument, SpecArgument, load_with
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from maspo_dsl.objective import Objective
+
+SUFFIXES = (".safetensors", ".npz")
+
+
+def inspect(
+    spec: SpecArgument,
+    batch: Annotated[
+        Path,
+        typer.Argument(
+            metavar="BATCH", help="A batch, BATCH.npz or BATCH.safetensors, or the folder of a run."
+        ),
+    ],
+    overrides: OverridesArgument = None,
+    step: Annotated[
+        int | None, typer.Option(metavar="N", help="Of a run: which step; the last, unless told.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page.")] = Path(
+        "tokens.html"
+    ),
+) -> None:
+    """Show why each token got its gradient.
+
+    Writes one HTML page: tokens coloured by their weight, with ratio, advantage, gate, mask and the line of the spec
+    that decided; groups, and what was dropped. `tokens` or `token_text` [N, T] in the batch are shown as the tokens.
+    Of a run: the completions and rewards that it kept of a step.
+    """
+    with invalid_input_exits():
+        objective = load_with(spec, overrides)
+        if batch.is_dir():
+            write_file(output, _samples(objective, batch, step))
+            print_line(f"written to {output}")
+            return
+        found = _checked(objective, batch, read_batch(batch))
+        from maspo_dsl.analysis.inspection import inspect_batch
+        from maspo_dsl.pictures.tokens_page import tokens_page
+
+        inspected = inspect_batch(objective.resolved, objective.graph, found)
+        write_file(output, tokens_page(objective, inspected))
+    for place, reason in enumerate(inspected.reasons):
+        where = "" if reason.span is None else f"  {reason.span.source.name}:{reason.span.line}"
+        print_line(f"{int((inspected.reason == place).sum()):>7}  {reason.text}{where}")
+    print_line(f"{int((inspected.reason < 0).sum()):>7}  nothing but its ratio and its advantage")
+    print_line(f"written to {output}")
+
+
+def _samples(objective: Objective, run: Path, step: int | None) -> str:
+    """The page of a run's samples of a step, the last unless told. Raises InputError: there are none."""
+    from maspo_dsl.pictures.tokens_page import samples_page
+
+    try:
+        lines = (run / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+        samples = [json.loads(line) for line in lines]
+        steps = sorted({int(each["step"]) for each in samples})
+    except OSError:
+        raise InputError(f"`{run}` is no run: it has no samples.jsonl") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"`{run / 'samples.jsonl'}` cannot be read: {error}") from None
+    wanted = steps[-1] if step is None and steps else step
+    if wanted is None or wanted not in steps:
+        kept = ", ".join(map(str, steps)) or "none"
+        raise InputError(f"`{run}` kept no samples of step {wanted}; of these it did: {kept}")
+    return samples_page(objective, wanted, [each for each in samples if each["step"] == wanted])
+
+
+def read_batch(path: Path) -> dict[str, NDArray[Any]]:
+    """The tensors of a file. Raises InputError: it is not there, of no known kind, or damaged."""
+    import numpy as np
+
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"`{path}` has no suffix of a batch: expected one of {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise InputError(f"there is no file `{path}`")
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
+        from safetensors.torch import load_file
+
+        return {
+            name: (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+            for name, tensor in load_file(path).items()
+        }
+    except Exception as error:  # whatever numpy or safetensors raise for a damaged file
+        raise InputError(f"`{path}` cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _checked(objective: Objective, path: Path, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The batch, if the objective can be computed of it. Raises InputError that names everything that is wrong."""
+    from maspo_dsl.analysis.inspection import missing_tensors
+    from maspo_dsl.semantics.types import Axis
+
+    if "mask" in batch and batch["mask"].ndim != 2:
+        raise InputError(f"`mask` of `{path}` has shape {batch['mask'].shape}; expected [N, T], padded")
+    missing = missing_tensors(objective.resolved, objective.graph, batch)
+    wrong = [
+        f"`{path}` lacks `{name}`: {meaning or 'which tokens are trained'}"
+        for name, meaning in missing.items()
+    ]
+    if not wrong:
+        count, length = batch["mask"].shape
+        for name, row in objective.resolved.tensors.items():
+            if name not in batch:
+                continue
+            shapes = {Axis.TOKEN: [(count, length)], Axis.SEQUENCE: [(count,)]}.get(row.axis, [()])
+            if row.per_token or name == "advantage":
+                shapes = [(count,), (count, length)]
+            if batch[name].shape not in shapes:
+                expected = " or ".join(map(str, shapes))
+                wrong.append(f"`{name}` of `{path}` has shape {batch[name].shape}; expected {expected}")
+    if wrong:
+        raise InputError("\n       ".join(wrong))
+    return batch
