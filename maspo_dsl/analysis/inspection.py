@@ -158,18 +158,18 @@ class _Inspector:
 
     def _kept(self) -> Flags:
         """Which completions are trained on: those with a reward, and that every `keep` holds for."""
-        kept = self.mask.any(axis=1)
+        kept: Flags = np.asarray(self.mask.any(axis=1))
         if "reward" in self.given and self.graph.reads_reward:
             scored = ~np.isnan(self.given["reward"].astype(float))
             self._decide(~scored[:, None] & self.mask, Reason("its completion has no reward"))
-            kept &= scored
+            kept = np.logical_and(kept, scored)
         for key, term in self.objective.parts.of(Role.FILTER).items():
             held = self._values({"kept": term}, self.given)
             if held is None:
                 continue
             holds = np.broadcast_to(held["kept"].reshape(len(kept), -1)[:, 0], kept.shape).astype(bool)
             self._decide(~holds[:, None] & self.mask, Reason(f"dropped by {' '.join(key)}", self._span(key)))
-            kept &= holds
+            kept = np.logical_and(kept, holds)
         return kept
 
     def _values(

@@ -26,9 +26,10 @@ def explain(
             raise InputError("--json and --latex are two forms; choose one")
         objective = load_with(spec, overrides)
         if latex:
-            from maspo_dsl.notation.latex_lines import latex_formula, latex_lines
+            from maspo_dsl.notation.latex_lines import latex_formula, latex_lines, latex_preamble
 
-            for line in latex_lines(latex_formula(objective.resolved)):
+            lines = list(latex_lines(latex_formula(objective.resolved)))
+            for line in [latex_preamble(lines), *lines]:
                 print_line(line)
             return
         from maspo_dsl.cli.explanation_text import explanation_lines

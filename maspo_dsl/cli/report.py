@@ -15,7 +15,7 @@ from maspo_dsl.cli.output import InputError, invalid_input_exits, print_json, pr
 if TYPE_CHECKING:
     from maspo_dsl.ablation.report.pictures import Picture
 
-WRITTEN = ("report.html", "report.md")
+WRITTEN = ("report.html", "report.md", "report.csv", "report.tex")
 
 
 def report(
@@ -35,8 +35,9 @@ def report(
 ) -> None:
     """Compare the points of a grid that was run.
 
-    Writes report.html, one page that needs nothing else, and report.md. Runs of other trainers are read from
-    metrics.jsonl, trainer_state.json of transformers, verl's file logger, or TensorBoard's event files.
+    Writes report.html, one page that needs nothing else, report.md, and its tables as report.csv and
+    report.tex. Runs of other trainers are read from metrics.jsonl, trainer_state.json of transformers,
+    verl's file logger, or TensorBoard's event files.
     """
     from maspo_dsl.ablation.changes import GridError
     from maspo_dsl.ablation.folder import read_grid
@@ -45,6 +46,7 @@ def report(
     from maspo_dsl.ablation.report.page import html, markdown
     from maspo_dsl.ablation.report.pictures import pictures
     from maspo_dsl.ablation.report.results import read_results
+    from maspo_dsl.ablation.report.tables import csv_table, latex_table
 
     with invalid_input_exits(as_json=as_json):
         try:
@@ -59,7 +61,8 @@ def report(
         text, drawn = markdown(rows, grid.manifest), pictures(rows, results)
         if figures is not None:
             write_figures(figures, drawn)
-        for name, content in zip(WRITTEN, (html(rows, drawn, grid.manifest), text), strict=True):
+        contents = (html(rows, drawn, grid.manifest), text, csv_table(rows), latex_table(rows))
+        for name, content in zip(WRITTEN, contents, strict=True):
             write_file(folder / name, content)
     print_line(text)
     print_line(f"written to {' and '.join(str(folder / name) for name in WRITTEN)}")

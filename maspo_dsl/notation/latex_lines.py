@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
 from maspo_dsl.notation.formula import Formula, FormulaLine, formula
 from maspo_dsl.notation.styles import LATEX
 from maspo_dsl.semantics.objective import ResolvedObjective
 from maspo_dsl.semantics.part_words import NAMED
 from maspo_dsl.semantics.shipped import library_definitions
+
+_PACKAGES = {
+    "amssymb": r"mathbb|mathfrak|lesssim|gtrsim|leqslant|geqslant|triangleq|varnothing|nmid",
+    "mathtools": r"coloneqq|eqqcolon|mathclap|begin\{dcases\}|vcentcolon",
+    "bm": r"bm",
+    "dsfont": r"mathds",
+    "mathrsfs": r"mathscr",
+    "stmaryrd": r"llbracket|rrbracket",
+}
+"""What commands of a spec's own notation a package brings; `aligned`, `cases` and `\\text` are of amsmath."""
+
+
+def latex_preamble(lines: Sequence[str]) -> str:
+    """The packages that a page with a formula's lines needs, as a comment of LaTeX."""
+    text = "\n".join(lines)
+    own = [name for name, known in _PACKAGES.items() if re.search(rf"\\(?:{known})(?![A-Za-z])", text)]
+    return f"% \\usepackage{{{','.join(['amsmath', *own])}}}"
 
 
 def latex_formula(objective: ResolvedObjective) -> Formula:

@@ -1,5 +1,6 @@
 """Reports: statistics against closed forms, and pages made of runs that were written by hand."""
 
+import csv
 import json
 import math
 import re
@@ -25,6 +26,7 @@ from maspo_dsl.ablation.report.statistics import (
     probability_of_improvement,
     two_sided_p,
 )
+from maspo_dsl.ablation.report.tables import csv_table, latex_table
 from maspo_dsl.ablation.request import Request
 from maspo_dsl.cli.app import app
 
@@ -156,6 +158,22 @@ def test_pages(grid):
     for picture in found:
         words = {element.text for element in ElementTree.fromstring(picture).iter() if element.text}
         assert {"maspo_without_gate", "maspo_without_mass"} <= words, "text of the figures is text"
+
+
+def test_tables_have_the_numbers_of_the_page(grid):
+    rows = compare(read_results(grid))
+    cells = list(csv.DictReader(csv_table(rows).splitlines()))
+    assert len(cells) == len(rows) * len({cell["measure"] for cell in cells})
+    for row in rows:
+        (cell,) = [c for c in cells if (c["measure"], c["point"]) == ("final_reward", row.name)]
+        found = row.measures["final_reward"]
+        assert float(cell["mean"]) == found.mean != 0
+        assert cell["difference"] == ("" if found.difference is None else str(found.difference.mean))
+    text = latex_table(rows)
+    columns = text.splitlines()[1].split("{")[2].rstrip("}")
+    assert text.count(r"\\") == len(rows) + 1
+    assert all(line.count("&") == len(columns) - 1 for line in text.splitlines() if line.endswith(r"\\"))
+    assert r"maspo\_without\_gate" in text and r"\;[" in text
 
 
 def test_verdicts_of_many_points_are_counted(grid):

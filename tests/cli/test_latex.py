@@ -190,8 +190,20 @@ def test_every_formula_is_well_formed(name):
     assert all(row.count("&") == 1 for row in outside)
 
 
+def test_packages_of_a_notation_of_ones_own_are_named(cli, write):
+    write(
+        "mine.obj",
+        "objective mine extends group_ppo\n"
+        'def indicator(x, y) = detach(1 if x > y else 0)\n    notation "\\mathbb{1}[$x > $y]"\n'
+        "weight w = indicator(policy, 0.1)\n",
+    )
+    result = cli("explain", "mine.obj", "--latex")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith("% \\usepackage{amsmath,amssymb}\n")
+
+
 def test_on_the_command_line(cli):
     told = cli("explain", "maspo", "--latex").stdout
-    assert told == written("maspo") + "\n"
+    assert told == "% \\usepackage{amsmath}\n" + written("maspo") + "\n"
     refused = cli("explain", "maspo", "--latex", "--json")
     assert refused.exit_code == 2
