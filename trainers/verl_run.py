@@ -178,6 +178,12 @@ def _tokenizer(parts: Handed, place: Path) -> Tokenizer:
     model: Any = policy.model
     model.save_pretrained(place)
     policy.tokenizer.hugging_face().save_pretrained(place)
+    saved, prompt = load_tokenizer(str(place)), parts.examples[0].prompt
+    if saved.encode(prompt) != policy.tokenizer.encode(prompt):
+        raise ConfigError(
+            f"engine=verl: transformers reads the saved tokenizer of `{config.model}` otherwise, so that verl would "
+            "train on other prompts; name a pretrained model"
+        )
     return policy.tokenizer
 
 

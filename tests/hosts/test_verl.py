@@ -339,7 +339,7 @@ def test_the_launch_of_the_examples_is_of_the_spec_and_of_verl():
         compose("ppo_trainer", [f"{key}={value.replace('$DATA', 'data')}" for key, value in RUN.items()])
 
 
-@pytest.mark.parametrize("task", ["sort", "messages"])
+@pytest.mark.parametrize("task", ["text", "messages"])
 def test_a_launch_folder_is_what_verl_reads(task, tmp_path, monkeypatch):
     """`train engine=verl`: the command's settings make verl's configuration, and its readers find prompt and reward."""
     from hydra import compose, initialize_config_module
@@ -351,13 +351,14 @@ def test_a_launch_folder_is_what_verl_reads(task, tmp_path, monkeypatch):
     from verl.utils.dataset.rl_dataset import RLHFDataset
 
     monkeypatch.chdir(tmp_path)
-    rows = [{"prompt": [{"role": "user", "content": f"1+{n}"}], "answer": str(1 + n)} for n in range(9)]
+    rows = [{"prompt": f"1+{n}", "answer": str(1 + n)} for n in range(9)]
+    if task == "messages":
+        rows = [{**row, "prompt": [{"role": "user", "content": row["prompt"]}]} for row in rows]
     prompts = tmp_path / "messages.jsonl"
     prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    source = "sort" if task == "sort" else str(prompts)
+    source = str(prompts)
     sizes = ["rollout.prompts=4", "rollout.samples=2", "trainer.updates_per_rollout=2", "trainer.max_steps=2"]
-    model = f"model={chat_model(tmp_path / 'chat')}" if task == "messages" else "model=tiny"
-    more = ["trainer.eval_prompts=1"] if task == "messages" else []
+    model, more = f"model={chat_model(tmp_path / 'chat')}", ["trainer.eval_prompts=1"]
     folder = tmp_path / "a run"
     planned = plan(
         read_config(["engine=verl", f"task={source}", model, f"run={folder}", *sizes, *more]), "grpo"
@@ -385,7 +386,7 @@ def test_a_launch_folder_is_what_verl_reads(task, tmp_path, monkeypatch):
     assert len(data) == 8
     example, row = planned.parts.examples[3], data[3]
     text = tokenizer.apply_chat_template(row["raw_prompt"], tokenize=False, add_generation_prompt=True)
-    assert text == (example.prompt if task == "sort" else f"{example.prompt[0]['content']}:")
+    assert text == (example.prompt if task == "text" else f"{example.prompt[0]['content']}:")
     assert len(tokenizer(text)["input_ids"]) <= composed.data.max_prompt_length
     score = get_custom_reward_fn(composed)
     truth = row["reward_model"]["ground_truth"]
@@ -418,6 +419,7 @@ def chat_model(where):
 def test_a_launch_starts_where_verl_and_a_gpu_are(tmp_path, monkeypatch):
     from maspo_dsl.trainers import verl_run
     from maspo_dsl.trainers.config import ConfigError, read_config
+    from maspo_dsl.trainers.policies.tiny import CharacterTokenizer
 
     started = []
 
@@ -427,6 +429,10 @@ def test_a_launch_starts_where_verl_and_a_gpu_are(tmp_path, monkeypatch):
 
     sizes = ["rollout.prompts=4", "rollout.samples=2", "trainer.max_steps=1", "trainer.updates_per_rollout=1"]
     planned = verl_run.plan(read_config(["engine=verl", f"run={tmp_path / 'run'}", *sizes]), "maspo")
+    with pytest.raises(ConfigError, match="reads the saved tokenizer of `tiny` otherwise"):
+        planned.start()
+    shutil.rmtree(tmp_path / "run")
+    monkeypatch.setattr(verl_run, "_tokenizer", lambda parts, place: CharacterTokenizer())
     monkeypatch.setattr(verl_run.torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(verl_run.subprocess, "run", ran)
     assert "not started here (verl samples on a GPU" in planned.start() and not started
