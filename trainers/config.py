@@ -105,8 +105,25 @@ class TrainerConfig(_Block):
     """a Lightning strategy, such as ddp"""
     threads: Count = 1
     """CPU threads of a process"""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """of the learning rate after warm-up: constant, or falling to 0 at the last step"""
+    weight_decay: Natural | Positive = 0
+    """of AdamW, for matrices; vectors such as biases and norms have none"""
+    gradient_checkpointing: bool = False
+    """compute the layers again for the gradient instead of keeping what they computed: less memory, more time"""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """of everything that reads a model; weights are always float32: AdamW's steps would vanish in bfloat16"""
+
+
+class LoraConfig(_Block):
+    """Low-rank adapters in the place of all weights, by peft."""
+
+    rank: Natural = 0
+    """rank of the adapters; 0 trains the model itself"""
+    alpha: Positive = 32.0
+    """what they add is multiplied by alpha / rank"""
+    targets: Name = "all-linear"
+    """layers that get one: all-linear, or the ends of their names, as q_proj,v_proj"""
 
 
 def default_cache() -> Path:
@@ -124,6 +141,8 @@ class RunConfig(_Block):
     """folder of an earlier run to go on with"""
     engine: Literal["own", "trl", "verl"] = "own"
     """who trains: own, the package's trainer; trl or verl, which are handed the objective, task, reward and model"""
+    config: Path | None = None
+    """file of keys like these, such as the config.yaml of a run; what is given beside it goes first"""
     seed: Natural = 0
     """of everything random"""
     model: Name = Field("tiny", description=f"{', '.join(MODELS)}, a Hugging Face id, or a folder")
@@ -139,6 +158,7 @@ class RunConfig(_Block):
     rollout: RolloutConfig = RolloutConfig()
     trainer: TrainerConfig = TrainerConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
+    lora: LoraConfig = LoraConfig()
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile of the loss; `auto`: not for the tiny model, where compiling outlasts its gain"""
     cache: Path = Field(default_factory=default_cache)
@@ -183,21 +203,26 @@ class RunConfig(_Block):
         return self
 
 
-_BLOCKS: Mapping[str, type[BaseModel]] = {
+BLOCKS: Mapping[str, type[BaseModel]] = {
+    "": RunConfig,
     "rollout.": RolloutConfig,
     "trainer.": TrainerConfig,
     "tokenizer.": TokenizerConfig,
+    "lora.": LoraConfig,
 }
 
 
 def read_config(overrides: Sequence[str]) -> RunConfig:
     """The configuration that `key=value` overrides describe.
 
-    With `resume=RUN` the rest comes from `RUN/config.yaml`, and only what has not shaped the run's past may
-    be given again. Raises ConfigError that names every mistake at once.
+    With `config=FILE` the rest comes from that file. With `resume=RUN` it comes from `RUN/config.yaml`, and only what
+    has not shaped the run's past may be given again. Raises ConfigError that names every mistake at once.
     """
     values, mistakes = read_overrides(overrides, known_keys())
     given = tuple(values)
+    if values.get("config") is not None:
+        values, more = _with_file(values)
+        mistakes += more
     if values.get("resume") is not None:
         values, more = _with_saved(values)
         mistakes += more
@@ -220,12 +245,11 @@ def as_yaml(config: RunConfig) -> str:
 
 def known_keys() -> Keys:
     """Every key of a run's configuration."""
-    blocks: dict[str, type[BaseModel]] = {"": RunConfig, **_BLOCKS}
     types = {
         f"{prefix}{name}": field.annotation
-        for prefix, block in blocks.items()
+        for prefix, block in BLOCKS.items()
         for name, field in block.model_fields.items()
-        if field.annotation not in _BLOCKS.values()
+        if field.annotation not in BLOCKS.values()
     }
     opened = frozenset(path for path, kind in types.items() if get_origin(kind) is dict)
     text = frozenset(path for path, kind in types.items() if path not in opened and _is_text(kind))
@@ -234,8 +258,32 @@ def known_keys() -> Keys:
 
 # What may be given again when a run goes on, because the steps already made do not depend on it.
 CHANGEABLE = frozenset(
-    {"run", "resume", "cache", "trainer.max_steps", "trainer.log_every", "trainer.checkpoint_every"}
+    {"run", "resume", "config", "cache", "trainer.max_steps", "trainer.log_every", "trainer.checkpoint_every"}
 )
+
+
+def _with_file(values: Tree) -> tuple[Tree, list[str]]:
+    """What a file of keys says, under the values given; and the mistakes. The folder of a run is no other run's."""
+    path = Path(str(values["config"]))
+    if not path.is_file():
+        return values, [f"`config={path}`: there is no such file"]
+    found, mistakes = _read_file(path, f"config={path}")
+    own = {"resume", "config", *(["run"] if (path.parent / "spec.obj").is_file() else [])}
+    return {**{name: value for name, value in found.items() if name not in own}, **values}, mistakes
+
+
+def _read_file(path: Path, setting: str) -> tuple[Tree, list[str]]:
+    """The values of a YAML file by path, and one sentence a mistake."""
+    try:
+        tree = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        if not isinstance(tree, dict) or not tree:
+            raise ValueError("it holds no keys")
+        saved = flat({str(key): value for key, value in tree.items()})
+    except Exception as error:  # a file edited by hand fails in as many ways as YAML has
+        return {}, [f"`{setting}`: {path} cannot be read ({str(error).splitlines()[0]})"]
+    keys = known_keys()
+    mistakes = [f"{path}: {unknown_key(name, keys)}" for name in saved if name not in keys]
+    return {name: value for name, value in saved.items() if name in keys}, mistakes
 
 
 def _with_saved(values: Tree) -> tuple[Tree, list[str]]:
@@ -243,15 +291,9 @@ def _with_saved(values: Tree) -> tuple[Tree, list[str]]:
     path = Path(str(values["resume"])) / "config.yaml"
     if not path.is_file():
         return {}, [f"`resume={values['resume']}`: no run is there ({path} does not exist)"]
-    try:
-        tree = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-        if not isinstance(tree, dict) or not tree:
-            raise ValueError("it holds no keys")
-        saved = flat({str(key): value for key, value in tree.items()})
-    except Exception as error:  # a file edited by hand fails in as many ways as YAML has
-        return {}, [f"`resume={values['resume']}`: {path} cannot be read ({str(error).splitlines()[0]})"]
-    keys = known_keys()
-    mistakes = [f"{path}: {unknown_key(name, keys)}" for name in saved if name not in keys]
+    saved, mistakes = _read_file(path, f"resume={values['resume']}")
+    if not saved and mistakes:
+        return {}, mistakes
     mistakes += [
         f"`{name}={value}` cannot change when a run goes on: it was {saved.get(name)}"
         for name, value in values.items()
@@ -261,8 +303,15 @@ def _with_saved(values: Tree) -> tuple[Tree, list[str]]:
         mistakes.append(
             f"`run={values['run']}`: a run goes on in its own folder, {path.parent}; leave `run` out"
         )
+    steps = saved.get("trainer.max_steps")
+    falls = saved.get("trainer.schedule", "constant") != "constant"
+    if falls and values.get("trainer.max_steps", steps) != steps:
+        mistakes.append(
+            f"`trainer.max_steps={values['trainer.max_steps']}` cannot change when a run with trainer.schedule="
+            f"{saved['trainer.schedule']} goes on: the learning rates of the steps made were those of {steps} steps"
+        )
     return {
-        **{name: saved[name] for name in saved if name in keys},
+        **saved,
         **values,
         "run": values["resume"],
     }, mistakes

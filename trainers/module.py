@@ -70,16 +70,27 @@ class PolicyTrainer(LightningModule):
         # In a mapping, so that they are no part of what is trained and kept.
         self.teachers = dict(teachers)
         self.objective_hash = objective_hash
+        self.strict_loading = all(each.requires_grad for each in model.parameters())
         self.sums = Sums()
         self._warned = False
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW without weight decay: a policy is not pulled towards zero while it learns."""
-        return torch.optim.AdamW(self.model.parameters(), lr=self.config.learning_rate, weight_decay=0.0)
+        """AdamW on what is trained. Weight decay, if any, is of matrices alone."""
+        trained = [each for each in self.model.parameters() if each.requires_grad]
+        decay = self.config.weight_decay
+        if not decay:
+            return torch.optim.AdamW(trained, lr=self.config.learning_rate, weight_decay=0.0)
+        matrices = {"params": [each for each in trained if each.ndim > 1], "weight_decay": decay}
+        vectors = {"params": [each for each in trained if each.ndim <= 1], "weight_decay": 0.0}
+        groups = [group for group in (matrices, vectors) if group["params"]]
+        return torch.optim.AdamW(groups, lr=self.config.learning_rate)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Name the objective."""
+        """Name the objective, and leave out weights that are frozen: the model brings them."""
         checkpoint["objective"] = self.objective_hash
+        for name, each in self.named_parameters(remove_duplicate=False):
+            if not each.requires_grad:
+                checkpoint["state_dict"].pop(name, None)
 
     def on_train_epoch_start(self) -> None:
         """Begin a step. The model never leaves evaluation mode: dropout would make another policy of it."""
@@ -96,6 +107,8 @@ class PolicyTrainer(LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad()
+        if self.config.gradient_checkpointing:
+            _recompute_layers(self.model)
         denominators = self.denominators(window)
         outputs = []
         for number, part in enumerate(window):
@@ -212,10 +225,34 @@ class PolicyTrainer(LightningModule):
 
 
 def learning_rate(config: TrainerConfig, step: int, update: int) -> float:
-    """Learning rate of an update of a step, both from 0: linear over the warm-up steps, then constant."""
+    """Learning rate of an update of a step, both from 0: linear over the warm-up steps, then as scheduled.
+
+    A schedule falls from the whole rate, at the first update after warm-up, towards 0 behind the last update.
+    """
     done = step * config.updates_per_rollout + update + 1
     warmup = config.warmup_steps * config.updates_per_rollout
-    return config.learning_rate * min(1.0, done / warmup if warmup else 1.0)
+    if done <= warmup:
+        return config.learning_rate * done / warmup
+    falling = max(1, config.max_steps * config.updates_per_rollout - warmup)
+    return config.learning_rate * SCHEDULES[config.schedule](min(1.0, (done - warmup - 1) / falling))
+
+
+# The share of the learning rate by how much of the run after warm-up is done, from 0 to 1.
+SCHEDULES: Mapping[str, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "linear": lambda done: 1 - done,
+    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
+}
+
+
+def _recompute_layers(model: nn.Module) -> None:
+    """Let layers that can be computed again do so in this update; transformers does in training mode alone.
+
+    The mode of what is in them stays: nothing drops out.
+    """
+    for layer in model.modules():
+        if getattr(layer, "gradient_checkpointing", False):
+            layer.training = True
 
 
 def clip_gradient(model: nn.Module, limit: float | None) -> float:

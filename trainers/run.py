@@ -31,7 +31,7 @@ from .dead_rewards import dead_rewards
 from .export import MODEL, is_exportable, write_model
 from .metrics import Row, read_rows
 from .module import PolicyTrainer
-from .policies import Policy, build_policy, build_teacher, with_engine, with_tokenizer
+from .policies import Policy, as_trained, build_policy, build_teacher, with_engine
 from .progress import Progress
 from .prompt_choice import KNOWN
 from .rewards import load_reward
@@ -145,7 +145,7 @@ def _fit(
             f"{config.rollout.max_new_tokens} tokens: set its lengths, or `bind generation_limit` to them"
         )
     policy = build_policy(config.model, task, seed=config.seed, cache=config.cache)
-    policy = with_engine(with_tokenizer(policy, config.tokenizer), config)
+    policy = with_engine(as_trained(policy, config), config)
     loss = maspo_dsl.compile(objective, backend=choose_backend(config, progress))
     teachers = {
         name: build_teacher(model, policy, task, seed=config.seed, cache=config.cache)
@@ -193,11 +193,12 @@ def choose_backend(config: RunConfig, progress: Progress) -> Literal["inductor",
 def trainable_objective(config: RunConfig, source: str | None) -> Objective:
     """A run's objective with its constants bound. Raises ConfigError for what training would not do."""
     if source is None:
-        if config.resume is None:
+        folder = config.resume or (config.config and config.config.parent)
+        if folder is None or not (folder / "spec.obj").is_file():
             raise ConfigError(
                 "an objective is missing: a shipped name such as maspo, or the path of an .obj file"
             )
-        source = str(config.resume / "spec.obj")
+        source = str(folder / "spec.obj")
     objective = maspo_dsl.load(source, params=config.params, run=config.constants)
     _check_prompt(objective)
     for name in ("candidates", "explore"):

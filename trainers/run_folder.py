@@ -38,7 +38,7 @@ def resumed_checkpoint(config: RunConfig, objective: Objective) -> Path | None:
 
 def open_folder(folder: Path, config: RunConfig, objective: Objective, checkpoint: Path | None) -> Records:
     """Write what the run is, and open its metrics after the checkpoint's step. A new folder appears whole."""
-    settings = config.model_copy(update={"run": folder, "resume": None})
+    settings = config.model_copy(update={"run": folder, "resume": None, "config": None})
     if config.resume is not None:
         write_whole(folder / "config.yaml", as_yaml(settings))
         return Records(folder, step_of(checkpoint) if checkpoint else -1)

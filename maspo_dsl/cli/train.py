@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_origin
 
 import typer
 
@@ -67,12 +67,18 @@ def split_spec(arguments: list[str]) -> tuple[str | None, list[str]]:
     more = [a for a in overrides if a in maspo_dsl.shipped() or (a.endswith(".obj") and "=" not in a)]
     if spec is not None and more:
         raise InputError(f"one objective trains at a time; here are {spec}, {', '.join(more)}")
-    if spec is None and not any(a.startswith("resume=") for a in overrides):
+    if spec is None and not any(a.startswith("resume=") or _has_spec(a) for a in overrides):
         raise InputError(
             "an objective is missing: maspo-dsl train maspo, or the path of an .obj file; "
             "maspo-dsl list shows what ships"
         )
     return spec, overrides
+
+
+def _has_spec(override: str) -> bool:
+    """Whether it is `config=` with the config.yaml of a run, beside which the run's spec lies."""
+    key, _, value = override.partition("=")
+    return key == "config" and (Path(value).parent / "spec.obj").is_file()
 
 
 def _run(spec: str | None, overrides: list[str], dry_run: bool) -> int:
@@ -164,15 +170,14 @@ def checked_early(spec: str, config: RunConfig) -> maspo_dsl.Objective:
 
 def key_lines() -> Iterator[str]:
     """Every key of a run with its default and meaning."""
-    from maspo_dsl.trainers.config import RolloutConfig, RunConfig, TrainerConfig
+    from maspo_dsl.trainers.config import BLOCKS
 
-    blocks = (("", RunConfig), ("rollout.", RolloutConfig), ("trainer.", TrainerConfig))
-    for prefix, block in blocks:
+    for prefix, block in BLOCKS.items():
         for name, field in block.model_fields.items():
-            if name in ("rollout", "trainer"):
+            if field.annotation in BLOCKS.values():
                 continue
             default = field.get_default(call_default_factory=True, validated_data={})
             shown = {None: "null"}.get(default, str(default)) if default != {} else "{}"
-            open_block = ".NAME" if name in ("params", "task_options") else ""
+            open_block = ".NAME" if get_origin(field.annotation) is dict else ""
             yield f"{prefix}{name}{open_block} = {shown}".ljust(36) + f"  {field.description}"
     yield "With a model other than tiny some defaults are others; config.yaml of the run has them all."

@@ -17,6 +17,7 @@ from .policy import Policy, Tokenizer
 __all__ = [
     "Policy",
     "Tokenizer",
+    "as_trained",
     "build_policy",
     "build_teacher",
     "configured_policy",
@@ -39,8 +40,24 @@ def build_policy(model: str, task: Task, *, seed: int, cache: Path) -> Policy:
 
 def configured_policy(config: RunConfig, task: Task) -> Policy:
     """The policy of a run as training begins with it, without an engine. Raises ConfigError."""
-    policy = build_policy(config.model, task, seed=config.seed, cache=config.cache)
-    return with_tokenizer(policy, config.tokenizer)
+    return as_trained(build_policy(config.model, task, seed=config.seed, cache=config.cache), config)
+
+
+def as_trained(policy: Policy, config: RunConfig) -> Policy:
+    """A policy with what a run does to its tokenizer, its weights and its layers. Raises ConfigError."""
+    policy = with_tokenizer(policy, config.tokenizer)
+    if config.lora.rank:
+        from .lora import with_lora
+
+        policy = with_lora(policy, config.lora, config.seed)
+    if config.trainer.gradient_checkpointing:
+        if not getattr(policy.model, "supports_gradient_checkpointing", False):
+            raise ConfigError(
+                f"trainer.gradient_checkpointing=true: model {policy.name} cannot compute its layers again"
+            )
+        model: Any = policy.model
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return policy
 
 
 def with_tokenizer(policy: Policy, options: TokenizerConfig) -> Policy:
@@ -62,6 +79,10 @@ def with_engine(policy: Policy, config: RunConfig) -> Policy:
     engine = config.rollout.engine
     if engine not in ENGINES:
         return policy
+    if config.lora.rank:
+        raise ConfigError(
+            f"rollout.engine={engine} takes whole weights, and lora.rank={config.lora.rank} trains adapters"
+        )
     if config.model in MODELS:
         raise ConfigError(
             f"rollout.engine={engine}: it loads a model from a folder or the hub, not {config.model}"
