@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -18,10 +19,12 @@ from maspo_dsl.runtime.ranks import world_size
 from .checkpoint import best_checkpoint, checkpoint_path, save_best, save_checkpoint, step_of
 from .config_error import ConfigError
 from .export import is_exportable
+from .loggers import Loggers
 from .metrics import Records, Row, Sums, read_rows
 from .module import PolicyTrainer
 from .progress import Progress
 from .rollout_data import RolloutData
+from .rows import Rows
 
 SAMPLES_A_STEP = 4
 
@@ -37,33 +40,35 @@ class Recorder(Callback):
         data: makes the rollouts.
         open_records: makes the run folder. Called once the first rollout has been sampled and scored, so
             that a run which cannot start leaves nothing behind.
-        evaluate: the held-out reward of the present policy, or None.
+        evaluate: what the present policy does on held-out prompts, by column.
         progress: shows the rows.
     """
 
     def __init__(
         self,
         data: RolloutData,
-        open_records: Callable[[], Records],
-        evaluate: Callable[[], float | None],
+        open_records: Callable[[], tuple[Records, Loggers]],
+        evaluate: Callable[[], Mapping[str, float]],
         progress: Progress,
     ) -> None:
         """Keep the parts; nothing is written yet."""
         self.data, self.progress = data, progress
         self._open_records, self._evaluate = open_records, evaluate
         self.records: Records | None = None
+        self.loggers: Loggers | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the run folder and write row 0, unless the run goes on."""
         assert isinstance(pl_module, PolicyTrainer)
         started = self.data.steps_done
-        greedy = self._evaluate() if not started and self.data.config.trainer.eval_every else None
-        reward = self._measured(Sums())["reward"]
+        evaluates = not started and self.data.config.trainer.eval_every
+        held_out = self._evaluate() if evaluates else {}
+        reward = self._measured(Sums()).get("reward")
         if trainer.is_global_zero:
-            self.records = self._open_records()
+            self.records, self.loggers = self._open_records()
         self.progress.start(started)
         if not started:
-            self._record({"step": 0, "reward": reward, "eval/greedy": greedy})
+            self._record({"step": 0, "reward": reward, "eval/greedy": None, **held_out})
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the row of the step that ends, and let the data move on."""
@@ -74,15 +79,17 @@ class Recorder(Callback):
         last = step == config.max_steps
         evaluates = config.eval_every and (last or step % config.eval_every == 0)
         failure = None
+        held_out: Mapping[str, float] = {}
         try:
-            self.data.held_out = greedy = self._evaluate() if evaluates else None
+            held_out = self._evaluate() if evaluates else {}
         except ConfigError as error:  # of a reward; the step is made, and is saved
-            greedy, failure = None, error
+            failure = error
+        self.data.held_out = held_out.get("eval/greedy")
         if pl_module.logs_this_step() or evaluates:
             timing = {"tokens_per_second": sampled.tokens * world_size() / seconds, "seconds": seconds}
             updates = {"updates": pl_module.sums.updates}
             means = self._measured(pl_module.sums)
-            self._record({"step": step, **means, "eval/greedy": greedy, **updates, **timing})
+            self._record({"step": step, **means, "eval/greedy": None, **held_out, **updates, **timing})
             self._record_samples(step)
         self.data.finish_step()
         if failure is not None:
@@ -99,11 +106,19 @@ class Recorder(Callback):
         if self.records is not None:
             self.records.add(row)
             self.progress.show(row)
+        if self.loggers is not None:
+            self.loggers.add(row)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """End the loggers."""
+        if self.loggers is not None:
+            self.loggers.close("success" if trainer.state.finished else "failed")
 
     def _record_samples(self, step: int) -> None:
-        """Write a few completions, spread over the rollout."""
+        """Write a few completions, spread over the rows that were trained on, or over all if none was."""
         assert self.data.sampled is not None
-        rows = self.data.sampled.rows
+        rows = self.data.trained or self.data.sampled.rows
+        advantages = _advantages(rows)
         for index in range(0, len(rows), max(1, -(-len(rows) // SAMPLES_A_STEP))):
             if self.records is not None:
                 self.records.add_sample(
@@ -111,10 +126,32 @@ class Recorder(Callback):
                         "step": step,
                         "prompt": rows.prompts[index],
                         "completion": rows.texts[index],
+                        "answer": _plain(rows.notes[index].answer),
                         "reward": float(rows.batch["reward"][index]),
+                        **{f"reward/{name}": value for name, value in rows.notes[index].rewards.items()},
+                        "advantage": advantages[index],
                         "truncated": bool(rows.batch["truncated"][index]),
                     }
                 )
+
+
+def _advantages(rows: Rows) -> list[float | None]:
+    """The advantage of each completion, the mean over its tokens where each has its own; None where there is none."""
+    advantage, mask = rows.batch.get("advantage"), rows.batch["mask"]
+    if advantage is None:
+        return [None] * len(rows)
+    if advantage.ndim == 2:
+        advantage = (advantage * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+    return [float(value) for value in advantage]
+
+
+def _plain(value: object) -> object:
+    """A value that JSON can say, else its text."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return str(value)
+    return value
 
 
 class Checkpoints(Callback):

@@ -40,6 +40,10 @@ _ROWS = (
         progress="  greedy {:.3f}",
         figure="held-out greedy reward",
     ),
+    Column(
+        "eval/avg@k", "mean reward of `trainer.eval_samples` completions to each held-out prompt", "trainer"
+    ),
+    Column("eval/pass@k", "share of held-out prompts with one among them whose reward is above 0", "trainer"),
     Column("loss", "with penalties and bonuses", progress="  loss {:+.3f}"),
     Column("policy_loss", "without penalties and bonuses"),
     Column("kl", "mean of `k3(policy, reference)`"),

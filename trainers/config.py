@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from maspo_dsl.language.writing import write_whole
 from maspo_dsl.semantics.vocabulary import RUN_CONSTANTS
 
 from .catalogue import MODELS, TASKS, model_row, run_defaults
@@ -93,6 +94,8 @@ class TrainerConfig(_Block):
     """steps between measurements of held-out greedy accuracy; 0 for never"""
     eval_prompts: Count = 256
     """held-out prompts of such a measurement"""
+    eval_samples: Natural = 0
+    """sampled completions to each held-out prompt besides the greedy one: columns eval/avg@k and eval/pass@k"""
     log_every: Count = 1
     """steps between rows of the metrics"""
     checkpoint_every: Count = 20
@@ -141,16 +144,29 @@ class RunConfig(_Block):
     """folder of an earlier run to go on with"""
     engine: Literal["own", "trl", "verl"] = "own"
     """who trains: own, the package's trainer; trl or verl, which are handed the objective, task, reward and model"""
+    resume_changed: bool = False
+    """go on although the data, a reward, the model or a version is not what the run was made with"""
     config: Path | None = None
     """file of keys like these, such as the config.yaml of a run; what is given beside it goes first"""
     seed: Natural = 0
     """of everything random"""
     model: Name = Field("tiny", description=f"{', '.join(MODELS)}, a Hugging Face id, or a folder")
-    task: Name = Field("sort", description=f"{', '.join(TASKS)}, a .jsonl file, or the import path of a task")
+    task: Name = Field(
+        "sort",
+        description=f"{', '.join(TASKS)}, a .jsonl, .csv or .parquet file, a data set, or an import path",
+    )
     task_options: dict[str, Scalar] = Field(default_factory=dict)
     """options of the task"""
     reward: Name | None = None
     """import path of a reward function; the task's own if null"""
+    rewards: dict[str, Name] = Field(default_factory=dict)
+    """import paths of several reward functions by name; a spec's `input` of that name is what one gives"""
+    reward_weights: dict[str, Number] = Field(default_factory=dict)
+    """of the named rewards in their sum, which is the reward; 1 unless given"""
+    metrics: dict[str, Name] = Field(default_factory=dict)
+    """import paths of more functions like rewards, for the greedy completions of held-out prompts: column eval/NAME"""
+    logger: Name | None = None
+    """where metrics go besides the run's folder: tensorboard, wandb, mlflow, trackio; several with commas"""
     params: dict[str, Number] = Field(default_factory=dict)
     """parameters of the objective"""
     teacher: dict[str, Name] = Field(default_factory=dict)
@@ -159,6 +175,7 @@ class RunConfig(_Block):
     trainer: TrainerConfig = TrainerConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     lora: LoraConfig = LoraConfig()
+    """low-rank adapters that are trained instead of all weights"""
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile of the loss; `auto`: not for the tiny model, where compiling outlasts its gain"""
     cache: Path = Field(default_factory=default_cache)
@@ -184,6 +201,15 @@ class RunConfig(_Block):
         }
         given = flat(plain)
         return nested({**run_defaults(given.get("model", "tiny"), given.get("task")), **given})
+
+    @model_validator(mode="after")
+    def _check_rewards(self) -> RunConfig:
+        if self.reward is not None and self.rewards:
+            raise ValueError("`reward` is one function and `rewards.NAME` are several; give one of the two")
+        unknown = sorted(set(self.reward_weights) - set(self.rewards))
+        if unknown:
+            raise ValueError(f"`reward_weights.{unknown[0]}`: there is no `rewards.{unknown[0]}`")
+        return self
 
     @model_validator(mode="after")
     def _check_shares(self) -> RunConfig:
@@ -238,8 +264,13 @@ def read_config(overrides: Sequence[str]) -> RunConfig:
     return config
 
 
+def write_config(config: RunConfig, path: Path) -> None:
+    """Write a configuration so that `read_config(["resume=RUN"])` reads it back."""
+    write_whole(path, as_yaml(config))
+
+
 def as_yaml(config: RunConfig) -> str:
-    """A configuration as `read_config(["resume=RUN"])` reads it back."""
+    """A configuration as a file of keys."""
     return str(OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json"))))
 
 
@@ -258,7 +289,16 @@ def known_keys() -> Keys:
 
 # What may be given again when a run goes on, because the steps already made do not depend on it.
 CHANGEABLE = frozenset(
-    {"run", "resume", "config", "cache", "trainer.max_steps", "trainer.log_every", "trainer.checkpoint_every"}
+    {
+        "run",
+        "resume",
+        "resume_changed",
+        "config",
+        "cache",
+        "trainer.max_steps",
+        "trainer.log_every",
+        "trainer.checkpoint_every",
+    }
 )
 
 
@@ -325,6 +365,14 @@ def _is_text(kind: object) -> bool:
     return _is_text(inner[0]) if inner else kind in (str, Path)
 
 
+_KINDS = {
+    "params": "a number",
+    "task_options": "a number, true, false or text",
+    "teacher": "a model",
+    "rewards": "the import path of a function",
+    "reward_weights": "a number",
+    "metrics": "the import path of a function",
+}
 EXPECTED = {
     "int_type": "a whole number",
     "float_type": "a number",
@@ -339,9 +387,7 @@ def _explain(detail: ErrorDetails) -> str:
     if not detail["loc"]:
         return detail["msg"].removeprefix("Value error, ")
     block, *rest = (str(part) for part in detail["loc"])
-    kinds = {"params": "a number", "task_options": "a number, true, false or text", "teacher": "a model"}.get(
-        block
-    )
+    kinds = _KINDS.get(block)
     if kinds is not None:
         return f"`{block}.{rest[0]}={detail['input']}`: expected {kinds}"
     expected = EXPECTED.get(detail["type"], detail["msg"].removeprefix("Input should be "))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -60,13 +60,14 @@ class Records:
     Opening drops what was recorded after step `steps_done`: a resumed run makes those steps again.
     """
 
-    def __init__(self, folder: Path, steps_done: int = -1) -> None:
-        """Open the files of an existing folder."""
+    def __init__(self, folder: Path, steps_done: int = -1, own: Sequence[str] = ()) -> None:
+        """Open the files of an existing folder. `own` are columns of this run besides those of every run."""
+        self._columns = [*COLUMNS, *own]
         self._csv, self._jsonl = folder / "metrics.csv", folder / "metrics.jsonl"
         self._samples = folder / "samples.jsonl"
         self.rows: list[Row] = [row for row in read_rows(folder) if int(row["step"] or 0) <= steps_done]
         kept = _csv_lines(self._csv)[: len(self.rows)]
-        write_whole(self._csv, "\n".join([",".join(COLUMNS), *kept]) + "\n")
+        write_whole(self._csv, "\n".join([",".join(self._columns), *kept]) + "\n")
         _write_lines(self._jsonl, self.rows)
         samples = _read_lines(self._samples)
         _write_lines(self._samples, [each for each in samples if int(each["step"] or 0) <= steps_done])
@@ -75,7 +76,7 @@ class Records:
         """Append a row of metrics."""
         self.rows.append(row)
         with self._csv.open("a", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerow([_cell(row.get(name)) for name in COLUMNS])
+            csv.writer(file, lineterminator="\n").writerow([_cell(row.get(name)) for name in self._columns])
         _append_line(self._jsonl, row)
 
     def add_sample(self, sample: Mapping[str, object]) -> None:

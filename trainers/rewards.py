@@ -8,11 +8,13 @@ names.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import TypeAlias
 
@@ -49,25 +51,72 @@ def exact_match(
     ]
 
 
-def load_reward(path: str) -> RewardFunction:
+def load_reward(path: str, key: str = "reward") -> RewardFunction:
     """The function at an import path such as `my_rewards.has_answer`; the current folder is searched first.
 
     Raises ConfigError where there is no such module or function, naming the nearest one.
     """
-    function = load_by_path("reward", path, "function")
+    function = load_by_path(key, path, "function")
     if not callable(function):
-        raise ConfigError(f"`reward={path}` is a {type(function).__name__}, not a function")
-    if inspect.iscoroutinefunction(function):
-        raise ConfigError(f"`reward={path}` is an `async def`; a reward is a plain function")
+        raise ConfigError(f"`{key}={path}` is a {type(function).__name__}, not a function")
     return function
 
 
 @dataclass(frozen=True)
+class Weighted:
+    """A reward function with its weight in the sum."""
+
+    function: RewardFunction
+    weight: float = 1.0
+
+
+Rewards: TypeAlias = Mapping[str, Weighted]
+
+
+def load_rewards(paths: Mapping[str, str], weights: Mapping[str, float]) -> Rewards:
+    """The functions at some import paths, by name. Raises ConfigError."""
+    return {
+        name: Weighted(load_reward(path, f"rewards.{name}"), float(weights.get(name, 1.0)))
+        for name, path in paths.items()
+    }
+
+
+@dataclass(frozen=True)
 class Scores:
-    """One reward for each completion, NaN where there is none, and for those why, by index."""
+    """One reward for each completion, NaN where there is none, and why, by index, where it failed.
+
+    `parts` are the values of the named rewards that it is the sum of; NaN where one does not apply.
+    """
 
     values: list[float]
     failures: dict[int, str]
+    parts: Mapping[str, list[float]] = field(default_factory=dict)
+
+
+def score_all(
+    rewards: Rewards,
+    prompts: Sequence[Prompt],
+    completions: Sequence[str | Messages],
+    columns: Mapping[str, Sequence[object]],
+    *,
+    seconds: float | None = None,
+    most: int = 0,
+) -> Scores:
+    """The weighted sum of several rewards for each completion, over those that apply to it; as `score` otherwise.
+
+    A completion to which none applies has no reward, and so has one for which any fails.
+    """
+    found = {
+        name: score(each.function, prompts, completions, columns, seconds=seconds, most=most)
+        for name, each in rewards.items()
+    }
+    failures = {index: why for scores in found.values() for index, why in scores.failures.items()}
+    values = []
+    for index in range(len(completions)):
+        terms = [each.weight * found[name].values[index] for name, each in rewards.items()]
+        known = [term for term in terms if not math.isnan(term)]
+        values.append(sum(known) if known and index not in failures else math.nan)
+    return Scores(values, failures, {name: scores.values for name, scores in found.items()})
 
 
 def score(
@@ -84,8 +133,9 @@ def score(
     A completion given as text is wrapped in a message where its prompt is messages, behind the words of the assistant
     that the prompt ends with, as in TRL. The function gets copies. Where it raises, or takes longer than `seconds`, it
     is called with each completion alone, until more than `most` have failed, or HANGS in a row took too long; then the
-    others have failed too. An answer of None, NaN, infinity or no number costs its completion alone. Raises
-    ConfigError for what is wrong whatever the completion: no list of as many answers, a column that the task has not.
+    others have failed too. An answer of NaN, infinity or no number costs its completion alone; None says that the reward
+    does not apply to it. Raises ConfigError for what is wrong whatever the completion: no list of as many answers, a
+    column that the task has not.
     """
     shaped = [
         as_completion(prompt, completion) if isinstance(completion, str) else completion
@@ -103,6 +153,9 @@ def score(
         answers = _one_by_one(reward, name, given, str(error), seconds, most)
     values, failures = [], {}
     for index, answer in enumerate(answers):
+        if answer is None:
+            values.append(math.nan)
+            continue
         try:
             values.append(_number(answer, name, index, shaped[index]))
         except RewardError as error:
@@ -158,6 +211,8 @@ def _answers(
     try:
         with time_limit(seconds):
             answer = reward(**accepted)
+            if inspect.iscoroutine(answer):
+                answer = _awaited(answer)
     except ConfigError:
         raise
     except TimeLimit as error:
@@ -167,6 +222,16 @@ def _answers(
     except (Exception, SystemExit) as error:
         raise RewardError(f"reward function `{name}` failed: {describe(error, __file__)}") from error
     return _values(answer, name, len(rows))
+
+
+def _awaited(answer: Coroutine[object, object, object]) -> object:
+    """What an `async def` comes to; in a thread of its own where this one has a loop, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(answer)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, answer).result()
 
 
 def _accepted(reward: RewardFunction, name: str, arguments: Mapping[str, object]) -> dict[str, object]:
@@ -224,8 +289,6 @@ def _number(value: object, name: str, index: int, completion: object) -> float:
     if isinstance(value, RewardError):
         raise value
     place = f"for completion {index}, {shown(completion)}"
-    if value is None:
-        raise RewardError(f"reward function `{name}` returned None {place}; every completion needs a number")
     value = getattr(value, "item", lambda: value)()  # of a scalar of numpy or torch
     if not isinstance(value, Real):
         raise RewardError(f"reward function `{name}` returned {shown(value)} {place}; expected a number")

@@ -10,6 +10,7 @@ where the objective also reads `rollout`, the model computes them again, from th
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,8 +31,8 @@ from .memory import MemoryStore, prompt_ids
 from .metrics import Sums
 from .policies import Policy
 from .prompt_choice import PromptChoice
-from .rewards import RewardFunction, score
-from .rows import Rows, Window, choose, cut, join, micro_batch
+from .rewards import RewardFunction, Rewards, Scores, Weighted, reward_name, score_all
+from .rows import Note, Rows, Window, choose, cut, join, micro_batch
 from .streams import Streams
 from .tasks import Example, Task
 from .teachers import REFERENCE, log_probs_of_teachers
@@ -62,6 +63,9 @@ class Sampled:
         failed = batch["reward"].isnan()
         sums.add_sum("reward", batch["reward"].nansum(), (~failed).sum())
         sums.add_sum("reward_failures", failed.sum(), len(self.rows))
+        for name in {name: None for note in self.rows.notes for name in note.rewards}:
+            values = [note.rewards[name] for note in self.rows.notes if name in note.rewards]
+            sums.add_sum(f"reward/{name}", sum(values), len(values))
         sums.add_sum("length", batch["mask"].sum(), len(self.rows))
         sums.add_sum("truncated", batch["truncated"].sum(), len(self.rows))
         sums.add_sum("kept", self.kept, self.completions)
@@ -79,7 +83,7 @@ class RolloutData(LightningDataModule):
         self,
         policy: Policy,
         task: Task,
-        reward: RewardFunction,
+        reward: RewardFunction | Rewards,
         objective: Objective,
         loss: ObjectiveLoss,
         config: RunConfig,
@@ -91,7 +95,7 @@ class RolloutData(LightningDataModule):
         `teachers` are frozen models by the names that the objective has for them.
         """
         super().__init__()
-        self.policy, self.task, self.reward = policy, task, reward
+        self.policy, self.task, self.rewards = policy, task, named(reward)
         self.objective, self.loss, self.config, self.log = objective, loss, config, log
         self.others = dict(teachers)
         if _reads_reference(objective):
@@ -104,6 +108,7 @@ class RolloutData(LightningDataModule):
         self.steps_done = 0
         self.failed = False
         self.held_out: float | None = None
+        self.trained: Rows | None = None
         self.sampled: Sampled | None = None
         self.memory = MemoryStore(objective.memories)
         self.choice = PromptChoice(objective, loss, config)
@@ -175,7 +180,7 @@ class RolloutData(LightningDataModule):
 
     def _make_windows(self) -> list[Window]:
         """Sample this step's rollout, cut it, and remember what it tells."""
-        self._rollout = []
+        self._rollout, self.trained = [], None
         windows = self._cut_windows(self._whole_rows())
         if self.memory:
             batch, _ = rows_of_all_ranks(join(self._rollout).batch)
@@ -210,6 +215,7 @@ class RolloutData(LightningDataModule):
             for part in (part for parts in cuts for part in parts):
                 self._recompute_old(rows, part)
         rows.batch["advantage"] = self._advantage(rows.batch)
+        self.trained = rows
         self._warn_without_advantage(rows.batch)
         return [[self._remembering(micro_batch(rows, part)) for part in parts] for parts in cuts]
 
@@ -283,12 +289,15 @@ class RolloutData(LightningDataModule):
             generator=self.streams.sampler,
             precision=self.config.trainer.precision,
         )
-        device = rollout.tokens.device
+        device, scores = rollout.tokens.device, self._rewards(each, rollout.texts)
         group = torch.arange(count, device=device).repeat_interleave(samples)
         batch = {
             "mask": rollout.mask,
             "truncated": rollout.truncated,
-            "reward": torch.tensor(self._rewards(each, rollout.texts), device=device),
+            **{
+                name: torch.tensor(values, device=device)
+                for name, values in self._read_rewards(scores).items()
+            },
             # Ids that no other rank and no other rollout has.
             "group": (group + first_group) * self.config.trainer.devices + rank(),
         }
@@ -303,21 +312,38 @@ class RolloutData(LightningDataModule):
             batch["logp_rollout"] = rollout.logp
         if self.memory:
             batch["prompt_id"] = prompt_ids(prompts).to(device)
-        rows = Rows(rollout.tokens, rollout.attention, batch, prompts, rollout.texts)
+        rows = Rows(rollout.tokens, rollout.attention, batch, prompts, rollout.texts, _notes(each, scores))
         if self.recomputes and self.objective.keeps:
             self._recompute_old(rows, torch.arange(len(rows), device=device))
         self._rollout += [rows] if self.memory else []
         return rows
 
-    def _rewards(self, examples: Sequence[Example], texts: Sequence[str]) -> list[float]:
+    def _read_rewards(self, scores: Scores) -> dict[str, list[float]]:
+        """The reward, and the named ones that the objective reads; a completion that lacks one of these is left out."""
+        read = {
+            name: values for name, values in scores.parts.items() if name in self.objective.training_inputs
+        }
+        lacking = [any(map(math.isnan, row)) for row in zip(*read.values(), strict=True)] or [False] * len(
+            scores.values
+        )
+        values = [math.nan if lacks else value for value, lacks in zip(scores.values, lacking, strict=True)]
+        if all(map(math.isnan, values)) and not scores.failures:
+            names = ", ".join(f"`{reward_name(each.function)}`" for each in self.rewards.values())
+            raise ConfigError(
+                f"reward function {names} returned None where the objective needs a number, for all {len(values)} "
+                "completions of a rollout: there is nothing to learn from"
+            )
+        return {"reward": values, **read}
+
+    def _rewards(self, examples: Sequence[Example], texts: Sequence[str]) -> Scores:
         """A reward for each completion, NaN where it failed. Raises ConfigError: too many failed."""
         rollout = self.config.rollout
         most = int(rollout.reward_failures * len(texts))
         prompts = [example.prompt for example in examples]
         columns = columns_of(examples)
-        scores = score(self.reward, prompts, texts, columns, seconds=rollout.reward_timeout, most=most)
+        scores = score_all(self.rewards, prompts, texts, columns, seconds=rollout.reward_timeout, most=most)
         if not scores.failures:
-            return scores.values
+            return scores
         first = next(iter(scores.failures.values()))
         if len(scores.failures) > most:
             raise ConfigError(first)
@@ -325,7 +351,7 @@ class RolloutData(LightningDataModule):
             f"step {self.steps_done + 1}: {len(scores.failures)} of {len(texts)} completions have no reward and are "
             f"left out: {first}"
         )
-        return scores.values
+        return scores
 
     @torch.no_grad()
     def _logp(
@@ -374,35 +400,21 @@ class RolloutData(LightningDataModule):
             self.log(text)
 
 
-def greedy_reward(
-    policy: Policy, examples: Sequence[Example], reward: RewardFunction, config: RunConfig
-) -> float | None:
-    """Mean reward of the likeliest completions that have one; with rewards 0 and 1, the share of right ones.
+def named(reward: RewardFunction | Rewards) -> Rewards:
+    """Rewards by name; one alone has none."""
+    return {"": Weighted(reward)} if callable(reward) else reward
 
-    None without examples.
-    """
-    if not examples:
-        return None
-    prompts = [example.prompt for example in examples]
-    rollout = generate(
-        policy,
-        prompts,
-        max_new_tokens=config.rollout.max_new_tokens,
-        temperature=config.rollout.temperature,
-        greedy=True,
-        generator=torch.Generator(),
-        precision=config.trainer.precision,
-    )
-    scores = score(
-        reward,
-        prompts,
-        rollout.texts,
-        columns_of(examples),
-        seconds=config.rollout.reward_timeout,
-        most=int(config.rollout.reward_failures * len(prompts)),
-    )
-    values = [value for index, value in enumerate(scores.values) if index not in scores.failures]
-    return sum(values) / len(values) if values else None
+
+def _notes(examples: Sequence[Example], scores: Scores) -> list[Note]:
+    """What is told of each completion."""
+    parts = {name: values for name, values in scores.parts.items() if name}
+    return [
+        Note(
+            example.columns.get("answer"),
+            {name: values[index] for name, values in parts.items() if not math.isnan(values[index])},
+        )
+        for index, example in enumerate(examples)
+    ]
 
 
 def columns_of(examples: Sequence[Example]) -> dict[str, list[object]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import torch
@@ -21,6 +21,14 @@ Window: TypeAlias = "list[MicroBatch]"
 
 
 @dataclass(frozen=True)
+class Note:
+    """What is told of a completion besides what trains: its prompt's answer, and the named rewards that apply to it."""
+
+    answer: object = None
+    rewards: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Rows:
     """N prompts with their completions: P prompt columns, padded on the left, then T completion columns.
 
@@ -33,6 +41,7 @@ class Rows:
     batch: dict[str, Tensor]
     prompts: list[Prompt]
     texts: list[str]
+    notes: list[Note] = field(default_factory=list)
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -53,6 +62,7 @@ def choose(rows: Rows, kept: Tensor) -> Rows:
         {name: value[kept] for name, value in rows.batch.items()},
         [rows.prompts[i] for i in indices],
         [rows.texts[i] for i in indices],
+        [rows.notes[i] for i in indices] if rows.notes else [],
     )
 
 
@@ -66,6 +76,7 @@ def join(parts: Sequence[Rows]) -> Rows:
         {name: stacked([part.batch[name] for part in parts], after) for name in parts[0].batch},
         [prompt for part in parts for prompt in part.prompts],
         [text for part in parts for text in part.texts],
+        [note for part in parts for note in part.notes],
     )
 
 

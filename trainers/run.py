@@ -19,6 +19,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from rich.console import Console
 
 import maspo_dsl
+from maspo_dsl.semantics.types import Axis
 
 from .callbacks import Checkpoints, Interrupt, Recorder
 from .catalogue import model_row
@@ -29,13 +30,16 @@ from .config_error import ConfigError
 from .curves import draw_curves
 from .dead_rewards import dead_rewards
 from .export import MODEL, is_exportable, write_model
+from .loggers import Loggers, logger_names
+from .measuring import measures
 from .metrics import Row, read_rows
 from .module import PolicyTrainer
+from .origins import check_origins, origins
 from .policies import Policy, as_trained, build_policy, build_teacher, with_engine
 from .progress import Progress
 from .prompt_choice import KNOWN
-from .rewards import load_reward
-from .rollout_data import RolloutData, greedy_reward
+from .rewards import load_reward, load_rewards
+from .rollout_data import RolloutData, named
 from .run_folder import ending, open_folder, resumed_checkpoint
 from .tasks import build_task
 from .teachers import (
@@ -134,8 +138,11 @@ def _fit(
 ) -> Policy | None:
     """Build the parts and train; the policy after it, None where its weights are not whole in this process."""
     trainer = _lightning(config)
+    logger_names(config)
     task = build_task(config.task, **config.task_options)
-    reward = load_reward(config.reward) if config.reward else task.reward
+    reward = load_reward(config.reward) if config.reward else task.reward if not config.rewards else None
+    rewards = load_rewards(config.rewards, config.reward_weights) if reward is None else named(reward)
+    metrics = load_rewards(config.metrics, {})
     progress.log(f"objective {objective.name}@{objective.hash[:12]}, task {task.name}, model {config.model}")
     if model_row(config.model).cached:
         progress.log(f"model {config.model} is made ready once and kept in {config.cache}")
@@ -151,7 +158,7 @@ def _fit(
         name: build_teacher(model, policy, task, seed=config.seed, cache=config.cache)
         for name, model in config.teacher.items()
     }
-    data = RolloutData(policy, task, reward, objective, loss, config, progress.log, teachers)
+    data = RolloutData(policy, task, rewards, objective, loss, config, progress.log, teachers)
     wholly = {
         name: data.others[name]
         for names in distributions_in_updates(objective, config.teacher).values()
@@ -170,11 +177,16 @@ def _fit(
         teachers=wholly,
         log=progress.log,
     )
+    made_with = origins(task, rewards if config.reward or config.rewards else {}, policy)
+    if config.resume is not None and (
+        change := check_origins(folder, made_with, accepted=config.resume_changed)
+    ):
+        progress.log(f"{folder} {change}")
     held_out = task.held_out(config.trainer.eval_prompts)
     recorder = Recorder(
         data,
-        lambda: open_folder(folder, config, objective, checkpoint),
-        lambda: greedy_reward(data.policy, held_out, reward, config),
+        lambda: (open_folder(folder, config, objective, checkpoint, made_with), Loggers(config, folder)),
+        lambda: measures(data.policy, held_out, rewards, metrics, config),
         progress,
     )
     trainer.callbacks += [recorder, Checkpoints(data, folder, interrupt)]  # type: ignore[attr-defined]
@@ -211,12 +223,18 @@ def trainable_objective(config: RunConfig, source: str | None) -> Objective:
     tensors = log_probs_of_teachers(objective)
     provided = PROVIDED | set(objective.memories) | {tensors[name] for name in config.teacher}
     provided |= set(distributions_in_updates(objective, config.teacher))
+    provided |= {
+        name
+        for name in config.rewards
+        if name in objective.resolved.own and objective.resolved.own[name].axis is Axis.SEQUENCE
+    }
     missing = sorted(objective.training_inputs - provided)
     if missing:
         names = ", ".join(f"`{name}`" for name in missing)
         raise ConfigError(
             f"objective `{objective.name}` reads {names}, which training does not provide; "
-            f"it provides {', '.join(sorted(PROVIDED))}{how_to_name(objective, config.teacher, missing)}"
+            f"it provides {', '.join(sorted(PROVIDED))}, and as inputs of axis sequence what "
+            f"`rewards.NAME=module.function` give{how_to_name(objective, config.teacher, missing)}"
         )
     return objective
 

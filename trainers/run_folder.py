@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import torch
 
 import maspo_dsl
 from maspo_dsl.language.writing import whole_folder, write_whole
 
 from .checkpoint import last_checkpoint, saved_hash, step_of
-from .config import RunConfig, as_yaml
+from .config import RunConfig, write_config
 from .config_error import ConfigError
 from .metrics import Records, Row
 
@@ -36,25 +34,37 @@ def resumed_checkpoint(config: RunConfig, objective: Objective) -> Path | None:
     return checkpoint
 
 
-def open_folder(folder: Path, config: RunConfig, objective: Objective, checkpoint: Path | None) -> Records:
+def open_folder(
+    folder: Path,
+    config: RunConfig,
+    objective: Objective,
+    checkpoint: Path | None,
+    made_with: Mapping[str, str],
+) -> Records:
     """Write what the run is, and open its metrics after the checkpoint's step. A new folder appears whole."""
-    settings = config.model_copy(update={"run": folder, "resume": None, "config": None})
+    settings = config.model_copy(
+        update={"run": folder, "resume": None, "resume_changed": False, "config": None}
+    )
     if config.resume is not None:
-        write_whole(folder / "config.yaml", as_yaml(settings))
-        return Records(folder, step_of(checkpoint) if checkpoint else -1)
-    about = {"objective": objective.name, "hash": objective.hash, "torch": torch.__version__}
-    about["maspo-dsl"] = _own_version()
+        write_config(settings, folder / "config.yaml")
+        return Records(folder, step_of(checkpoint) if checkpoint else -1, own_columns(config))
+    about = {"objective": objective.name, "hash": objective.hash, "made_with": dict(made_with)}
     try:
         with whole_folder(folder) as made:
-            write_whole(made / "config.yaml", as_yaml(settings))
+            write_config(settings, made / "config.yaml")
             write_whole(made / "spec.obj", objective.text)
             write_whole(made / "run.json", json.dumps(about, indent=2) + "\n")
-            Records(made)
+            Records(made, own=own_columns(config))
     except OSError as error:
         raise ConfigError(
             f"run={folder} cannot be made ({error.strerror}); it is renamed into its place when it is whole"
         ) from error
-    return Records(folder)
+    return Records(folder, own=own_columns(config))
+
+
+def own_columns(config: RunConfig) -> list[str]:
+    """Columns of the metrics that this run has besides those of every run."""
+    return [*(f"reward/{name}" for name in config.rewards), *(f"eval/{name}" for name in config.metrics)]
 
 
 def ending(folder: Path, rows: tuple[Row, ...], steps: int, finished: bool) -> str:
@@ -80,10 +90,3 @@ def _recorded_hash(folder: Path) -> str:
         raise ConfigError(
             f"resume={folder}: run.json, which names the objective, cannot be read ({error})"
         ) from error
-
-
-def _own_version() -> str:
-    try:
-        return version("maspo-dsl")
-    except PackageNotFoundError:
-        return "unknown"

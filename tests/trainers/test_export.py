@@ -101,7 +101,7 @@ def test_the_best_weights_are_kept(here, tmp_path, monkeypatch):
     from maspo_dsl.trainers import run
 
     measured = iter([0.1, 0.2, 0.9, 0.3, 0.8])
-    monkeypatch.setattr(run, "greedy_reward", lambda *given: next(measured))
+    monkeypatch.setattr(run, "measures", lambda *given: {"eval/greedy": next(measured)})
     here("run=run")
     assert best_checkpoint(tmp_path / "run").name == "best-000002.ckpt"
     here("resume=run", steps=4, spec=None)

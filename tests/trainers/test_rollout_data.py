@@ -5,7 +5,8 @@ import torch
 from maspo_dsl.trainers.config import read_config
 from maspo_dsl.trainers.config_error import ConfigError
 from maspo_dsl.trainers.generation import token_logp
-from maspo_dsl.trainers.rollout_data import RolloutData, columns_of, greedy_reward
+from maspo_dsl.trainers.measuring import greedy_reward
+from maspo_dsl.trainers.rollout_data import RolloutData, columns_of
 from maspo_dsl.trainers.tasks import Example
 
 SMALL = ["rollout.prompts=8", "rollout.samples=4", "rollout.max_new_tokens=4", "trainer.micro_batches=2"]

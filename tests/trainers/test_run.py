@@ -75,7 +75,7 @@ def test_the_run_folder(stand_in, tmp_path):
     assert rows[1]["updates"] == 4
     samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
     assert {sample["step"] for sample in samples} == {1, 2, 3, 4}
-    assert samples[0].keys() == {"step", "prompt", "completion", "reward", "truncated"}
+    assert samples[0].keys() == {"step", "prompt", "completion", "answer", "reward", "advantage", "truncated"}
     assert "objective clip@aaaaaaaaaaaa" in text
     assert "loss: eager (compile=auto, model tiny)" in text
     assert "step 4/4  reward" in text

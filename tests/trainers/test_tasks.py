@@ -178,13 +178,13 @@ def test_a_file_that_cannot_be_used(tmp_path):
     write(tmp_path / "prompts.jsonl", [{"prompt": "only"}])
     (tmp_path / "empty.jsonl").write_text("\n")
     (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
-    (tmp_path / "table.csv").write_text("a,b")
+    (tmp_path / "table.txt").write_text("a,b")
     for name, message in {
         "promts.jsonl": r"there is no file .*did you mean .*/prompts\.jsonl",
         "prompts.jsonl": "at least two",
         "empty.jsonl": "is empty",
         "binary.jsonl": "not text in UTF-8",
-        "table.csv": r"expected a \.jsonl file",
+        "table.txt": r"expected a file of \.jsonl",
     }.items():
         with pytest.raises(ConfigError, match=message):
             build_task(str(tmp_path / name))

@@ -1,11 +1,10 @@
-"""Tasks: those of `catalogue.TASKS` by name, a .jsonl file of prompts, or a class by its import path."""
+"""Tasks: those of `catalogue.TASKS` by name, rows of a file or data set, or a class by its import path."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import cast
 
 from maspo_dsl.language.diagnostics import did_you_mean
@@ -13,7 +12,8 @@ from maspo_dsl.language.diagnostics import did_you_mean
 from ..catalogue import TASKS
 from ..config_error import ConfigError
 from ..import_path import describe, load_by_path
-from .jsonl import read_jsonl_task
+from .jsonl import read_table_task
+from .tables import is_file_name
 from .task import Example, Task
 
 __all__ = ["Example", "Task", "build_task"]
@@ -22,7 +22,7 @@ _MEMBERS = ("name", "fingerprint", "reward", "train", "held_out")
 
 
 def build_task(task: str, **options: object) -> Task:
-    """The task of a name, a .jsonl file or an import path, with its options, such as `digits=6`.
+    """The task of a name, a file of prompts or an import path, with its options, such as `digits=6`.
 
     An import path such as `my_tasks.Riddles` names a class with the members of `Task`; it is called with the
     options. Raises ConfigError for an unknown name or option, naming the nearest one, for options out of range,
@@ -30,11 +30,8 @@ def build_task(task: str, **options: object) -> Task:
     """
     if task in TASKS:
         return _configured(TASKS[task].load(), task, options)
-    path = Path(task)
-    if path.suffix == ".jsonl" or path.exists() or "/" in task:
-        if path.suffix not in (".jsonl", ".ndjson"):
-            raise ConfigError(f"task `{task}`: expected a .jsonl file, one JSON object a line")
-        return _configured(partial(read_jsonl_task, path), task, options)
+    if is_file_name(task):
+        return _configured(partial(read_table_task, task), task, options)
     if "." in task:
         return _imported(task, options)
     raise ConfigError(

@@ -1,4 +1,4 @@
-"""Prompts of the user's own: a file with one JSON object a line, as in TRL.
+"""Prompts of the user's own: rows of a file or a data set, as in TRL.
 
 `{"prompt": "…" or [{"role": "user", "content": "…"}], "answer": …, …}`. Every column besides `prompt` goes
 to the reward; one that a line lacks is None there.
@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
-from maspo_dsl.language.diagnostics import did_you_mean
-
 from ..config_error import ConfigError
 from ..prompts import Prompt, shown
 from ..rewards import RewardFunction, exact_match
+from .tables import FORMATS, rows_of
 from .task import Example
 
 # A column of this name could not be told from an argument that every reward function gets.
@@ -65,15 +64,23 @@ class JsonlTask:
         return list(self.measured[:count])
 
 
-def read_jsonl_task(path: Path, *, held_out: str | None = None) -> JsonlTask:
-    """The task that a file describes.
+def read_table_task(
+    source: str,
+    *,
+    held_out: str | None = None,
+    prompt: str = "prompt",
+    answer: str = "answer",
+    split: str = "train",
+) -> JsonlTask:
+    """The task that a file or a data set describes; `prompt` and `answer` are the columns with these, dotted if nested.
 
-    Raises ConfigError naming file and line of the first line that cannot be used. Training lines whose
+    Raises ConfigError naming file and line of the first row that cannot be used. Training rows whose
     prompt is also held out are left out, with a warning.
     """
-    examples = _read(path)
+    path = source
+    examples = _read(source, split, prompt, answer)
     if held_out is not None:
-        measured = _read(Path(str(held_out)))
+        measured = _read(str(held_out), split, prompt, answer)
     else:
         if len(examples) < 2:
             raise ConfigError(
@@ -89,55 +96,50 @@ def read_jsonl_task(path: Path, *, held_out: str | None = None) -> JsonlTask:
         repeated = len(examples) - len(training)
         warnings.warn(f"{path}: {repeated} training lines left out, their prompts are held out", stacklevel=2)
     training, measured = _completed(training, measured)
-    content = json.dumps([[e.prompt, dict(e.columns)] for e in [*training, *measured]], sort_keys=True)
+    content = json.dumps(
+        [[e.prompt, dict(e.columns)] for e in [*training, *measured]], sort_keys=True, default=str
+    )
     fingerprint = f"jsonl {blake2b(content.encode(), digest_size=16).hexdigest()}"
     return JsonlTask(str(path), fingerprint, tuple(training), tuple(measured))
 
 
-def _read(path: Path) -> list[Example]:
-    """The examples of one file."""
-    if path.is_dir():
-        raise ConfigError(f"{path} is a folder; expected a file with one JSON object a line")
-    if not path.exists():
-        siblings = [str(other) for other in path.parent.glob("*.jsonl")] if path.parent.is_dir() else []
-        hint = did_you_mean(str(path), siblings) if siblings else "there is no .jsonl file in that folder"
-        raise ConfigError(f"there is no file {path}; {hint}")
-    examples = []
-    try:
-        with path.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    examples.append(_example(line, f"{path}:{number}"))
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not text in UTF-8; expected one JSON object a line") from error
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+def _read(source: str, split: str, prompt: str, answer: str) -> list[Example]:
+    """The examples of one file or data set."""
+    path = Path(source)
+    if path.is_file() and path.suffix not in FORMATS:
+        raise ConfigError(f"task `{source}`: expected a file of {', '.join(FORMATS)}")
+    examples = [_example(row, place, prompt, answer) for row, place in rows_of(source, split)]
     if not examples:
-        raise ConfigError(f"{path} is empty; expected one JSON object a line, with a `prompt`")
+        raise ConfigError(f"{source} is empty; expected rows with a `{prompt}`")
     return examples
 
 
-def _example(line: str, place: str) -> Example:
-    """The example on one line; `place` is its file:line."""
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        reason = f"{error.msg}, column {error.colno}"
-        raise ConfigError(f"{place}: not JSON ({reason}); expected one object a line") from error
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{place}: a number too long or a nesting too deep for JSON to be read") from error
-    if not isinstance(row, dict):
+def _example(row: dict[str, object], place: str, prompt: str, answer: str) -> Example:
+    """The example of one row."""
+    columns = dict(row)
+    asked = _column(columns, prompt)
+    if asked is None and prompt not in columns:
         raise ConfigError(
-            f'{place}: expected an object, as in {{"prompt": "…", "answer": "…"}}, found {shown(row)}'
+            f"{place}: the object has no `{prompt}`; its keys: {', '.join(columns) or 'none'}"
+            + ("; `task_options.prompt=COLUMN` names another" if prompt == "prompt" else "")
         )
-    if "prompt" not in row:
-        raise ConfigError(f"{place}: the object has no `prompt`; its keys: {', '.join(row) or 'none'}")
+    columns.pop(prompt, None)
+    if answer != "answer":
+        columns["answer"] = _column(columns, answer)
     for column in _RESERVED:
-        if column in row:
+        if column in columns:
             raise ConfigError(
                 f"{place}: a column cannot be called `{column}`: rewards have an argument of that name"
             )
-    return Example(_prompt(row.pop("prompt"), place), row)
+    return Example(_prompt(asked, place), columns)
+
+
+def _column(row: object, path: str) -> object:
+    """A column, or what lies in one by dots; None without it."""
+    if isinstance(row, dict) and path in row:
+        return row[path]
+    first, dot, rest = path.partition(".")
+    return _column(row[first], rest) if dot and isinstance(row, dict) and first in row else None
 
 
 def _prompt(prompt: object, place: str) -> Prompt:
