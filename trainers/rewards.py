@@ -133,9 +133,9 @@ def score(
     A completion given as text is wrapped in a message where its prompt is messages, behind the words of the assistant
     that the prompt ends with, as in TRL. The function gets copies. Where it raises, or takes longer than `seconds`, it
     is called with each completion alone, until more than `most` have failed, or HANGS in a row took too long; then the
-    others have failed too. An answer of NaN, infinity or no number costs its completion alone; None says that the reward
-    does not apply to it. Raises ConfigError for what is wrong whatever the completion: no list of as many answers, a
-    column that the task has not.
+    others have failed too. An answer of NaN, infinity or no number costs its completion alone; None says that the
+    reward does not apply to it. Raises ConfigError for what is wrong whatever the completion: no list of as many
+    answers, a column that the task has not.
     """
     shaped = [
         as_completion(prompt, completion) if isinstance(completion, str) else completion

@@ -118,9 +118,11 @@ def _checked(objective: Objective, path: Path, batch: dict[str, NDArray[Any]]) -
         for name, row in objective.resolved.tensors.items():
             if name not in batch:
                 continue
-            shapes: list[tuple[int, ...]] = {Axis.TOKEN: [(count, length)], Axis.SEQUENCE: [(count,)]}.get(
-                row.axis, [()]
-            )
+            by_axis: dict[Axis, list[tuple[int, ...]]] = {
+                Axis.TOKEN: [(count, length)],
+                Axis.SEQUENCE: [(count,)],
+            }
+            shapes = by_axis.get(row.axis, [()])
             if row.per_token or name == "advantage":
                 shapes = [(count,), (count, length)]
             if batch[name].shape not in shapes:

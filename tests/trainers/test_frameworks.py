@@ -110,7 +110,8 @@ def test_rewards_reach_a_framework_as_they_reach_a_run():
 
     def reward(completions, n, **columns):
         return [
-            None if text == "x" else number * len(text) for text, number in zip(completions, n, strict=True)
+            float("nan") if text == "x" else number * len(text)
+            for text, number in zip(completions, n, strict=True)
         ]
 
     assert json.dumps(rewards_of(reward, asked, ["xx", "x"], config)) == "[2.0, NaN]"
