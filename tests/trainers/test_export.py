@@ -18,7 +18,7 @@ from maspo_dsl.trainers.export import export
 from maspo_dsl.trainers.policies.tiny import ALPHABET, CharacterTokenizer
 from maspo_dsl.trainers.run import train
 from rich.console import Console
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, Qwen2Config
 
 import maspo_dsl
 
@@ -109,11 +109,15 @@ def test_the_best_weights_are_kept(here, tmp_path, monkeypatch):
     assert last_checkpoint(tmp_path / "run").name == "step-000004.ckpt"
 
 
-def test_the_tiny_model_comes_out_too(tmp_path, monkeypatch):
+def test_the_tokenizer_of_the_tiny_model_comes_out_too(tmp_path):
+    """As transformers read it beside the model's configuration, whose kind has a tokenizer of its own."""
     tokenizer = CharacterTokenizer()
-    loaded = tokenizer.hugging_face()
-    assert loaded("sort 12=")["input_ids"] == tokenizer.encode("sort 12=")
-    assert loaded.decode(tokenizer.encode("sort 12=")) == "sort 12="
+    tokenizer.hugging_face().save_pretrained(tmp_path)
+    Qwen2Config().save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert (loaded.pad_token_id, loaded.eos_token_id) == (tokenizer.pad_id, *tokenizer.eos_ids)
+    assert loaded(f"{ALPHABET}A\n")["input_ids"] == tokenizer.encode(ALPHABET)
+    assert loaded.decode(tokenizer.encode(ALPHABET)) == ALPHABET
 
 
 def test_two_runs_have_two_folders(here, tmp_path):

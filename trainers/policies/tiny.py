@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import transformers
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from ..config_error import ConfigError
@@ -53,13 +53,22 @@ class CharacterTokenizer:
         return "".join(ALPHABET[token - 2] for token in ids if token >= 2)
 
     def hugging_face(self) -> Any:
-        """The same as a tokenizer of transformers; other characters are read as padding."""
-        words = {word: number for number, word in enumerate(["<pad>", "<eos>", *ALPHABET])}
-        made = Tokenizer(models.WordLevel(words, unk_token="<pad>"))
-        made.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-        made.decoder = decoders.Fuse()
+        """The same as a tokenizer of transformers; other characters are left out.
+
+        It splits bytes and merges none, as a tokenizer of the model's own kind could: that is what a saved one is read
+        back as, whatever it was.
+        """
+        words = {word: number for number, word in enumerate(["<pad>", "<eos>", *map(_byte_level, ALPHABET)])}
+        made = Tokenizer(models.BPE(words, []))
+        made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        made.decoder = decoders.ByteLevel()
         options = {"pad_token": "<pad>", "eos_token": "<eos>", "clean_up_tokenization_spaces": False}
         return PreTrainedTokenizerFast(tokenizer_object=made, **options)  # type: ignore[no-untyped-call]
+
+
+def _byte_level(character: str) -> str:
+    """How vocabularies of bytes write a character of the alphabet: those that cannot be seen are moved by 256."""
+    return character if character > " " else chr(256 + ord(character))
 
 
 def build_tiny(task: Task, *, seed: int, cache: Path, settings: WarmStart = DEFAULT) -> Policy:
