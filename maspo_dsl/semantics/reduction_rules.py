@@ -215,7 +215,7 @@ def _fits(
     widest = x.axis if argument.by_value else scope.axis
     if value.axis > widest:
         within = f"a {row.word} within `{scope.name}`"
-        limit = f"what the {row.word} is of" if argument.by_value else within
+        limit = "what is reduced" if argument.by_value else within
         fail(report, "axis", f"{name} is {value.axis.one_value}, finer than {limit}", value.span)
         return False
     return True
