@@ -80,7 +80,9 @@ def completed(*words):
         (("explain", "broken.obj", "params.a"), set()),
         (("explain", "nowhere@a"), set()),
     ],
-    ids=str,
+    ids=lambda given: " ".join(
+        sorted(given) if isinstance(given, set) else given
+    ),  # as each process collects them
 )
 def test_shell_completion(write, tmp_path, monkeypatch, words, found):
     monkeypatch.chdir(tmp_path)
