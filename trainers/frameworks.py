@@ -105,7 +105,7 @@ TRL = Framework(
         "rollout.max_resamples": "TRL samples nothing in the place of what is not kept",
         "trainer.eval_every": "TRL measures no greedy accuracy",
         "trainer.eval_prompts": "TRL measures no greedy accuracy",
-        "trainer.strategy": "accelerate decides it: start the command by `accelerate launch`",
+        "trainer.strategy": "accelerate decides it: start the command by `torchrun` or `accelerate launch`",
     },
     least_samples=2,
 )

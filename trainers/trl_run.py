@@ -125,7 +125,7 @@ def _check_processes(config: RunConfig) -> None:
     if wanted != there:
         raise ConfigError(
             f"trainer.devices={wanted}, and {there} {'process runs' if there == 1 else 'processes run'}: "
-            f'start it by `accelerate launch --num_processes {wanted} "$(command -v maspo-dsl)" train …`'
+            f'start it by `torchrun --nproc_per_node {wanted} "$(command -v maspo-dsl)" train …`'
         )
     if wanted > 1 and config.run is None:
         raise ConfigError("with several processes name the folder: `run=FOLDER`")

@@ -452,13 +452,14 @@ def test_what_trl_cannot_do_with_a_run_is_said(tmp_path):
 
     with pytest.raises(ConfigError, match=r"TRL does not bring `value`"):
         plan(read_config(RUN), "ppo")
-    with pytest.raises(ConfigError, match=r"devices=2, and 1 process runs: start it by `accelerate launch"):
+    with pytest.raises(ConfigError, match=r"devices=2, and 1 process runs: start it by `torchrun"):
         plan(read_config([*RUN, "trainer.devices=2", f"run={tmp_path / 'run'}"]), "maspo")
 
 
 @pytest.mark.slow
-def test_train_by_two_processes_of_accelerate(tmp_path):
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2"]
+def test_train_by_two_processes(tmp_path):
+    """TRL takes the processes that torchrun starts; on a CPU the launcher of accelerate starts one."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     script = tmp_path / "maspo-dsl"
     script.write_text("from maspo_dsl.cli import main\n\nmain()\n")
     run = ["train", "maspo", *RUN, "trainer.devices=2", f"run={tmp_path / 'run'}"]
