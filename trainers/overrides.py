@@ -104,7 +104,8 @@ def unknown_key(path: str, keys: Keys, value: str = "…") -> str:
     homes = sorted(known for known in keys.paths if known.rsplit(".", 1)[-1] == leaf and known != leaf)
     home = homes[0] if homes else SYNONYMS.get(leaf) or (leaf if leaf in keys.paths else None)
     if home:
-        return f"there is no key `{path}`; write `{home}={value}`"
+        own = f"; a parameter of the objective is `params.{path}={value}`" if "." not in path else ""
+        return f"there is no key `{path}`; write `{home}={value}`{own}"
     leaves = {known.rsplit(".", 1)[-1]: known for known in sorted(keys.paths)}
     # Closer than a name needs to be: what is far from every key may be a parameter of the objective.
     match = nearest(leaf, leaves, closeness=0.7)

@@ -115,8 +115,8 @@ def run(tmp_path, monkeypatch, workplace):
         ("maspo --run task=srot", "did you mean `sort`"),
         ("maspo --run task_options.digitz=6", "has no option `digitz`"),
         ("maspo --run reward=nosuch.score", "there is no module `nosuch`"),
-        ("picky.obj --against grpo --run", "`picky` has a `prompt` rule"),
-        ("grpo --against picky.obj --run", "`picky` has a `prompt` rule"),
+        ("picky.obj --against grpo --run", "the `prompt` of objective `picky` reads `reward`"),
+        ("grpo --against picky.obj --run", "the `prompt` of objective `picky` reads `reward`"),
         ("dapo --against sapo -o two_seeds", "with --seeds 2"),
     ],
 )

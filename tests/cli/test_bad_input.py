@@ -24,7 +24,7 @@ class Bad:
 BAD = {
     "empty": Bad("", "empty-file", ("the file is empty", "objective NAME")),
     "only comments": Bad("\n# nothing yet\n", "empty-file", ("no statement", "objective NAME")),
-    "binary": Bad(bytes(range(256)) * 40, "not-text", ("not text in UTF-8",), "2:"),
+    "binary": Bad(bytes(range(256)) * 40, "not-text", ("not text in UTF-8",), "3:"),
     "Wavefront": Bad("o Cube\nv 1.0 1.0 -1.0\nf 1 2 3\n", "wavefront-file", ("3D shape",), "2:1"),
     "10 MB of one letter": Bad(b"x" * 10_000_000, "too-large", ("larger than 1 MiB",)),
     "10 MB of lines": Bad((HEAD + "param x = 1\n" * 850_000), "too-large", ("larger than 1 MiB",)),
@@ -292,7 +292,7 @@ def raises(prompts, completions, **columns): return 1 / 0
     "reward, words",
     [
         ("nothing", ("returned None", "is a `return` missing?")),
-        ("nones", ("None for completion 0",)),
+        ("nones", ("returned None", "for all 32 completions")),
         ("nans", ("nan for completion 0", "finite")),
         ("few", ("1 values for 32 completions",)),
         ("words", ("'good'", "completion 0")),

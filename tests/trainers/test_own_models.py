@@ -367,7 +367,7 @@ def test_a_reward_that_fails_for_good_ends_the_run_where_it_can_go_on(here):
     [module] = here.path.glob("judge*_1.py")
     module.write_text(FLAKY.format(after=99))
     sys.modules.pop(module.stem)
-    again = here.run("grpo", "resume=run")
+    again = here.run("grpo", "resume=run", "resume_changed=true")  # its source is another now
     assert again.error is None
     assert [row["reward"] for row in again.rows] == [row["reward"] for row in whole.rows]
     states = [
