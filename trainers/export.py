@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maspo_dsl.language.writing import replacing_folder
+from maspo_dsl.language.writing import whole_folder
 from maspo_dsl.notation.latex_lines import latex_formula, latex_lines
 
 from .checkpoint import best_checkpoint, last_checkpoint, step_of, trained_weights
@@ -66,7 +66,7 @@ def write_model(
         )
     if not merge and policy.adapter is None:
         raise ConfigError(f"model {policy.name} was trained without LoRA: there is no adapter to write apart")
-    with replacing_folder(folder) as made:
+    with whole_folder(folder, replaces=True) as made:
         model: Any = policy.adapter if policy.adapter is not None else policy.model
         if policy.adapter is not None and merge:
             model = policy.adapter.merge_and_unload()

@@ -15,16 +15,6 @@ from .rollout_data import columns_of, named
 from .tasks import Example
 
 
-def greedy_reward(
-    policy: Policy, examples: Sequence[Example], reward: RewardFunction | Rewards, config: RunConfig
-) -> float | None:
-    """Mean reward of the likeliest completions that have one; with rewards 0 and 1, the share of right ones.
-
-    None without examples.
-    """
-    return measures(policy, examples, reward, {}, config).get("eval/greedy")
-
-
 def measures(
     policy: Policy,
     examples: Sequence[Example],

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from maspo_dsl.runtime.ranks import of_all_ranks
 
-from .config import RunConfig
+from .config import RolloutConfig, RunConfig
+from .config_error import ConfigError
 from .memory import MemoryStore, prompt_ids
 from .policies.policy import Policy
 from .tasks import Example
@@ -21,6 +22,22 @@ if TYPE_CHECKING:
 
 KNOWN = frozenset({"mask", "prompt_id", "group", UTILITY})
 """What is known of a prompt before anything is sampled, besides memories."""
+
+
+def check_prompt(objective: Objective, rollout: RolloutConfig) -> None:
+    """Raise ConfigError for a score by what is not known beforehand, and for settings of a choice that is not made."""
+    if unknown := sorted(objective.reads("prompt") - KNOWN - set(objective.memories)):
+        names = ", ".join(f"`{name}`" for name in unknown)
+        raise ConfigError(
+            f"the `prompt` of objective `{objective.name}` reads {names}, which nobody knows before completions are "
+            "sampled; `drop prompt` in a spec that extends it trains without"
+        )
+    for name in ("candidates", "explore"):
+        value, usual = getattr(rollout, name), RolloutConfig.model_fields[name].default
+        if "prompt" not in objective.graph.outputs and value != usual:
+            raise ConfigError(
+                f"rollout.{name}={value} has no effect: objective `{objective.name}` has no `prompt`"
+            )
 
 
 class PromptChoice:

@@ -25,7 +25,7 @@ from .callbacks import Checkpoints, Interrupt, Recorder
 from .catalogue import model_row
 from .checkpoint import last_checkpoint, step_of
 from .claim import claimed_folder, is_first_process
-from .config import RolloutConfig, RunConfig
+from .config import RunConfig
 from .config_error import ConfigError
 from .curves import draw_curves
 from .dead_rewards import dead_rewards
@@ -37,7 +37,7 @@ from .module import PolicyTrainer
 from .origins import check_origins, origins
 from .policies import Policy, as_trained, build_policy, build_teacher, with_engine
 from .progress import Progress
-from .prompt_choice import KNOWN
+from .prompt_choice import check_prompt
 from .rewards import load_reward, load_rewards
 from .rollout_data import RolloutData, named
 from .run_folder import ending, open_folder, resumed_checkpoint
@@ -48,6 +48,7 @@ from .teachers import (
     distributions_in_updates,
     how_to_name,
     log_probs_of_teachers,
+    read_wholly,
 )
 
 if TYPE_CHECKING:
@@ -159,11 +160,7 @@ def _fit(
         for name, model in config.teacher.items()
     }
     data = RolloutData(policy, task, rewards, objective, loss, config, progress.log, teachers)
-    wholly = {
-        name: data.others[name]
-        for names in distributions_in_updates(objective, config.teacher).values()
-        for name in names
-    }
+    wholly = read_wholly(objective, data.others, config.teacher)
     if wholly:
         check_heads({config.model: policy.model, **wholly})
     module = PolicyTrainer(
@@ -212,13 +209,7 @@ def trainable_objective(config: RunConfig, source: str | None) -> Objective:
             )
         source = str(folder / "spec.obj")
     objective = maspo_dsl.load(source, params=config.params, run=config.constants)
-    _check_prompt(objective)
-    for name in ("candidates", "explore"):
-        value, usual = getattr(config.rollout, name), RolloutConfig.model_fields[name].default
-        if "prompt" not in objective.graph.outputs and value != usual:
-            raise ConfigError(
-                f"rollout.{name}={value} has no effect: objective `{objective.name}` has no `prompt`"
-            )
+    check_prompt(objective, config.rollout)
     check_named(objective, config.teacher)
     tensors = log_probs_of_teachers(objective)
     provided = PROVIDED | set(objective.memories) | {tensors[name] for name in config.teacher}
@@ -237,16 +228,6 @@ def trainable_objective(config: RunConfig, source: str | None) -> Objective:
             f"`rewards.NAME=module.function` give{how_to_name(objective, config.teacher, missing)}"
         )
     return objective
-
-
-def _check_prompt(objective: Objective) -> None:
-    """Refuse a score of prompts by what is known of their completions."""
-    if unknown := sorted(objective.reads("prompt") - KNOWN - set(objective.memories)):
-        names = ", ".join(f"`{name}`" for name in unknown)
-        raise ConfigError(
-            f"the `prompt` of objective `{objective.name}` reads {names}, which nobody knows before completions are "
-            "sampled; `drop prompt` in a spec that extends it trains without"
-        )
 
 
 def _lightning(config: RunConfig) -> Trainer:

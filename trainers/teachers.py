@@ -42,6 +42,14 @@ def distributions_in_updates(objective: Objective, named: Collection[str]) -> di
     }
 
 
+def read_wholly(
+    objective: Objective, models: Mapping[str, nn.Module], named: Collection[str]
+) -> dict[str, nn.Module]:
+    """The frozen models whose whole distributions an update reads, of those that there are, by name."""
+    found = distributions_in_updates(objective, named).values()
+    return {name: models[name] for policies in found for name in policies}
+
+
 def check_named(objective: Objective, named: Collection[str]) -> None:
     """Raise ConfigError for a teacher that the objective does not have."""
     known = log_probs_of_teachers(objective)

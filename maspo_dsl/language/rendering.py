@@ -35,15 +35,6 @@ def render(diagnostics: Iterable[Diagnostic], *, color: bool = False) -> str:
     return "\n\n".join("\n".join(_frame(diagnostic, paint)) for diagnostic in diagnostics)
 
 
-def concise(diagnostics: Iterable[Diagnostic]) -> str:
-    """One line each: `file:line:column: error[code]: message; hint`."""
-    return "\n".join(
-        f"{d.file}:{d.line}:{d.column}: {d.severity}[{d.code}]: {d.message}"
-        + (f"; {d.hint}" if d.hint else "")
-        for d in diagnostics
-    )
-
-
 def visible(text: str) -> str:
     """A text without characters that steer a terminal: each as its number, `\\x1b`."""
     return _STEERING.sub(lambda found: f"\\x{ord(found.group()):02x}", text)

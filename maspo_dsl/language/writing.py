@@ -44,25 +44,17 @@ def _write_through(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill, which takes the name `path`, new or of an empty folder, if the block ends without an error."""
+def whole_folder(path: Path, *, replaces: bool = False) -> Iterator[Path]:
+    """A folder to fill, which takes the name `path` if the block ends without an error.
+
+    `path` is new or an empty folder, or, if it `replaces`, whatever is there.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as beside:
         folder = Path(beside) / "whole"
         folder.mkdir()
         yield folder
-        folder.replace(path)
-
-
-@contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill, which takes the place of `path` and of what that was, if the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as beside:
-        folder = Path(beside) / "whole"
-        folder.mkdir()
-        yield folder
-        if path.exists():
+        if replaces and path.exists():
             path.replace(Path(beside) / "before")
         folder.replace(path)
 

@@ -10,7 +10,7 @@ from maspo_dsl.language.diagnostics import Diagnostic, SpecError
 from maspo_dsl.language.formatter import format_library, format_objective
 from maspo_dsl.language.parser import parse_library, parse_objective, parse_objective_partial
 from maspo_dsl.language.reading import read_source
-from maspo_dsl.language.rendering import concise, render, to_json
+from maspo_dsl.language.rendering import render, to_json
 from maspo_dsl.language.source import Source
 from maspo_dsl.objective import Objective
 from maspo_dsl.semantics import resolve as semantics
@@ -59,7 +59,6 @@ def judged(diagnostics: list[Diagnostic]) -> None:
             assert words and 0 <= span.start <= span.end <= len(span.source.text), found
     assert render(diagnostics) or not diagnostics
     assert len(to_json(diagnostics)) == len(diagnostics)
-    concise(diagnostics)
 
 
 def examine_library(source: Source) -> None:

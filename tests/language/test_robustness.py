@@ -14,7 +14,7 @@ from maspo_dsl.language.diagnostics import SpecError
 from maspo_dsl.language.formatter import format_library, format_objective
 from maspo_dsl.language.parser import parse_library, parse_objective, parse_objective_partial
 from maspo_dsl.language.reading import SIZE_LIMIT, read_source
-from maspo_dsl.language.rendering import concise, render, to_json
+from maspo_dsl.language.rendering import render, to_json
 from maspo_dsl.language.source import Source
 
 from ..fuzz.target import examine
@@ -73,7 +73,6 @@ def read_anyhow(text: str) -> None:
     assert all(d.message and d.code for d in diagnostics)
     assert len(to_json(diagnostics)) == len(diagnostics)
     assert render(diagnostics, color=True).count("error") >= len(diagnostics)
-    concise(diagnostics)
     if objective is not None and not diagnostics:
         canonical = format_objective(objective)
         again = parse_objective(Source("again.obj", canonical))

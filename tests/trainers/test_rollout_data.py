@@ -5,7 +5,7 @@ import torch
 from maspo_dsl.trainers.config import read_config
 from maspo_dsl.trainers.config_error import ConfigError
 from maspo_dsl.trainers.generation import token_logp
-from maspo_dsl.trainers.measuring import greedy_reward
+from maspo_dsl.trainers.measuring import measures
 from maspo_dsl.trainers.rollout_data import RolloutData, columns_of
 from maspo_dsl.trainers.tasks import Example
 
@@ -221,8 +221,8 @@ def test_held_out_greedy_reward(parts):
     policy, task = parts.policy(), parts.task()
     with torch.no_grad():
         policy.model.table.copy_(10 * torch.eye(6))
-    assert greedy_reward(policy, task.held_out(4), task.reward, config) == 1.0
-    assert greedy_reward(policy, [], task.reward, config) is None
+    assert measures(policy, task.held_out(4), task.reward, {}, config) == {"eval/greedy": 1.0}
+    assert measures(policy, [], task.reward, {}, config) == {}
 
 
 def test_columns_of_examples_that_have_different_ones():
