@@ -5,7 +5,7 @@ import textwrap
 
 from maspo_dsl.language.diagnostics import Diagnostic
 from maspo_dsl.language.parser import parse_objective_partial
-from maspo_dsl.language.rendering import concise, render, to_json
+from maspo_dsl.language.rendering import render, to_json
 from maspo_dsl.language.source import Source, Span
 
 
@@ -118,7 +118,3 @@ def test_records():
             "hint": "power is written ^",
         }
     ]
-    assert (
-        concise(diagnostics)
-        == "x.obj:2:11: error[syntax]: unexpected `**`; expected an expression; power is written ^"
-    )
