@@ -108,11 +108,14 @@ def read_grid(folder: Path) -> GridFolder:
     return GridFolder(folder, document)
 
 
-def record_runs(grid: GridFolder, folders: Sequence[Path], command: str | None = None) -> None:
-    """Write into the manifest which runs belong to the grid as it was last run, and the command if they have one."""
+def record_runs(grid: GridFolder, folders: Sequence[Path], ran: str = "", command: str | None = None) -> None:
+    """Write into the manifest which runs belong to the grid as it was last run, and by what.
+
+    `ran` is the command line that ran them, `command` the program of each run if it is somebody's own.
+    """
     document = {**grid.manifest, "runs": [os.path.relpath(folder, grid.path.resolve()) for folder in folders]}
-    document.pop("command", None)
-    _replace_manifest(grid.path, document if command is None else {**document, "command": command})
+    told = {"ran": ran, "command": command or ""}
+    _replace_manifest(grid.path, {**document, **told})
 
 
 def _staged(

@@ -36,6 +36,7 @@ class _Manifest(_Record):
     impossible: list[_Refused]
     idle: list[_Refused]
     runs: list[str] = []
+    ran: str = ""
     command: str = ""
 
 

@@ -53,8 +53,11 @@ def run_grid(
     launcher: Launcher,
     show: Callable[[Board], None],
     program: Program | None = None,
+    ran: str = "",
 ) -> Board:
     """Make every run of a grid that is not finished; `show` is called whenever something may have changed.
+
+    `ran` is the command line that this is done for, which the grid keeps.
 
     All points of a seed start from the same weights and see the same prompts, unless a `program` decides otherwise.
     Raises ConfigError and SpecError before anything starts; a run that fails is noted on the board and does not stop
@@ -62,7 +65,7 @@ def run_grid(
     """
     board = Board(tuple(jobs_of(grid, overrides) if program is None else program_jobs_of(grid, program)))
     command = None if program is None else shlex.join(program.words)
-    record_runs(grid, [job.folder for job in board.jobs], command)
+    record_runs(grid, [job.folder for job in board.jobs], ran, command)
     unfinished = [job for job in board.jobs if board.states[job] != "finished"]
     show(board)
     if not unfinished:

@@ -18,6 +18,7 @@ from maspo_dsl.cli.output import (
     FAILED,
     INTERRUPTED,
     InputError,
+    command_line,
     counted,
     invalid_input_exits,
     log,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 
 def ablate(
+    context: typer.Context,
     spec: SpecArgument,
     overrides: OverridesArgument = None,
     output: Annotated[
@@ -121,7 +123,8 @@ def ablate(
             print_line(f"written to {folder}")
     if run and grid is not None:
         with invalid_input_exits(), _grid_errors():
-            status = _run(grid, settings, program, workers, log if as_json else print_line)
+            tell = log if as_json else print_line
+            status = _run(grid, settings, program, workers, tell, command_line(context))
         if status:
             raise typer.Exit(status)
 
@@ -220,6 +223,7 @@ def _run(
     program: Program | None,
     workers: int | None,
     tell: Callable[[str], None],
+    ran: str,
 ) -> int:
     """Run the grid; the exit code."""
     from maspo_dsl.ablation.runner import run_grid
@@ -227,7 +231,7 @@ def _run(
 
     launcher = settings.make_launcher(grid.path, workers)
     with BoardView() as view:
-        board = run_grid(grid, settings.overrides, launcher, view.show, program)
+        board = run_grid(grid, settings.overrides, launcher, view.show, program, ran)
     return _ending(grid, board, tell)
 
 

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from maspo_dsl.cli.output import TYPED
+
 COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "new": ("new:new", ("maspo-dsl new narrow", "maspo-dsl new narrow --like maspo")),
     "check": ("check:check", ("maspo-dsl check my.obj", "maspo-dsl check specs/ --strict --json")),
@@ -62,6 +64,11 @@ class _Commands(TyperGroup):
         super().__init__(**settings)
         names_alone: Any = dict.fromkeys(COMMANDS)  # which its suggestions are made of
         self.commands = names_alone
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keep the words, which a command may want to tell."""
+        ctx.meta[TYPED] = list(args)
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Their names."""

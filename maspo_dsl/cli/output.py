@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from maspo_dsl.language.writing import write_whole
 FAILED = 1
 INVALID = 2
 INTERRUPTED = 130
+TYPED = "maspo_dsl.typed"
+"""Where a command's context keeps the words that were typed."""
 
 
 class InputError(Exception):
@@ -108,6 +111,11 @@ def write_file(path: Path, content: str | bytes) -> None:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise InputError(f"`{path}` cannot be written: {reason}") from None
+
+
+def command_line(context: typer.Context) -> str:
+    """The command as it was typed, in words that a shell reads as the same ones."""
+    return shlex.join(["maspo-dsl", *context.meta.get(TYPED, [])])
 
 
 def counted(number: int, noun: str) -> str:

@@ -22,7 +22,7 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a grid that was run.")],
     figures: Annotated[
         Path | None,
-        typer.Option("--figures", metavar="DIR", help="A folder for the figures, each as an SVG file, too."),
+        typer.Option("--figures", metavar="DIR", help="A folder for the figures, each as SVG and as PDF."),
     ] = None,
     reward: Annotated[
         str | None, typer.Option("--reward", metavar="NAME", help="What the runs call their reward.")
@@ -42,6 +42,7 @@ def report(
     from maspo_dsl.ablation.changes import GridError
     from maspo_dsl.ablation.folder import read_grid
     from maspo_dsl.ablation.report.comparison import compare
+    from maspo_dsl.ablation.report.facts import facts
     from maspo_dsl.ablation.report.formats import ColumnNames
     from maspo_dsl.ablation.report.page import html, markdown
     from maspo_dsl.ablation.report.pictures import pictures
@@ -58,10 +59,12 @@ def report(
         if as_json:
             print_json({"base": rows[0].name, "points": [finite(asdict(row)) for row in rows]})
             return
-        text, drawn = markdown(rows, grid.manifest), pictures(rows, results)
+        made_with, drawn = facts(grid, results), pictures(rows, results)
+        text = markdown(rows, made_with, grid.manifest)
         if figures is not None:
             write_figures(figures, drawn)
-        contents = (html(rows, drawn, grid.manifest), text, csv_table(rows), latex_table(rows))
+        shown = html(rows, drawn, made_with, grid.manifest)
+        contents = (shown, text, csv_table(rows), latex_table(rows, made_with))
         for name, content in zip(WRITTEN, contents, strict=True):
             write_file(folder / name, content)
     print_line(text)
@@ -76,12 +79,15 @@ def _earlier(folder: Path) -> str:
 
 def write_figures(folder: Path, pictures: Sequence[Picture]) -> None:
     """Write each figure into a folder, which is made. Raises InputError: it cannot be."""
+    from maspo_dsl.pictures.style import figure_bytes
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"`{folder}` cannot be made: {(error.strerror or str(error)).lower()}") from None
     for picture in pictures:
-        write_file(folder / f"{picture.name}.svg", picture.svg)
+        for kind in ("svg", "pdf"):
+            write_file(folder / f"{picture.name}.{kind}", figure_bytes(picture.figure, kind))
 
 
 def finite(value: Any) -> Any:

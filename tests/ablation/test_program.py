@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -105,6 +106,11 @@ def test_ctrl_c_reaches_the_program_and_the_next_command_goes_on(trainer, tmp_pa
     assert process.returncode == 130, errors
     assert len([*tmp_path.glob("grid/runs/*/stopped")]) == 2
     assert subprocess.run(typed, capture_output=True, check=False).returncode == 0
+    kept = read_grid(tmp_path / "grid").manifest
+    assert (kept["ran"], kept["command"]) == (
+        shlex.join(["maspo-dsl", *typed[1:]]),
+        shlex.join(shlex.split(typed[-3])),
+    )
 
 
 @pytest.mark.parametrize(

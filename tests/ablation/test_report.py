@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 from maspo_dsl.ablation.changes import GridError
 from maspo_dsl.ablation.folder import read_grid, record_runs, write_grid
 from maspo_dsl.ablation.report.comparison import compare, remaining
+from maspo_dsl.ablation.report.facts import facts
+from maspo_dsl.ablation.report.figures import broken
 from maspo_dsl.ablation.report.page import html, markdown
 from maspo_dsl.ablation.report.pictures import pictures
 from maspo_dsl.ablation.report.results import read_results
@@ -146,15 +148,23 @@ def test_numbers_of_a_report(grid):
 def test_pages(grid):
     results = read_results(grid)
     rows = compare(results)
-    text = markdown(rows, grid.manifest)
+    told = facts(grid, results)
+    text = markdown(rows, told, grid.manifest)
     assert "n = 4 seeds a point" in text and "| maspo_without_gate | 4 | 0.2" in text
-    assert "| maspo_without_gate | `drop gate` | 30 | 40 |" in text
-    assert "lower" in text and "no difference shown" in text
+    assert re.search(r"\| `maspo_without_gate` \| .* \| `drop gate` \| 30 \| 40 \|", text)
+    # One table with every measure: the base has no differences, and only what is shown has a word.
+    (base, _, gateless) = (line for line in text.splitlines() if re.match(r"\| maspo\w* \| 4", line))
+    assert re.fullmatch(r"\| maspo \| 4 (\| 0\.\d{3} \|  ){3}\|", base)
+    assert re.fullmatch(r"\| maspo_without_gate \| 4 (\| 0\.\d{3} \| −0\.\d+ \[.*?\] lower ){3}\|", gateless)
+    assert text.count("## Comparison") == 1 and "no difference shown" not in text
     assert "maspo_without_risk: no run has finished." in text
-    page = html(rows, pictures(rows, results), grid.manifest)
+    page = html(rows, pictures(rows, results), told, grid.manifest)
+    assert page.count("<table>") == 3 and all(
+        f'id="{name}"' in page for name in re.findall(r'href="#([\w-]+)"', page)
+    )
     assert not re.search(r"(src|href)=\"(?!#)", page.replace('xlink:href="#', "")), "the page loads nothing"
     found = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
-    assert len(found) == 8
+    assert len(found) == 6
     for picture in found:
         words = {element.text for element in ElementTree.fromstring(picture).iter() if element.text}
         assert {"maspo_without_gate", "maspo_without_mass"} <= words, "text of the figures is text"
@@ -169,8 +179,9 @@ def test_tables_have_the_numbers_of_the_page(grid):
         found = row.measures["final_reward"]
         assert float(cell["mean"]) == found.mean != 0
         assert cell["difference"] == ("" if found.difference is None else str(found.difference.mean))
-    text = latex_table(rows)
-    columns = text.splitlines()[1].split("{")[2].rstrip("}")
+    text = latex_table(rows, {"model": "tiny"})
+    assert text.startswith("% model: tiny\n% \\usepackage{booktabs}\n")
+    columns = text.splitlines()[2].split("{")[2].rstrip("}")
     assert text.count(r"\\") == len(rows) + 1
     assert all(line.count("&") == len(columns) - 1 for line in text.splitlines() if line.endswith(r"\\"))
     assert r"maspo\_without\_gate" in text and r"\;[" in text
@@ -179,16 +190,62 @@ def test_tables_have_the_numbers_of_the_page(grid):
 def test_verdicts_of_many_points_are_counted(grid):
     rows = compare(read_results(grid))
     assert remaining(rows, "final_reward") == (["maspo_without_gate"], ["maspo_without_gate"])
-    assert "Of 2 comparisons 1 are called" in markdown(rows, grid.manifest)
+    text = markdown(rows, {}, grid.manifest)
+    assert "Final reward: of 2 comparisons 1 are called" in text and "Held-out greedy: of 2" in text
+
+
+def test_what_the_runs_were_made_with(grid):
+    results = read_results(grid)
+    bare = {"steps": "20", "finished runs": "12 of 12"}
+    assert facts(grid, results) == bare
+    folders = [grid.path.resolve() / name for name in grid.manifest["runs"]]
+    settings = (
+        "model: tiny\ntask: sort\nrollout: {prompts: 8, samples: 4}\ntrainer: {learning_rate: 3.0e-05}\n"
+    )
+    (folders[5] / "config.yaml").write_text(settings)
+    record_runs(grid, folders, "maspo-dsl ablate 'a b.obj' --run")
+    grid, results = read_grid(grid.path), read_results(read_grid(grid.path))
+    told = {
+        "model": "tiny",
+        "task": "sort",
+        "completions a step": "4 for each of 8 prompts",
+        "learning rate": "3e-05",
+    }
+    assert facts(grid, results) == {"command": "maspo-dsl ablate 'a b.obj' --run", **told, **bare}
+    rows = compare(results)
+    text = markdown(rows, facts(grid, results), grid.manifest)
+    assert "\n\n* command: `maspo-dsl ablate 'a b.obj' --run`\n* model: tiny\n" in text
+    # A folder of somebody else's: what it calls config.yaml may be anything.
+    for text in ("- a\n", "trainer: hf\nmodel: [1]\n", "a: [", ""):
+        (folders[5] / "config.yaml").write_text(text)
+        assert facts(grid, results).keys() - {"command"} == bare.keys()
+
+
+def test_the_highest_learning_rate_that_was_measured(grid):
+    file = next((grid.path / "runs").glob("maspo-s1-*/metrics.jsonl"))
+    file.write_text(file.read_text() + json.dumps({"step": 21, "reward": 0.5, "actor/lr": 2e-6}) + "\n")
+    told = facts(grid, read_results(grid))
+    assert (told["learning rate"], told["steps"]) == ("up to 2e-06", "20 to 21")
+
+
+def test_long_names_are_broken():
+    assert broken("maspo_without_gate", 28) == "maspo_without_gate"
+    assert broken("maspo_without_gate", 12) == "maspo_\nwithout_gate"
+    assert broken("mean log-prob under the old policy", 20) == "mean log-prob under\nthe old policy"
+    assert broken("a" * 25, 10) == "a" * 10 + "\n" + "a" * 10 + "\n" + "aaaaa"
+    for name in ("maspo_swap_gate_clip_0_8_1_2__alpha_0_3", "x" * 70, "__", "a__b"):
+        assert broken(name, 9).replace("\n", "") == name and max(map(len, broken(name, 9).split("\n"))) <= 9
 
 
 def test_figures_as_files(grid, tmp_path):
     result = CliRunner().invoke(app, ["report", str(grid.path), "--figures", str(tmp_path / "a" / "figures")])
     assert result.exit_code == 0, result.output
-    files = sorted(path.name for path in (tmp_path / "a" / "figures").iterdir())
-    assert len(files) == 8 and "difference_mean_reward.svg" in files and "mass.svg" in files
-    for path in (tmp_path / "a" / "figures").iterdir():
+    files = {path.name for path in (tmp_path / "a" / "figures").iterdir()}
+    assert len(files) == 12 and {"differences.svg", "differences.pdf", "mass.svg", "mass.pdf"} <= files
+    for path in (tmp_path / "a" / "figures").glob("*.svg"):
         assert ElementTree.parse(path).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+    for path in (tmp_path / "a" / "figures").glob("*.pdf"):
+        assert path.read_bytes().startswith(b"%PDF")
     (tmp_path / "taken").write_text("")
     result = CliRunner().invoke(app, ["report", str(grid.path), "--figures", str(tmp_path / "taken")])
     assert result.exit_code == 2 and "cannot be made" in result.stderr
@@ -210,10 +267,12 @@ def test_one_seed_says_nothing(grid):
         rows = (folder / "metrics.jsonl").read_text().splitlines()
         (folder / "metrics.jsonl").write_text("\n".join(rows[:7]) + "\n")
     record_runs(grid, runs)
-    results = read_results(read_grid(grid.path))
-    text = markdown(compare(results), grid.manifest)
+    grid = read_grid(grid.path)
+    results = read_results(grid)
+    text = markdown(compare(results), facts(grid, results), grid.manifest)
     assert "n = 1 seed a point" in text and "\n\n\n" not in text
-    assert re.search(r"\| maspo_without_gate \| 1 \|.* \| one pair: nothing can be said \|  \|", text)
+    # A difference, without an interval or a word.
+    assert re.search(r"\| maspo_without_gate \| 1 \| 0\.\d+ \| −0\.\d+ \|", text)
     # One measurement, at step 5; the 0.5 before training is not averaged in.
     gateless = next(point for point in results if point.name == "maspo_without_gate")
     assert gateless.values("final_greedy") == [pytest.approx(0.3, abs=0.03)]
@@ -228,7 +287,7 @@ def test_only_seeds_that_both_have_are_paired(grid):
     base, gateless = rows["maspo"], rows["maspo_without_gate"]
     assert (base.seeds, base.pairs, gateless.seeds, gateless.pairs) == (3, 3, 4, 3)
     assert gateless.measures["final_reward"].difference.pairs == 3
-    text = markdown([*rows.values()], document.manifest)
+    text = markdown([*rows.values()], {}, document.manifest)
     assert "n = 3 seeds a point: those that maspo has finished too" in text
     assert "| maspo_without_gate | 3 | 0.2" in text and "\nmaspo: seed 3 not finished." in text
 
@@ -241,11 +300,11 @@ def test_half_a_grid_states_its_pairs(grid):
             (grid.path / "runs" / f"{point}-s{seed}-00000000" / "result.json").unlink()
     write_run(grid.path / "runs" / "maspo_without_gate-s2-00000000", "maspo_without_gate", 2, 0.1)
     write_run(grid.path / "runs" / "maspo_without_gate-s3-00000000", "maspo_without_gate", 3, 0.9)
-    text = markdown(compare(read_results(grid)), grid.manifest)
+    text = markdown(compare(read_results(grid)), {}, grid.manifest)
     assert "n = 0 to 3 seeds a point" in text
     assert re.search(r"\| maspo \| 3 \|", text)
-    assert re.search(r"\| maspo_without_gate \| 1 \| 0.48[78] \|.* one pair: nothing can be said", text)
-    assert re.search(r"\| maspo_without_mass \| 0 \| 0.4\d+ \| 0.4\d+ \|  \|  \|  \|", text)
+    assert re.search(r"\| maspo_without_gate \| 1 \| 0.48[78] \| [−+]0.\d+ \|", text)
+    assert re.search(r"\| maspo_without_mass \| 0 (\| 0\.\d+ \|  ){3}\|", text)
     assert "maspo_without_gate: seeds 0, 1 not finished." in text
 
 

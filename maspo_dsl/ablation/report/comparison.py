@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -56,6 +57,17 @@ class Comparison:
 def compare(results: Sequence[PointResult]) -> list[Comparison]:
     """Every point that has a finished run, the base first; pairs are of seeds that both have finished."""
     return [_row(point, results[0]) for point in results if point.runs]
+
+
+def measured(rows: Sequence[Comparison]) -> list[str]:
+    """The measures that any run has, in their order."""
+    return [name for name in MEASURES if not all(math.isnan(row.measures[name].mean) for row in rows)]
+
+
+def differences(rows: Sequence[Comparison]) -> list[Difference]:
+    """Every difference from the base that there is."""
+    found = (row.measures[name].difference for name in measured(rows) for row in rows)
+    return [difference for difference in found if difference is not None]
 
 
 def remaining(rows: Sequence[Comparison], measure: str) -> tuple[list[str], list[str]]:

@@ -1,8 +1,9 @@
-"""Figures of a report as SVG text: legible at half size and without colour."""
+"""Figures of a report: legible at half size and without colour, of two points and of forty."""
 
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -11,26 +12,30 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from maspo_dsl.ablation.report.comparison import MEASURES, Comparison
+from maspo_dsl.ablation.report.comparison import MEASURES, Comparison, measured
 from maspo_dsl.ablation.report.formats import Curve
 from maspo_dsl.ablation.report.results import PointResult
-from maspo_dsl.pictures.style import GREY, LINES, style, svg_text
+from maspo_dsl.ablation.report.statistics import Difference
+from maspo_dsl.pictures.style import GREY, LINES, style
 
-_COLUMNS = 3
-# Inches: of one panel, of the gaps between panels, and of what surrounds them all.
-_PANEL, _GAPS, _LEFT, _BELOW, _ABOVE, _RIGHT = (3.7, 2.2), (0.25, 0.5), 1.05, 0.8, 0.4, 0.15
-_TEXT = 14
+# Inches: of the figure, of the gaps between panels, and of what surrounds them all; of a line of text.
+_WIDTH, _GAPS, _LEFT, _BELOW, _ABOVE, _RIGHT, _LINE = 12.5, (0.25, 0.3), 1.2, 0.8, 0.2, 0.15, 0.23
+_TEXT, _SMALLER = 14, 12
+_CHARACTERS_AN_INCH = {_TEXT: 8.0, _SMALLER: 9.5}
 _DARK = LINES[0][0]
+# More panels than these are smaller, four beside each other.
+_FEW = 12
+_LONGEST_LABEL = 28
 
 
-def curves(results: Sequence[PointResult], metric: str, label: str) -> str:
+def curves(results: Sequence[PointResult], metric: str, label: str) -> Figure | None:
     """A panel for each point: mean of its seeds with the band from lowest to highest, the base dashed in grey.
 
-    Empty if the metric was never measured.
+    None if the metric was never measured.
     """
     shown = [point for point in results if point.runs]
     if not _measured(shown, metric):
-        return ""
+        return None
     base, others = shown[0], shown[1:] or shown[:1]
 
     def draw(axis: Axes, point: PointResult) -> None:
@@ -41,14 +46,14 @@ def curves(results: Sequence[PointResult], metric: str, label: str) -> str:
     return _panels(others, draw, label)
 
 
-def by_sign(results: Sequence[PointResult], metric: str, label: str) -> str:
+def by_sign(results: Sequence[PointResult], metric: str, label: str) -> Figure | None:
     """A panel for each point, the base too: a metric of tokens with A > 0 as a line, with A < 0 dashed in grey.
 
-    Empty if the metric was never measured.
+    None if the metric was never measured.
     """
     shown = [point for point in results if point.runs]
     if not _measured(shown, f"{metric}_pos") or not _measured(shown, f"{metric}_neg"):
-        return ""
+        return None
 
     def draw(axis: Axes, point: PointResult) -> None:
         _draw(axis, point, f"{metric}_neg", GREY, "--")
@@ -61,33 +66,50 @@ def _measured(points: Sequence[PointResult], metric: str) -> bool:
     return not all(np.isnan(run.curve(metric)).all() for point in points for run in point.runs)
 
 
-def _panels(points: Sequence[PointResult], draw: Callable[[Axes, PointResult], None], label: str) -> str:
+def _panels(points: Sequence[PointResult], draw: Callable[[Axes, PointResult], None], label: str) -> Figure:
     """A panel for each point, on common axes."""
-    rows = math.ceil(len(points) / _COLUMNS)
-    width = _LEFT + _COLUMNS * _PANEL[0] + (_COLUMNS - 1) * _GAPS[0] + _RIGHT
-    height = _ABOVE + rows * _PANEL[1] + (rows - 1) * _GAPS[1] + _BELOW
-    with mpl.rc_context(style(_TEXT)):
-        figure = Figure(figsize=(width, height))
-        axes = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False)
+    columns, size = (3, _TEXT) if len(points) <= _FEW else (4, _SMALLER)
+    rows = math.ceil(len(points) / columns)
+    wide = (_WIDTH - _LEFT - _RIGHT - (columns - 1) * _GAPS[0]) / columns
+    tall, characters = 0.6 * wide, int(wide * _CHARACTERS_AN_INCH[size])
+    titles = [broken(point.name, characters) for point in points]
+    title = 0.1 + _LINE * max(text.count("\n") + 1 for text in titles)
+    height = _ABOVE + rows * (tall + title) + (rows - 1) * _GAPS[1] + _BELOW
+    with mpl.rc_context(style(size)):
+        figure = Figure(figsize=(_WIDTH, height))
+        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         figure.subplots_adjust(
-            left=_LEFT / width,
-            right=1 - _RIGHT / width,
+            left=_LEFT / _WIDTH,
+            right=1 - _RIGHT / _WIDTH,
             bottom=_BELOW / height,
-            top=1 - _ABOVE / height,
-            wspace=_GAPS[0] / _PANEL[0],
-            hspace=_GAPS[1] / _PANEL[1],
+            top=1 - (_ABOVE + title) / height,
+            wspace=_GAPS[0] / wide,
+            hspace=(title + _GAPS[1]) / tall,
         )
-        for axis, point in zip(axes.flat, points, strict=False):
+        for axis, point, text in zip(axes.flat, points, titles, strict=False):
             draw(axis, point)
-            axis.set_title(point.name)
+            axis.set_title(text)
         for place, axis in enumerate(axes.flat):
-            axis.tick_params(labelbottom=place + _COLUMNS >= len(points))
+            axis.tick_params(labelbottom=place + columns >= len(points))
             axis.set_visible(place < len(points))
-        used = min(_COLUMNS, len(points))
-        middle = (_LEFT + (used * _PANEL[0] + (used - 1) * _GAPS[0]) / 2) / width
-        figure.supxlabel("step", x=middle, y=0.12 / height, va="bottom", fontsize=14)
-        figure.supylabel(label, x=0.12 / width, ha="left", fontsize=14)
-        return svg_text(figure)
+        used = min(columns, len(points))
+        middle = (_LEFT + (used * wide + (used - 1) * _GAPS[0]) / 2) / _WIDTH
+        figure.supxlabel("step", x=middle, y=0.12 / height, va="bottom", fontsize=size)
+        longest = rows * (tall + title + _GAPS[1]) + _BELOW
+        told = broken(label, int(longest * _CHARACTERS_AN_INCH[size]))
+        figure.supylabel(told, x=0.12 / _WIDTH, ha="left", fontsize=size)
+        return figure
+
+
+def broken(name: str, characters: int) -> str:
+    """A name in lines of so many characters, broken behind an underscore or a blank where there is one."""
+    pieces = re.findall(rf"[^_ ]{{1,{characters}}}[_ ]*|[_ ]+", name)
+    lines = [""]
+    for piece in pieces:
+        if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > characters:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.rstrip(" ") for line in lines)
 
 
 def _draw(axis: Axes, point: PointResult, metric: str, color: str, style: str) -> None:
@@ -107,29 +129,39 @@ def band(curves: Sequence[Curve]) -> tuple[Curve, Curve, Curve, Curve]:
     return np.flatnonzero(there).astype(float), middle[there], low[there], high[there]
 
 
-def forest(rows: Sequence[Comparison], measure: str) -> str:
-    """Differences from the base, a line a point: thick the bootstrap's interval, thin Student's.
+def forest(rows: Sequence[Comparison]) -> Figure | None:
+    """Differences from the base, a line a point, a panel a measure: thick the bootstrap's interval, thin Student's.
 
-    Empty without other points.
+    None without other points.
     """
-    others = [row for row in rows if row.measures[measure].difference is not None]
+    shown = measured(rows)
+    others = [row for row in rows if any(row.measures[name].difference is not None for name in shown)]
     if not others:
-        return ""
+        return None
+    names = [broken(row.name, _LONGEST_LABEL) for row in others]
+    lines = max(name.count("\n") + 1 for name in names)
     with mpl.rc_context(style(_TEXT)):
-        figure = Figure(figsize=(10, 1.1 + 0.42 * len(others)), layout="constrained")
-        axis = figure.subplots()
-        axis.axvline(0, color=GREY, linestyle="--", linewidth=1.5)
-        for place, row in enumerate(others):
-            found = row.measures[measure].difference
-            assert found is not None
-            if found.low is not None and found.high is not None:
-                student = [found.mean - found.margin, found.mean + found.margin]
-                axis.plot(student, [place, place], color=_DARK, linewidth=1)
-                axis.plot([found.low, found.high], [place, place], color=_DARK, linewidth=4)
-            decided = found.verdict in ("higher", "lower")
-            fill = _DARK if decided else "white"
-            axis.plot(found.mean, place, "o", color=_DARK, markersize=8, markerfacecolor=fill)
-        axis.set_yticks(range(len(others)), [row.name for row in others])
-        axis.set_ylim(len(others) - 0.5, -0.5)
-        axis.set_xlabel(f"{MEASURES[measure]}, difference from {rows[0].name}")
-        return svg_text(figure)
+        figure = Figure(figsize=(_WIDTH, 1.3 + (0.13 + _LINE * lines) * len(others)), layout="constrained")
+        axes = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+        for axis, measure in zip(axes, shown, strict=True):
+            axis.axvline(0, color=GREY, linestyle="--", linewidth=1.5)
+            for place, row in enumerate(others):
+                if (found := row.measures[measure].difference) is not None:
+                    _interval(axis, place, found)
+            axis.set_title(MEASURES[measure])
+            axis.locator_params(axis="x", nbins=4)
+        # A browser's letters may be wider than those that were measured.
+        figure.get_layout_engine().set(w_pad=0.15, h_pad=0.08)
+        axes[0].set_yticks(range(len(others)), names)
+        axes[0].set_ylim(len(others) - 0.5, -0.5)
+        figure.supxlabel(f"difference from {broken(rows[0].name, 60)}", fontsize=_TEXT)
+        return figure
+
+
+def _interval(axis: Axes, place: int, found: Difference) -> None:
+    if found.low is not None and found.high is not None:
+        student = [found.mean - found.margin, found.mean + found.margin]
+        axis.plot(student, [place, place], color=_DARK, linewidth=1)
+        axis.plot([found.low, found.high], [place, place], color=_DARK, linewidth=4)
+    fill = _DARK if found.verdict in ("higher", "lower") else "white"
+    axis.plot(found.mean, place, "o", color=_DARK, markersize=8, markerfacecolor=fill)

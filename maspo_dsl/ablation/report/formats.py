@@ -22,6 +22,7 @@ Steps: TypeAlias = dict[int, dict[str, float]]
 # What a report calls a column, and how trainers call it: TRL, verl, and both in TensorBoard.
 _OTHER_NAMES = {
     "reward": ("train/reward", "critic/score/mean", "critic/rewards/mean"),
+    "learning_rate": ("actor/lr",),
     "eval/greedy": ("eval_reward", "eval/reward", "val-core/*/mean@*", "val/test_score/*"),
 }
 # Before the names of our metrics, in a host's logs.

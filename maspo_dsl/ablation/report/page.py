@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import Any, TypeAlias
 
-from maspo_dsl.ablation.report.comparison import MEASURES, Comparison, Measure, remaining
+from maspo_dsl.ablation.report.comparison import MEASURES, Comparison, differences, measured, remaining
 from maspo_dsl.ablation.report.pictures import Picture
 from maspo_dsl.ablation.report.results import FINAL_EVALUATIONS
 from maspo_dsl.ablation.report.statistics import FEWEST_PAIRS, LEVEL, Difference
+from maspo_dsl.pictures.page import Html, code, note, page, table
+from maspo_dsl.pictures.style import svg_text
 
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1a1a1a; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
-th, td { text-align: left; padding: .3rem .7rem; border-bottom: 1px solid #ddd; vertical-align: top; }
-th { border-bottom: 2px solid #555; white-space: nowrap; } td.n, th.n { text-align: right; white-space: nowrap; }
-code { font-size: .85em; } .wide { overflow-x: auto; } svg { max-width: 100%; min-width: 44rem; height: auto; }
-h2 { margin-top: 2.5rem; } .note { color: #555; max-width: 50rem; }
-"""
+Table: TypeAlias = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
 def how_to_read(rows: Sequence[Comparison], document: Mapping[str, Any]) -> str:
@@ -30,10 +25,12 @@ def how_to_read(rows: Sequence[Comparison], document: Mapping[str, Any]) -> str:
         f"Differences are from {rows[0].name}, paired by seed{_what_a_seed_is(document)}. "
         f"Brackets are {LEVEL:.0%} bootstrap intervals over seeds, which are too narrow for a "
         "few seeds: a point is called higher or lower only if Student's paired interval leaves out 0 as well, and "
-        f"with fewer than {FEWEST_PAIRS} pairs nothing is called. Each is looked at as if it were the only one; below "
-        "a table stands what remains of all together. IQM is the interquartile mean; P the chance that a run of the "
-        "point is above a run of the base."
+        f"with fewer than {FEWEST_PAIRS} pairs nothing is called; without a word no difference is shown. Each is "
+        "looked at as if it were the only one; below the table stands what remains of all together."
     )
+
+
+_MIDDLE = "IQM is the interquartile mean; P the chance that a run of the point is above a run of the base."
 
 
 def _what_n_is(rows: Sequence[Comparison]) -> str:
@@ -51,29 +48,42 @@ def _what_n_is(rows: Sequence[Comparison]) -> str:
 
 def _what_a_seed_is(document: Mapping[str, Any]) -> str:
     """What the runs of a seed share, which only their program knows if it is somebody's own."""
-    if "command" in document:
+    if document.get("command"):
         return f"; what runs of a seed share, `{document['command']}` decides"
     return ": every seed starts all points from the same weights with the same prompts"
 
 
-def markdown(rows: Sequence[Comparison], document: Mapping[str, Any]) -> str:
-    """The table, a section for each measure, and what it means."""
-    lines = [f"# Ablation of {rows[0].name}", "", how_to_read(rows, document), ""]
-    for measure, title in MEASURES.items():
-        if all(math.isnan(row.measures[measure].mean) for row in rows):
-            continue
-        lines += [f"## {title.capitalize()}", "", "| point | n | mean | IQM | difference | | P |"]
-        lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
-        for row in rows:
-            lines.append(f"| {row.name} | {row.pairs} | {' | '.join(_cells(row.measures[measure]))} |")
-        lines += ["", *_paragraph(of_all(rows, measure))]
-    lines += ["## Points", "", "| point | edits | CPU seconds a run | wall seconds a run |"]
-    lines += ["| --- | --- | --- | --- |"]
-    for row in rows:
-        edits = "; ".join(f"`{edit}`" for edit in row.edits).replace("|", "\\|").replace("\n", " ")
-        lines.append(f"| {row.name} | {edits} | {row.cpu_seconds:.0f} | {row.wall_seconds:.0f} |")
-    lines += ["", *_left_out(rows, document)]
+def markdown(rows: Sequence[Comparison], facts: Mapping[str, str], document: Mapping[str, Any]) -> str:
+    """What the page says, without its figures."""
+    lines = [f"# {_title(rows)}", ""]
+    lines += [f"* {name}: {_typed(name, text)}" for name, text in facts.items()]
+    lines += [
+        "",
+        how_to_read(rows, document),
+        "",
+        "## Comparison",
+        "",
+        *_markdown_table(*_compared(rows)),
+        "",
+    ]
+    for measure in measured(rows):
+        lines += _paragraph(of_all(rows, measure))
+    lines += ["## Other numbers", "", _MIDDLE, "", *_markdown_table(*_others(rows)), ""]
+    lines += ["## Points", "", *_markdown_table(*_points(rows)), "", *_left_out(rows, document)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(heads)} |"
+    yield f"|{' --- |' * len(heads)}"
+    for row in rows:
+        cells = (cell.replace("|", "\\|").replace("\n", " ") for cell in row)
+        yield f"| {' | '.join(cells)} |"
+
+
+def _typed(name: str, text: str) -> str:
+    """A fact in Markdown; commands as they are typed."""
+    return f"`{text}`" if name.startswith("command") else text
 
 
 def of_all(rows: Sequence[Comparison], measure: str) -> str:
@@ -84,8 +94,9 @@ def of_all(rows: Sequence[Comparison], measure: str) -> str:
         return ""
     names = f"{', '.join(kept)} {'remains' if len(kept) == 1 else 'remain'}" if kept else "none remains"
     return (
-        f"Of {count} comparisons {len(called)} are called higher or lower. With the chance of a single wrong call "
-        f"among all of them held at {1 - LEVEL:.0%} (Holm, on Student's paired test), {names}."
+        f"{_heading(MEASURES[measure])}: of {count} comparisons {len(called)} are called higher or lower. With the "
+        f"chance of a single wrong call among all of them held at {1 - LEVEL:.0%} (Holm, on Student's paired test), "
+        f"{names}."
     )
 
 
@@ -93,71 +104,114 @@ def _paragraph(text: str) -> list[str]:
     return [text, ""] if text else []
 
 
-def html(rows: Sequence[Comparison], pictures: Sequence[Picture], document: Mapping[str, Any]) -> str:
+def html(
+    rows: Sequence[Comparison],
+    pictures: Sequence[Picture],
+    facts: Mapping[str, str],
+    document: Mapping[str, Any],
+) -> str:
     """The page: figures are vector graphics inside it."""
-    title = f"Ablation of {rows[0].name}"
-    body = [f"<h1>{escape(title)}</h1>", f'<p class="note">{escape(how_to_read(rows, document))}</p>']
-    for measure, name in MEASURES.items():
-        if not all(math.isnan(row.measures[measure].mean) for row in rows):
-            body += [f"<h2>{_heading(name)}</h2>", _html_table(rows, measure)]
-            body += [
-                f'<p class="note">{escape(line)}</p>' for line in _paragraph(of_all(rows, measure)) if line
-            ]
-            body += [_figure(picture) for picture in pictures if picture.measure == measure]
-    for picture in pictures:
-        if picture.measure is None:
-            body += [f"<h2>{_heading(picture.title)}</h2>", _figure(picture)]
-    body += ["<h2>Points</h2>", _points(rows)]
-    body += [f"<p>{escape(line)}</p>" for line in _left_out(rows, document) if line]
-    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-    head += f"<title>{escape(title)}</title><style>{_STYLE}</style>"
-    return (
-        f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{chr(10).join(body)}\n</body></html>\n'
-    )
+    told = (f"<dt>{escape(name)}</dt><dd>{_shown(name, text)}</dd>" for name, text in facts.items())
+    parts = {"Comparison": _comparison(rows, pictures[:1] if differences(rows) else [])}
+    for picture in pictures[bool(differences(rows)) :]:
+        parts[_heading(picture.title)] = [_figure(picture)]
+    parts["Points"] = [table(*_points(rows, code), numbers=(3, 4))]
+    parts["Points"] += [f"<p>{escape(line)}</p>" for line in _left_out(rows, document)]
+    links = (f'<a href="#part-{place}">{escape(name)}</a>' for place, name in enumerate(parts))
+    body = [f"<dl>{''.join(told)}</dl>", f"<nav>{''.join(links)}</nav>", note(how_to_read(rows, document))]
+    for place, (name, content) in enumerate(parts.items()):
+        body += [f'<h2 id="part-{place}">{escape(name)}</h2>', *content]
+    return page(_title(rows), body)
+
+
+def _title(rows: Sequence[Comparison]) -> str:
+    return f"Ablation of {rows[0].name}"
+
+
+def _shown(name: str, text: str) -> str:
+    return code(text) if name.startswith("command") else escape(text)
+
+
+def _comparison(rows: Sequence[Comparison], pictures: Sequence[Picture]) -> list[str]:
+    """The one table, the differences as a figure, and the numbers that are seldom asked for."""
+    heads, cells = _compared(rows, code)
+    others = table(*_others(rows, code), numbers=range(1, 1 + 2 * len(measured(rows))))
+    return [
+        table(heads, cells, numbers=range(1, len(heads))),
+        *(note(line) for measure in measured(rows) if (line := of_all(rows, measure))),
+        *(_figure(picture) for picture in pictures),
+        f"<details><summary>Other numbers</summary>{note(_MIDDLE)}{others}</details>",
+    ]
 
 
 def _heading(text: str) -> str:
-    return escape(text[0].upper() + text[1:])
+    return text[0].upper() + text[1:]
 
 
 def _figure(picture: Picture) -> str:
-    return f'<p class="note">{escape(picture.caption)}</p><div class="wide">{picture.svg}</div>'
+    return f'{note(picture.caption)}<div class="wide">{svg_text(picture.figure)}</div>'
 
 
-def _html_table(rows: Sequence[Comparison], measure: str) -> str:
-    heads = ("n", "mean", "IQM", "difference", "", "P")
-    lines = ["<th>point</th>" + "".join(f'<th class="n">{head}</th>' for head in heads)]
+def _compared(rows: Sequence[Comparison], name: Callable[[str], str] = str) -> Table:
+    """Pairs, and of each measure the mean and the difference from the base, with a verdict if there is one."""
+    heads = ["point", "n"]
+    for measure in measured(rows):
+        heads += [MEASURES[measure], "difference"]
+    return heads, [
+        [
+            name(row.name),
+            str(row.pairs),
+            *(cell for measure in measured(rows) for cell in _cells(row, measure)),
+        ]
+        for row in rows
+    ]
+
+
+def _cells(row: Comparison, measure: str) -> tuple[str, str]:
+    found = row.measures[measure]
+    return _plain(found.mean), _difference(found.difference)
+
+
+def _others(rows: Sequence[Comparison], name: Callable[[str], str] = str) -> Table:
+    """Interquartile mean and P of each measure."""
+    heads = ["point"]
+    for measure in measured(rows):
+        heads += [f"{MEASURES[measure]}, IQM", "P"]
+    cells = []
     for row in rows:
-        cells = [str(row.pairs), *_cells(row.measures[measure])]
-        numbers = "".join(f'<td class="n">{escape(cell)}</td>' for cell in cells)
-        lines.append(f"<td><code>{escape(row.name)}</code></td>{numbers}")
-    return '<div class="wide"><table>' + "".join(f"<tr>{line}</tr>" for line in lines) + "</table></div>"
+        cells.append([name(row.name)])
+        for measure in measured(rows):
+            found = row.measures[measure]
+            known = found.difference is not None and found.difference.low is not None
+            cells[-1] += [_plain(found.iqm), f"{found.improvement:.2f}" if known else ""]
+    return heads, cells
 
 
-def _points(rows: Sequence[Comparison]) -> str:
-    heads = ("point", "what is tested", "edits", "hash", "CPU s", "wall s")
-    lines = ["".join(f"<th>{head}</th>" for head in heads)]
-    for row in rows:
-        edits = "<br>".join(f"<code>{escape(edit)}</code>" for edit in row.edits)
-        cost = f'<td class="n">{row.cpu_seconds:.0f}</td><td class="n">{row.wall_seconds:.0f}</td>'
-        names = f"<td><code>{escape(row.name)}</code></td><td>{escape(row.doc)}</td>"
-        lines.append(f"{names}<td>{edits}</td><td><code>{row.hash}</code></td>{cost}")
-    return '<div class="wide"><table>' + "".join(f"<tr>{line}</tr>" for line in lines) + "</table></div>"
+def _points(rows: Sequence[Comparison], name: Callable[[str], str] = "`{}`".format) -> Table:
+    heads = ["point", "what is tested", "edits", "CPU s a run", "wall s a run", "hash"]
+    return heads, [
+        [
+            name(row.name),
+            row.doc,
+            Html("<br>".join(map(name, row.edits))) if name is code else "; ".join(map(name, row.edits)),
+            f"{row.cpu_seconds:.0f}",
+            f"{row.wall_seconds:.0f}",
+            name(row.hash),
+        ]
+        for row in rows
+    ]
 
 
-def _cells(measure: Measure) -> tuple[str, str, str, str, str]:
-    """Mean, IQM, difference, verdict and P as text."""
-    found = measure.difference
-    chance = "" if found is None or found.low is None else f"{measure.improvement:.2f}"
-    verdict = "" if found is None else found.verdict
-    return f"{measure.mean:.3f}", f"{measure.iqm:.3f}", _difference(found), verdict, chance
+def _plain(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.3f}".replace("-", "−")
 
 
 def _difference(found: Difference | None) -> str:
     if found is None:
         return ""
     interval = "" if found.low is None else f" [{found.low:+.3f}, {found.high:+.3f}]"
-    return f"{found.mean:+.3f}{interval}".replace("-", "−")
+    verdict = f" {found.verdict}" if found.verdict in ("higher", "lower") else ""
+    return f"{found.mean:+.3f}{interval}{verdict}".replace("-", "−")
 
 
 def _left_out(rows: Sequence[Comparison], document: Mapping[str, Any]) -> Iterator[str]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 
-from maspo_dsl.ablation.report.comparison import MEASURES, Comparison
+from maspo_dsl.ablation.report.comparison import MEASURES, Comparison, measured
 
 _HEADS = ("measure", "point", "pairs", "mean", "iqm", "difference", "low", "high", "verdict", "improvement")
 _SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
@@ -22,7 +21,7 @@ def csv_table(rows: Sequence[Comparison]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_HEADS)
-    for measure in _measured(rows):
+    for measure in measured(rows):
         for row in rows:
             found, apart = row.measures[measure], row.measures[measure].difference
             ends = ("", "", "", "") if apart is None else (apart.mean, apart.low, apart.high, apart.verdict)
@@ -31,11 +30,12 @@ def csv_table(rows: Sequence[Comparison]) -> str:
     return text.getvalue()
 
 
-def latex_table(rows: Sequence[Comparison]) -> str:
+def latex_table(rows: Sequence[Comparison], facts: Mapping[str, str]) -> str:
     """One table, a row a point, a column a measure: the mean of the base, of others the difference and its interval."""
-    names = list(_measured(rows))
+    names = measured(rows)
     heads = " & ".join(["point", "$n$", *(_escaped(MEASURES[name]) for name in names)])
     lines = [
+        *(f"% {name}: {' '.join(text.split())}" for name, text in facts.items()),
         r"% \usepackage{booktabs}",
         rf"\begin{{tabular}}{{lr{'r' * len(names)}}}",
         r"\toprule",
@@ -49,11 +49,6 @@ def latex_table(rows: Sequence[Comparison]) -> str:
         r"\end{tabular}",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _measured(rows: Sequence[Comparison]) -> Iterator[str]:
-    """The measures that any run has."""
-    return (name for name in MEASURES if not all(math.isnan(row.measures[name].mean) for row in rows))
 
 
 def _cell(row: Comparison, measure: str) -> str:
