@@ -90,10 +90,12 @@ def plain(log_ratio, advantage, *, old: float = -1.5, **more) -> Arrays:
     past = np.full(log_ratio.shape, old)
     batch = {
         "logp": past + log_ratio,
-        **{name: past.copy() for name in ("logp_old", "logp_ref", "logp_rollout")},
+        **{name: past.copy() for name in ("logp_old", "logp_ref", "logp_rollout", "logp_teacher")},
         "entropy": np.zeros(past.shape),
+        "collision_old": np.zeros(past.shape),
         "value": np.zeros(past.shape),
         "mask": np.ones(past.shape, dtype=bool),
+        "expert": np.zeros(len(past), dtype=bool),
         "advantage": np.asarray(advantage, dtype=float),
     }
     return batch | more

@@ -351,7 +351,7 @@ def test_fipo_looks_at_the_tokens_to_come():
     np.testing.assert_allclose(gradient[0], -np.exp(log_ratio[0] + coming) / 3, rtol=1e-12)
 
 
-PENALIZED = {"grpo", "goldilocks", "dro", "kl_cov", "deepseek_v32", "molt", "vapo"}
+PENALIZED = {"grpo", "goldilocks", "dro", "kl_cov", "deepseek_v32", "molt", "mopd", "vapo"}
 """With a penalty that A = 0 does not switch off."""
 IDLE_LEFT_OUT = {"prime_default"}
 """Where a token without an advantage does not count."""

@@ -16,6 +16,7 @@ LOSSES = {"four of 1 and one of 10": (1, 4, 10, 1), "two of 10 and ten of 2": (1
 # Reduction -> the sum of the derivatives for each: (4 + 10) / 5, (1 + 10) / 2, (4 + 10) / 2; 40 / 12, 12 / 2, 40 / 2.
 REDUCED = {
     "loss |> mean(window)": (2.8, 10 / 3),
+    "(1 - mu) * loss |> mean(window)": (2.8, 10 / 3),  # with a mu of 0
     "loss |> mean(micro)": (2.8, 10 / 3),
     "loss |> mean(sequence) |> mean(window)": (5.5, 6.0),
     "loss |> mean(group) |> mean(window)": (5.5, 6.0),  # with a prompt for each
@@ -23,7 +24,7 @@ REDUCED = {
     "loss / max_length |> sum(sequence) |> mean(window)": (7.0, 20.0),  # with a length of 1
 }
 # Parameters that scale every loss alike, or add one to it.
-UNSCALED = {"pspo": {"alpha": 0.0}, "vapo": {"mu": 0.0}}
+UNSCALED = {"chord": {"mu": 0.0}, "pspo": {"alpha": 0.0}, "vapo": {"mu": 0.0}}
 
 
 @pytest.mark.parametrize("losses", LOSSES)
@@ -37,7 +38,7 @@ def test_the_mean_by_hand(name, losses):
     first, columns, second, others = LOSSES[losses]
     batch = plain(np.zeros((2, max(columns, others))), [-first, -second])
     batch["mask"] = np.arange(max(columns, others)) < np.array([[columns], [others]])
-    batch |= {"group": np.arange(2), "expert": np.zeros(2, dtype=bool)}
+    batch |= {"group": np.arange(2)}
     loss, reduce = compiled(name, {**undivided(name), **UNSCALED.get(name, {})}), slot(name, "reduce")
     expected = REDUCED[reduce][list(LOSSES).index(losses)]
     assert run_loss(loss, batch)[1].sum() == pytest.approx(expected)
@@ -200,8 +201,9 @@ REJECTED = {
 }
 
 
-# One asks for two tokens of a completion, one has rules of both words, one always leaves a token: in tests/reference.
-OTHERWISE = {"fipo", "prime_default", "m2po"}
+# One asks for two tokens of a completion, one has rules of both words, one always leaves a token, one is about whole
+# completions: in tests/reference.
+OTHERWISE = {"fipo", "prime_default", "m2po", "chord"}
 
 
 @pytest.mark.parametrize("name", REJECTED)

@@ -32,20 +32,21 @@ FAMILIES = {
     "Bounds on the ratio": (
         "ppo_dual_clip two_sided_clip cispo cispo_two_sided dcpo dcpo_paper bapo bapo_paper aspo ce_gppo ripo"
     ),
-    "Soft gates": "maspo maspo_paper maspo_dapo sapo dgpo pspo soft_exponential",
+    "Soft gates": "maspo maspo_paper maspo_dapo sapo dgpo pspo soft_exponential cfpo",
     "The ratio of whole completions": "gspo gspo_token gmpo luspo vespo topr ctpo",
     "Divergence instead of a bound": ("dppo_tv dppo_tv_paper dppo_kl dppo_kl_paper grpo_opsm dro"),
     "Which tokens push": "stapo stapo_v1 stapo_maspo top_entropy clip_cov kl_cov entropy_advantage fipo",
     "Advantages": (
         "ppo rloo grpo_leave_one_out opo remax grpo_passk gpg gpg_paper reinforce_plus_plus "
-        "reinforce_plus_plus_baseline max_rl gdpo lite_ppo nsr qae vapo grpo_lead passk_training spo"
+        "reinforce_plus_plus_baseline max_rl gdpo lite_ppo nsr qae vapo grpo_lead passk_training spo "
+        "gigpo optimal_token_baseline gfpo rae asymre"
     ),
     "What the sampler does otherwise": (
         "tis tis_geometric tis_product mis mis_geometric mis_product rejection rejection_geometric "
         "rejection_product vcpo decoupled_ppo flash_reinforce m2po"
     ),
     "Which prompts are sampled": "goldilocks stapo_goldilocks",
-    "Teachers and experts": "opd luffy",
+    "Teachers and experts": "opd mopd luffy chord",
     "Log-ratios fitted to rewards": "gvpo a2po oapl dvo flowrl target_po real",
     "Recipes of trainers and reports": "prime_default deepseek_v32 olmo3 magistral scale_rl molt",
 }

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from maspo_dsl.semantics.quantities import Domain
 from maspo_dsl.semantics.types import Axis
 
 from .batches import Arrays, as_torch, inputs, packed, ragged
@@ -238,16 +239,20 @@ def test_magistral_punishes_a_tenth(estimate):
 def in_pairs(name: str, reward: Sequence[float], dtype: torch.dtype = torch.float64) -> np.ndarray:
     """Advantages of one group of completions of two tokens; all policies are one, whatever else is asked for is 0."""
     rows = {"reward": np.array(reward, dtype=float), "reward_greedy": np.zeros(len(reward))}
-    rows |= {key: np.zeros(len(reward)) for key, row in inputs().items() if row.axis is Axis.SEQUENCE}
+    of_rows = {key: row for key, row in inputs().items() if row.axis is Axis.SEQUENCE}
+    rows |= {
+        key: np.zeros(len(reward), int if row.domain in (Domain.INDEX, Domain.INTEGER) else float)
+        for key, row in of_rows.items()
+    }
     rows |= {
         "right": np.ones(len(reward)),
         "wrong": np.ones(len(reward)),
+        "usual": np.zeros(len(reward)),
         "prompt_id": np.zeros(len(reward), int),
     }
     tokens = plain(np.zeros((len(reward), 2)), np.zeros(len(reward)))
     batch = {
         **tokens,
-        "logp_teacher": tokens["logp_rollout"],
         **rows,
         "group": np.full(len(reward), 5),
     }
@@ -300,6 +305,12 @@ THREE_OF_EIGHT = {
     "a2po": (1.0, 0.0),  # the optimal value is 0
     "gvpo": (0.625, -0.375),
     "luffy": (0.625, -0.375),  # nothing is an expert's
+    "chord": (1.2076, -0.7246),
+    "gigpo": (1.2076, -0.7246),  # no step had a reward
+    "gfpo": (1.2076, -0.7246),  # all eight are among the shortest
+    "optimal_token_baseline": (0.625, -0.375),  # as much is learned from each
+    "asymre": (0.725, -0.275),
+    "rae": (1.0, 0.0),  # the player had nothing so far
     "oapl": (1 - np.log((3 * np.e + 5) / 8), -np.log((3 * np.e + 5) / 8)),
     "opd": (0.0, 0.0),  # the teacher is of the sampler's mind
     # two drawn are both wrong with 10/28; a wrong one beside one of seven others, four of them wrong, with 4/7

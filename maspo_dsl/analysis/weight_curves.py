@@ -97,34 +97,38 @@ def weight_curves(
     """The curves of an objective and its graph; `steps` is how many points there are on either side of ratio 1.
 
     Over the ratio: one for A = 1 and A = -1 each, for each of `olds`. Over `old`, and over A at `old` = 0.1: one for
-    A > 0 at ratio 1.5, one for A < 0 at 1 / 1.5. Of the spec's own inputs each is 1, or a value that it may have.
+    A > 0 at ratio 1.5, one for A < 0 at 1 / 1.5. Of the spec's own inputs each is 1, or a value that it may have;
+    its conditions hold, unless no token has a weight then.
     """
     if not objective.parts.of(Role.RATIO) or "policy_term" not in graph.outputs:
         why = f"{objective.name} has no policy term, so no ratio weighs its gradient."
         return WeightCurves(objective.name, why=why)
-    own = _own_values(objective)
-    tokens = _Tokens(graph, own)
-    curves = (
-        *_over_ratio(tokens, olds, steps),
-        *_over_old(tokens, steps),
-        *_over_advantage(tokens, steps),
-    )
-    if not any(weight for curve in curves for weight in curve.weights if math.isfinite(weight)):
+    for holds in (True, False):
+        own = _own_values(objective, holds)
+        tokens = _Tokens(graph, own)
+        curves = (
+            *_over_ratio(tokens, olds, steps),
+            *_over_old(tokens, steps),
+            *_over_advantage(tokens, steps),
+        )
+        if pushes := any(weight for curve in curves for weight in curve.weights if math.isfinite(weight)):
+            break
+    if not pushes:
         why = f"A token that is alone in its window gets no gradient from {objective.name}."
         return WeightCurves(objective.name, why=why)
     matters = frozenset(_matters(tokens))
     return WeightCurves(objective.name, curves, matters, tuple(_notes(objective, graph, own, matters)))
 
 
-def _own_values(objective: ResolvedObjective) -> dict[str, float]:
-    """What the spec's own inputs are: 1, or what they may be; memories are what they begin with."""
-    given = {name: _own_value(row) for name, row in objective.own.items()}
+def _own_values(objective: ResolvedObjective, holds: bool) -> dict[str, float]:
+    """What the spec's own inputs are: 1, or what they may be; conditions `holds`, memories what they begin with."""
+    given = {name: _own_value(row, holds) for name, row in objective.own.items()}
     return given | {memory.name: memory.start for memory in objective.memories.values()}
 
 
-def _own_value(row: Quantity) -> float:
+def _own_value(row: Quantity, holds: bool) -> float:
     if row.kind is Kind.BOOL:
-        return True
+        return holds
     return 1.0 if row.values is None or 1.0 in row.values else row.values.typical
 
 
@@ -177,6 +181,12 @@ def _alike(one: float, other: float) -> bool:
     return unknown or abs(one - other) <= _SAME * max(1.0, abs(one))
 
 
+def _said(value: float) -> str:
+    if isinstance(value, bool):
+        return "holds" if value else "does not hold"
+    return f"is {value:g}"
+
+
 def _notes(
     objective: ResolvedObjective, graph: Graph, own: Mapping[str, float], matters: frozenset[str]
 ) -> list[str]:
@@ -185,7 +195,7 @@ def _notes(
         found.append(alone)
     if "entropy" in matters:
         found.append(f"the entropy is {ENTROPY:g}")
-    found += [f"{name} holds" if value is True else f"{name} is {value:g}" for name, value in own.items()]
+    found += [f"{name} {_said(value)}" for name, value in own.items()]
     read = graph.inputs(["policy_loss"])
     others = [
         name

@@ -6,6 +6,7 @@ from . import (
     clips,
     compositions,
     corrections,
+    credit,
     dapo,
     fitted,
     gates,
@@ -37,6 +38,7 @@ FAMILIES = (
     recipes,
     fitted,
     streams,
+    credit,
 )
 
 REFERENCES: dict[str, Reference] = {
