@@ -13,18 +13,21 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
+from maspo_dsl.analysis.surroundings import Surroundings
 from maspo_dsl.runtime.ranks import world_size
 
 from .checkpoint import best_checkpoint, checkpoint_path, save_best, save_checkpoint, step_of
 from .config_error import ConfigError
 from .export import is_exportable
+from .kept_tokens import KeptTokens, shown_rows
 from .loggers import Loggers
 from .metrics import Records, Row, Sums, read_rows
 from .module import PolicyTrainer
 from .progress import Progress
 from .rollout_data import RolloutData
-from .rows import Rows
+from .rows import Rows, Window
 
 SAMPLES_A_STEP = 4
 
@@ -54,6 +57,7 @@ class Recorder(Callback):
         """Keep the parts; nothing is written yet."""
         self.data, self.progress = data, progress
         self._open_records, self._evaluate = open_records, evaluate
+        self._tokens = KeptTokens(data.objective, data.policy.tokenizer)
         self.records: Records | None = None
         self.loggers: Loggers | None = None
 
@@ -69,6 +73,20 @@ class Recorder(Callback):
         self.progress.start(started)
         if not started:
             self._record({"step": 0, "reward": reward, "eval/greedy": None, **held_out})
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Window, batch_idx: int
+    ) -> None:
+        """Keep what is asked of the shown completions, before the update that trains on them."""
+        assert isinstance(pl_module, PolicyTrainer)
+        alone = isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy)
+        if alone and batch and pl_module.logs_this_step() and self._tokens.possible:
+            whole = self._tokens.needs is Surroundings.WINDOW
+            denominators = {} if whole else pl_module.denominators(batch)
+            if trainer.is_global_zero:
+                assert self.data.trained is not None
+                shown = shown_rows(self.data.trained, SAMPLES_A_STEP).to(batch[0]["mask"].device)
+                self._tokens.look(pl_module, batch, self.data.cuts[batch_idx], shown, denominators)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the row of the step that ends, and let the data move on."""
@@ -119,7 +137,9 @@ class Recorder(Callback):
         assert self.data.sampled is not None
         rows = self.data.trained or self.data.sampled.rows
         advantages = _advantages(rows)
-        for index in range(0, len(rows), max(1, -(-len(rows) // SAMPLES_A_STEP))):
+        if self.records is not None:
+            self._tokens.write(self.records.folder, step)
+        for index in shown_rows(rows, SAMPLES_A_STEP).tolist():
             if self.records is not None:
                 self.records.add_sample(
                     {

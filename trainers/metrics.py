@@ -62,6 +62,7 @@ class Records:
 
     def __init__(self, folder: Path, steps_done: int = -1, own: Sequence[str] = ()) -> None:
         """Open the files of an existing folder. `own` are columns of this run besides those of every run."""
+        self.folder = folder
         self._columns = [*COLUMNS, *own]
         self._csv, self._jsonl = folder / "metrics.csv", folder / "metrics.jsonl"
         self._samples = folder / "samples.jsonl"

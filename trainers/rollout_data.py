@@ -109,6 +109,7 @@ class RolloutData(LightningDataModule):
         self.failed = False
         self.held_out: float | None = None
         self.trained: Rows | None = None
+        self.cuts: list[list[Tensor]] = []
         self.sampled: Sampled | None = None
         self.memory = MemoryStore(objective.memories)
         self.choice = PromptChoice(objective, loss, config)
@@ -215,7 +216,7 @@ class RolloutData(LightningDataModule):
             for part in (part for parts in cuts for part in parts):
                 self._recompute_old(rows, part)
         rows.batch["advantage"] = self._advantage(rows.batch)
-        self.trained = rows
+        self.trained, self.cuts = rows, cuts
         self._warn_without_advantage(rows.batch)
         return [[self._remembering(micro_batch(rows, part)) for part in parts] for parts in cuts]
 

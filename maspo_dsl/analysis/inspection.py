@@ -6,8 +6,8 @@ is another one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from maspo_dsl.semantics.quantities import DERIVED_TENSORS
 Numbers = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 _SAME = 1e-9
+_MASKED = "not trained: its mask is false"
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,91 @@ def missing_tensors(
 
 
 def inspect_batch(
-    objective: ResolvedObjective, graph: Graph, batch: Mapping[str, NDArray[Any]]
+    objective: ResolvedObjective,
+    graph: Graph,
+    batch: Mapping[str, NDArray[Any]],
+    *,
+    denominators: Mapping[str, float] | None = None,
+    filtered: bool = False,
 ) -> Inspection:
-    """Every token of a padded batch. Raises KeyError where the batch lacks what `missing_tensors` names."""
-    return _Inspector(objective, graph, batch).run()
+    """Every token of a padded batch, or of a part of a window whose `denominators` are given.
+
+    A `filtered` batch has the completions alone that every `keep` rule held for. Raises KeyError where the batch lacks
+    what `missing_tensors` names.
+    """
+    return _Inspector(objective, graph, batch, denominators or {}, filtered).run()
+
+
+def joined(parts: Sequence[Inspection]) -> Inspection:
+    """Batches that were looked at apart as one, row under row; of each the batch has the tensors that all have."""
+    reasons = tuple(dict.fromkeys(reason for part in parts for reason in part.reasons))
+    places = [np.array([*map(reasons.index, part.reasons), -1]) for part in parts]
+    length = max(part.mask.shape[1] for part in parts)
+    names = [name for name in parts[0].batch if all(name in part.batch for part in parts)]
+    batch = {
+        name: _under([part.batch[name] for part in parts], length)
+        for name in names
+        if parts[0].batch[name].ndim
+    }
+    masked = Reason(_MASKED)
+    reasons = reasons if masked in reasons else (*reasons, masked)
+    return Inspection(
+        *(
+            _under([getattr(part, name) for part in parts], length)
+            for name in ("mask", "weight", "gradient", "ratio", "advantage", "gate")
+        ),
+        _under(
+            [place[part.reason] for place, part in zip(places, parts, strict=True)],
+            length,
+            reasons.index(masked),
+        ),
+        reasons,
+        np.concatenate([part.kept for part in parts]),
+        batch,
+    )
+
+
+def decided(found: Inspection, where: Flags | None = None) -> list[tuple[int, Reason]]:
+    """How many tokens, of some or of all, each reason decided; last those that nothing else did."""
+    places = found.reason if where is None else found.reason[where]
+    counts = [(int((places == place).sum()), reason) for place, reason in enumerate(found.reasons)]
+    rest = int((places < 0).sum()), Reason("nothing but its ratio and its advantage")
+    return [(count, reason) for count, reason in counts if count] + [rest]
+
+
+def rows_of(found: Inspection, rows: Sequence[int]) -> Inspection:
+    """Some completions alone, in this order."""
+    numbers = {
+        name: getattr(found, name)[rows]
+        for name in ("mask", "weight", "gradient", "ratio", "advantage", "gate", "reason", "kept")
+    }
+    return replace(found, **numbers, batch={name: value[rows] for name, value in found.batch.items()})
+
+
+def _under(arrays: Sequence[NDArray[Any]], length: int, fill: int = 0) -> NDArray[Any]:
+    """Arrays [N, ...] below each other, those of tokens padded to a length."""
+    if arrays[0].ndim == 1:
+        return np.concatenate(arrays)
+    shape = sum(map(len, arrays)), length
+    whole = np.full(shape, fill, dtype=np.result_type(*arrays))
+    end = 0
+    for array in arrays:
+        whole[end : end + len(array), : array.shape[1]] = array
+        end += len(array)
+    return whole
 
 
 class _Inspector:
-    def __init__(self, objective: ResolvedObjective, graph: Graph, batch: Mapping[str, NDArray[Any]]) -> None:
+    def __init__(
+        self,
+        objective: ResolvedObjective,
+        graph: Graph,
+        batch: Mapping[str, NDArray[Any]],
+        denominators: Mapping[str, float],
+        filtered: bool,
+    ) -> None:
         self.objective, self.graph = objective, graph
+        self.denominators, self.filtered = denominators, filtered
         self.shown, known = batch, {"mask", "advantage", *objective.tensors}
         self.given = {name: values for name, values in batch.items() if name in known}
         self.mask: Flags = batch["mask"].astype(bool)
@@ -88,10 +165,10 @@ class _Inspector:
         self.reason = np.full(self.mask.shape, -1)
 
     def run(self) -> Inspection:
-        self._decide(~self.mask, Reason("not trained: its mask is false"))
+        self._decide(~self.mask, Reason(_MASKED))
         kept = self._kept()
         batch = {**self.given, "mask": self.mask & kept[:, None]}
-        whole = Interpretation(self.graph, batch)
+        whole = self._interpreted(self.graph, batch)
         trained: Flags = whole.batch["mask"].astype(bool)
         gradient = -self._of_logp(whole.adjoints("loss"), trained)
         weight = self._weight(self.graph, batch) if "policy_loss" in self.graph.outputs else gradient
@@ -117,6 +194,9 @@ class _Inspector:
 
     # ---- numbers
 
+    def _interpreted(self, graph: Graph, batch: Mapping[str, NDArray[Any]]) -> Interpretation:
+        return Interpretation(graph, batch, denominators=self.denominators)
+
     def _of_logp(
         self, adjoints: Mapping[int, NDArray[Any]], trained: Flags, graph: Graph | None = None
     ) -> Numbers:
@@ -129,7 +209,7 @@ class _Inspector:
 
     def _weight(self, graph: Graph, batch: Mapping[str, NDArray[Any]]) -> Numbers:
         """Gradient weights of a graph; 0 where nothing reaches the loss."""
-        found = Interpretation(graph, batch)
+        found = self._interpreted(graph, batch)
         adjoints = found.adjoints("policy_loss")
         share = np.broadcast_to(adjoints.get(graph.outputs["policy_term"], np.zeros(())), self.mask.shape)
         slope = self._of_logp(adjoints, found.batch["mask"].astype(bool), graph)
@@ -163,7 +243,7 @@ class _Inspector:
             scored = ~np.isnan(self.given["reward"].astype(float))
             self._decide(~scored[:, None] & self.mask, Reason("its completion has no reward"))
             kept = np.logical_and(kept, scored)
-        for key, term in self.objective.parts.of(Role.FILTER).items():
+        for key, term in () if self.filtered else self.objective.parts.of(Role.FILTER).items():
             held = self._values({"kept": term}, self.given)
             if held is None:
                 continue
@@ -178,7 +258,7 @@ class _Inspector:
         """Values of some terms; None where the batch lacks what they read."""
         graph = graph_of_values(self.objective.parts, terms)
         try:
-            found = Interpretation(graph, batch)
+            found = self._interpreted(graph, batch)
             return {name: found.output(f"term:{name}") for name in terms}
         except KeyError:
             return None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -14,7 +14,10 @@ from maspo_dsl.cli.overrides import OverridesArgument, SpecArgument, load_with
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from maspo_dsl.analysis.inspection import Reason
     from maspo_dsl.objective import Objective
+
+Counts: TypeAlias = "Sequence[tuple[int, Reason]]"
 
 SUFFIXES = (".safetensors", ".npz")
 
@@ -39,44 +42,37 @@ def inspect(
 
     Writes one HTML page: tokens coloured by their weight, with ratio, advantage, gate, mask and the line of the spec
     that decided; groups, and what was dropped. `tokens` or `token_text` [N, T] in the batch are shown as the tokens.
-    Of a run: the completions and rewards that it kept of a step.
+    Of a run: the completions of a step that its samples.jsonl shows, as the update saw them that trained on them.
     """
     with invalid_input_exits():
         objective = load_with(spec, overrides)
-        if batch.is_dir():
-            write_file(output, _samples(objective, batch, step))
-            print_line(f"written to {output}")
-            return
-        found = _checked(objective, batch, read_batch(batch))
-        from maspo_dsl.analysis.inspection import inspect_batch
-        from maspo_dsl.pictures.tokens_page import tokens_page
-
-        inspected = inspect_batch(objective.resolved, objective.graph, found)
-        write_file(output, tokens_page(objective, inspected))
-    for place, reason in enumerate(inspected.reasons):
+        page, counts = _of_run(objective, batch, step) if batch.is_dir() else _of_batch(objective, batch)
+        write_file(output, page)
+    for count, reason in counts:
         where = "" if reason.span is None else f"  {reason.span.source.name}:{reason.span.line}"
-        print_line(f"{int((inspected.reason == place).sum()):>7}  {reason.text}{where}")
-    print_line(f"{int((inspected.reason < 0).sum()):>7}  nothing but its ratio and its advantage")
+        print_line(f"{count:>7}  {reason.text}{where}")
     print_line(f"written to {output}")
 
 
-def _samples(objective: Objective, run: Path, step: int | None) -> str:
-    """The page of a run's samples of a step, the last unless told. Raises InputError: there are none."""
+def _of_batch(objective: Objective, path: Path) -> tuple[str, Counts]:
+    """The page of a batch, and what decided how often."""
+    found = _checked(objective, path, read_batch(path))
+    from maspo_dsl.analysis.inspection import decided, inspect_batch
+    from maspo_dsl.pictures.tokens_page import tokens_page
+
+    inspected = inspect_batch(objective.resolved, objective.graph, found)
+    return tokens_page(objective, inspected), decided(inspected)
+
+
+def _of_run(objective: Objective, run: Path, step: int | None) -> tuple[str, Counts]:
+    """The page of the samples of a step, and what decided how often as far as the run kept it."""
+    from maspo_dsl.analysis.inspection import decided
+    from maspo_dsl.cli.run_samples import read_samples
     from maspo_dsl.pictures.tokens_page import samples_page
 
-    try:
-        lines = (run / "samples.jsonl").read_text(encoding="utf-8").splitlines()
-        samples = [json.loads(line) for line in lines]
-        steps = sorted({int(each["step"]) for each in samples})
-    except OSError:
-        raise InputError(f"`{run}` is no run: it has no samples.jsonl") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"`{run / 'samples.jsonl'}` cannot be read: {error}") from None
-    wanted = steps[-1] if step is None and steps else step
-    if wanted is None or wanted not in steps:
-        kept = ", ".join(map(str, steps)) or "none"
-        raise InputError(f"`{run}` kept no samples of step {wanted}; of these it did: {kept}")
-    return samples_page(objective, wanted, [each for each in samples if each["step"] == wanted])
+    samples = read_samples(objective, run, step)
+    tokens = samples.tokens
+    return samples_page(objective, samples), [] if tokens is None else decided(tokens, tokens.mask)
 
 
 def read_batch(path: Path) -> dict[str, NDArray[Any]]:

@@ -48,6 +48,10 @@ document.querySelectorAll('th').forEach(h => {
 """
 
 
+_MANY = 6
+"""Columns beyond which a table needs more than the width of a phone."""
+
+
 class Html(str):
     """Text that is HTML already; every other text is escaped."""
 
@@ -77,7 +81,9 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence
     kinds = [' class="n"' if place in numbers else "" for place in range(len(heads))]
     head = _row("th", kinds, heads)
     lines = "".join(_row("td", kinds, row) for row in rows)
-    return f'<div class="wide first"><table><thead>{head}</thead><tbody>{lines}</tbody></table></div>'
+    # On a narrow screen a table scrolls; its texts are not squeezed into a column of words.
+    wide = f' style="min-width: {5 * len(heads)}rem"' if len(heads) > _MANY else ""
+    return f'<div class="wide first"><table{wide}><thead>{head}</thead><tbody>{lines}</tbody></table></div>'
 
 
 def _row(tag: str, kinds: Sequence[str], cells: Sequence[str]) -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from maspo_dsl.analysis.inspection import Inspection, Reason
+from maspo_dsl.analysis.inspection import Inspection, Reason, decided
 from maspo_dsl.pictures.page import note, page, table
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from maspo_dsl.objective import Objective
 
 MOST_TOKENS = 20_000
@@ -26,60 +29,89 @@ _STYLE = """
 """
 
 
+@dataclass(frozen=True)
+class Samples:
+    """What a run kept of the completions of a step: a record each, and their tokens; without those, `why` not.
+
+    `beside` are ids of groups and rewards [N] of all completions that were kept beside them.
+    """
+
+    step: int
+    records: Sequence[Mapping[str, Any]]
+    tokens: Inspection | None = None
+    beside: tuple[NDArray[Any], NDArray[Any]] | None = None
+    why: str = ""
+
+
 def tokens_page(objective: Objective, found: Inspection) -> str:
     """The page: what decided, groups, completions with their tokens, and every token as a row that can be sorted."""
     title = f"{objective.name}: {found.mask.shape[0]} completions, {int(found.mask.sum())} trained tokens"
+    heads = ("group", "completions", "trained on", "rewards", "tokens with weight")
+    headings = (f"{row}{'' if kept else ', dropped'}" for row, kept in enumerate(found.kept))
+    body = [
+        *_weights(found, None, headings, table(heads, _groups(found))),
+        *_tokens(found, np.ones_like(found.mask)),
+        _spec(objective),
+    ]
+    return page(title, body, _STYLE)
+
+
+def samples_page(objective: Objective, samples: Samples) -> str:
+    """The completions that a run kept of a step, as its update saw them; without their tokens the texts alone."""
+    title = f"{objective.name}: step {samples.step}, {len(samples.records)} completions of the run"
+    rows = (
+        (
+            *(_number(_or_nan(each.get(name))) for name in ("reward", "advantage")),
+            str(each["prompt"]),
+            str(each["completion"]),
+            "cut off at the limit" if each.get("truncated") else "ended",
+        )
+        for each in samples.records
+    )
+    texts = table(("reward", "A", "prompt", "completion", "end"), rows, numbers=(0, 1))
+    found = samples.tokens
+    if found is None or samples.beside is None:
+        return page(title, [note(samples.why), texts, _spec(objective)], _STYLE)
+    told = (
+        "The ratio of a token is that before the update that trained on it; each is trained on once a step."
+    )
+    headings = (
+        f"{each['prompt']}: reward {_number(_or_nan(each.get('reward')))}" for each in samples.records
+    )
+    groups = table(("group", "completions", "rewards"), _rewards(*samples.beside))
+    body = [note(told), *_weights(found, found.mask, headings, groups), *_tokens(found, found.mask)]
+    return page(title, [*body, "<h2>Texts</h2>", texts, _spec(objective)], _STYLE)
+
+
+def _weights(
+    found: Inspection, where: NDArray[np.bool_] | None, headings: Iterable[str], groups: str
+) -> list[str]:
     weighs = "What is shown as weight is minus the derivative of the policy term by the token's log-prob, over what "
     weighs += "`reduce` gives the token; gradient is minus the derivative of the whole loss."
     marks = (
         "Blue, underlined: pushed up; orange, dashed: pushed down; struck through: no weight. Headings sort."
     )
-    body = [
+    return [
         note(f"{weighs} {marks}"),
         "<h2>What decided</h2>",
-        table(("tokens", "what", "line", "spec"), _decided(found), numbers=(0,)),
+        table(("tokens", "what", "line", "spec"), _decided(found, where), numbers=(0,)),
         "<h2>Groups</h2>",
-        table(("group", "completions", "trained on", "rewards", "tokens with weight"), _groups(found)),
+        groups,
         "<h2>Completions</h2>",
-        *_completions(found),
+        *_completions(found, headings),
         "<h2>Tokens</h2>",
-        *_tokens(found),
-        f"<h2>The spec</h2><pre>{escape(objective.text)}</pre>",
     ]
-    return page(title, body, _STYLE)
 
 
-def samples_page(objective: Objective, step: int, samples: Sequence[Mapping[str, Any]]) -> str:
-    """The completions that a run kept of a step: no log-probs are among them, so no token has a weight."""
-    title = f"{objective.name}: step {step}, {len(samples)} completions of the run"
-    told = "A run keeps completions and rewards, and no log-probs: what a token weighed cannot be told from them."
-    rows = (
-        (
-            _number(math.nan if each["reward"] is None else float(each["reward"])),
-            str(each["prompt"]),
-            str(each["completion"]),
-            "cut off at the limit" if each.get("truncated") else "ended",
-        )
-        for each in samples
-    )
-    heads = ("reward", "prompt", "completion", "end")
-    body = [
-        note(told),
-        table(heads, rows, numbers=(0,)),
-        f"<h2>The spec</h2><pre>{escape(objective.text)}</pre>",
-    ]
-    return page(title, body, _STYLE)
+def _spec(objective: Objective) -> str:
+    return f"<h2>The spec</h2><pre>{escape(objective.text)}</pre>"
 
 
-def _decided(found: Inspection) -> Iterator[Sequence[str]]:
-    for place, reason in enumerate(found.reasons):
-        line = (
-            ""
-            if reason.span is None
-            else " ".join(reason.span.source.text.splitlines()[reason.span.line - 1].split())
-        )
-        yield str(int((found.reason == place).sum())), reason.text, _place(reason), line
-    yield str(int((found.reason < 0).sum())), "nothing but its ratio and its advantage", "", ""
+def _decided(found: Inspection, where: NDArray[np.bool_] | None) -> Iterator[Sequence[str]]:
+    for count, reason in decided(found, where):
+        span = reason.span
+        line = "" if span is None else " ".join(span.source.text.splitlines()[span.line - 1].split())
+        yield str(count), reason.text, _place(reason), line
 
 
 def _place(reason: Reason | None) -> str:
@@ -97,16 +129,21 @@ def _groups(found: Inspection) -> Iterator[Sequence[str]]:
         yield str(group), str(int(inside.sum())), str(int(found.kept[inside].sum())), told, str(pushed)
 
 
-def _completions(found: Inspection) -> Iterator[str]:
-    largest = float(np.abs(found.weight).max()) or 1.0
-    for row in range(len(found.mask)):
+def _rewards(groups: NDArray[Any], rewards: NDArray[Any]) -> Iterator[Sequence[str]]:
+    for group in np.unique(groups):
+        inside = rewards[groups == group]
+        yield str(group), str(len(inside)), ", ".join(f"{value:g}" for value in inside)
+
+
+def _completions(found: Inspection, headings: Iterable[str]) -> Iterator[str]:
+    largest = float(np.abs(found.weight).max(initial=0)) or 1.0
+    for row, heading in enumerate(headings):
         spans = [
             _token(found, row, place, largest)
             for place in range(found.mask.shape[1])
             if found.mask[row, place]
         ]
-        dropped = "" if found.kept[row] else ", dropped"
-        yield f'<div class="row"><b>{row}{dropped}</b> {"".join(spans)}</div>'
+        yield f'<div class="row"><b>{escape(heading)}</b> {"".join(spans)}</div>'
 
 
 def _token(found: Inspection, row: int, place: int, largest: float) -> str:
@@ -133,8 +170,8 @@ def _text(found: Inspection, row: int, place: int) -> str:
     return str(place)
 
 
-def _tokens(found: Inspection) -> Iterator[str]:
-    places = np.argwhere(np.ones_like(found.mask))
+def _tokens(found: Inspection, shown: NDArray[np.bool_]) -> Iterator[str]:
+    places = np.argwhere(shown)
     if len(places) > MOST_TOKENS:
         yield note(f"The first {MOST_TOKENS} of {len(places)}.")
     heads = (
@@ -161,6 +198,10 @@ def _token_row(found: Inspection, row: int, place: int) -> Sequence[str]:
     mask = "trained" if found.mask[row, place] else "masked"
     why = "" if reason is None else reason.text
     return str(row), str(place), *numbers, _text(found, row, place), mask, why, _place(reason)
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def _number(value: float) -> str:

@@ -59,7 +59,7 @@ def test_the_run_folder(stand_in, tmp_path):
     folder = tmp_path / "run"
     names = {path.name for path in folder.iterdir()}
     files = "config.yaml curves.png metrics.csv metrics.jsonl run.json samples.jsonl spec.obj"
-    assert names == {"checkpoints", *files.split()}
+    assert names == {"checkpoints", "tokens", *files.split()}
     assert (folder / "spec.obj").read_text() == stand_in.objective.text
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-000004.ckpt"]
     assert (result.folder, result.steps, result.interrupted, len(result.rows)) == (folder, 4, False, 5)
@@ -87,7 +87,8 @@ def test_the_same_seed_gives_the_same_metrics(stand_in, tmp_path):
         run(tmp_path / name, f"seed={seed}")
     assert table(tmp_path / "a") == table(tmp_path / "b") != table(tmp_path / "c")
     assert torch.equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
-    assert (tmp_path / "a/samples.jsonl").read_text() == (tmp_path / "b/samples.jsonl").read_text()
+    for file in ("samples.jsonl", "tokens/4.npz"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
 @pytest.mark.parametrize("objective", [{}, {"keeps": True}])

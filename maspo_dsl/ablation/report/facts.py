@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from maspo_dsl.ablation.folder import GridFolder
 from maspo_dsl.ablation.report.results import PointResult
@@ -43,7 +41,7 @@ def _settings(folders: Sequence[Path]) -> Mapping[str, str]:
     for folder in folders:
         try:
             found = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-        except (OSError, ValueError, YAMLError, OmegaConfBaseException):
+        except Exception:  # whatever a file of that name is not, to a reader of YAML
             continue
         return dict(_flat(found))
     return {}

@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from maspo_dsl.ablation.report.comparison import MEASURES, Comparison, measured
 from maspo_dsl.ablation.report.formats import Curve
@@ -141,7 +142,10 @@ def forest(rows: Sequence[Comparison]) -> Figure | None:
     names = [broken(row.name, _LONGEST_LABEL) for row in others]
     lines = max(name.count("\n") + 1 for name in names)
     with mpl.rc_context(style(_TEXT)):
-        figure = Figure(figsize=(_WIDTH, 1.3 + (0.13 + _LINE * lines) * len(others)), layout="constrained")
+        # A browser's letters may be wider than those that are measured.
+        layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.08)
+        height = 1.3 + (0.13 + _LINE * lines) * len(others)
+        figure = Figure(figsize=(_WIDTH, height), layout=layout)
         axes = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
         for axis, measure in zip(axes, shown, strict=True):
             axis.axvline(0, color=GREY, linestyle="--", linewidth=1.5)
@@ -150,8 +154,6 @@ def forest(rows: Sequence[Comparison]) -> Figure | None:
                     _interval(axis, place, found)
             axis.set_title(MEASURES[measure])
             axis.locator_params(axis="x", nbins=4)
-        # A browser's letters may be wider than those that were measured.
-        figure.get_layout_engine().set(w_pad=0.15, h_pad=0.08)
         axes[0].set_yticks(range(len(others)), names)
         axes[0].set_ylim(len(others) - 0.5, -0.5)
         figure.supxlabel(f"difference from {broken(rows[0].name, 60)}", fontsize=_TEXT)
