@@ -159,7 +159,7 @@ def test_pages(grid):
     assert text.count("## Comparison") == 1 and "no difference shown" not in text
     assert "maspo_without_risk: no run has finished." in text
     page = html(rows, pictures(rows, results), told, grid.manifest)
-    assert page.count("<table>") == 3 and all(
+    assert page.count("</table>") == 3 and all(
         f'id="{name}"' in page for name in re.findall(r'href="#([\w-]+)"', page)
     )
     assert not re.search(r"(src|href)=\"(?!#)", page.replace('xlink:href="#', "")), "the page loads nothing"
