@@ -94,7 +94,7 @@ class ObjectiveLoss(nn.Module):
         BatchError: a tensor is missing or has the wrong shape.
         """
         output: LossOutput = self.module(batch, denominators=denominators)
-        return _Reporting(output, self.objective.name)
+        return _reporting(output, self.objective.name)
 
     def from_hidden(
         self,
@@ -138,7 +138,7 @@ class ObjectiveLoss(nn.Module):
         with torch.autocast(device.type, enabled=False):
             computed = given.others.frozen | ({"logp_old"} if on_policy else frozenset[str]())
             output = loss_from_hidden(self._compiled(device, computed), given, head)
-        return _Reporting(output, name)
+        return _reporting(output, name)
 
     def window(self, micro_batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """Denominators of one optimizer window, 0-d each; over ranks, add them up (all_reduce)."""
@@ -201,14 +201,10 @@ class ObjectiveLoss(nn.Module):
         return f"{self.objective!r}{f', changed: {changed}' if changed else ''}"
 
 
-class _Reporting(LossOutput):
+def _reporting(output: LossOutput, name: str) -> LossOutput:
     """An output that names what cannot be right, once, when its metrics are read."""
 
-    def __init__(self, output: LossOutput, name: str) -> None:
-        super().__init__(output.loss, lambda: self._report(output, name))
-
-    @staticmethod
-    def _report(output: LossOutput, name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def measure() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         parts, bad = output.metric_parts, output.nonfinite
         found = [f"{what} at {int(count)}" for what, count in bad.items() if int(count)]
         if found:
@@ -220,6 +216,8 @@ class _Reporting(LossOutput):
                 stacklevel=4,
             )
         return parts, bad
+
+    return LossOutput(output.loss, measure)
 
 
 def _rebuilt(

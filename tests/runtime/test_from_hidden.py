@@ -1,6 +1,9 @@
 """The loss from hidden states against the loss from log-probs of plainly formed logits: values, gradients, metrics."""
 
-from collections.abc import Mapping
+import gc
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -445,3 +448,21 @@ def test_what_is_computed_must_not_be_given() -> None:
         BatchError, match="`entropy` must not be in the batch: the objective has gradient to it"
     ):
         maspo_dsl.compile(maspo_dsl.parse(BONUS), backend="eager").from_hidden(*given, problem.batch)
+
+
+@pytest.mark.parametrize("read", [False, True])
+@pytest.mark.parametrize("way", [plainly, by_head])
+def test_a_step_is_freed_without_the_garbage_collector(way: Callable[..., Any], read: bool) -> None:
+    """A cycle would hold the activations of a step until Python looks for cycles, hundreds of steps later."""
+    loss = maspo_dsl.compile("dapo", backend="eager")
+    gc.collect()
+    gc.disable()
+    try:
+        output, gradients = way(loss, Problem(0))
+        if read:
+            assert output.metrics
+        kept = [weakref.ref(each) for each in (output, output.loss)]
+        del output, gradients
+        assert [each() for each in kept] == [None, None]
+    finally:
+        gc.enable()
