@@ -313,8 +313,8 @@ THREE_OF_EIGHT = {
     "rae": (1.0, 0.0),  # the player had nothing so far
     "oapl": (1 - np.log((3 * np.e + 5) / 8), -np.log((3 * np.e + 5) / 8)),
     "opd": (0.0, 0.0),  # the teacher is of the sampler's mind
-    # two drawn are both wrong with 10/28; a wrong one beside one of seven others, four of them wrong, with 4/7
-    "passk_training": (10 / np.sqrt(180), (10 / 28 - 4 / 7) * 28 / np.sqrt(180)),
+    # four drawn are all wrong with 5/70; a wrong one beside three of seven others, four of them wrong, with 4/35
+    "passk_training": (5 / np.sqrt(325), (5 / 70 - 4 / 35) * 70 / np.sqrt(325)),
     "spo": (0.625 / np.sqrt(15 / 56), -0.375 / np.sqrt(15 / 56)),  # half of each is expected
     "target_po": (0.625 / np.sqrt(15 / 64), -0.375 / np.sqrt(15 / 64)),
     "qae": (1 / np.sqrt(15 / 56), 0.0),  # 3/8 is at most 1 - 0.4, so the baseline is 0

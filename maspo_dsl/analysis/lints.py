@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 from maspo_dsl.analysis.baseline import Baseline
 from maspo_dsl.analysis.dead_parameters import dead_parameter_findings, dead_parameters
 from maspo_dsl.analysis.dead_parts import dead_part_findings
+from maspo_dsl.analysis.drawing import on_policy
 from maspo_dsl.analysis.finding import Finding
 from maspo_dsl.analysis.neutrals import neutral_findings
 from maspo_dsl.analysis.policy_lints import policy_findings
+from maspo_dsl.analysis.reinforce import reinforced, weighs_otherwise
 from maspo_dsl.analysis.spec_lints import spec_findings
 from maspo_dsl.analysis.trial import graph_of
+from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.language import tree
 from maspo_dsl.language.diagnostics import Diagnostic, SpecError
@@ -33,6 +37,10 @@ _DRAWN = frozenset({"A", "entropy", *(name for name, row in QUANTITIES.items() i
 """What is drawn for tokens that are alone; all else is 1 for each of them."""
 
 
+_SHOWN = 4
+"""On how many batches of a kind an objective is tried of which single tokens say nothing."""
+
+
 @dataclass(frozen=True)
 class LintResult:
     """The warnings of an objective, in source order, and the codes of those that an `allow` keeps quiet."""
@@ -49,7 +57,7 @@ def lint(objective: ResolvedObjective, graph: Graph) -> LintResult:
     found = list(_findings(objective, graph))
     quiet = [finding for finding in found if _acknowledged(objective, finding)]
     given = [finding.diagnostic() for finding in found if finding not in quiet]
-    unused = _unused(objective, {finding.code for finding in found})
+    unused = _unused(objective, {finding.code for finding in found}, Baseline(objective))
     return LintResult(tuple(in_source_order([*given, *unused])), frozenset(finding.code for finding in quiet))
 
 
@@ -73,7 +81,7 @@ def _findings(objective: ResolvedObjective, graph: Graph) -> Iterator[Finding]:
     yield from dead_part_findings(objective, baseline, known, dead)
 
 
-def _unused(objective: ResolvedObjective, given: set[str]) -> Iterator[Diagnostic]:
+def _unused(objective: ResolvedObjective, given: set[str], baseline: Baseline) -> Iterator[Diagnostic]:
     """What the spec itself allows, though nothing gives it.
 
     A variant, or other values of parameters, may well do without what the file says of itself.
@@ -81,11 +89,29 @@ def _unused(objective: ResolvedObjective, given: set[str]) -> Iterator[Diagnosti
     settings = objective.settings
     if settings.variant is not None or settings.params or settings.run:
         return
-    shown = given if _tokens_show_weights(objective) else given | {"on-policy-weight"}
     for code, allow in objective.flat.allows.items():
-        if code not in shown and not _inherited(objective, allow):
+        if code in given or _inherited(objective, allow):
+            continue
+        if code != "on-policy-weight" or not _batches_show_weights(objective, baseline):
             message = f"`{code}` is not given here, so there is nothing to allow"
             yield Finding("unused-allow", message, allow.span).diagnostic()
+
+
+def _batches_show_weights(objective: ResolvedObjective, baseline: Baseline) -> bool:
+    """Whether `verify`, which sees batches, may ask for an acknowledgement of what single tokens do not show."""
+    if not _tokens_show_weights(objective):
+        return True
+    if not objective.parts.has_policy_term:
+        return False
+    tested = False
+    for batch in (one for stage in ("batches", "far") for one in islice(baseline.batches(stage), _SHOWN)):
+        same = on_policy(batch, objective.tensors)
+        _, free, expected = reinforced(baseline.graph, same)
+        gradient = Interpretation(baseline.graph, same).gradient("policy_loss")
+        tested |= bool(expected.any())
+        if weighs_otherwise(gradient, expected, free).any():
+            return True
+    return not tested
 
 
 def _tokens_show_weights(objective: ResolvedObjective) -> bool:

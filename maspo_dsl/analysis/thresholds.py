@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
@@ -21,6 +22,8 @@ MOST = 256
 """Nor is a group larger."""
 _BOUNDS = frozenset({"min", "max"})
 _LENGTHS = frozenset({"length", "position"})
+_SHAPED = {"shaped_reward": "reward"}
+"""What a batch has of what a term reads."""
 _NUMBERS = frozenset({Domain.REAL, Domain.INPUT, Domain.INTEGER, Domain.NONNEGATIVE})
 
 
@@ -39,9 +42,25 @@ def compared(objective: ResolvedObjective) -> Mapping[str, Array]:
         numbers = {value for inner in below if (value := static_value(inner)) is not None}
         for inner in below:
             name = str(inner.attribute("name")) if inner.op == "input" else ""
+            name = _SHAPED.get(name, name)
             if name in tensors and tensors[name].domain in _NUMBERS:
                 found[name] |= numbers
     return {name: np.array(sorted(numbers)) for name, numbers in found.items() if numbers}
+
+
+def counts(objective: ResolvedObjective) -> dict[Axis, list[int]]:
+    """The numbers above 1 that a count of completions, and one of tokens, is compared with, each sorted."""
+    found: dict[Axis, set[int]] = {Axis.SEQUENCE: set(), Axis.TOKEN: set()}
+    for term in _comparisons(objective, "binom"):
+        below = list(walk(*term.args))
+        most = {_most(inner) for inner in below}
+        numbers = {
+            math.ceil(value) for inner in below if (value := static_value(inner)) is not None and value > 1
+        }
+        for axis, largest in ((Axis.SEQUENCE, MOST), (Axis.TOKEN, LONGEST)):
+            if largest in most:
+                found[axis] |= {number for number in numbers if number < largest}
+    return {axis: sorted(numbers) for axis, numbers in found.items()}
 
 
 def beyond(*roots: Term) -> bool:
@@ -61,6 +80,6 @@ def _most(term: Term) -> int:
     return LONGEST if term.attribute("over") is Axis.TOKEN else MOST
 
 
-def _comparisons(objective: ResolvedObjective) -> Iterator[Term]:
-    operations = {*COMPARISONS.values(), *_BOUNDS}
+def _comparisons(objective: ResolvedObjective, *more: str) -> Iterator[Term]:
+    operations = {*COMPARISONS.values(), *_BOUNDS, *more}
     return (term for term in walk(*objective.parts.terms()) if term.op in operations)

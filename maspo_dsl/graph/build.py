@@ -7,7 +7,7 @@ from maspo_dsl.graph.terms import TermBuilder
 from maspo_dsl.semantics.part_words import PART_WORDS, Role
 from maspo_dsl.semantics.parts import Parts
 from maspo_dsl.semantics.scopes import WINDOW
-from maspo_dsl.semantics.terms import Term
+from maspo_dsl.semantics.terms import Term, walk
 from maspo_dsl.semantics.totals import is_averaged
 from maspo_dsl.semantics.types import Axis
 
@@ -24,6 +24,16 @@ def build(parts: Parts) -> Graph:
     Without a policy term there is no output of one, and without an `advantage` that is 0.
     """
     return _Build(parts).run()
+
+
+def traced(parts: Parts) -> tuple[Graph, dict[Term, list[int]]]:
+    """The same graph, and for each term the places at which it is computed."""
+    building = _Build(parts)
+    graph = building.run()
+    places: dict[int, list[int]] = {}
+    for (term, _), place in building.memo.items():
+        places.setdefault(term, []).append(place)
+    return graph, {term: places[id(term)] for term in walk(*parts.terms()) if id(term) in places}
 
 
 class _Build(TermBuilder):

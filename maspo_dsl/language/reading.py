@@ -20,9 +20,12 @@ PIPE_PATIENCE = 3
 """Seconds that are waited for the next piece of what comes through a named pipe."""
 
 _WAVEFRONT = re.compile(r"^(?:(?:v|vn|vt|vp)[ \t]+-?[\d.]|f[ \t]+-?\d|(?:mtllib|usemtl)[ \t])", re.MULTILINE)
-_BINARY = re.compile(r"[\x00-\x08\x0e-\x1f]")
+_BINARY = re.compile("\x00")
 # What ends a line for some programs and not for others, is not seen, or turns around the text behind it.
-_CONTROL = re.compile("[\x0b\x0c\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(
+    "[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200e\u200f\u2028-\u202e\u2061-\u206f\ufff9-\ufffb"
+    "\U000e0000-\U000e007f]"
+)
 
 # What may come before the first word of a file: blank lines, comments, and a library's text.
 _PREFACE = re.compile(r'\A(?:\ufeff|\s|#[^\n]*|"[^"\n]*"[ \t]*(?=[\r\n#]|\Z))*')

@@ -70,9 +70,7 @@ def _unexpected_text(
     end = offset + max(len(word), hint.length if hint else 0)
     shown = source.text[start:end]
     shown = (
-        f"`{shown}`"
-        if shown.isprintable() and not shown.isspace()
-        else f"the character U+{ord(shown[0]):04X}"
+        f"`{shown}`" if shown.isprintable() and not shown.isspace() else f"character U+{ord(shown[0]):04X}"
     )
     return Diagnostic(
         "syntax",

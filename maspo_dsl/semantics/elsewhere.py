@@ -24,7 +24,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(["mu", "pi_mu", "behavior_policy", "behaviour_policy", "sampler"], ("rollout", "old")),
     **dict.fromkeys(["adv", "advantage", "a_hat", "hat_a", "a_t", "a_it"], ("A",)),
     **dict.fromkeys(
-        ["r", "r_t", "rho", "rho_t", "coef_1", "importance_ratio", "is_ratio"], ("ratio", "reward")
+        ["r", "r_t", "rho", "rho_t", "coef_1", "importance_ratio", "importance_weight", "is_ratio"],
+        ("ratio", "reward"),
     ),
     **dict.fromkeys(["score", "return", "token_level_reward", "token_level_score"], ("reward",)),
     **dict.fromkeys(["vpred"], ("value",)),
@@ -38,6 +39,10 @@ _NAMES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(["epsilon_high", "clip_ratio_high", "cliprange_high"], ("eps_high",)),
     **dict.fromkeys(["delta", "clip_ratio_c"], ("cap", "delta")),
     **dict.fromkeys(["beta", "kl_coef", "kl_coeff", "kl_beta", "kl_ctl", "kl_loss_coef"], ("kl",)),
+    **dict.fromkeys(["batch", "minibatch", "mini_batch", "global_batch", "optimizer_step"], ("window",)),
+    **dict.fromkeys(["microbatch", "micro_batch"], ("micro",)),
+    **dict.fromkeys(["prompt", "prompt_id", "query", "question"], ("group",)),
+    **dict.fromkeys(["response", "completion", "trajectory", "episode", "sample"], ("sequence",)),
     **dict.fromkeys(["masked_mean", "nanmean", "average", "avg"], ("mean",)),
     **dict.fromkeys(["masked_sum", "nansum"], ("sum",)),
     **dict.fromkeys(
@@ -78,9 +83,13 @@ _HINTS: dict[str, str] = {
     **_named(_SAMPLED, "logit softmax log_softmax gather"),
     **_named(
         "a divergence of two policies is k3(policy, reference); a weight of it is declared: param kl = 0.04",
-        "kl d_kl kl_div kld kl_penalty kl_ctl use_kl_loss",
+        "kl d_kl kl_div kld kl_penalty kl_ctl use_kl_loss approx_kl ppo_kl kl_loss mean_kl",
     ),
     **_named("the entropy at a token is entropy(policy)", "entropies h"),
+    **_named(
+        'another policy is declared, and read like one: teacher NAME "…", log(NAME)',
+        "teacher teacher_logp teacher_logprob teacher_log_prob teacher_prob expert_logp ema_logp",
+    ),
     **_named(
         "a weight for what the sampler does otherwise is written: weight tis = min(old / rollout, cap)",
         "is_weight rollout_is_weight truncated_importance_sampling vllm_importance_sampling tis_weight",
@@ -96,7 +105,7 @@ _HINTS: dict[str, str] = {
     **_named("a mean has a scope: mean(reward, group)", "group_mean mean_reward reward_mean"),
     **_named("a spread has a scope: std(reward, group)", "group_std std_reward reward_std scale_reward"),
     **_named("`length` counts a completion's trained tokens", "o_i t num_completion_token"),
-    **_named("how many completions a group has is count(reward, group)", "g"),
+    **_named("how many completions a group has is count(reward, group)", "g n n_samples group_size"),
     **_named("which token was sampled is not known to a loss", "completion_id response_id input_id token_id"),
     **_named(
         "how a run samples is its configuration's matter, not the objective's: rollout.temperature, …",
@@ -132,6 +141,8 @@ _HINTS: dict[str, str] = {
         "lr learning_rate",
     ),
     **_named("what always holds, or never, has no word: leave the condition out", "true false"),
+    **_named("what is not wanted is left out, or taken away: drop NAME", "none null nil nan"),
+    **_named("a value a token needs no scope; a mean has one: mean(x, window)", "token tokens"),
     **_named(
         "tokens that are not trained never count; to leave out more: mute NAME where …, exclude NAME where …",
         "mask response_mask completion_mask loss_mask action_mask attention_mask",

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from maspo_dsl.analysis.drawing import Arrays, on_policy
+from maspo_dsl.analysis.thresholds import counts
 from maspo_dsl.graph import passes
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import MEMORY, Graph
 from maspo_dsl.runtime.loss import ObjectiveLoss
+from maspo_dsl.semantics.types import Axis
 from maspo_dsl.verification.batches import completions, rows_of, with_garbage
 from maspo_dsl.verification.evaluation import (
     Evaluation,
@@ -24,8 +27,10 @@ from maspo_dsl.verification.evaluation import (
     interpreted,
     rounded,
 )
+from maspo_dsl.verification.extremes import far
+from maspo_dsl.verification.reach import Reach, said
 from maspo_dsl.verification.report import Verdict
-from maspo_dsl.verification.subject import Subject
+from maspo_dsl.verification.subject import LONGEST, Subject
 
 SEEDS = (0, 1, 2)
 # Sums of a hundred products in float32, each with an exponent whose error is 6e-8 of up to 20, or a sigmoid near 1.
@@ -37,22 +42,52 @@ _OF_ONE_GROUP = (0, 2, 6)
 def reach(subject: Subject) -> tuple[Verdict, str]:
     """The batches reach the objective: loss and gradient are not trivially 0 on any of them."""
     learning = trained = 0
-    taken: dict[int, set[bool]] = {}
+    reached = Reach(subject.objective.resolved)
     for name, batch in _all_batches(subject):
         interpretation = Interpretation(subject.graph, batch)
         gradients = {tensor: interpretation.gradient("loss", tensor) for tensor in subject.live}
         found = Evaluation(float(interpretation.output("loss")), gradients)
+        _check_finite(found, reached, batch, name)
         check_nontrivial(found, name)
         if found.loss == 0:
             raise PropertyError(f"the loss is exactly 0 on the {name}")
         of_tokens = [gradient != 0 for gradient in gradients.values() if gradient.ndim == 2]
         learning += int(np.any(of_tokens, axis=0).sum())
         trained += int(interpretation.batch["mask"].sum())
-        for place, sides in _sides(subject.graph, interpretation):
-            taken.setdefault(place, set()).update(sides)
-    both = sum(len(sides) == 2 for sides in taken.values())
-    choices = f"; {both} of {len(taken)} choices go both ways" if taken else ""
-    return "pass", f"{learning} of {trained} tokens have a gradient{choices}"
+        reached.add(batch)
+    return "pass", f"{learning} of {trained} tokens have a gradient{_ways(subject, reached)}"
+
+
+def _check_finite(found: Evaluation, reached: Reach, batch: Arrays, name: str) -> None:
+    """Raise PropertyError for a loss or gradient that is no finite number, and say what it comes from."""
+    if not (np.isfinite(found.loss) and np.isfinite(found.largest)):
+        place = reached.first_not_finite(batch)
+        what = f"; the first value that is not: {place}" if place else ""
+        raise PropertyError(
+            f"not finite on the {name}: loss {found.loss:g}, gradient {found.largest:g}{what}"
+        )
+
+
+def _ways(subject: Subject, reached: Reach) -> str:
+    """How many choices go both ways on what is compared with the oracle, and where the others stand."""
+    if not reached.choices:
+        return ""
+    for batch, params in _elsewhere(subject):
+        if not reached.one_way:
+            break
+        reached.add(batch, params)
+    left = reached.one_way
+    both = f"; {reached.number - len(left)} of {reached.number} choices go both ways"
+    return both + (f"; not reached, which is not dead: {'; '.join(map(said, left))}" if left else "")
+
+
+def _elsewhere(subject: Subject) -> Iterator[tuple[Arrays, dict[str, float]]]:
+    """What other lines compare: other sizes, the run's lengths, far ratios, long completions."""
+    yield from ((batch, {}) for _, batch in subject.of_all_sizes(SEEDS[0]))
+    yield from ((batch, {}) for _, batch in _degenerate(subject))
+    yield from ((subject.completions(seed), subject.shortened.params) for seed in SEEDS)
+    yield from ((batch, {}) for _, batch in far(subject))
+    yield from ((batch, {}) for batch in _long(subject))
 
 
 def _all_batches(subject: Subject) -> Iterator[tuple[str, Arrays]]:
@@ -61,18 +96,12 @@ def _all_batches(subject: Subject) -> Iterator[tuple[str, Arrays]]:
             yield f"{name}, seed {seed}", batch
 
 
-def _sides(graph: Graph, interpretation: Interpretation) -> Iterator[tuple[int, set[bool]]]:
-    """The sides of each choice, and of each bound by a value, that the trained tokens took."""
-    mask = interpretation.batch["mask"]
-    for place in graph.reachable(["loss"]):
-        node = graph.nodes[place]
-        if graph.candidates[place] or node.op not in ("select", "min", "max"):
-            continue
-        values = [interpretation.values[argument] for argument in node.args]
-        side = values[0].astype(bool) if node.op == "select" else np.asarray(values[0] < values[1])
-        if side.ndim == 1:
-            side = side[:, None]
-        yield place, {bool(one) for one in np.broadcast_to(side, mask.shape)[mask]}
+def _degenerate(subject: Subject) -> Iterator[tuple[str, Arrays]]:
+    """Batches on which there may be nothing to learn."""
+    batch = subject.completions(SEEDS[0])
+    yield "batch of one completion", rows_of(batch, [2])
+    yield "batch of equal rewards", {**batch, "reward": np.full(len(batch["reward"]), 0.3)}
+    yield "batch without a trained token", {**batch, "mask": np.zeros_like(batch["mask"])}
 
 
 def each_pass(subject: Subject) -> tuple[Verdict, str]:
@@ -107,6 +136,10 @@ def emitted(subject: Subject) -> tuple[Verdict, str]:
             expected = interpreted(graph, subject.estimated(batch))
             check_nontrivial(expected, name)
             check_equal(got, expected, name)
+        number += 1
+    for name, batch in (*subject.of_all_sizes(SEEDS[0]), *_degenerate(subject)):
+        expected = interpreted(subject.raw, subject.estimated(batch))
+        check_equal(computed(subject.eager, batch), expected, name)
         number += 1
     _check_other_outputs(subject)
     _check_parameters(subject, subject.eager)
@@ -171,19 +204,29 @@ _NEAR = 1e-3
 
 def long_completions(subject: Subject) -> tuple[Verdict, str]:
     """Over completions of thousands of tokens the emitted code in float32 is the graph in float64, and finite."""
-    batch = rows_of(completions(SEEDS[0], subject.tensors, columns=LONG), _OF_ONE_GROUP)
-    batch["mask"] = batch["mask"] | (np.arange(LONG) >= 1)
-    batch["reward"] = np.array([1.0, 0.0, 0.5])
-    for name in {*batch} & {
-        "logp",
-        "logp_rollout",
-        "logp_ref",
-    }:  # near enough for bounds on whole completions
-        batch[name] = batch["logp_old"] + _NEAR * (batch[name] - batch["logp_old"])
-    if interpreted(subject.graph, batch).largest == 0:
-        return "skipped", "three long completions of one group have no gradient"
-    worst = _check_float32(subject, subject.eager, [(f"completions of {LONG} tokens", batch)])
-    return "pass", f"up to {LONG} tokens: largest error {worst:.0e} of the largest gradient"
+    for batch in _long(subject):
+        if interpreted(subject.graph, batch).largest > 0:
+            longest = int(batch["mask"].sum(axis=1).max())
+            worst = _check_float32(subject, subject.eager, [(f"completions of {longest} tokens", batch)])
+            return "pass", f"up to {longest} tokens: largest error {worst:.0e} of the largest gradient"
+    return "skipped", "long completions have no gradient"
+
+
+def _long(subject: Subject) -> Iterator[Arrays]:
+    """Long completions, near enough to each other policy for bounds on whole ones: three of a group, then many."""
+    counted = [number for number in counts(subject.objective.resolved)[Axis.TOKEN] if number <= LONGEST]
+    columns = max([LONG, *(number + 2 for number in counted)])
+    whole = completions(SEEDS[0], subject.tensors, layout=replace(subject.layout, columns=columns))
+    rows = range(len(whole["group"]))
+    for some in (_OF_ONE_GROUP, rows):
+        batch = rows_of(whole, some)
+        lengths = np.resize([columns, columns - 1, *(number + 1 for number in counted[-1:])], len(some))
+        batch["mask"] = batch["mask"] | (np.arange(columns) >= 1)
+        batch["mask"] &= np.arange(columns) < lengths[:, None]
+        batch["reward"] = np.resize([1.0, 0.0, 0.5, 0.0], len(some))
+        for name in {*batch} & {"logp", "logp_rollout", "logp_ref"}:
+            batch[name] = batch["logp_old"] + _NEAR * (batch[name] - batch["logp_old"])
+        yield batch
 
 
 def compiled_float64(subject: Subject) -> tuple[Verdict, str]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,31 +21,54 @@ COLUMNS = 7
 GARBAGE = (np.nan, -np.inf, np.inf, 1e30)
 
 
+@dataclass(frozen=True)
+class Layout:
+    """What batches hold beside the usual: more groups, of these sizes, longer completions, numbers that are compared.
+
+    `compared` has numbers by tensor, some of what is drawn for it being near one of them.
+    """
+
+    sizes: tuple[int, ...] = ()
+    columns: int = COLUMNS
+    compared: Mapping[str, Array] = field(default_factory=dict)
+
+    @property
+    def group(self) -> Array:
+        """The group of each completion."""
+        more = np.repeat(np.arange(len(self.sizes)) + 1 + int(GROUP.max()), np.array(self.sizes, dtype=int))
+        return np.concatenate([GROUP, more])
+
+
+USUAL = Layout()
+
+
 def completions(
-    seed: int, tensors: Mapping[str, Quantity], *, ties: bool = True, columns: int = COLUMNS
+    seed: int, tensors: Mapping[str, Quantity], *, ties: bool = True, layout: Layout = USUAL
 ) -> Arrays:
-    """A batch of 20 completions with `reward` and `group`, and no `advantage`.
+    """A batch of 20 completions or more with `reward` and `group`, and no `advantage`.
 
     Rows drift from the old policy by amounts between 3e-4 and 1, single tokens by more than a factor of 4, and some
     are rare; lengths are ragged, with holes, a row of one token and one of none. `tensors` are those of the language
     and the spec's own, by name. Without `ties` no two rewards are equal.
     """
     random = np.random.default_rng(seed)
-    mask = _mask(random, columns)
+    group = layout.group
+    mask = _mask(random, len(group), layout.columns)
     names = [name for name in tensors if name != "advantage"]
-    batch = drawn(REALISTIC, tensors, names, mask.shape, mask.shape[:1], seed)
+    regime = replace(REALISTIC, compared=layout.compared)
+    batch = drawn(regime, tensors, names, mask.shape, mask.shape[:1], seed)
     apart = _far_tokens(random, batch["logp"] - batch["logp_old"], mask)
     # Both move down together, so that their ratio stays.
     highest = np.maximum(batch["logp_old"], batch["logp_old"] + apart)
     old = batch["logp_old"] - highest + below_ceiling(highest, random.random(highest.shape))
-    batch |= {"logp": old + apart, "logp_old": old, "mask": mask, "group": GROUP.copy()}
-    batch["reward"] = _rewards(batch["reward"], random, ties)
-    batch["correct"] = (batch["reward"] > 0) ^ (np.arange(len(GROUP)) == 2)
+    batch |= {"logp": old + apart, "logp_old": old, "mask": mask, "group": group}
+    if ties:
+        batch["reward"] = _tied(batch["reward"], group, random, layout.compared.get("reward", np.zeros(0)))
+    batch["correct"] = (batch["reward"] > 0) ^ (np.arange(len(group)) == 2)
     return batch
 
 
-def _mask(random: np.random.Generator, columns: int) -> Array:
-    rows = len(GROUP)
+def _mask(random: np.random.Generator, rows: int, columns: int) -> Array:
     mask = np.arange(columns) < random.integers(2, columns + 1, rows)[:, None]
     mask[2] = True
     # Holes, as the output of a tool leaves them; one token alone; nothing.
@@ -62,18 +86,28 @@ def _far_tokens(random: np.random.Generator, apart: Array, mask: Array) -> Array
     return result
 
 
-def _rewards(rewards: Array, random: np.random.Generator, ties: bool) -> Array:
-    if ties:
-        binary = np.isin(GROUP, BINARY)
-        rewards[binary] = random.permutation(np.resize([0.0, 1.0], int(binary.sum())))
-        rewards[GROUP == EQUAL] = 0.3
+def _tied(rewards: Array, group: Array, random: np.random.Generator, compared: Array) -> Array:
+    """Rewards of which groups have few, 0 and 1, or a little more and less than what they are compared with."""
+    few = np.concatenate(
+        [[0.0, 1.0], *((1.01 * number, 0.99 * number) for number in compared if abs(number) > 1)]
+    )
+    binary = np.isin(group, BINARY) | (group > GROUP.max())
+    rewards[binary] = random.permutation(np.resize(few, int(binary.sum())))
+    rewards[group == EQUAL] = 0.3
     return rewards
 
 
-def with_advantage(batch: Arrays, seed: int, *, token: bool = False, scale: float = 1.0) -> Arrays:
-    """The batch with an advantage of its own, `[N]` or `[N, T]`: zeros, and both signs where ratios are far from 1."""
+def with_advantage(
+    batch: Arrays, seed: int, *, token: bool = False, scale: float = 1.0, spread: float = 0.0
+) -> Arrays:
+    """The batch with an advantage of its own, `[N]` or `[N, T]`: zeros, and both signs where ratios are far from 1.
+
+    Sizes are about `scale`, and with a `spread` some are so many factors of e larger or smaller.
+    """
     random = np.random.default_rng([seed, 1])
     advantage = scale * random.standard_normal(batch["mask"].shape if token else len(batch["mask"]))
+    if spread:
+        advantage *= np.exp(spread * random.standard_normal(advantage.shape))
     far = np.flatnonzero((np.abs(batch["logp"] - batch["logp_old"]) > 1).any(axis=1))
     signs = np.resize([1.0, -1.0], len(far))
     advantage[far] = np.abs(advantage[far]) * (signs[:, None] if token else signs)

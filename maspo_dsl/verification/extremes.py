@@ -72,7 +72,7 @@ def far_ratios(subject: Subject) -> tuple[Verdict, str]:
     losses = [(subject.eager, torch.float64, "float64"), (subject.eager, torch.float32, "float32")]
     if subject.backend != "eager":
         losses.append((subject.fused, torch.float32, "float32, compiled"))
-    for name, batch in _far(subject):
+    for name, batch in far(subject):
         for loss, dtype, how in losses:
             _check_finite(computed(loss, batch, dtype), f"{name}, {how}")
         check_equal(computed(subject.eager, batch), interpreted(subject.graph, batch), name)
@@ -80,7 +80,7 @@ def far_ratios(subject: Subject) -> tuple[Verdict, str]:
     return "pass", f"log-ratios of ±{FAR:g} to each other policy, for every sign of A"
 
 
-def _far(subject: Subject) -> Iterator[tuple[str, Arrays]]:
+def far(subject: Subject) -> Iterator[tuple[str, Arrays]]:
     """Batches with log-ratios of ±200 to each of the other policies, at tokens and for whole completions."""
     plain = with_advantage(subject.completions(SEEDS[0]), SEEDS[0])
     shape = plain["mask"].shape

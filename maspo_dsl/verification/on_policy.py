@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
-from maspo_dsl.analysis.drawing import Array, Arrays, on_policy
-from maspo_dsl.graph.interpret import Interpretation
-from maspo_dsl.graph.nodes import Graph, Node
-from maspo_dsl.semantics.types import Axis
+from maspo_dsl.analysis.drawing import Arrays, on_policy
+from maspo_dsl.analysis.reinforce import reinforced, weighs_otherwise
 from maspo_dsl.verification.evaluation import PropertyError, others, position
 from maspo_dsl.verification.report import Verdict
 from maspo_dsl.verification.subject import Subject
 
 SEEDS = (5, 6)
 CODE = "on-policy-weight"
-_LEAF = "policy term of a token"
+
+
+class _OtherWeightError(PropertyError):
+    """What a spec may mean, and then acknowledges."""
 
 
 def identity(subject: Subject) -> tuple[Verdict, str]:
@@ -35,7 +34,11 @@ def identity(subject: Subject) -> tuple[Verdict, str]:
                     tokens += _check_weights(
                         subject, on_policy(subject.estimated(batch), subject.tensors), name
                     )
-    except PropertyError as failed:
+        if not tokens:
+            raise _OtherWeightError(
+                "no token has an advantage and is free to learn, so that nothing is tested"
+            )
+    except _OtherWeightError as failed:
         why = subject.allowed(CODE)
         if why is None:
             raise PropertyError(f'{failed}; if that is meant: allow {CODE} "why"') from None
@@ -45,41 +48,15 @@ def identity(subject: Subject) -> tuple[Verdict, str]:
 
 def _check_weights(subject: Subject, batch: Arrays, name: str) -> int:
     """Raise PropertyError for the first token whose gradient is another; how many have one."""
-    interpretation = Interpretation(subject.raw, batch)
-    shape = batch["mask"].shape
-    interpretation.output("policy_loss")
-    advantage = np.broadcast_to(interpretation.batch["advantage"], shape)
-    free = _boolean(interpretation, "trained", shape) & interpretation.batch["mask"]
-    if "muted" in subject.raw.outputs:
-        free &= ~_boolean(interpretation, "muted", shape)
-    for key in subject.ids:
-        # What is in no cell of a scope has no ratio.
-        free &= batch[key] >= 0 if batch[key].ndim == 2 else (batch[key] >= 0)[:, None]
-    expected = np.where(free, -advantage * _weights_of_reduce(subject.raw, batch, interpretation), 0.0)
-    if not np.abs(expected).max() > 1e-12:
-        raise PropertyError(
-            f"no token of the {name} has an advantage and is free to learn, so that nothing is tested"
-        )
+    advantage, free, expected = reinforced(subject.raw, batch)
     got = subject.policy_gradient(batch)
-    wrong = free & ~(np.abs(got - expected) <= 1e-9 * (np.abs(expected) + np.abs(expected).max()))
+    if not (np.isfinite(got).all() and np.isfinite(expected).all()):
+        raise PropertyError(f"{name}: the gradient is not finite")
+    wrong = weighs_otherwise(got, expected, free)
     if wrong.any():
         place = tuple(int(axis) for axis in np.argwhere(wrong)[0])
-        raise PropertyError(
+        raise _OtherWeightError(
             f"{name}: at {position(place)}, where A is {advantage[place]:.4g}, the gradient is {got[place]:.4g}, and "
             f"-A times the weight of `reduce` is {expected[place]:.4g}{others(int(wrong.sum()) - 1)}"
         )
     return int((expected != 0).sum())
-
-
-def _boolean(interpretation: Interpretation, output: str, shape: tuple[int, ...]) -> Array:
-    value = interpretation.output(output).astype(bool)
-    return np.array(np.broadcast_to(value, shape))
-
-
-def _weights_of_reduce(graph: Graph, batch: Arrays, interpretation: Interpretation) -> Array:
-    """What a unit of each token's policy term adds to the reduced one, `[N, T]`: the term is made an input."""
-    place = graph.outputs["policy_term"]
-    leaf = Node("input", (), Axis.TOKEN, live=True, attributes=(("name", _LEAF),))
-    nodes = (*graph.nodes[:place], replace(leaf, name=graph.nodes[place].name), *graph.nodes[place + 1 :])
-    term = np.broadcast_to(interpretation.output("policy_term"), batch["mask"].shape)
-    return Interpretation(Graph(nodes, graph.outputs), {**batch, _LEAF: term}).gradient("policy_loss", _LEAF)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -11,26 +12,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maspo_dsl.analysis.drawing import Arrays
+from maspo_dsl.analysis.drawing import Array, Arrays
+from maspo_dsl.analysis.thresholds import compared, counts
 from maspo_dsl.graph.build import build
 from maspo_dsl.graph.nodes import Graph
 from maspo_dsl.language.diagnostics import SpecError
 from maspo_dsl.objective import Objective, load
 from maspo_dsl.runtime.loss import Backend, ObjectiveLoss
 from maspo_dsl.semantics.part_words import Role
-from maspo_dsl.semantics.quantities import Quantity
+from maspo_dsl.semantics.quantities import Domain, Quantity
 from maspo_dsl.semantics.reductions import REDUCTIONS
 from maspo_dsl.semantics.scopes import MICRO
 from maspo_dsl.semantics.terms import walk
 from maspo_dsl.semantics.types import Axis
-from maspo_dsl.verification.batches import COLUMNS, completions, with_advantage
+from maspo_dsl.verification.batches import COLUMNS, GROUP, Layout, completions, rows_of, with_advantage
 from maspo_dsl.verification.evaluation import TRIVIAL, as_torch, interpreted
 
+# Groups of less than this are drawn where a spec counts so many; completions of so many tokens where it counts those,
+# and of so many where nothing is learned from shorter ones.
+_LARGEST, SHORT, LONGEST = 64, 40, 8200
+_SIZES = (64, 32, 16, 8, 2, 1)
 # Kinds of batches, and what `with_advantage` is told; None: the advantage is estimated.
 _KINDS: dict[str, dict[str, Any] | None] = {
     "batch with rewards": None,
     "batch with advantages": {},
-    "batch with large advantages": {"scale": 50.0},
+    "batch with large advantages": {"scale": 50.0, "spread": 2.0},
     "batch with advantages of tokens": {"token": True},
 }
 
@@ -80,9 +86,39 @@ class Subject:
         """Every tensor that a batch can hold, by its key."""
         return self.objective.resolved.tensors
 
+    @cached_property
+    def layout(self) -> Layout:
+        """Batches in which what the spec counts is as many as the numbers that it compares them with, and one more.
+
+        Completions are as long as that only if nothing is learned from shorter ones.
+        """
+        counted = counts(self.objective.resolved)
+        sizes = [size for size in counted[Axis.SEQUENCE] if 5 < size < _LARGEST][-2:]
+        numbers = compared(self.objective.resolved).items()
+        near = {name: _told_apart(self.tensors[name], values) for name, values in numbers}
+        layout = Layout(tuple(size + more for size in sizes for more in (0, 1)), COLUMNS, near)
+        for most in (SHORT, LONGEST):
+            lengths = [length + 2 for length in counted[Axis.TOKEN] if length <= most]
+            layout = replace(layout, columns=max([COLUMNS, *lengths]))
+            if self._learns_from(completions(0, self.tensors, layout=layout)):
+                break
+        return layout
+
+    def _learns_from(self, batch: Arrays) -> bool:
+        """Whether there is a gradient, with estimated advantages and with given ones."""
+        both = (batch, with_advantage(batch, 0))
+        return all(interpreted(self.raw, one).largest > TRIVIAL for one in both)
+
     def completions(self, seed: int, *, ties: bool = True) -> Arrays:
         """A batch whose advantage is to be estimated."""
-        return completions(seed, self.tensors, ties=ties)
+        layout = self.layout if ties else replace(self.layout, compared={})
+        return completions(seed, self.tensors, ties=ties, layout=layout)
+
+    def of_all_sizes(self, seed: int) -> Iterator[tuple[str, Arrays]]:
+        """A batch of pairs, and one of groups from 1 to 64 completions, their advantages to be estimated."""
+        for name, sizes in (("batch of pairs", (2,) * 9), ("batch of groups of 1 to 64", _SIZES)):
+            whole = completions(seed, self.tensors, layout=replace(self.layout, sizes=sizes))
+            yield name, rows_of(whole, range(len(GROUP), len(whole["group"])))
 
     def batches(self, seed: int, *, ties: bool = True) -> list[tuple[str, Arrays]]:
         """Batches with estimated advantages and with given ones, by a name for messages."""
@@ -187,12 +223,6 @@ class Subject:
         return tuple(sorted({tensor for scope in scopes if scope is not None for tensor in scope.together}))
 
     @cached_property
-    def ids(self) -> tuple[str, ...]:
-        """Inputs that are keys of a scope which the loss reduces within; what has a negative id is in no cell."""
-        nodes = (self.raw.nodes[place] for place in self.raw.reachable(["loss"]))
-        return tuple(sorted({key for node in nodes if node.scope is not None for key in node.scope.own}))
-
-    @cached_property
     def within_micro(self) -> bool:
         """Whether a part reduces within `micro`."""
         return any(
@@ -232,6 +262,13 @@ class Subject:
     def unpooled(self) -> Mapping[str, str]:
         """Statistics of the window that ranks cannot add up, with the reason."""
         return {key: why for key, why in self.eager.module.reads.get("statistics", {}).items() if why}
+
+
+def _told_apart(row: Quantity, numbers: Array) -> Array:
+    """Numbers that float32 and float64 have on one side of each other: those it cannot say are a little larger."""
+    if row.domain is Domain.INTEGER:
+        return numbers
+    return np.where(numbers.astype(np.float32) == numbers, numbers, 1.005 * numbers)
 
 
 def summed(windows: list[dict[str, Tensor]]) -> dict[str, Tensor]:

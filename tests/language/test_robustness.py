@@ -214,6 +214,9 @@ GARBAGE = random.Random(0)
         ('objective x\n"a\u2028b"\n'.encode(), "not-text"),
         ("objective x\n# \x85\n".encode(), "not-text"),
         ("objective x\n# \u2066\x7f\n".encode(), "not-text"),
+        (b"objective x\n# \x1b[31m\n", "not-text"),
+        ("objective x\nweight w\u00ad = A\n".encode(), "not-text"),
+        ("objective x\nweight w\U000e0041 = A\n".encode(), "not-text"),
         (b"\x7fELF\x02\x01\x01\x00", "not-text"),
         (
             b"# Blender\nmtllib cube.mtl\no Cube\nv 1.0 1.0 -1.0\nvn 0 1 0\nf 1//1 2//1 3//1\n",

@@ -56,6 +56,8 @@ class _Checks:
             yield from self.steps()
         if self.reference.prompt is not None:
             yield from self.prompts()
+        if self.reference.memory is not None:
+            yield from self.memories()
 
     # ---- loss and gradient
 
@@ -330,6 +332,27 @@ class _Checks:
 
         yield Check("prompt", holds)
 
+    def memories(self) -> Iterator[Check]:
+        """What is known of prompts after a rollout, one of which has two groups and one nobody with a reward."""
+        for window in ("plain", "estimated", "missing rewards", "alone", "padded"):
+            batch = of_prompts(windows()[window])
+            expected = self.reference.remembered(batch, self.params)
+            gone = ~np.isin(batch["prompt_id"], batch["prompt_id"][counted(batch).any(1)])
+            asked = counted(batch).any(1) | gone
+
+            def holds(
+                module: torch.nn.Module,
+                batch: Arrays = batch,
+                expected: dict[str, np.ndarray] = expected,
+                asked: np.ndarray = asked,
+            ) -> bool:
+                found = module.memory(as_torch(batch))
+                return found.keys() == expected.keys() and all(
+                    same(found[name].numpy()[asked], value[asked]) for name, value in expected.items()
+                )
+
+            yield Check(f"memory, {window}", holds)
+
     def steps(self) -> Iterator[Check]:
         far = [window for window in windows() if window.startswith("rollout far")]
         batches = {
@@ -375,6 +398,21 @@ def ranks_are(number: int) -> Iterator[None]:
 def counted(batch: Arrays) -> np.ndarray:
     """The mask without the rows whose reward is missing."""
     return batch["mask"] & ~np.isnan(batch["reward"])[:, None] if "reward" in batch else batch["mask"]
+
+
+def of_prompts(batch: Arrays) -> Arrays:
+    """A rollout in which two groups are of one prompt, and what is kept of each prompt is one number a memory."""
+    known = {"reward": windows()["plain"]["reward"], "group": windows()["plain"]["group"], **batch}
+    rows = len(batch["mask"])
+    prompt = np.where(np.isin(known["group"][:rows], (3, 11)), 7, known["group"][:rows])
+    seen = {name: 0.3 + (np.abs(prompt) + shift) % 5 for shift, name in enumerate(("right", "wrong"))}
+    return {
+        **batch,
+        "reward": known["reward"][:rows],
+        "group": known["group"][:rows],
+        "prompt_id": prompt,
+        **seen,
+    }
 
 
 def equal_rewards() -> Arrays:

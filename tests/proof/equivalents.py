@@ -192,7 +192,7 @@ EQUIVALENT: dict[str, str] = {
     r"max\(count\(.*, ⟨1 → 0\.5": SMALL_COUNT,
     rf"{LIBRARY_COUNTED}.*(⟨max\(count\(.*\), 1 → |max\(count\(.*\), ⟨1 → 0\.)": SMALL_COUNT,
     r"^(?!grpo_passk|lite_ppo|qae).*(⟨max\(count\(.* - ddof, 1 → |max\(count\(.* - ddof, ⟨1 → 0\.)": SMALL_COUNT,
-    r"^(molt|vcpo): def std\(.*(⟨ - ddof → |ddof, ⟨1 → 2\.0)": NO_DDOF,
+    r"^(molt|target_po|vcpo): def std\(.*(⟨ - ddof → |ddof, ⟨1 → 2\.0)": NO_DDOF,
     r"def mean_without\(.*(⟨max\(count|, ⟨1 → )": FEW_OTHERS,
     r"def std_(without|of_others)\(.*(⟨max\(count\(x, scope\) - 2|- 2, ⟨1 → 0\.)": FEW_OTHERS,
     r"def std_of_others\(.*(⟨max\(count\(x, scope\) - 1|- 1, ⟨1 → )": FEW_OTHERS,

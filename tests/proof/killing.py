@@ -21,6 +21,7 @@ from ..reference.catalogue import REFERENCES
 from .asking import Check
 from .checks import checks, shipped
 from .probes import PROBES, probe, probe_checks
+from .same import same_graph
 from .settings import SECOND, SETTINGS
 from .source_mutants import Mutant
 
@@ -30,7 +31,7 @@ Load = Callable[[Params], Objective]
 REFUSED, DEFAULTS, UNMADE = "refused by the checker", "its defaults", "it cannot be made"
 """Killers that need no batch."""
 UNCHANGED = "the same program"
-"""The outcome of a change that leaves the simplified graph as it was."""
+"""The outcome of a change that leaves the simplified graph as it was, or turns round what is squared."""
 
 _lethal: Counter[str] = Counter()
 
@@ -151,7 +152,7 @@ def _killer(name: str, load: Load) -> str | None:
             found = load(params)
             if not params and defaults_differ(name, found):
                 return DEFAULTS
-            if same_graph(found, shipped_program(name, params).objective):
+            if same_graph(found.graph, shipped_program(name, params).objective.graph):
                 continue
             unchanged = False
             killer = _answered_wrongly(name, found, params)
@@ -171,14 +172,11 @@ def _answered_wrongly(name: str, objective: Objective, params: Params) -> str | 
 
 
 def defaults_differ(name: str, objective: Objective) -> bool:
-    """Whether a parameter has another default than the reference says."""
-    defaults = REFERENCES[name].defaults
-    return any(objective.params.get(key, value) != value for key, value in defaults.items())
-
-
-def same_graph(one: Objective, other: Objective) -> bool:
-    """Whether two objectives compute the same, operation by operation."""
-    return one.graph.nodes == other.graph.nodes and one.graph.outputs == other.graph.outputs
+    """Whether a parameter has another default, or a memory another start, than the reference says."""
+    reference = REFERENCES[name]
+    starts = {memory.name: memory.start for memory in objective.memories.values()}
+    others = any(objective.params.get(key, value) != value for key, value in reference.defaults.items())
+    return others or starts != reference.starts
 
 
 def itself_fails(name: str) -> list[str]:

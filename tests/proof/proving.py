@@ -1,5 +1,6 @@
 """The whole proof: every mutant of every shipped objective, of the library and of the template, and its end."""
 
+import ast
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -17,6 +18,7 @@ from . import killing
 from .checks import shipped
 from .equivalents import reason_for
 from .probes import PROBES
+from .same import same_function
 from .settings import SETTINGS
 from .source_mutants import Mutant, Piece, mutants_of, pieces
 from .spec_mutants import def_mutants, spec_mutants
@@ -25,7 +27,7 @@ from .table_mutants import table_mutants
 Origin = Literal["source", "spec", "library", "template", "table"]
 End = Literal["killed", "equivalent", "unchanged", "survived"]
 
-OBJECTIVE_FUNCTIONS = ("once", "loss", "advantage", "keep", "prompt", "step", "statistics_")
+OBJECTIVE_FUNCTIONS = ("once", "loss", "advantage", "keep", "prompt", "step", "memory", "statistics_")
 """Functions of an emitted file that its objective is written into; the others are the same in every file."""
 TEMPLATE = "the template"
 TABLES = "the tables"
@@ -126,7 +128,10 @@ def _of_source(name: str) -> Iterator[Attempt]:
     for piece in pieces(killing.shipped_program(name, SETTINGS[name]).objective.torch_source()):
         if of_objective(piece):
             for mutant in mutants_of(piece):
-                yield str(mutant), partial(killing.killer_of_source, name, mutant)
+                yield (
+                    str(mutant),
+                    _unless_same(piece, mutant, partial(killing.killer_of_source, name, mutant)),
+                )
 
 
 def _of_spec(name: str) -> Iterator[Attempt]:
@@ -143,7 +148,14 @@ def _of_library(name: str, used: str) -> Iterator[Attempt]:
 
 def _of_template(piece: Piece, names: list[str]) -> Iterator[Attempt]:
     for mutant in mutants_of(piece):
-        yield str(mutant), partial(_killer_among, list(names), mutant)
+        yield str(mutant), _unless_same(piece, mutant, partial(_killer_among, list(names), mutant))
+
+
+def _unless_same(piece: Piece, mutant: Mutant, kill: Callable[[], str | None]) -> Callable[[], str | None]:
+    """What tries to kill a mutant, if it is another function at all."""
+    changed = ast.parse(mutant.source).body[0]
+    assert isinstance(changed, ast.FunctionDef)
+    return (lambda: killing.UNCHANGED) if same_function(piece.node, changed) else kill
 
 
 def _killer_among(names: list[str], mutant: Mutant) -> str | None:

@@ -119,7 +119,11 @@ SETTINGS: dict[str, dict[str, float]] = {
     "vespo": {"k_pos": 1.4, "lambda_pos": 0.9, "k_neg": 1.8, "lambda_neg": 0.7},
 }
 
-SECOND: dict[str, dict[str, float]] = {"dcpo": {**SETTINGS["dcpo"], "cap": 7}}
+SECOND: dict[str, dict[str, float]] = {
+    "ctpo": {**SETTINGS["ctpo"], "eps_high": 0.7, "cap": 0.3},
+    "dcpo": {**SETTINGS["dcpo"], "cap": 7},
+    "spo": {**SETTINGS["spo"], "eps_high": 0.6, "cap": 1.2},
+}
 """A cap that is above the bound which is at least 10 shows what another below it does not, and the other way round."""
 
 POOLED = frozenset({"stapo", "stapo_goldilocks", "stapo_maspo", "stapo_v1", "top_entropy"})

@@ -123,6 +123,9 @@ def _statement(statement: tree.Statement, names: Sequence[str]) -> Iterator[tree
             yield from _bindings(statement, names)
         case tree.Let() | tree.Slot() | tree.Part():
             yield from (replace(statement, value=value) for value in changes(statement.value, names))
+            if isinstance(statement, tree.Part) and statement.kept is not None:
+                for start in changes(statement.kept.start, names):
+                    yield replace(statement, kept=replace(statement.kept, start=start))
         case tree.Rule():
             for condition in changes(statement.condition, names):
                 yield replace(statement, condition=condition)

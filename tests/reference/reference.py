@@ -1,7 +1,7 @@
 """What a reference is: an objective once more, as plain float64 loops and gradients derived by hand."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -34,6 +34,10 @@ class Reference:
     """Scale of the optimizer step of a window; None if it is always 1."""
     prompt: Callable[[Batch, Params], np.ndarray] | None = None
     """Scores `[N]` by which prompts are chosen; None if all are alike."""
+    memory: Callable[[Batch, Params], dict[str, np.ndarray]] | None = None
+    """What is kept for each row's prompt after a rollout, `[N]` each; None if nothing is."""
+    starts: Mapping[str, float] = field(default_factory=dict)
+    """What is kept for a prompt that has not been seen."""
     left_out: Callable[[Batch, Params], np.ndarray] | None = None
     """Which trained tokens `[N, T]` do not count, where that is another matter in each micro-batch."""
     reads_reward: bool = True
@@ -58,6 +62,10 @@ class Reference:
         if self.keep is None:
             return np.ones(len(batch["mask"]), dtype=bool)
         return self.keep(self._prepared(batch), self.setting(params))
+
+    def remembered(self, batch: Batch, params: Params | None = None) -> dict[str, np.ndarray]:
+        """What is kept for each row's prompt after a rollout."""
+        return {} if self.memory is None else self.memory(self._prepared(batch), self.setting(params))
 
     def counted(self, batch: Batch, params: Params | None = None) -> int:
         """How many tokens the window's mean is over."""

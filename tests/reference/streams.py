@@ -131,6 +131,17 @@ def surprise(batch: Batch, _: Params) -> np.ndarray:
     return result
 
 
+def of_prompts(batch: Batch, params: Params) -> dict[str, np.ndarray]:
+    """SPO: discounted sums of a prompt's mean reward, and of what that lacks of 1."""
+    found = {name: np.array(batch[name], dtype=float) for name in ("right", "wrong")}
+    for prompt in np.unique(batch["prompt_id"]):
+        rewards = [float(batch["reward"][row]) for row in counted(batch) if batch["prompt_id"][row] == prompt]
+        for name, share in (("right", mean(rewards)), ("wrong", 1 - mean(rewards))) if rewards else ():
+            there = batch["prompt_id"] == prompt
+            found[name][there] = params["rho"] * found[name][there] + share
+    return found
+
+
 REFERENCES = {
     "opd": Reference({}, of_teacher, summed(plain, mean_of_tokens, old="logp_rollout"), reads_reward=False),
     "luffy": Reference(
@@ -147,10 +158,10 @@ REFERENCES = {
         tries=({"tau": 1e-6, "cap": 1.3}, {"tau": 0.005, "eps_high": 1.0}, {"tau": 1e4}),
     ),
     "passk_training": Reference(
-        {**EVEN, "k": 2},
+        {**EVEN, "k": 4},
         of_sets,
         summed(surrogate, mean_of_sequences),
-        tries=({"k": 1}, {"k": 4}, {"k": 3, "eps_low": 0.6}),
+        tries=({"k": 1}, {"k": 2}, {"k": 3, "eps_low": 0.6}),
     ),
     "ctpo": Reference(
         {"eps_low": 0.025, "eps_high": 0.05, "cap": 0.05, "power": 0.5},
@@ -166,5 +177,7 @@ REFERENCES = {
         surprise,
         summed(twice_clipped, mean_of_tokens),
         tries=({"cap": 1.4, "eps_low": 0.5},),
+        memory=of_prompts,
+        starts={"right": 0.5, "wrong": 0.5},
     ),
 }

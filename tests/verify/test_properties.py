@@ -30,14 +30,8 @@ OF_ANY_TEXT = [
 """What holds whatever a text says, be it sensible or not."""
 
 
-# What says nothing of a spec: three long completions of a group are no pair, and too few to pass at k.
+# What says nothing of a spec: there is no policy term.
 SKIPPED = {
-    ("long completions", "pairs"),
-    ("long completions", "pass_at_k"),
-    ("long completions", "passk_training"),
-}
-# There is no policy term.
-SKIPPED |= {
     (prop, name)
     for prop in ("on policy", "no signal")
     for name in SPECS

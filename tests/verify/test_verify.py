@@ -8,6 +8,7 @@ import pytest
 import maspo_dsl
 from maspo_dsl.semantics.quantities import TENSORS
 from maspo_dsl.verification.batches import completions, with_advantage
+from maspo_dsl.verification.report import Line
 from maspo_dsl.verification.subject import Subject
 from maspo_dsl.verification.verify import CHECKS
 
@@ -16,6 +17,11 @@ from .catalogue import FILES
 
 def spec(text: str, base: str = "group_ppo") -> maspo_dsl.Objective:
     return maspo_dsl.load(io.StringIO(f"objective example extends {base}\n{text}\n"))
+
+
+def line_of(name: str, text: str) -> Line:
+    (check,) = [check for check in CHECKS if check.name == name]
+    return check.line(Subject(spec(text), "eager"))
 
 
 def verdicts(report: maspo_dsl.Report) -> dict[str, str]:
@@ -103,6 +109,72 @@ def test_another_weight_on_policy_must_be_declared():
 def test_what_a_spec_can_do_wrong(text, line):
     (check,) = [check for check in CHECKS if check.name == line]
     assert check.line(Subject(spec(text), "eager")).verdict == "fail"
+
+
+REACHED = {
+    "groups": "advantage = reward - quantile(reward, 0.5, group) if count(reward, group) >= 16 else 0",
+    "groups of an exact size": "mute others where count(reward, group) != 24",
+    "pairs": "mute others where count(reward, group) == 2",
+    "lengths": "mute long where length > 30",
+    "long completions": "mute early where position < 3000",
+    "entropies": "mute sure where entropy(policy) < 4.2",
+    "rewards": "advantage = (1 if reward > 87.5 else 0) |> center(group)",
+    "advantages": "weight bold = 2 if A > 300 else 1",
+    "far ratios": "mute far where policy / old > 1e5",
+    "codes": "input status : sequence in {200, 404}\nmute failed where status != 200",
+    "whole numbers": "input turn : token in [-1, 300]\nmute first where turn == 0 or turn == 250",
+    "sets": "let x = min(sum(1 if reward > 0 else 0, group), 9)\nmute few where binom(x, 6) == 0",
+}
+
+
+@pytest.mark.parametrize("text", REACHED.values(), ids=REACHED)
+def test_what_a_spec_compares_with_is_drawn(text):
+    found = line_of("batches", text)
+    assert found.verdict == "pass" and "not reached" not in found.detail, found.detail
+
+
+def test_what_is_not_reached_is_named_with_its_place():
+    found = line_of("batches", "weight w = 2 if A > 1e6 or A > 1e-6 and old <= 2 else 1")
+    assert found.verdict == "pass"
+    assert found.detail.endswith(
+        "choices go both ways; not reached, which is not dead: "
+        "<file>:2:17 `A > 1e6` never holds; <file>:2:41 `old <= 2` always holds"
+    )
+
+
+def test_what_is_not_finite_is_named_with_its_place():
+    found = line_of("batches", "advantage = reward / (count(reward, group) - 1) |> center(group)")
+    assert found.verdict == "fail" and "<file>:2:13 `reward / (count(reward, group) - 1)`" in found.detail
+
+
+ASKED = {
+    "an input": "input w : token\nweight given = w",
+    "a part after the advantage": "weight late = position / length",
+    "twice": "ratio = 2 * policy / old",
+    "by the reward": "weight right = 2 if correct else 1",
+    "an unlikely token": "weight rare = 2 if old < 0.1 else 1",
+    "two policies": "ratio = policy / old + policy / rollout",
+    "nobody": "mute all where A > 0 or A <= 0\npenalty p = k2(policy, 0.5 * old)",
+    "a large advantage": "weight w = 2 if abs(A) > 200 else 1",
+    "a group": "ratio = policy / old * (1 + mean(policy / old, group))",
+}
+
+
+@pytest.mark.parametrize("text", ASKED.values(), ids=ASKED)
+def test_what_verify_asks_for_is_no_unused_allow(text):
+    found = line_of("on policy", text)
+    assert found.verdict == "fail" and 'allow on-policy-weight "why"' in found.detail
+    allowed = f'{text}\nallow on-policy-weight "meant"'
+    assert "unused-allow" not in {warning.code for warning in spec(allowed).warnings}
+    assert line_of("on policy", allowed).verdict == "declared"
+
+
+def test_an_advantage_that_is_not_estimated_is_tested_where_it_is_given():
+    text = "advantage = 0 * reward\npenalty fit = (sum(log(policy / reference), sequence) - reward) ^ 2"
+    assert line_of("on policy", text).verdict == "pass"
+    assert "unused-allow" in {
+        warning.code for warning in spec(f'{text}\nallow on-policy-weight "no"').warnings
+    }
 
 
 TIES = ("rank(A, group) <= 2", "rank(length, group) > 2", "rank(reward, group) > 2")
