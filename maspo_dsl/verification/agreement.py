@@ -28,7 +28,7 @@ from maspo_dsl.verification.evaluation import (
     rounded,
 )
 from maspo_dsl.verification.extremes import far
-from maspo_dsl.verification.reach import Reach, said
+from maspo_dsl.verification.reach import SidesTaken, said
 from maspo_dsl.verification.report import Verdict
 from maspo_dsl.verification.subject import LONGEST, Subject
 
@@ -42,7 +42,7 @@ _OF_ONE_GROUP = (0, 2, 6)
 def reach(subject: Subject) -> tuple[Verdict, str]:
     """The batches reach the objective: loss and gradient are not trivially 0 on any of them."""
     learning = trained = 0
-    reached = Reach(subject.objective.resolved)
+    reached = SidesTaken(subject.objective.resolved)
     for name, batch in _all_batches(subject):
         interpretation = Interpretation(subject.graph, batch)
         gradients = {tensor: interpretation.gradient("loss", tensor) for tensor in subject.live}
@@ -58,7 +58,7 @@ def reach(subject: Subject) -> tuple[Verdict, str]:
     return "pass", f"{learning} of {trained} tokens have a gradient{_ways(subject, reached)}"
 
 
-def _check_finite(found: Evaluation, reached: Reach, batch: Arrays, name: str) -> None:
+def _check_finite(found: Evaluation, reached: SidesTaken, batch: Arrays, name: str) -> None:
     """Raise PropertyError for a loss or gradient that is no finite number, and say what it comes from."""
     if not (np.isfinite(found.loss) and np.isfinite(found.largest)):
         place = reached.first_not_finite(batch)
@@ -68,7 +68,7 @@ def _check_finite(found: Evaluation, reached: Reach, batch: Arrays, name: str) -
         )
 
 
-def _ways(subject: Subject, reached: Reach) -> str:
+def _ways(subject: Subject, reached: SidesTaken) -> str:
     """How many choices go both ways on what is compared with the oracle, and where the others stand."""
     if not reached.choices:
         return ""

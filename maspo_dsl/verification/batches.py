@@ -22,7 +22,7 @@ GARBAGE = (np.nan, -np.inf, np.inf, 1e30)
 
 
 @dataclass(frozen=True)
-class Layout:
+class BatchLayout:
     """What batches hold beside the usual: more groups, of these sizes, longer completions, numbers that are compared.
 
     `compared` has numbers by tensor, some of what is drawn for it being near one of them.
@@ -39,11 +39,11 @@ class Layout:
         return np.concatenate([GROUP, more])
 
 
-USUAL = Layout()
+USUAL = BatchLayout()
 
 
 def completions(
-    seed: int, tensors: Mapping[str, Quantity], *, ties: bool = True, layout: Layout = USUAL
+    seed: int, tensors: Mapping[str, Quantity], *, ties: bool = True, layout: BatchLayout = USUAL
 ) -> Arrays:
     """A batch of 20 completions or more with `reward` and `group`, and no `advantage`.
 

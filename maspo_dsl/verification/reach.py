@@ -50,7 +50,7 @@ class Choice:
             yield np.asarray(found[0] < found[1]) if self.term.op in _BOUNDS else found[0].astype(bool)
 
 
-class Reach:
+class SidesTaken:
     """Counts the ways that conditions and bounds went, batch by batch."""
 
     def __init__(self, objective: ResolvedObjective) -> None:

@@ -25,7 +25,7 @@ from maspo_dsl.semantics.reductions import REDUCTIONS
 from maspo_dsl.semantics.scopes import MICRO
 from maspo_dsl.semantics.terms import walk
 from maspo_dsl.semantics.types import Axis
-from maspo_dsl.verification.batches import COLUMNS, GROUP, Layout, completions, rows_of, with_advantage
+from maspo_dsl.verification.batches import COLUMNS, GROUP, BatchLayout, completions, rows_of, with_advantage
 from maspo_dsl.verification.evaluation import TRIVIAL, as_torch, interpreted
 
 # Groups of less than this are drawn where a spec counts so many; completions of so many tokens where it counts those,
@@ -87,7 +87,7 @@ class Subject:
         return self.objective.resolved.tensors
 
     @cached_property
-    def layout(self) -> Layout:
+    def layout(self) -> BatchLayout:
         """Batches in which what the spec counts is as many as the numbers that it compares them with, and one more.
 
         Completions are as long as that only if nothing is learned from shorter ones.
@@ -96,7 +96,7 @@ class Subject:
         sizes = [size for size in counted[Axis.SEQUENCE] if 5 < size < _LARGEST][-2:]
         numbers = compared(self.objective.resolved).items()
         near = {name: _told_apart(self.tensors[name], values) for name, values in numbers}
-        layout = Layout(tuple(size + more for size in sizes for more in (0, 1)), COLUMNS, near)
+        layout = BatchLayout(tuple(size + more for size in sizes for more in (0, 1)), COLUMNS, near)
         for most in (SHORT, LONGEST):
             lengths = [length + 2 for length in counted[Axis.TOKEN] if length <= most]
             layout = replace(layout, columns=max([COLUMNS, *lengths]))
