@@ -133,11 +133,14 @@ class Objective:
 
         return lint(self.resolved, self.graph)
 
-    def torch_source(self) -> str:
-        """One file that computes it with torch alone."""
+    def torch_source(self, *, head: bool = False) -> str:
+        """One file that computes it with torch alone; with `head` also from hidden states and a linear head's weight.
+
+        Raises NotInAFileError: what the loss reads cannot be computed from one head.
+        """
         from maspo_dsl.emit.standalone import standalone
 
-        return standalone(self.resolved, self.graph)
+        return standalone(self.resolved, self.graph, head=head)
 
     def _repr_latex_(self) -> str:
         """The formula, for a notebook."""

@@ -1,9 +1,11 @@
-"""`maspo-dsl compile`: an objective as one file that imports torch alone."""
+"""`maspo-dsl compile`: an objective as one file that torch alone runs."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
+from zipfile import ZipFile, is_zipfile
 
 import typer
 
@@ -25,6 +27,35 @@ OutputOption: TypeAlias = Annotated[
     Path | None,
     typer.Option("-o", "--output", metavar="FILE", help="Where to write; standard output without it."),
 ]
+
+
+class Head(StrEnum):
+    """What a file can have in front of the loss."""
+
+    LINEAR = "linear"
+
+
+class Format(StrEnum):
+    """What an objective can be written as."""
+
+    TORCH = "torch"
+    EXPORT = "export"
+    AOTI = "aoti"
+
+
+HeadOption: TypeAlias = Annotated[
+    Head | None,
+    typer.Option(
+        "--head", help="Add `from_hidden`: the loss from hidden states and the weight of a linear head."
+    ),
+]
+FormatOption: TypeAlias = Annotated[
+    Format,
+    typer.Option(
+        "--format",
+        help="torch: readable Python. export: a .pt2 for torch.export.load. aoti: compiled for this machine.",
+    ),
+]
 ForceOption: TypeAlias = Annotated[
     bool, typer.Option("--force", help="Overwrite a file that this command did not write.")
 ]
@@ -34,19 +65,46 @@ def compile_(
     spec: SpecArgument,
     overrides: OverridesArgument = None,
     output: OutputOption = None,
+    head: HeadOption = None,
+    format: FormatOption = Format.TORCH,
     force: ForceOption = False,
 ) -> None:
     """Write a loss as one torch file.
 
-    It is readable, and imports torch alone. Warnings of the spec are shown beside it.
+    It is readable, and imports torch alone. As `export` or `aoti` it is a program of value and gradient, which torch
+    loads without Python code of ours. Warnings of the spec are shown beside it.
     """
+    from maspo_dsl.emit.standalone import NotInAFileError
+
     with invalid_input_exits():
         if output is not None:
             check_overwrite(output, force)
         objective = load_with(spec, overrides)
-        text = objective.torch_source()
-        show_diagnostics(objective.warnings)
-        write_made(objective, text, output)
+        try:
+            if format is Format.TORCH:
+                text = objective.torch_source(head=head is Head.LINEAR)
+                show_diagnostics(objective.warnings)
+                write_made(objective, text, output)
+            else:
+                _write_program(objective, format, output, head)
+        except NotInAFileError as error:
+            raise InputError(str(error)) from None
+
+
+def _write_program(objective: Objective, format: Format, output: Path | None, head: Head | None) -> None:
+    """Write value and gradient as a program. Raises InputError and NotInAFileError."""
+    if head is not None:
+        raise InputError(
+            f"--format {format.value} has no head, whose chunks depend on the memory there is: a program takes "
+            f"log-probs, and --head {head.value} is for the Python file"
+        )
+    if output is None or output.suffix != ".pt2":
+        raise InputError(f"--format {format.value} writes a .pt2 file; name it, such as -o loss.pt2")
+    from maspo_dsl.runtime.exported import write_exported, write_package
+
+    show_diagnostics(objective.warnings)
+    (write_exported if format is Format.EXPORT else write_package)(objective, output)
+    log(f"{objective.name}@{objective.hash} -> {output}")
 
 
 def write_made(objective: Objective, text: str, output: Path | None) -> None:
@@ -68,7 +126,22 @@ def check_overwrite(path: Path, force: bool) -> None:
         return
     with path.open("rb") as file:
         beginning = file.read(4000)
+    if beginning.startswith(b"PK") and path.suffix == ".pt2" and _is_program(path):
+        return
     if beginning.strip() and GENERATED.encode() not in beginning:
         raise InputError(
             f"`{path}` exists, and maspo-dsl did not write it; name another file, or overwrite it with --force"
         )
+
+
+def _is_program(path: Path) -> bool:
+    """Whether a .pt2 was written by this command, which says in it which objective it is."""
+    if not is_zipfile(path):
+        return False
+    with ZipFile(path) as file:
+        return any("maspo_dsl" in each or _mentions(file, each) for each in file.namelist())
+
+
+def _mentions(file: ZipFile, name: str) -> bool:
+    """Whether a text of a program is the metadata of compiled code that say which objective it is."""
+    return name.endswith("_metadata.json") and b'"objective' in file.read(name)

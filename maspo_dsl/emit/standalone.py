@@ -10,6 +10,7 @@ from functools import lru_cache
 from itertools import pairwise
 from textwrap import indent
 
+from maspo_dsl.analysis.schedule import schedule
 from maspo_dsl.emit.lowering import cheapest, loop_invariant
 from maspo_dsl.emit.template_text import pieces
 from maspo_dsl.emit.torch_source import FunctionWriter
@@ -51,18 +52,27 @@ _DOCS = {
     "prompt": "Score of each sequence's prompt [N].",
     "memory": "What each memory is after the rollout: 0-d, or for each sequence's prompt [N].",
 }
+ENTROPY = "entropy"
 _HEADER_WIDTH = 88
 # A line that is longer is broken.
 _LINE_WIDTH = 110
 
 
-def standalone(objective: ResolvedObjective, graph: Graph) -> str:
+class NotInAFileError(ValueError):
+    """What an objective needs that a file which imports torch alone does not compute, in words."""
+
+
+def standalone(objective: ResolvedObjective, graph: Graph, *, head: bool = False) -> str:
     """The file's text: SPEC, HASH, the objective's functions, then what every generated file shares.
 
-    It defines `Loss(torch.nn.Module)` with the call and output of `maspo_dsl.ObjectiveLoss`.
+    It defines `Loss(torch.nn.Module)` with the call and output of `maspo_dsl.ObjectiveLoss`; with `head` it has
+    `from_hidden` besides. Raises NotInAFileError: the loss reads whole distributions of other policies.
     """
     functions = _functions(objective, graph)
-    runtime = [piece for module in _RUNTIME for piece in pieces(module).values()]
+    if head:
+        _check_head(objective, graph)
+    modules = (*_RUNTIME, "head") if head else _RUNTIME
+    runtime = [piece for module in modules for piece in pieces(module).values()]
     operations = _operations_used([*functions.values(), *runtime])
     parts = [
         _header(objective),
@@ -72,9 +82,20 @@ def standalone(objective: ResolvedObjective, graph: Graph) -> str:
         f"LOG_RATIO_BOUND = {LOG_RATIO_BOUND}\n{_ALIASES.rstrip()}",
         *operations,
         *runtime,
-        _loss_class(objective, graph, list(functions)),
+        _loss_class(objective, graph, list(functions), head=head),
     ]
     return _joined(parts)
+
+
+def _check_head(objective: ResolvedObjective, graph: Graph) -> None:
+    read = set(graph.inputs(["loss"])) | set(graph.inputs(["advantage"]))
+    others = [str(name) for name in objective.distributions if name in read and name != ENTROPY]
+    if others:
+        raise NotInAFileError(
+            f"{objective.name} reads {', '.join(f'`{name}`' for name in others)}, of whole distributions of two "
+            "policies; the head in a file computes log-probs and entropies of one: leave out --head, or call "
+            "maspo_dsl.compile(…).from_hidden(…, teachers=…)"
+        )
 
 
 def _joined(parts: list[str]) -> str:
@@ -195,7 +216,9 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name))
 
 
-def _loss_class(objective: ResolvedObjective, graph: Graph, functions: list[str]) -> str:
+def _loss_class(
+    objective: ResolvedObjective, graph: Graph, functions: list[str], *, head: bool = False
+) -> str:
     steps = [name for name in functions if name.startswith("statistics_")]
     named = [name for name in functions if name not in steps]
     scopes = objective.parts.scopes("advantage")
@@ -214,7 +237,10 @@ def _loss_class(objective: ResolvedObjective, graph: Graph, functions: list[str]
     arguments = "".join(f"            {name}={text},\n" for name, text in entries.items())
     doc = _escaped(objective.doc or objective.name)
     init = f"    def __init__(self):\n        super().__init__(\n{arguments}        )"
-    return f'class Loss(LossModule):\n    """{doc}"""\n\n{init}'
+    base = "HeadLoss" if head else "LossModule"
+    live = sorted(schedule(graph).distributions) if head else []
+    more = f"    distributions = {tuple(live)}\n\n".replace("'", '"') if live else ""
+    return f'class Loss({base}):\n    """{doc}"""\n\n{more}{init}'
 
 
 def _memories(objective: ResolvedObjective) -> dict[str, dict[str, object]]:

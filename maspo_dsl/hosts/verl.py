@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import maspo_dsl
-from maspo_dsl.hosts.shared import Host, HostError, lacking, lines
+from maspo_dsl.hosts.shared import Host, HostError, lacking, lines, undivided
 from maspo_dsl.importing.options import About
 from maspo_dsl.importing.verl_options import ACTOR, OPTIONS
 from maspo_dsl.objective import Objective, SpecLike
@@ -42,15 +42,15 @@ VERL = Host(
         "mask": "response_mask",
         WEIGHTS: WEIGHTS,
     },
+    how={
+        "logp_ref": "actor_rollout_ref.actor.use_kl_loss=True brings it; the coefficient is the spec's",
+        "logp_rollout": "actor_rollout_ref.rollout.calculate_log_probs=True brings it",
+        "entropy": "actor_rollout_ref.actor.calculate_entropy=True brings it",
+        "value": "a registered estimator sees no critic; use algorithm.adv_estimator=gae",
+        "reward_greedy": "only algorithm.adv_estimator=remax samples the greedy completion",
+    },
+    counts=frozenset({"tokens", "sequences"}),
 )
-# How verl is made to bring a tensor.
-HOW_TO_BRING = {
-    "logp_ref": "actor_rollout_ref.actor.use_kl_loss=True brings it; the coefficient is the spec's",
-    "logp_rollout": "actor_rollout_ref.rollout.calculate_log_probs=True brings it",
-    "entropy": "actor_rollout_ref.actor.calculate_entropy=True brings it",
-    "value": "a registered estimator sees no critic; use algorithm.adv_estimator=gae",
-    "reward_greedy": "only algorithm.adv_estimator=remax samples the greedy completion",
-}
 # Settings of the actor that reach an objective: its name, what brings tensors, and a constant of the run.
 _HEEDED = {
     f"{ACTOR}.{name}"
@@ -124,7 +124,7 @@ def settings(source: SpecLike, params: Mapping[str, float] | None = None) -> dic
     reads = objective.reads("loss", given=["advantage"])
     _check_brought(hosted, {"logp", "logp_old", "logp_ref", "logp_rollout", "entropy"}, "loss")
     _check_brought(hosted, {"reward", "token_reward", "group", "correct"}, "advantage")
-    _check_counts(hosted, hosted.loss({}))
+    _check_counts(hosted, hosted.objective)
     found = {
         "algorithm.adv_estimator": hosted.name,
         "algorithm.use_kl_in_reward": "False",
@@ -282,7 +282,7 @@ def _denominators(
         if counts.get("dp_size", 1) > 1:
             raise HostError(f"{hosted.name}: with several ranks verl must give batch_num_tokens")
         return None
-    _check_counts(hosted, loss)
+    _check_counts(hosted, loss.objective)
     device, dtype = batch["logp"].device, torch.float64
     return {
         name: torch.as_tensor(0 if value is None else value, device=device, dtype=dtype)
@@ -290,34 +290,17 @@ def _denominators(
     }
 
 
-def _check_counts(hosted: Hosted, loss: ObjectiveLoss) -> None:
+def _check_counts(hosted: Hosted, objective: Objective) -> None:
     """Raise HostError where the tokens and sequences of a mini-batch are not all that its parts divide by."""
-    objective = hosted.objective
-    if homeless := lines(objective, "step", "prompt", "memory"):
-        raise HostError(f"{hosted.name}: verl has no place for it: {'; '.join(homeless)}")
-    if split := objective.scopes("loss") - {"sequence", "window", "micro"}:
-        raise HostError(
-            f"{hosted.name}: verl shuffles completions over micro-batches, and the loss reduces within "
-            f"{', '.join(sorted(split))}"
-        )
-    if rules := lines(objective, "exclude"):
-        raise HostError(
-            f"{hosted.name}: tokens that `exclude` takes out of the denominators are in verl's counts; "
-            f"write it as `mute`: {'; '.join(rules)}"
-        )
-    if unknown := sorted(loss.module.window_keys() - {"tokens", "sequences"}):
-        raise HostError(
-            f"{hosted.name}: verl gives the tokens and sequences of a mini-batch, and no {', '.join(unknown)}"
-        )
+    if reasons := undivided(VERL, objective):
+        raise HostError(f"{hosted.name}: {'; '.join(reasons.values())}")
 
 
 def _check_brought(hosted: Hosted, brought: Collection[str], purpose: str) -> None:
     given = ["advantage"] if purpose == "loss" else []
     missing = lacking(hosted.objective, brought, purpose, given=given)
     if missing:
-        what = "; ".join(
-            f"{text} ({HOW_TO_BRING.get(name, 'it has none')})" for name, text in missing.items()
-        )
+        what = "; ".join(f"{text} ({VERL.how.get(name, 'it has none')})" for name, text in missing.items())
         raise HostError(f"{hosted.name}: verl does not bring {what}")
 
 

@@ -6,9 +6,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import torch
 from torch import Tensor
 
+from maspo_dsl.emit.template.head import (
+    brought_with_gradient,
+    head_problems,
+    hidden_problems,
+    shapes_given,
+)
 from maspo_dsl.emit.template.names import BatchError
 from maspo_dsl.runtime.teachers import NO_TEACHERS, OfTeachers
 
@@ -45,25 +50,10 @@ def hidden_batch(
 
     `live` are the tensors of whole distributions that the objective has gradient to.
     """
-    problems = _problems(hidden, tokens, batch)
-    if "logp" in batch:
-        problems.append("`logp` must not be in the batch: it is computed from `hidden`")
-    if on_policy and "logp_old" in batch:
-        problems.append(
-            "`logp_old` must not be in the batch: with on_policy it is what is computed, detached"
-        )
-    problems += [
-        f"`{name}` must not be in the batch: the objective has gradient to it, so it is computed from `hidden`"
-        for name in sorted(live)
-        if name in batch
-    ]
+    problems = hidden_problems(hidden, tokens, batch, on_policy=on_policy)
+    problems += brought_with_gradient(tuple(sorted(live)), batch)
     if problems:
-        shapes = ", ".join(
-            f"{name} {list(value.shape)}"
-            for name, value in {"hidden": hidden, "tokens": tokens, **batch}.items()
-            if isinstance(value, Tensor)
-        )
-        raise BatchError(f"{objective}: {'; '.join(problems)}. Given were {shapes}")
+        raise BatchError(f"{objective}: {'; '.join(problems)}{shapes_given(hidden, tokens, batch)}")
     return HiddenBatch(
         hidden.reshape(-1, hidden.shape[-1]),
         tokens.reshape(-1),
@@ -73,40 +63,12 @@ def hidden_batch(
     )
 
 
-def _problems(hidden: Tensor, tokens: Tensor, batch: Mapping[str, Tensor]) -> list[str]:
-    mask = batch.get("mask")
-    if mask is None:
-        return ["the batch lacks `mask` [N, T], needed by every objective"]
-    problems = []
-    axes = "[M]" if "sequence" in batch else "[N, T]"
-    if tokens.shape != mask.shape:
-        problems.append(f"`tokens` must have the shape of `mask`, {axes}")
-    if hidden.shape[:-1] != mask.shape:
-        problems.append(f"`hidden` must be {axes[:-1]}, H] with the axes of `mask`")
-    if tokens.dtype not in (torch.int32, torch.int64):
-        problems.append(f"`tokens` must be whole numbers (int64), not {tokens.dtype}")
-    return problems
-
-
 def check_head(
     objective: str, given: HiddenBatch, weight: Tensor, bias: Tensor | None, temperature: float
 ) -> None:
     """A head that does not fit the states, or tokens that it has no row for. Raises BatchError."""
-    problems = []
-    if hasattr(weight, "full_tensor"):
-        problems.append(
-            "`weight` is sharded (a DTensor): call from_hidden inside the forward of the module that shards it, "
-            "where it is whole, or pass weight.full_tensor(grad_placements=[Partial()])"
-        )
-    if weight.dim() != 2 or given.hidden.shape[1] != weight.shape[1]:
-        problems.append(f"`weight` must be [V, {given.hidden.shape[1]}], and is {list(weight.shape)}")
-    if bias is not None and bias.shape != weight.shape[:1]:
-        problems.append(f"`bias` must be [{weight.shape[0]}], and is {list(bias.shape)}")
-    if not temperature > 0:
-        problems.append(f"`temperature` must be above 0, not {temperature}")
-    if given.tokens.device.type == "cpu":  # where looking is free
-        trained = given.tokens[given.batch["mask"].reshape(-1) != 0]
-        if len(trained) and not 0 <= int(trained.min()) <= int(trained.max()) < len(weight):
-            problems.append(f"trained `tokens` must be 0 to {len(weight) - 1}")
+    problems = head_problems(
+        given.hidden, weight, given.tokens, given.batch["mask"].reshape(-1), bias, temperature
+    )
     if problems:
         raise BatchError(f"{objective}: {'; '.join(problems)}")

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from maspo_dsl.emit.template.head import head_dtype
 from maspo_dsl.runtime.logits import (
     Asked,
     Pass,
@@ -100,7 +101,7 @@ class LinearHead:
     @property
     def dtype(self) -> torch.dtype:
         """What logits and gradients are computed in."""
-        return torch.promote_types(torch.float32, self.weight.dtype)
+        return head_dtype(self.weight)
 
     def buffer(self, memory: int, tokens: int) -> Tensor:
         """Room for the logits of as many of some tokens as fit into `memory` bytes, and of one at least."""

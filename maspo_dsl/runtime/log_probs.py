@@ -5,31 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from maspo_dsl.emit.template.head import as_autocast, room_for_logits
 from maspo_dsl.runtime.compiled import can_compile
 from maspo_dsl.runtime.linear_head import FUSED_FROM, LinearHead
 from maspo_dsl.runtime.logits import ENTROPY_OF_POLICY
-
-# Logits of a chunk, in bytes: 512 tokens of a vocabulary of 49,152. A GPU wants larger products.
-HEAD_MEMORY = 96 * 2**20
-HEAD_MEMORY_OF_ACCELERATOR = 2**30
-
-
-def head_memory(device: torch.device) -> int:
-    """What the logits of a chunk may take on a device unless told otherwise, in bytes."""
-    return HEAD_MEMORY if device.type == "cpu" else HEAD_MEMORY_OF_ACCELERATOR
 
 
 def fuses(weight: Tensor) -> bool:
     """Whether passes over logits are compiled: not where they fit into the cache of a core."""
     return len(weight) >= FUSED_FROM and can_compile("inductor", weight.device)
-
-
-def as_autocast(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """What a linear layer would take of states, weight and bias under the present autocast, if there is one."""
-    if not torch.is_autocast_enabled(hidden.device.type):
-        return hidden, weight, bias
-    dtype = torch.get_autocast_dtype(hidden.device.type)
-    return hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
 
 
 @torch.no_grad()
@@ -68,7 +52,7 @@ def _log_probs(
     rows = (
         torch.arange(len(chosen), device=tokens.device) if mask is None else mask.reshape(-1).nonzero()[:, 0]
     )
-    buffer = head.buffer(head_memory(hidden.device), len(rows))
+    buffer = head.buffer(room_for_logits(hidden.device), len(rows))
     logp = torch.zeros(tokens.shape, dtype=head.dtype, device=tokens.device)
     entropies = torch.zeros_like(logp) if entropy else None
     for chunk in torch.split(rows, len(buffer)):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from maspo_dsl.analysis.schedule import Schedule, schedule
+from maspo_dsl.emit.template.head import as_autocast, room_for_logits
 from maspo_dsl.emit.template.loss_module import LossModule, Parameters
 from maspo_dsl.emit.template.metrics import LossOutput
 from maspo_dsl.emit.template.names import BatchError
@@ -25,7 +26,7 @@ from maspo_dsl.runtime.compiled import CompiledLoss, eager_gradient
 from maspo_dsl.runtime.from_hidden import Compiled, loss_from_hidden
 from maspo_dsl.runtime.hidden_batch import check_head, hidden_batch
 from maspo_dsl.runtime.linear_head import LinearHead
-from maspo_dsl.runtime.log_probs import as_autocast, fuses, head_memory
+from maspo_dsl.runtime.log_probs import fuses
 from maspo_dsl.runtime.teachers import States, check_teachers, check_tops, of_teachers
 
 Backend: TypeAlias = Literal["inductor", "eager", "aot_eager"]
@@ -190,7 +191,7 @@ class ObjectiveLoss(nn.Module):
         gradient = (
             evaluate.value_and_gradient if isinstance(evaluate, CompiledLoss) else eager_gradient(self.module)
         )
-        memory = head_memory(device) if self.head_memory is None else self.head_memory
+        memory = room_for_logits(device) if self.head_memory is None else self.head_memory
         if not isinstance(memory, int) or memory < 1:
             raise ValueError(f"head_memory is bytes, a whole number above 0, or None; not {memory!r}")
         return Compiled(self.module, gradient, self._schedules[computed], memory)

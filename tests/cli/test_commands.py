@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -266,6 +267,36 @@ def test_compile_writes_a_module_that_says_what_it_is(cli, tmp_path):
     module = load_file(tmp_path / "loss.py")
     assert objective.hash == module.HASH and objective.text == module.SPEC
     assert float(module.Loss().params["alpha"]) == 0.5
+
+
+def test_compile_with_a_head_writes_it_into_the_file(cli, tmp_path):
+    assert cli("compile", "maspo", "-o", "loss.py", "--head", "linear").exit_code == 0
+    assert hasattr(load_file(tmp_path / "loss.py").Loss, "from_hidden")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--format", "export"], "writes a .pt2 file; name it"),
+        (["--format", "aoti", "-o", "loss.py"], "writes a .pt2 file; name it"),
+        (["--format", "export", "--head", "linear", "-o", "loss.pt2"], "has no head"),
+    ],
+)
+def test_compile_refuses_what_is_no_program(cli, tmp_path, arguments, message):
+    result = cli("compile", "maspo", *arguments)
+    assert result.exit_code == 2 and message in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_compile_overwrites_its_own_program_alone(cli, write, tmp_path):
+    """A program of other hands is a .pt2, too."""
+    with zipfile.ZipFile(tmp_path / "other.pt2", "w") as file:
+        file.writestr("other/extra/notes.json", "{}")
+    assert "--force" in cli("compile", "maspo", "-o", "other.pt2", "--format", "export").stderr
+    with zipfile.ZipFile(tmp_path / "mine.pt2", "w") as file:
+        file.writestr("mine/extra/maspo_dsl.json", "{}")
+    assert cli("compile", "dapo", "-o", "mine.pt2", "--format", "export").exit_code == 0
+    assert (tmp_path / "mine.pt2").stat().st_size > 10_000
 
 
 def test_compile_shows_what_check_warns_of(cli, write):

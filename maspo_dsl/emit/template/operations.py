@@ -12,7 +12,13 @@ def masked(value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 def tokens(value: torch.Tensor, x: dict[str, torch.Tensor]) -> torch.Tensor:
     """One value a sequence [N], for each of its tokens: a column [N, 1], or [M] in packed form."""
-    return value[x["sequence"]] if "sequence" in x else value.unsqueeze(-1)
+    owner = owners(x)
+    return value.unsqueeze(-1) if owner is None else value[owner]
+
+
+def owners(x: dict[str, torch.Tensor]) -> torch.Tensor | None:
+    """Which sequence each packed token is of; None of a padded batch, and of one that torch.fx only stands in for."""
+    return x.get("sequence") if isinstance(x, dict) else None
 
 
 def total(value: torch.Tensor, member: torch.Tensor) -> torch.Tensor:
@@ -32,6 +38,8 @@ def window_count(member: torch.Tensor) -> torch.Tensor:
 
 def counted(member: torch.Tensor) -> torch.Tensor:
     """How many members there are, 0-d; the bytes of many are added eight at a time, as one word."""
+    if torch.compiler.is_compiling():  # one graph for every length
+        return member.sum()
     flags = member.flatten().view(torch.uint8)
     whole = flags.numel() // 512 * 512
     if whole == 0 or flags.storage_offset() % 8:
@@ -78,7 +86,7 @@ class Segments:
 
 def everything(x: dict[str, torch.Tensor]) -> Segments:
     """All there is as one cell."""
-    return Segments(x["mask"].new_zeros((), dtype=torch.long), 1, None, 0, x.get("sequence"))
+    return Segments(x["mask"].new_zeros((), dtype=torch.long), 1, None, 0, owners(x))
 
 
 def rows_by(x: dict[str, torch.Tensor], key: str) -> Segments:
@@ -90,9 +98,9 @@ def tokens_by(x: dict[str, torch.Tensor], key: str) -> Segments:
     """Tokens of sequences with the same `key` [N], or of one sequence, as cells."""
     rows = torch.arange(x["present"].shape[0], device=x["mask"].device)
     if key != "sequence":
-        return Segments(tokens(x[key], x), rows.shape[0], x[key], None, x.get("sequence"))
-    start = None if "sequence" in x else -1
-    return Segments(tokens(rows, x), rows.shape[0], None, start, x.get("sequence"))
+        return Segments(tokens(x[key], x), rows.shape[0], x[key], None, owners(x))
+    owner = owners(x)
+    return Segments(tokens(rows, x), rows.shape[0], None, -1 if owner is None else None, owner)
 
 
 def ids(x: dict[str, torch.Tensor], key: str) -> torch.Tensor:
@@ -123,11 +131,11 @@ def token_cells(x: dict[str, torch.Tensor], of_rows: list[str], of_tokens: list[
     """Tokens that agree in all keys, those of their sequences and their own, as cells."""
     if not of_tokens:
         rows = row_cells(x, of_rows)
-        return Segments(tokens(rows.index, x), rows.count, rows.owner, None, x.get("sequence"))
+        return Segments(tokens(rows.index, x), rows.count, rows.owner, None, owners(x))
     mask = x["mask"]
     keys = [tokens(ids(x, key), x).expand_as(mask) for key in of_rows] + [ids(x, key) for key in of_tokens]
     index = agreeing([torch.where(mask, key.long(), -1).flatten() for key in keys]).view(mask.shape)
-    return Segments(index, mask.numel(), index, None, x.get("sequence"))
+    return Segments(index, mask.numel(), index, None, owners(x))
 
 
 def given_back(cells: torch.Tensor, by: Segments) -> torch.Tensor:
@@ -163,7 +171,7 @@ def max_within(value: torch.Tensor, member: torch.Tensor, by: Segments) -> torch
     chosen = torch.where(member, value, -torch.inf)
     if by.start is not None:
         line = chosen.flatten(by.start)
-        largest = torch.cat([line, line.new_full((*line.shape[:-1], 1), -torch.inf)], -1).amax(-1)
+        largest = torch.nn.functional.pad(line, (0, 1), value=-torch.inf).amax(-1)  # of nothing, too
     else:
         index = by.index.expand_as(chosen).flatten()
         empty = chosen.new_full((by.count,), -torch.inf)
@@ -350,7 +358,8 @@ def before(cells: torch.Tensor, steps: int) -> torch.Tensor:
 
 def reaches(cells: torch.Tensor) -> list[int]:
     """1, 2, 4, … up to a line's length; up to 8 million in a compiled graph, which knows no lengths."""
-    rounds = 24 if torch.compiler.is_compiling() else max(len(cells) - 1, 0).bit_length()
+    known = isinstance(cells.shape[0], int) and not torch.compiler.is_compiling()
+    rounds = max(cells.shape[0] - 1, 0).bit_length() if known else 24
     return [2**power for power in range(rounds)]
 
 
