@@ -1,4 +1,4 @@
-"""The tables of docs/language.md and docs/hosts.md are complete: they are what vocabulary, library and adapters say.
+"""The tables of docs/language.md are complete: they are what the vocabulary and the library say.
 
 A table stands under `<!-- table: NAME -->`. `python -m tests.test_docs_tables` writes them anew.
 """
@@ -9,9 +9,6 @@ from pathlib import Path
 import pytest
 from maspo_dsl.trainers.columns import COLUMNS
 
-import maspo_dsl
-from maspo_dsl.hosts import areal, nemo_rl, openrlhf, prime_rl, skyrl, slime, tinker
-from maspo_dsl.hosts.shared import refusals
 from maspo_dsl.language.tree import Def
 from maspo_dsl.semantics.calls import signature
 from maspo_dsl.semantics.distributions import DISTRIBUTION_WORDS
@@ -20,20 +17,11 @@ from maspo_dsl.semantics.part_words import PART_WORDS
 from maspo_dsl.semantics.quantities import INPUT_KINDS, QUANTITIES
 from maspo_dsl.semantics.reductions import REDUCTION_WORDS
 from maspo_dsl.semantics.scopes import SCOPES
-from maspo_dsl.semantics.shipped import library_trees, shipped_names
+from maspo_dsl.semantics.shipped import library_trees
 from maspo_dsl.semantics.types import Axis
 from maspo_dsl.semantics.vocabulary import RUN_CONSTANTS, SPECIAL, WARNINGS
 
-PAGES = [Path(__file__).parents[1] / "docs" / name for name in ("language.md", "hosts.md")]
-OTHERS = (
-    prime_rl.PRIME_RL,
-    nemo_rl.NEMO_RL,
-    openrlhf.OPENRLHF,
-    slime.SLIME,
-    skyrl.SKYRL,
-    areal.AREAL,
-    tinker.TINKER,
-)
+PAGE = Path(__file__).parents[1] / "docs" / "language.md"
 TABLE = re.compile(r"(<!-- table: ([\w ]+) -->\n)(?:\n(?:\|[^\n]*\n)+)?")
 
 
@@ -97,18 +85,7 @@ def meanings(words: dict[str, str]) -> str:
     return table("name, meaning", [(code(word), meaning) for word, meaning in words.items()])
 
 
-def carried() -> str:
-    """Which shipped objectives a host computes; else what is in the way."""
-    rows = []
-    for name in shipped_names():
-        objective = maspo_dsl.load(name)
-        found = [", ".join(refusals(host, objective)) or "✓" for host in OTHERS]
-        rows.append((code(name), *found))
-    return table(", ".join(["objective", *(host.name for host in OTHERS)]), rows)
-
-
 TABLES = {
-    "objectives in other trainers": carried(),
     "run constants": table(
         "name, meaning, of the run",
         [(code(name), constant.meaning, code(constant.key)) for name, constant in RUN_CONSTANTS.items()],
@@ -131,14 +108,13 @@ TABLES = {
 
 @pytest.mark.parametrize("name", TABLES)
 def test_table_is_complete(name):
-    assert any(f"<!-- table: {name} -->\n\n{TABLES[name]}" in page.read_text() for page in PAGES)
+    assert f"<!-- table: {name} -->\n\n{TABLES[name]}" in PAGE.read_text()
 
 
 def test_every_axis_is_explained():
-    text = PAGES[0].read_text()
+    text = PAGE.read_text()
     assert " < ".join(axis.word for axis in Axis) in text
 
 
 if __name__ == "__main__":
-    for page in PAGES:
-        page.write_text(TABLE.sub(lambda match: f"{match[1]}\n{TABLES[match[2]]}", page.read_text()))
+    PAGE.write_text(TABLE.sub(lambda match: f"{match[1]}\n{TABLES[match[2]]}", PAGE.read_text()))

@@ -20,14 +20,17 @@ _KEEP = frozenset({"neg", "detach", "abs", "expand", "sum", "reduce_max", "reduc
 """Of their first argument, whatever the others, which have degree 0, are."""
 
 
-def divisor(graph: Graph) -> str | None:
-    """The count, `tokens` or `sequences`, by which a loss is divided and on which nothing else in it depends."""
+def divisors(graph: Graph) -> frozenset[str]:
+    """The counts, of `tokens` and `sequences`, that all multiplied by a number divide a loss by it; else none.
+
+    Of one, the loss is a plain sum over that count. Nothing else in it depends on the whole step.
+    """
     statistics = window_statistics(graph)
     read = set(graph.reachable(["loss"]))
-    keys = [key for key, place in statistics.items() if place in read]
-    if len(keys) != 1 or keys[0] not in ("tokens", "sequences"):
-        return None
-    return keys[0] if degree(graph, "loss", {statistics[keys[0]]}) == -1 else None
+    places = {key: place for key, place in statistics.items() if place in read}
+    if not places.keys() <= {"tokens", "sequences"} or degree(graph, "loss", places.values()) != -1:
+        return frozenset()
+    return frozenset(places)
 
 
 def scales_with_advantage(graph: Graph) -> bool:

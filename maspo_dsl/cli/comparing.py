@@ -72,10 +72,15 @@ def identify(
     """
     from maspo_dsl.comparison import identify as search
     from maspo_dsl.comparison.named import side_of
-    from maspo_dsl.comparison.report import identity_lines
+    from maspo_dsl.comparison.report import estimator_lines, identity_lines
 
     with comparable():
         side = side_of(loss)
+        if not side.has_loss:
+            estimator = search.identify_estimator(side)
+            for line in estimator_lines(estimator, side.name):
+                print_line(line)
+            raise typer.Exit(FAILED if estimator.parting else 0)
         found = search.identify(side)
     for line in identity_lines(found, side.name):
         print_line(line)

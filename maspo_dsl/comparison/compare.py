@@ -64,6 +64,16 @@ class Smallest:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Completions of which two estimators make other advantages: rewards, groups and lengths [N], advantages [N, T]."""
+
+    reward: Array
+    group: Array
+    length: Array
+    advantage: tuple[Array, Array]
+
+
+@dataclass(frozen=True)
 class SideBySide:
     """Two losses side by side. `advantage` is the largest difference of what they estimate, None if one does not;
     `kept` whether two specs train on the same completions of a rollout.
@@ -76,6 +86,7 @@ class SideBySide:
     advantage: float | None
     kept: bool
     notes: tuple[str, ...]
+    group: Group | None = None
 
     @property
     def same_loss(self) -> bool:
@@ -89,7 +100,9 @@ class SideBySide:
 
 
 def compare(first: ComparedLoss, second: ComparedLoss) -> SideBySide:
-    """Hold two losses against each other on every probe. Raises NotComparableError."""
+    """Hold two losses against each other on every probe; of an estimator, advantages. Raises NotComparableError."""
+    if not (first.has_loss and second.has_loss):
+        return _advantages_alone(first, second)
     tensors = {**TENSORS, **_own_tensors(first), **_own_tensors(second)}
     chosen = probes(tensors, estimated=_takes_rewards(first, tensors) or _takes_rewards(second, tensors))
     notes = []
@@ -108,6 +121,41 @@ def compare(first: ComparedLoss, second: ComparedLoss) -> SideBySide:
         kept=_kept(first, second, tensors),
         notes=tuple(notes),
     )
+
+
+def _advantages_alone(first: ComparedLoss, second: ComparedLoss) -> SideBySide:
+    """Two sides of which one is no loss."""
+    apart = advantage_difference(first, second)
+    if apart is None:
+        alone = first if second.has_loss else second
+        other = second if second.has_loss else first
+        raise NotComparableError(
+            f"`{alone.name}` estimates advantages, and `{other.name}` is a loss that is given them"
+        )
+    return SideBySide(
+        names=(first.name, second.name),
+        differences=(),
+        regimes=(),
+        smallest=None,
+        advantage=apart,
+        kept=True,
+        notes=("advantages alone are compared: an estimator has no loss",),
+        group=None if apart <= TOLERANCE else _smallest_group(first, second),
+    )
+
+
+def _smallest_group(first: ComparedLoss, second: ComparedLoss) -> Group | None:
+    """The smallest of a few pieces of a batch on which two estimate differently: two of a group, a group, all."""
+    batch = probes(estimated=True)[3].batch
+    groups = [np.flatnonzero(batch["group"] == one) for one in np.unique(batch["group"])]
+    everything = np.arange(len(batch["group"]))
+    pieces = [*(rows[:2] for rows in groups), *groups, everything]
+    for rows in sorted(pieces, key=len):
+        piece = rows_and_tokens(batch, rows, np.arange(batch["mask"].shape[1]))
+        one, other = (_of_tokens(side.advantage(piece), piece) for side in (first, second))
+        if np.abs(one - other).max() > TOLERANCE * max(np.abs(one).max(), np.abs(other).max(), 1e-12):
+            return Group(piece["reward"], piece["group"], piece["mask"].sum(axis=1), (one, other))
+    return None
 
 
 def _own_tensors(side: ComparedLoss) -> dict[str, Quantity]:

@@ -33,7 +33,7 @@ def imported_function(path: str) -> Callable[..., Any]:
         try:
             loaded = importlib.import_module(module)
         except Exception as error:  # whatever a module of the user raises
-            raise NotComparableError(f"`{module}` cannot be imported: {_first_line(error)}") from None
+            raise NotComparableError(f"`{module}` cannot be imported: {first_line(error)}") from None
     function = getattr(loaded, name, None)
     if function is None:
         match = nearest(name, (each for each in vars(loaded) if callable(getattr(loaded, each))))
@@ -56,13 +56,16 @@ def _found_from_here() -> Iterator[None]:
             sys.path.remove(here)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What went wrong, in a line."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 class FunctionSide:
     """A function of a user. What it does wrong is a NotComparableError, in one line."""
+
+    has_loss = True
 
     def __init__(
         self, name: str, function: Callable[..., Any], config: Mapping[str, Any] | None = None
@@ -87,7 +90,7 @@ class FunctionSide:
         if len(needed) != 1:
             raise NotComparableError(
                 f"`{self.name}` takes {', '.join(parameters) or 'nothing'}: expected one batch, or verl's "
-                f"{', '.join(_VERL)}"
+                f"{', '.join(_VERL)}, or those of an estimator, token_level_rewards and response_mask"
             )
         return False
 
@@ -138,9 +141,7 @@ class FunctionSide:
         try:
             torch.autograd.backward(loss)
         except Exception as error:  # an in-place change of a leaf, say
-            raise NotComparableError(
-                f"`{self.name}` cannot be differentiated: {_first_line(error)}"
-            ) from None
+            raise NotComparableError(f"`{self.name}` cannot be differentiated: {first_line(error)}") from None
 
     def _called(self, tensors: dict[str, Tensor], counts: Mapping[str, int]) -> Tensor:
         """The loss, of inputs that are left as they were."""
@@ -155,7 +156,7 @@ class FunctionSide:
         except NotComparableError:
             raise
         except Exception as error:  # whatever a function of the user raises
-            raise NotComparableError(f"`{self.name}` raises {_first_line(error)}") from None
+            raise NotComparableError(f"`{self.name}` raises {first_line(error)}") from None
         changed = [name for name, tensor in tensors.items() if not _same(tensor.detach(), before[name])]
         if changed:
             raise NotComparableError(f"`{self.name}` changes what it is given: {', '.join(changed)}")

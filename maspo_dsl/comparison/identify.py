@@ -50,6 +50,34 @@ def identify(side: ComparedLoss) -> Identity:
     )
 
 
+@dataclass(frozen=True)
+class EstimatorIdentity:
+    """The shipped objectives that estimate an advantage as an estimator does, or the nearest and where it parts."""
+
+    names: tuple[str, ...]
+    parting: SideBySide | None
+
+
+def identify_estimator(side: ComparedLoss) -> EstimatorIdentity:
+    """The shipped objectives whose advantage is that of an estimator. Raises NotComparableError."""
+    apart = {}
+    for objective in _candidates():
+        if not objective.estimates or objective.reads("advantage") & {
+            "logp",
+            "logp_old",
+            "logp_ref",
+            "value",
+        }:
+            continue
+        found = advantage_difference(side, SpecSide(objective))
+        apart[objective.name] = float("inf") if found is None else found
+    same = tuple(name for name, value in apart.items() if value <= TOLERANCE)
+    if same:
+        return EstimatorIdentity(same, None)
+    nearest = min(apart, key=lambda name: apart[name])
+    return EstimatorIdentity((nearest,), compare(side, SpecSide(load(nearest))))
+
+
 def _best(target: MatchTarget) -> Fit:
     """The exact fit that changes least, else the nearest one."""
     found = [as_shipped(one, target) for one in _distinct()]

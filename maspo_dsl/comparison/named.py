@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from maspo_dsl.comparison.estimators import EstimatorSide, is_estimator
 from maspo_dsl.comparison.functions import FunctionSide, imported_function
 from maspo_dsl.comparison.sides import ComparedLoss, NotComparableError, SpecSide
 from maspo_dsl.importing.reading import value_of
@@ -27,14 +28,18 @@ def side_of(
     if isinstance(what, Objective | Path):
         return SpecSide(load(what, params))
     if not isinstance(what, str):
-        return FunctionSide(getattr(what, "__name__", "the function"), what)
+        return _of_python(getattr(what, "__name__", "the function"), what, {})
     kind, colon, rest = what.partition(":")
     if colon and kind == "python":
         path, _, settings = rest.partition(":")
-        return FunctionSide(path, imported_function(path), _config(settings))
+        return _of_python(path, imported_function(path), _config(settings))
     if colon and kind in TRAINERS:
         return SpecSide(imported(kind, _COMMA.split(rest) if rest else []).objective)
     return SpecSide(load(what, params))
+
+
+def _of_python(name: str, function: Callable[..., Any], settings: Mapping[str, Any]) -> ComparedLoss:
+    return (EstimatorSide if is_estimator(function) else FunctionSide)(name, function, settings)
 
 
 def _config(settings: str) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from maspo_dsl.analysis.drawing import Array
-from maspo_dsl.comparison.compare import SideBySide, Smallest
-from maspo_dsl.comparison.identify import Identity
+from maspo_dsl.comparison.compare import Group, SideBySide, Smallest
+from maspo_dsl.comparison.identify import EstimatorIdentity, Identity
 from maspo_dsl.comparison.parts import PartDifference
 
 _LONGEST = 160
@@ -19,6 +19,10 @@ def comparison_lines(found: SideBySide) -> Iterator[str]:
     first, second = found.names
     if found.same:
         batches = len(found.differences)
+        if not batches:
+            yield f"{first} and {second} are the same: advantage"
+            yield from found.notes
+            return
         yield f"{first} and {second} are the same on {batches} batches: loss, gradient" + (
             ", advantage" if found.advantage is not None else ""
         )
@@ -26,6 +30,11 @@ def comparison_lines(found: SideBySide) -> Iterator[str]:
         return
     yield f"{first} and {second} differ"
     yield from found.notes
+    if found.group is not None:
+        yield f"advantages from rewards: up to {_percent(found.advantage or 0)} of the largest"
+        yield from _group_lines(found.group, found.names)
+    if not found.differences:
+        return
     yield ""
     yield from _table(
         ("batch", first, second, "largest difference of a gradient"),
@@ -75,6 +84,15 @@ def _smallest_lines(found: Smallest, names: tuple[str, str]) -> Iterator[str]:
         yield f"{name}: loss {loss:.6g}, d loss / d logp {_numbers(gradient)}"
 
 
+def _group_lines(found: Group, names: tuple[str, str]) -> Iterator[str]:
+    yield ""
+    yield f"the smallest batch that shows it: {_counted(len(found.reward), 'completion')}"
+    shown = {"reward": found.reward, "group": found.group, "length": found.length}
+    shown |= dict(zip((f"advantage of {name}" for name in names), found.advantage, strict=True))
+    width = max(map(len, shown))
+    yield from (f"  {name:<{width}}  {_numbers(value)}" for name, value in shown.items())
+
+
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
@@ -97,6 +115,17 @@ def part_lines(found: list[PartDifference], names: tuple[str, str]) -> Iterator[
         yield one.part
         for name, text in zip(names, (one.first, one.second), strict=True):
             yield f"  {name:<{width}}  {text or 'nothing'}"
+
+
+def estimator_lines(found: EstimatorIdentity, name: str) -> Iterator[str]:
+    """Whose advantage an estimator's is, or the nearest and where it parts."""
+    alike = ", ".join(found.names)
+    if found.parting is None:
+        yield f"{name} estimates the advantage of {alike}"
+    else:
+        yield f"{name} estimates no shipped objective's advantage; the nearest is that of {alike}"
+        yield ""
+        yield from comparison_lines(found.parting)
 
 
 def identity_lines(found: Identity, name: str) -> Iterator[str]:

@@ -28,6 +28,10 @@ class ComparedLoss(Protocol):
         """What messages call it."""
 
     @property
+    def has_loss(self) -> bool:
+        """Whether it is a loss, and not an estimator of advantages alone."""
+
+    @property
     def estimates(self) -> bool:
         """Whether it makes an advantage of rewards by itself."""
 
@@ -51,6 +55,8 @@ class SpecSide:
     """A spec."""
 
     objective: Objective
+
+    has_loss = True
 
     @property
     def name(self) -> str:

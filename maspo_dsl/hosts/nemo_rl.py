@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from maspo_dsl.analysis.homogeneity import divisor
+from maspo_dsl.analysis.homogeneity import divisors
 from maspo_dsl.hosts.shared import Host, carried
 from maspo_dsl.objective import SpecLike
 
@@ -39,7 +39,7 @@ class ObjectiveLossFn:
     def __init__(self, objective: SpecLike, params: Mapping[str, float] | None = None) -> None:
         self.carried = carried(NEMO_RL, objective, params)
         interfaces = import_module("nemo_rl.algorithms.loss.interfaces")
-        by_tokens = divisor(self.carried.loss.objective.graph) == "tokens"
+        by_tokens = "tokens" in divisors(self.carried.loss.objective.graph)
         self.loss_type = interfaces.LossType.TOKEN_LEVEL if by_tokens else interfaces.LossType.SEQUENCE_LEVEL
         self.input_type = interfaces.LossInputType.LOGPROB
 

@@ -1,7 +1,8 @@
 """Objectives as policy losses of OpenRLHF, for `actor_loss_fn` of its ActorPPOTrainer.
 
-OpenRLHF gives a loss the tokens and sequences of the whole step, over all ranks, and the data-parallel size that its
-gradients are divided by (`aggregate_loss` of openrlhf.models.loss).
+OpenRLHF gives a loss the tokens and sequences of the whole step, over all ranks and divided by the number of its
+micro-batches, as DeepSpeed divides what each returns; and the data-parallel size that gradients are divided by
+(openrlhf.utils.loss_utils, `aggregate_loss` of openrlhf.models.loss).
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ OPENRLHF = Host(
         "entropy": "its own entropy term is added outside of it",
     },
     counts=frozenset({"tokens", "sequences"}),
+    divides_by=frozenset({"tokens", "sequences"}),
 )
+# Of a count per micro-batch, which may be below 1, the least that stands for a count; exact in every dtype.
+_MULTIPLE = 2**20
 
 
 class ObjectivePolicyLoss(nn.Module):
@@ -56,7 +60,7 @@ class ObjectivePolicyLoss(nn.Module):
         batch = {"logp": log_probs, "logp_old": old_log_probs, "advantage": advantages, "mask": mask}
         batch |= {} if rollout_log_probs is None else {"logp_rollout": rollout_log_probs}
         counts = {"tokens": batch_num_tokens, "sequences": global_batch_size}
-        given = {name: count for name, count in counts.items() if count is not None}
+        given = {name: count * _MULTIPLE for name, count in counts.items() if count is not None}
         if len(given) < len(counts) and (given or dp_size > 1):
             raise HostError(
                 f"{self.carried.loss.objective.name} in OpenRLHF: batch_num_tokens and global_batch_size are of the "
@@ -66,4 +70,5 @@ class ObjectivePolicyLoss(nn.Module):
         sides = [out.metric_parts[name] for name in ("gated_pos", "gated_neg") if name in out.metric_parts]
         gated = torch.stack(sides).sum(0) if sides else log_probs.new_zeros(2)
         apart = torch.where(mask, old_log_probs - log_probs.detach(), 0.0).sum() / mask.sum().clamp(min=1)
-        return out.loss * dp_size, gated[0] / gated[1].clamp(min=1), apart, None
+        scale = dp_size * (_MULTIPLE if given else 1)
+        return out.loss * scale, gated[0] / gated[1].clamp(min=1), apart, None

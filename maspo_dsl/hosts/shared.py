@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maspo_dsl.analysis.homogeneity import divisor, scales_with_advantage
+from maspo_dsl.analysis.homogeneity import divisors, scales_with_advantage
 from maspo_dsl.emit.template.metrics import LossOutput
 from maspo_dsl.graph.needs import reads
 from maspo_dsl.graph.statistics import window_statistics
@@ -33,8 +33,8 @@ class Host:
     `versions` are the first that is known to work and the first that is not, in whole numbers; none where the host is
     known by a commit of its repository, `seen`. `tensors` maps a tensor of a batch to what the host calls it, `how`
     says how it is made to bring one. `counts` are denominators of an optimizer step that it gives to a loss,
-    `divides_by` those by which it divides a loss itself; None where a loss sees the whole step. `scales_advantages`: it
-    has multiplied them by something that a loss is not told.
+    `divides_by` those by which it divides a loss itself, or of which it gives a multiple; both are None where a loss
+    sees the whole step. `scales_advantages`: it has multiplied them by something that a loss is not told.
     """
 
     name: str
@@ -98,7 +98,7 @@ def undivided(host: Host, objective: Objective) -> dict[str, str]:
             f"tokens that `exclude` takes out of the denominators are in {host.name}'s counts; "
             f"write it as `mute`: {'; '.join(rules)}"
         )
-    if host.divides_by is not None and divisor(objective.graph) not in host.divides_by:
+    if host.divides_by is not None and not _is_mean_for(host, divisors(objective.graph)):
         found["its mean"] = (
             f"{host.name} divides a loss by {' or '.join(sorted(host.divides_by))} of the whole step, and this one "
             f"is no plain mean of that kind: {'; '.join(lines(objective, 'reduce', 'penalty', 'bonus'))}"
@@ -110,6 +110,12 @@ def undivided(host: Host, objective: Objective) -> dict[str, str]:
             f"{host.name} gives the tokens and sequences of a mini-batch, and no {', '.join(unknown)}"
         )
     return found
+
+
+def _is_mean_for(host: Host, by: frozenset[str]) -> bool:
+    """Whether a loss with some divisors is divided rightly by a host: by one of its own, or by all that it gives."""
+    assert host.divides_by is not None
+    return bool(by) and by <= host.divides_by and (len(by) == 1 or host.counts is not None)
 
 
 def _taken_for_another(host: Host, objective: Objective) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maspo_dsl.analysis.homogeneity import divisor
+from maspo_dsl.analysis.homogeneity import divisors
 from maspo_dsl.hosts.shared import Host, HostError, carried
 from maspo_dsl.objective import SpecLike
 
@@ -39,7 +39,7 @@ CustomLoss = Callable[[Any, Mapping[str, Any], Tensor, Any], tuple[Tensor, dict[
 def custom_loss(objective: SpecLike, params: Mapping[str, float] | None = None) -> CustomLoss:
     """slime's signature of a loss, (args, batch, logits, sum_of_sample_mean). Raises SpecError and HostError."""
     ours = carried(SLIME, objective, params)
-    name, by = ours.loss.objective.name, divisor(ours.loss.objective.graph)
+    name, by = ours.loss.objective.name, next(iter(divisors(ours.loss.objective.graph)))
 
     def loss(
         args: Any, batch: Mapping[str, Any], logits: Tensor, sum_of_sample_mean: Any

@@ -106,3 +106,24 @@ def two_batches(batch, other):
 
 
 NOT_A_FUNCTION = 3
+
+
+def leave_one_out(token_level_rewards, response_mask, index=None, config=None, **others):
+    """RLOO, with the signature of verl's estimators."""
+    scores = token_level_rewards.sum(-1)
+    advantages = torch.zeros_like(scores)
+    for place, group in enumerate(index):
+        rows = [
+            row for row, one in enumerate(index) if one == group and row != place and response_mask[row].any()
+        ]
+        advantages[place] = scores[place] - scores[rows].mean() if rows else 0.0
+    spread = advantages[:, None] * response_mask
+    return spread, spread
+
+
+def half_normalised(token_level_rewards, response_mask, index, epsilon, scale=1.0):
+    """GRPO's centre over a constant: nobody's."""
+    scores = token_level_rewards.sum(-1)
+    same = torch.tensor([[one == other for other in index] for one in index]) & response_mask.bool().any(1)
+    mean = (same * scores).sum(1) / same.sum(1).clamp(min=1)
+    return (scale * (scores - mean) / (0.37 + epsilon))[:, None] * response_mask

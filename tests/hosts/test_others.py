@@ -2,18 +2,21 @@
 
 Each host is a few lines here: how it cuts a step into micro-batches, calls the loss, scales what it returns and
 averages gradients over ranks, as its code at the commit of the adapter does. The gradient is that of the objective.
+`python -m tests.hosts.test_others` writes the table of docs/hosts.md anew.
 """
 
 import ast
 import inspect
 import json
 import pickle
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -27,6 +30,7 @@ from maspo_dsl.hosts import areal, nemo_rl, openrlhf, prime_rl, shared, skyrl, s
 from maspo_dsl.hosts.shared import HostError, refusals
 from maspo_dsl.runtime.loss import ObjectiveLoss
 
+PAGE = Path(__file__).parents[2] / "docs" / "hosts.md"
 ROWS, TOKENS, RANKS = 8, 6, 2
 
 
@@ -141,9 +145,10 @@ def by_nemo_rl(objective, x, monkeypatch):
 
 def by_openrlhf(objective, x, monkeypatch):
     loss = openrlhf.ObjectivePolicyLoss(objective)
+    micro = len(ranks()[0])
     counts = {
-        "batch_num_tokens": x["mask"].sum().float(),
-        "global_batch_size": x["mask"].any(1).sum().float(),
+        "batch_num_tokens": x["mask"].sum().float() / micro,
+        "global_batch_size": x["mask"].any(1).sum().float() / micro,
     }
 
     def called(rows):
@@ -154,7 +159,8 @@ def by_openrlhf(objective, x, monkeypatch):
         assert 0 <= gated.detach() <= 1 and apart.isfinite()
         return found
 
-    return averaged([[called(rows) for rows in of_rank] for of_rank in ranks()], x["logp"])
+    # DeepSpeed divides what each micro-batch gives by their number.
+    return averaged([[called(rows) / micro for rows in of_rank] for of_rank in ranks()], x["logp"])
 
 
 def by_slime(objective, x, monkeypatch):
@@ -172,7 +178,7 @@ def by_slime(objective, x, monkeypatch):
         get_rollout_top_p_logprob_kwargs=lambda args, batch: {},
     )
     graph = maspo_dsl.load(objective).graph
-    by_tokens = shared.divisor(graph) == "tokens"
+    by_tokens = shared.divisors(graph) == {"tokens"}
     args = SimpleNamespace(
         context_parallel_size=1, calculate_per_token_loss=by_tokens, use_rollout_logprobs=False
     )
@@ -352,6 +358,21 @@ def test_what_no_host_has_is_refused_by_each(spec, hosts):
     objective = maspo_dsl.parse(f"objective own extends dapo\n{spec}\n")
     for host in hosts:
         assert refusals(CASES[host].host, objective), host
+
+
+def page(text: str) -> str:
+    """docs/hosts.md with the table of which shipped objective each carries, and else what is in the way."""
+    hosts = [case.host for case in CASES.values()]
+    rows = [["objective", *CASES], ["---"] * (1 + len(hosts))]
+    for name in maspo_dsl.shipped():
+        found = [", ".join(refusals(host, maspo_dsl.load(name))) or "✓" for host in hosts]
+        rows.append([f"`{name}`", *found])
+    table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return re.sub(r"(?s)(<!-- objectives in other trainers -->\n).*?(?=\n</details>)", rf"\1\n{table}", text)
+
+
+def test_the_table_is_complete():
+    assert page(PAGE.read_text()) == PAGE.read_text()
 
 
 # ---- what a call refuses
@@ -538,3 +559,7 @@ def test_other_data_are_refused(change, message):
     change(data)
     with pytest.raises(ValueError, match=message):
         tinker.evaluated(data, {})
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text()))

@@ -50,11 +50,13 @@ class HeadLoss(LossModule):
             memory = self.head_memory or room_for_logits(hidden.device)
             count = max(1, memory // (len(weight) * head_dtype(weight).itemsize))
             rows = torch.split(batch["mask"].reshape(-1).nonzero()[:, 0], count)
-            logp, entropies = HeadLogProbs.apply(hidden, weight, bias, tokens, rows, temperature, wanted)
+            log_probs: Anything = HeadLogProbs.apply
+            logp, entropies = log_probs(hidden, weight, bias, tokens, rows, temperature, wanted)
             x = {**batch, "logp": logp, **({"entropy": entropies} if wanted else {})}
             if on_policy:
                 x["logp_old"] = logp.detach()
-            return self(x, denominators=denominators)
+            output: LossOutput = self(x, denominators=denominators)
+        return output
 
 
 class HeadLogProbs(torch.autograd.Function):
