@@ -154,14 +154,16 @@ class Carried:
     def __call__(self, batch: Mapping[str, Tensor], counts: Mapping[str, Any] | None = None) -> LossOutput:
         """The loss of a part of a step, not divided by counts that are not given; with None, of a whole step."""
         if counts is None:
-            return self.loss(batch)
+            whole: LossOutput = self.loss(batch)
+            return whole
         like = batch["logp"]
         keys = self.loss.module.window_keys()
         known = {
             key: torch.as_tensor(counts.get(key, 1.0), device=like.device, dtype=torch.float64)
             for key in keys
         }
-        return self.loss(batch, denominators=known)
+        part: LossOutput = self.loss(batch, denominators=known)
+        return part
 
 
 def carried(host: Host, source: SpecLike, params: Mapping[str, float] | None = None) -> Carried:
