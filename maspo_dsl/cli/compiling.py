@@ -29,7 +29,7 @@ OutputOption: TypeAlias = Annotated[
 ]
 
 
-class Head(StrEnum):
+class HeadKind(StrEnum):
     """What a file can have in front of the loss."""
 
     LINEAR = "linear"
@@ -44,7 +44,7 @@ class Format(StrEnum):
 
 
 HeadOption: TypeAlias = Annotated[
-    Head | None,
+    HeadKind | None,
     typer.Option(
         "--head", help="Add `from_hidden`: the loss from hidden states and the weight of a linear head."
     ),
@@ -82,7 +82,7 @@ def compile_(
         objective = load_with(spec, overrides)
         try:
             if format is Format.TORCH:
-                text = objective.torch_source(head=head is Head.LINEAR)
+                text = objective.torch_source(head=head is HeadKind.LINEAR)
                 show_diagnostics(objective.warnings)
                 write_made(objective, text, output)
             else:
@@ -91,7 +91,7 @@ def compile_(
             raise InputError(str(error)) from None
 
 
-def _write_program(objective: Objective, format: Format, output: Path | None, head: Head | None) -> None:
+def _write_program(objective: Objective, format: Format, output: Path | None, head: HeadKind | None) -> None:
     """Write value and gradient as a program. Raises InputError and NotInAFileError."""
     if head is not None:
         raise InputError(

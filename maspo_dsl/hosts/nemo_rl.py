@@ -54,7 +54,7 @@ class ObjectiveLossFn:
         batch["mask"] = data["token_mask"][:, 1:] * data["sample_mask"][:, None] > 0
         counts = {"tokens": global_valid_toks, "sequences": global_valid_seqs}
         out = self.carried({**batch, "logp": next_token_logprobs}, counts)
-        metrics = {
+        metrics: dict[str, Any] = {
             name: out.metrics[name].item() for name in ("ratio_mean", "clamped") if name in out.metrics
         }
         valid = int(batch["mask"].any(1).sum())
