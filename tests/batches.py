@@ -17,6 +17,8 @@ from maspo_dsl.analysis.drawing import REALISTIC, drawn
 from maspo_dsl.semantics.quantities import TENSORS, Domain, Quantity
 from maspo_dsl.semantics.types import Axis
 
+from .loading import objective
+
 Arrays = dict[str, np.ndarray]
 
 SPECS = Path(__file__).parent / "specs"
@@ -75,7 +77,7 @@ def inputs() -> dict[str, Quantity]:
     """What objectives ask for by `input`, those shipped and those of `SPECS`, by name."""
     found: dict[str, Quantity] = {}
     for name in [*maspo_dsl.shipped(), *map(str, sorted(SPECS.glob("*.obj")))]:
-        tensors = maspo_dsl.load(name).resolved.tensors
+        tensors = objective(name).resolved.tensors
         found |= {key: row for key, row in tensors.items() if key not in TENSORS}
     return found
 

@@ -9,15 +9,11 @@ import torch
 import maspo_dsl
 
 from .batches import Arrays, as_torch
+from .loading import objective
 
 NAMES = ("dapo", "grpo", "maspo")
 """The three that are run in every way; `test_objectives` runs all of them in one."""
 SHIPPED = maspo_dsl.shipped()
-
-
-@cache
-def objective(name: str) -> maspo_dsl.Objective:
-    return maspo_dsl.load(name)
 
 
 def slot(name: str, word: str) -> str:

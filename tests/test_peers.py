@@ -14,6 +14,8 @@ import pytest
 import maspo_dsl
 from maspo_dsl.semantics.shipped import library_definitions
 
+from .loading import objective
+
 PEERS = {"TRL": "trl", "verl": "verl", "OpenRLHF": "openrlhf", "Liger": "liger_kernel"}
 """Who a line is about, and the distribution that it is of."""
 WITHOUT_UNDERSCORE = {"beta", "delta", "epsilon"}
@@ -40,9 +42,9 @@ def words(text: str) -> set[str]:
 def lines() -> Iterator[tuple[str, str, str, str]]:
     """Objective, peer, its version, and the option: for each that a line names."""
     for name in maspo_dsl.shipped():
-        for line in maspo_dsl.load(name).resolved.differs:
+        own = set(objective(name).resolved.flat.params)
+        for line in objective(name).resolved.differs:
             who, _, text = line.partition(": ")
-            own = set(maspo_dsl.load(name).resolved.flat.params)
             for peer, at in named(who):
                 yield from ((name, peer, at, word) for word in sorted(words(text) - own))
 

@@ -66,8 +66,9 @@ class Baseline:
 
     def batches(self, stage: str) -> Iterator[Arrays]:
         """The batches of a stage; each is drawn when it is first asked for."""
-        source = self._sources.setdefault(stage, iter(_SOURCES[stage](self.objective)))
-        drawn = self._batches.setdefault(stage, [])
+        if stage not in self._sources:
+            self._sources[stage] = iter(_SOURCES[stage](self.objective))
+        source, drawn = self._sources[stage], self._batches.setdefault(stage, [])
         number = 0
         while True:
             if number == len(drawn):

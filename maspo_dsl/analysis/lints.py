@@ -74,8 +74,8 @@ def _findings(objective: ResolvedObjective, graph: Graph) -> Iterator[Finding]:
         given.add(finding.code)
         if finding.code not in forestalled:
             yield finding
-    yield from neutral_findings(objective, on_policy="on-policy-weight" not in given)
     baseline = Baseline(objective)
+    yield from neutral_findings(objective, baseline, on_policy="on-policy-weight" not in given)
     dead = dict(dead_parameters(objective, graph, baseline))
     yield from dead_parameter_findings(objective, dead)
     yield from dead_part_findings(objective, baseline, known, dead)

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from maspo_dsl.analysis.baseline import SOON, Baseline
 from maspo_dsl.analysis.curves import short_number
 from maspo_dsl.analysis.finding import Finding
 from maspo_dsl.analysis.policy_lints import off_at_one
-from maspo_dsl.analysis.probes import batches, tokens
-from maspo_dsl.analysis.single_token import Numbers, SingleTokenInterpreter
+from maspo_dsl.analysis.single_token import Numbers
 from maspo_dsl.analysis.trial import assembled, copied, dropped, graph_of_values
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
@@ -21,7 +21,9 @@ from maspo_dsl.semantics.objective import ResolvedObjective
 _VALUE, _NEUTRAL = "value", "neutral"
 
 
-def neutral_findings(objective: ResolvedObjective, *, on_policy: bool) -> Iterator[Finding]:
+def neutral_findings(
+    objective: ResolvedObjective, baseline: Baseline, *, on_policy: bool
+) -> Iterator[Finding]:
     """A warning for each `neutral` in use that is not one.
 
     `on_policy` says whether a token at ratio 1 weighs its advantage, as it then should without the `let`, too.
@@ -31,7 +33,9 @@ def neutral_findings(objective: ResolvedObjective, *, on_policy: bool) -> Iterat
         # A `let` that was dropped is its neutral.
         if let.neutral is None or let.value == let.neutral:
             continue
-        message = _outside(objective, let, let.neutral) or (_spoils(objective, let) if on_policy else "")
+        message = _outside(objective, baseline, let, let.neutral) or (
+            _spoils(objective, let) if on_policy else ""
+        )
         if message:
             yield Finding("not-neutral", message, let.neutral.span)
 
@@ -52,13 +56,15 @@ def _spoils(objective: ResolvedObjective, let: tree.Let) -> str:
 # ---- what a `let` can be
 
 
-def _outside(objective: ResolvedObjective, let: tree.Let, neutral: tree.Expression) -> str:
+def _outside(
+    objective: ResolvedObjective, baseline: Baseline, let: tree.Let, neutral: tree.Expression
+) -> str:
     """A message if the neutral value is never within what the `let` can be."""
     graph = _graph(objective, let, neutral)
     if graph is None:
         return ""
     value, other = np.zeros(0), np.zeros(0)
-    for run in _runs(objective, graph):
+    for run in (run for stage in SOON for run in baseline.interpretations(graph, stage)):
         value, other = _with_values(value, run, _VALUE), _with_values(other, run, _NEUTRAL)
         if _meet(value, other):
             return ""
@@ -66,11 +72,6 @@ def _outside(objective: ResolvedObjective, let: tree.Let, neutral: tree.Expressi
         return ""
     name = let.name.text
     return f"the neutral of `{name}` {_range(other)}, but `{name}` itself {_range(value)}"
-
-
-def _runs(objective: ResolvedObjective, graph: Graph) -> Iterator[Interpretation]:
-    yield SingleTokenInterpreter(graph, tokens(objective))
-    yield from (Interpretation(graph, batch) for batch in batches(objective))
 
 
 def _meet(value: Numbers, other: Numbers) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maspo_dsl.analysis.drawing import Arrays, Draw, Regime, drawn, in_cells, uniform
+from maspo_dsl.analysis.drawing import Array, Arrays, Draw, Regime, drawn, in_cells, uniform
 from maspo_dsl.analysis.single_token import Numbers
 from maspo_dsl.analysis.thresholds import LONGEST, compared, constants
 from maspo_dsl.analysis.trial import graph_of
@@ -29,16 +29,18 @@ _GIVEN = frozenset({Domain.INPUT, Domain.INTEGER})
 def tokens(objective: ResolvedObjective) -> Arrays:
     """`ALONE` tokens, each tensor `[K]`: old probabilities down to e^-20, ratios beyond every bound, A up to 100."""
     names = objective.tensors.keys() - {"advantage"}
-    found = _drawn(objective, names, (ALONE,), (ALONE,), spread=21.0, size=4.5, one=(ALONE,))
+    each = (ALONE,)
+    found = _drawn(objective, compared(objective), names, each, each, spread=21.0, size=4.5, one=each)
     return in_cells(found, objective.tensors)
 
 
 def batches(objective: ResolvedObjective) -> Iterator[Arrays]:
     """Padded batches of 24 completions, with an advantage of their own, from near the old policy to far from it."""
+    numbers = compared(objective)
     for number, (spread, size) in enumerate(_EXTENTS * _BATCHES):
         start = 1000 * (number + 1)
         lengths = 1 + np.floor(uniform("length", _GROUPS.shape, start) * _COLUMNS)
-        yield _batch(objective, _GROUPS, lengths, spread, size, start)
+        yield _batch(objective, numbers, _GROUPS, lengths, spread, size, start)
 
 
 def long_completions(objective: ResolvedObjective) -> Iterator[Arrays]:
@@ -49,11 +51,12 @@ def long_completions(objective: ResolvedObjective) -> Iterator[Arrays]:
     group = np.arange(len(lengths)) % 2
     graph = graph_of(objective.parts)
     read = {"logp", "logp_old", *graph.inputs(graph.outputs)}
-    yield _batch(objective, group, lengths, spread=1.0, size=0.7, start=10_000, read=read)
+    yield _batch(objective, compared(objective), group, lengths, 1.0, 0.7, start=10_000, read=read)
 
 
 def _batch(
     objective: ResolvedObjective,
+    numbers: Mapping[str, Array],
     group: NDArray[np.int_],
     lengths: Numbers,
     spread: float,
@@ -68,7 +71,7 @@ def _batch(
     rows = (len(group),)
     shape = (len(group), int(lengths.max()))
     names = (objective.tensors.keys() if read is None else objective.tensors.keys() & read) | {"reward"}
-    batch = _drawn(objective, names - {"correct", "advantage"}, shape, rows, spread, size, start)
+    batch = _drawn(objective, numbers, names - {"correct", "advantage"}, shape, rows, spread, size, start)
     reward = np.round(batch["reward"], 1)
     binary = group % 3 == 0
     reward[binary] = reward[binary] > 0
@@ -78,6 +81,7 @@ def _batch(
 
 def _drawn(
     objective: ResolvedObjective,
+    numbers: Mapping[str, Array],
     names: Collection[str],
     shape: tuple[int, ...],
     rows: tuple[int, ...],
@@ -88,12 +92,15 @@ def _drawn(
 ) -> Arrays:
     magnitude = np.exp(2 * size * uniform("magnitude", rows, start) - size)
     sign = np.where(uniform("sign", rows, start) < 0.5, -1.0, 1.0)
-    batch = drawn(_regime(objective, spread), objective.tensors, names, shape, rows, start, one)
+    batch = drawn(_regime(objective, numbers, spread), objective.tensors, names, shape, rows, start, one)
     return {**batch, "advantage": sign * magnitude}
 
 
-def _regime(objective: ResolvedObjective, spread: float) -> Regime:
-    """Log-ratios of policy and old within `spread`, those of other policies within 4."""
+def _regime(objective: ResolvedObjective, numbers: Mapping[str, Array], spread: float) -> Regime:
+    """Log-ratios of policy and old within `spread`, those of other policies within 4.
+
+    `numbers` are those that tensors are compared with: a walk through the spec, made once for all batches.
+    """
     declared = {name: row for name, row in objective.tensors.items() if row.domain in _GIVEN}
 
     def policy(draw: Draw) -> Numbers:
@@ -114,5 +121,5 @@ def _regime(objective: ResolvedObjective, spread: float) -> Regime:
         given=lambda draw: np.where(
             draw.uniform("whole") < 0.5, np.floor(draw.between(0, 3)), draw.between(0, 2)
         ),
-        compared={name: numbers for name, numbers in compared(objective).items() if name in declared},
+        compared={name: found for name, found in numbers.items() if name in declared},
     )

@@ -150,11 +150,10 @@ def _kth(values: Array, inside: Mask, *, k: float) -> Array:
 
 
 def _quantile(values: Array, inside: Mask, q: Array, empty: Array) -> Array:
-    result = np.array(np.broadcast_to(empty, len(values)), dtype=float)
-    q = np.broadcast_to(q, len(values))
-    for cell in np.flatnonzero(inside.any(axis=1)):
-        kept = values[cell, inside[cell]]
-        result[cell] = kept[0] if len(kept) == 1 else np.quantile(kept, float(q[cell]))
+    q, count = np.broadcast_to(q, len(values)), inside.sum(axis=1)
+    result = np.where(count == 1, _sum(values, inside), empty)
+    for cell in np.flatnonzero(count > 1):
+        result[cell] = np.quantile(values[cell, inside[cell]], float(q[cell]))
     return result
 
 
@@ -183,12 +182,13 @@ def _pick(condition: Array, inside: Mask, share: Array, key: Array, *, seed: flo
 
 def _tail(values: Array, inside: Mask, limit: Array) -> Array:
     """The largest of each row are taken out, one by one, until the mean of the rest is below the limit; one is left."""
-    place, chosen = _places(values, inside), np.zeros(values.shape, dtype=bool)
-    for cell in range(len(values)):
-        order = np.argsort(place[cell])[np.count_nonzero(~inside[cell]) :]
-        rest = np.cumsum(values[cell, order][::-1])[::-1] / np.arange(len(order), 0, -1)
-        chosen[cell, order] = rest >= limit[cell, order]
-        chosen[cell, order[-1:]] = False
+    order = np.argsort(np.where(inside, _places(values, inside), np.inf), axis=1, kind="stable")
+    member, sorted_values = (np.take_along_axis(one, order, 1) for one in (inside, values))
+    rest = np.cumsum(np.where(member, sorted_values, 0.0)[:, ::-1], axis=1)[:, ::-1]
+    left = np.cumsum(member[:, ::-1], axis=1)[:, ::-1]
+    chosen = np.zeros(values.shape, dtype=bool)
+    out = (left > 1) & (rest / np.maximum(left, 1) >= np.take_along_axis(limit, order, 1))
+    np.put_along_axis(chosen, order, out & member, axis=1)
     return chosen
 
 

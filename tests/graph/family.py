@@ -8,27 +8,15 @@ import maspo_dsl
 from maspo_dsl.graph.interpret import Interpretation
 from maspo_dsl.graph.nodes import Graph
 
+from .. import loading
 from ..batches import SPECS, Arrays, ragged
 
 BASES = {name: name for name in maspo_dsl.shipped()} | {path.stem: str(path) for path in SPECS.glob("*.obj")}
+NAMED = loading.with_variants(dict(sorted(BASES.items())))
 
 
-def named() -> dict[str, str]:
-    """What to load, by name."""
-    found = {}
-    for name, source in sorted(BASES.items()):
-        found[name] = source
-        variants = maspo_dsl.load(source).resolved.flat.variants
-        found |= {f"{name}@{variant}": f"{source}@{variant}" for variant in variants}
-    return found
-
-
-NAMED = named()
-
-
-@cache
 def objective(name: str) -> maspo_dsl.Objective:
-    return maspo_dsl.load(NAMED[name])
+    return loading.objective(NAMED[name])
 
 
 @cache

@@ -11,6 +11,7 @@ import torch
 import maspo_dsl
 
 from ..batches import Arrays, as_torch, packed, padded, ragged, rows_of, split
+from ..loading import objective
 from ..reference.catalogue import REFERENCES
 from ..reference.reference import Reference
 from .asking import Check, Cut, advises, evaluates, same
@@ -479,4 +480,4 @@ def _flat(advantage: np.ndarray, batch: Arrays, flat: Arrays) -> np.ndarray:
 @cache
 def shipped() -> dict[str, maspo_dsl.Objective]:
     """The objectives that are proven: those with a reference."""
-    return {name: maspo_dsl.load(name) for name in maspo_dsl.shipped() if name in REFERENCES}
+    return {name: objective(name) for name in maspo_dsl.shipped() if name in REFERENCES}

@@ -10,7 +10,7 @@ import maspo_dsl
 from maspo_dsl.semantics import canonical, reductions
 from maspo_dsl.semantics.shipped import library_definitions
 
-from ..graph.family import NAMED
+from ..graph.family import NAMED, objective
 
 SPEC = """\
 objective example extends group_ppo
@@ -154,14 +154,14 @@ def test_micro_in_the_loss_of_a_window_has_another_meaning(line, changed):
 
 
 def test_no_two_shipped_objectives_are_the_same():
-    hashes = {maspo_dsl.load(name).hash for name in maspo_dsl.shipped()}
+    hashes = {objective(name).hash for name in maspo_dsl.shipped()}
     assert len(hashes) == len(maspo_dsl.shipped())
 
 
 @pytest.mark.parametrize("name", NAMED)
 def test_flat_text_is_the_objective(name):
     """With nothing set, everything set, and the run bound."""
-    plain = maspo_dsl.load(NAMED[name])
+    plain = objective(name)
     limit = {"generation_limit": 100, "group_size": 4}
     bound = maspo_dsl.load(NAMED[name], run=limit)
     values = {key: value * 0.99 for key, value in plain.params.items() if 0 < value < 1000}
@@ -169,12 +169,12 @@ def test_flat_text_is_the_objective(name):
         changed = maspo_dsl.load(NAMED[name], params=values)
     except maspo_dsl.SpecError:  # outside an interval, or no whole number of steps
         changed = plain
-    for objective in (plain, bound, changed):
-        again = maspo_dsl.parse(objective.resolved.text)
-        assert again.hash == objective.hash
-        assert again.resolved.text == objective.resolved.text
-        assert again.params == {key: objective.params[key] for key in again.params}
-        assert again.inputs == objective.inputs
+    for one in (plain, bound, changed):
+        again = maspo_dsl.parse(one.resolved.text)
+        assert again.hash == one.hash
+        assert again.resolved.text == one.resolved.text
+        assert again.params == {key: one.params[key] for key in again.params}
+        assert again.inputs == one.inputs
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from maspo_dsl.verification.report import Line
 from maspo_dsl.verification.subject import Subject
 from maspo_dsl.verification.verify import CHECKS
 
+from ..loading import objective, with_variants
 from ..proof.settings import MEAN_OF_MICRO, POOLED, SEARCHED_IN_MICRO
 
 ROOT = Path(__file__).parents[2]
@@ -15,17 +16,10 @@ FOLDERS = (ROOT / "tests/specs", ROOT / "tests/verify/specs", ROOT / "examples/o
 FILES = {path.stem: path for folder in FOLDERS for path in sorted(folder.glob("*.obj"))}
 BY_NAME = {check.name: check for check in CHECKS}
 
-
-def _sources() -> dict[str, str]:
-    """What to load, by name: what ships, its variants, the examples, and what no shipped spec says."""
-    found: dict[str, str] = {}
-    for name, source in {**{name: name for name in maspo_dsl.shipped()}, **FILES}.items():
-        variants = maspo_dsl.load(source).resolved.flat.variants
-        found |= {name: str(source)} | {f"{name}@{one}": f"{source}@{one}" for one in variants}
-    return found
-
-
-SPECS = _sources()
+SPECS = with_variants(
+    {name: name for name in maspo_dsl.shipped()} | {name: str(FILES[name]) for name in FILES}
+)
+"""What to load, by name: what ships, its variants, the examples, and what no shipped spec says."""
 
 MICRO = MEAN_OF_MICRO | SEARCHED_IN_MICRO | {"second_moment"}
 """Objectives that say `micro`: of all, they alone may change with the cut of a window."""
@@ -43,7 +37,7 @@ DECLARED = {
 @cache
 def subject(name: str) -> Subject:
     """An objective of the table, with its losses and batches, made once."""
-    return Subject(maspo_dsl.load(SPECS[name]), "eager")
+    return Subject(objective(SPECS[name]), "eager")
 
 
 def line(subject: Subject, prop: str) -> Line:
