@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -220,27 +221,30 @@ class Interrupt:
     """Turns the first Ctrl-C or SIGTERM of a run into a request to stop after the present step; the second stops at
     once.
 
-    Before the run has anything to lose, the first stops at once too. Does nothing outside the main thread,
-    where Python allows no signal handlers.
+    Before the run has anything to lose, the first stops at once too. A process that only waits for those that it has
+    started passes the request on to them, by SIGUSR1, which asks for nothing else however often it comes. Does nothing
+    outside the main thread, where Python allows no signal handlers.
     """
 
     def __init__(self, log: Callable[[str], None]) -> None:
         """Nothing has been requested."""
         self.requested = False
         self.graceful = False
+        self.launcher: Any = None
+        """What starts other processes, of Lightning; None where none are started."""
         self._log = log
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupt:
-        """Take over both signals."""
+        """Take over the signals."""
         self._before = self.take()
         return self
 
     def take(self) -> dict[signal.Signals, Any]:
-        """Handle both signals, again where Lightning has taken SIGTERM meanwhile; returns who did before."""
+        """Handle the signals, again where Lightning has taken SIGTERM meanwhile; returns who did before."""
         if threading.current_thread() is not threading.main_thread():
             return {}
-        return {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        return {number: signal.signal(number, self._handle) for number in _SIGNALS}
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -250,7 +254,20 @@ class Interrupt:
             signal.signal(each, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested or not self.graceful:
+        started = getattr(self.launcher, "procs", [])
+        waits = any(isinstance(each, BaseProcess) and each.is_alive() for each in started)
+        again = self.requested and number != _PASSED_ON
+        if again or not (self.graceful or waits):
+            if waits:
+                self.launcher.kill(signal.SIGKILL)
             raise KeyboardInterrupt
+        if waits:
+            self.launcher.kill(_PASSED_ON)
         self.requested = True
-        self._log("stopping after this step; Ctrl-C again stops now, without saving")
+        if number != _PASSED_ON:
+            self._log("stopping after this step; Ctrl-C again stops now, without saving")
+
+
+# Windows has no SIGUSR1, nor processes that are forked.
+_PASSED_ON = getattr(signal, "SIGUSR1", None)
+_SIGNALS = [each for each in (signal.SIGINT, signal.SIGTERM, _PASSED_ON) if each is not None]

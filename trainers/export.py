@@ -15,6 +15,7 @@ from .config_error import ConfigError
 from .curves import draw_curves
 from .metrics import Row, read_rows
 from .policies import Policy, configured_policy
+from .policies.pretrained import without_progress_bars
 from .run_folder import recorded_objective
 from .tasks import build_task
 
@@ -72,7 +73,8 @@ def write_model(
             model = policy.adapter.merge_and_unload()
         if config.tokenizer.end is not None:  # it ends completions, for whoever samples the model
             model.generation_config.eos_token_id = list(policy.tokenizer.eos_ids)
-        model.save_pretrained(made)
+        with without_progress_bars():
+            model.save_pretrained(made)
         policy.tokenizer.hugging_face().save_pretrained(made)
         if rows:
             draw_curves(rows, made / "curves.png", f"{objective.name} on {config.task}, {config.model}")

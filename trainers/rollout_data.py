@@ -26,7 +26,7 @@ from maspo_dsl.runtime.ranks import least_over_ranks, of_all_ranks, rank, rows_o
 from .before import checked
 from .config import RunConfig
 from .config_error import ConfigError
-from .generation import generate, token_logp
+from .generation import Rollout, generate, token_logp
 from .memory import MemoryStore, prompt_ids
 from .metrics import Sums
 from .policies import Policy
@@ -290,6 +290,7 @@ class RolloutData(LightningDataModule):
             generator=self.streams.sampler,
             precision=self.config.trainer.precision,
         )
+        self._warn_of_tokens_without_text(rollout)
         device, scores = rollout.tokens.device, self._rewards(each, rollout.texts)
         group = torch.arange(count, device=device).repeat_interleave(samples)
         batch = {
@@ -370,6 +371,18 @@ class RolloutData(LightningDataModule):
             precision=self.config.trainer.precision,
         )
         return logp, entropies if entropies is not None else logp
+
+    def _warn_of_tokens_without_text(self, rollout: Rollout) -> None:
+        """Warn once of sampled tokens that a model has and its tokenizer has not."""
+        length, size = rollout.mask.shape[1], self.policy.tokenizer.size
+        found = int(((rollout.tokens[:, -length:] >= size) & rollout.mask).sum())
+        if found:
+            self._warn_once(
+                "textless",
+                f"step {self.steps_done + 1}: {found} of {int(rollout.mask.sum())} sampled tokens have no text: model "
+                f"{self.policy.name} has more tokens than the {size} of its tokenizer. Rewards read the completions "
+                "without them. Logged once.",
+            )
 
     def _warn_without_signal(self, reward: Tensor) -> None:
         """Warn once of a rollout whose rewards are all the same."""

@@ -50,6 +50,7 @@ from .teachers import (
     log_probs_of_teachers,
     read_wholly,
 )
+from .time_limit import can_limit
 
 if TYPE_CHECKING:
     from maspo_dsl import Objective
@@ -152,6 +153,11 @@ def _fit(
             f"the reward terms of {objective.name} are 0 for every completion of at most "
             f"{config.rollout.max_new_tokens} tokens: set its lengths, or `bind generation_limit` to them"
         )
+    if config.rollout.reward_timeout is not None and not can_limit():
+        progress.log(
+            f"rollout.reward_timeout={config.rollout.reward_timeout:g} has no effect in this thread or on this system: "
+            "a reward that hangs, hangs the run"
+        )
     policy = build_policy(config.model, task, seed=config.seed, cache=config.cache)
     policy = with_engine(as_trained(policy, config), config)
     loss = maspo_dsl.compile(objective, backend=choose_backend(config, progress))
@@ -186,6 +192,7 @@ def _fit(
         lambda: measures(data.policy, held_out, rewards, metrics, config),
         progress,
     )
+    interrupt.launcher = trainer.strategy.launcher
     trainer.callbacks += [recorder, Checkpoints(data, folder, interrupt)]  # type: ignore[attr-defined]
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
     return data.policy if isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -13,25 +14,33 @@ class TimeLimit(BaseException):
     """Raised within a call that takes too long; no Exception, for code that tries again after any of those."""
 
 
+def can_limit() -> bool:
+    """Whether limits work here: in the main thread of a system with SIGALRM; elsewhere Python interrupts nothing."""
+    return threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGALRM")
+
+
 @contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
     """Raise TimeLimit in what runs here longer than `seconds`, at the next line of Python.
 
-    Without effect outside the main thread and on systems without SIGALRM, where Python can interrupt nothing.
+    Within another limit, neither outlasts the other. Without effect where `can_limit` is false.
     """
-    main = threading.current_thread() is threading.main_thread()
-    if seconds is None or not main or not hasattr(signal, "SIGALRM"):
+    if seconds is None or not can_limit():
         yield
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise TimeLimit
 
-    before = signal.signal(signal.SIGALRM, stop)
+    outer, repeated = signal.getitimer(signal.ITIMER_REAL)
+    started, before = time.monotonic(), signal.signal(signal.SIGALRM, stop)
     # Again and again: a call may catch the first.
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    signal.setitimer(signal.ITIMER_REAL, min(seconds, outer) if outer else seconds, 1.0)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        if outer:
+            left = max(1e-6, outer - (time.monotonic() - started))
+            signal.setitimer(signal.ITIMER_REAL, left, repeated)

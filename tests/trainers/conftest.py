@@ -1,14 +1,22 @@
-"""Stand-ins around the trainer: a PPO-clip loss, a model of one table, a task of one character."""
+"""Stand-ins around the trainer: a PPO-clip loss, a model of one table, a task of one character; and a model to own."""
 
+import io
+import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
 import pytest
 import torch
+from maspo_dsl.trainers.config import read_config
 from maspo_dsl.trainers.policies import Policy
+from maspo_dsl.trainers.policies.tiny import ALPHABET, CharacterTokenizer
+from maspo_dsl.trainers.run import train
 from maspo_dsl.trainers.tasks import Example
+from rich.console import Console
 from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
 
 import maspo_dsl
 
@@ -111,7 +119,7 @@ class TableModel(nn.Module):
 class Digits:
     """Tokens 2 to 5 are the characters 2 to 5."""
 
-    pad_id, eos_ids = 0, (1,)
+    pad_id, eos_ids, size = 0, (1,), 6
 
     def encode(self, prompt):
         return [int(character) for character in prompt]
@@ -173,3 +181,49 @@ def stand_in(stand_in_policy, monkeypatch):
     monkeypatch.setattr(maspo_dsl, "load", load, raising=False)
     monkeypatch.setattr(maspo_dsl, "compile", lambda objective, backend: ClipLoss(objective), raising=False)
     return chosen
+
+
+SETTINGS = [
+    "model=base",
+    "task=task.jsonl",
+    "compile=off",
+    "rollout.prompts=4",
+    "rollout.samples=4",
+    "rollout.max_new_tokens=3",
+    "trainer.updates_per_rollout=2",
+    "trainer.learning_rate=0.01",
+    "trainer.warmup_steps=0",
+    "trainer.eval_every=1",
+    "trainer.eval_prompts=4",
+    "reward=judges.letters",
+]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with a model, prompts and a reward, and `settings`; runs there, and gives what was printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    sys.modules.pop("judges", None)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ends = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": None}
+    config = LlamaConfig(vocab_size=len(ALPHABET) + 2, max_position_embeddings=64, **sizes, **ends)
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "base")
+    CharacterTokenizer().hugging_face().save_pretrained(tmp_path / "base")
+    rows = [{"prompt": f"say {i}", "answer": str(i)} for i in range(20)]
+    (tmp_path / "task.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    (tmp_path / "judges.py").write_text(
+        "def letters(completions, **columns):\n    return [float(sum(map(str.isalpha, c))) for c in completions]\n"
+    )
+
+    def go(*overrides, steps=3, spec="dapo"):
+        text = io.StringIO()
+        keys = {each.partition("=")[0] for each in overrides}
+        base = [] if "resume" in keys else [e for e in SETTINGS if e.partition("=")[0] not in keys]
+        config = read_config([*base, f"trainer.max_steps={steps}", *overrides])
+        train(config, spec, console=Console(file=text, width=300))
+        return text.getvalue()
+
+    go.settings = SETTINGS
+    return go

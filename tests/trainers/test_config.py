@@ -163,6 +163,67 @@ def test_a_run_that_cannot_be_resumed(tmp_path, content):
     assert "config.yaml" in text or "`seed=x`: expected" in text
 
 
+def test_a_file_gives_keys_and_what_stands_beside_it_goes_first(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("model: smollm2\nseed: 7\ntrainer:\n  max_steps: 3\nparams: {alpha: 0.25}\nrollout.samples: 4\n")
+    config = read_config([f"config={file}", "seed=8"])
+    assert (config.model, config.seed, config.trainer.max_steps) == ("smollm2", 8, 3)
+    assert (config.params, config.rollout.samples) == ({"alpha": 0.25}, 4)
+    assert config.trainer.learning_rate == 2e-5  # what suits the model that the file names
+
+
+def test_the_file_of_a_run_makes_another_run(tmp_path):
+    """Its folder, and what it was resumed from, are not those of the new one; the folder is where its spec lies."""
+    write_config(read_config(["seed=3", f"run={tmp_path}"]), tmp_path / "config.yaml")
+    file = f"config={tmp_path / 'config.yaml'}"
+    assert read_config([file]).run == tmp_path  # a file that only looks like one
+    (tmp_path / "spec.obj").write_text("")
+    config = read_config([file, "trainer.max_steps=2"])
+    assert (config.run, config.resume, config.seed, config.trainer.max_steps) == (None, None, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("sed: 3\n", "mine.yaml: there is no key `sed`; did you mean `seed`?"),
+        ("trainer: {max_step: 3}\n", "did you mean `trainer.max_steps`?"),
+        ("lr: 3\n", "write `trainer.learning_rate=…`"),
+        ("seed: x\n", "`seed=x`: expected a whole number"),
+        ("- 1\n", "cannot be read"),
+        ("{", "cannot be read"),
+        ("", "holds no keys"),
+        (None, "there is no such file"),
+    ],
+)
+def test_a_file_that_cannot_be_used(tmp_path, content, said):
+    if content is not None:
+        (tmp_path / "mine.yaml").write_text(content)
+    assert said in message(f"config={tmp_path / 'mine.yaml'}")
+
+
+def test_every_mistake_of_a_file_is_named_with_those_beside_it(tmp_path):
+    (tmp_path / "mine.yaml").write_text("sed: 3\ntrainer: {max_step: 3}\n")
+    text = message(f"config={tmp_path / 'mine.yaml'}", "rollout.promts=3")
+    assert text.startswith("3 mistakes")
+
+
+def test_named_rewards_and_their_weights():
+    config = read_config(["rewards.a=m.f", "rewards.b=m.g", "reward_weights.b=0.5"])
+    assert (config.rewards, config.reward_weights) == ({"a": "m.f", "b": "m.g"}, {"b": 0.5})
+    assert "give one of the two" in message("reward=m.f", "rewards.a=m.g")
+    assert "there is no `rewards.c`" in message("rewards.a=m.f", "reward_weights.c=1")
+    assert "`reward_weights.a=much`: expected a number" in message("rewards.a=m.f", "reward_weights.a=much")
+
+
+def test_a_schedule_has_the_steps_it_was_begun_with(tmp_path):
+    write_config(read_config(["trainer.schedule=cosine"]), tmp_path / "config.yaml")
+    assert "learning rates of the steps made were those of 160" in message(
+        f"resume={tmp_path}", "trainer.max_steps=9"
+    )
+    write_config(read_config([]), tmp_path / "config.yaml")
+    assert read_config([f"resume={tmp_path}", "trainer.max_steps=9"]).trainer.max_steps == 9
+
+
 def test_every_key_has_a_description():
     for block in (RunConfig, *(field.annotation for field in RunConfig.model_fields.values())):
         for name, field in getattr(block, "model_fields", {}).items():

@@ -1,7 +1,5 @@
 """What comes out of a run, and what is left of one that is stopped, killed, or started twice."""
 
-import io
-import json
 import signal
 import subprocess
 import sys
@@ -16,56 +14,9 @@ from maspo_dsl.trainers.config import read_config
 from maspo_dsl.trainers.config_error import ConfigError
 from maspo_dsl.trainers.export import export
 from maspo_dsl.trainers.policies.tiny import ALPHABET, CharacterTokenizer
-from maspo_dsl.trainers.run import train
-from rich.console import Console
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, Qwen2Config
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config
 
 import maspo_dsl
-
-SETTINGS = [
-    "model=base",
-    "task=task.jsonl",
-    "compile=off",
-    "rollout.prompts=4",
-    "rollout.samples=4",
-    "rollout.max_new_tokens=3",
-    "trainer.updates_per_rollout=2",
-    "trainer.learning_rate=0.01",
-    "trainer.warmup_steps=0",
-    "trainer.eval_every=1",
-    "trainer.eval_prompts=4",
-    "reward=judges.letters",
-]
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """A folder with a model, prompts and a reward; runs there, and gives what was printed."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    sys.modules.pop("judges", None)
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    ends = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": None}
-    config = LlamaConfig(vocab_size=len(ALPHABET) + 2, max_position_embeddings=64, **sizes, **ends)
-    LlamaForCausalLM(config).save_pretrained(tmp_path / "base")
-    CharacterTokenizer().hugging_face().save_pretrained(tmp_path / "base")
-    rows = [{"prompt": f"say {i}", "answer": str(i)} for i in range(20)]
-    (tmp_path / "task.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
-    (tmp_path / "judges.py").write_text(
-        "def letters(completions, **columns):\n    return [float(sum(map(str.isalpha, c))) for c in completions]\n"
-    )
-
-    def go(*overrides, steps=3, spec="dapo"):
-        text = io.StringIO()
-        keys = {each.partition("=")[0] for each in overrides}
-        base = [] if "resume" in keys else [e for e in SETTINGS if e.partition("=")[0] not in keys]
-        config = read_config([*base, f"trainer.max_steps={steps}", *overrides])
-        train(config, spec, console=Console(file=text, width=300))
-        return text.getvalue()
-
-    return go
-
 
 def logits(folder):
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -190,7 +141,7 @@ def test_a_killed_run_goes_on(here, tmp_path):
         "from maspo_dsl.cli import main; main()",
         "train",
         "dapo",
-        *SETTINGS,
+        *here.settings,
         "run=run",
     ]
     command += ["trainer.max_steps=4000", "trainer.checkpoint_every=1"]

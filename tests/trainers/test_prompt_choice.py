@@ -52,7 +52,7 @@ def test_some_are_taken_at_random():
 
 
 class Letters:
-    pad_id, eos_ids = 0, (1,)
+    pad_id, eos_ids, size = 0, (1,), 6
 
     def encode(self, prompt):
         return [2 + ord(letter) - ord("a") for letter in prompt]

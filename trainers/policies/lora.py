@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -29,7 +30,8 @@ def with_lora(policy: Policy, config: LoraConfig, seed: int) -> Policy:
     )
     model: Any = policy.model
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of transformers, about what peft calls
             torch.manual_seed(seed)
             wrapped = peft.get_peft_model(model, options)
     except (ValueError, AttributeError) as error:

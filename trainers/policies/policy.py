@@ -22,6 +22,10 @@ class Tokenizer(Protocol):
         """Fills rows up to one length; may be one of `eos_ids`, so that masks never look for it."""
 
     @property
+    def size(self) -> int:
+        """Tokens from this number on have no text; a model may have some."""
+
+    @property
     def eos_ids(self) -> tuple[int, ...]:
         """Tokens that end a completion."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,11 @@ class PretrainedTokenizer:
     pad_id: int
     strips: bool = False
 
+    @cached_property
+    def size(self) -> int:
+        """Tokens from this number on have no text; a model may have some, to fill up its embedding."""
+        return max(self.tokenizer.get_vocab().values()) + 1
+
     def encode(self, prompt: Prompt) -> list[int]:
         """Tokens of a prompt to be continued: a message of the assistant at its end is, others are answered.
 
@@ -59,7 +65,8 @@ class PretrainedTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text with its special tokens, but those that end and pad."""
-        kept = [token for token in ids if token not in self.eos_ids and token != self.pad_id]
+        left_out = {*self.eos_ids, self.pad_id}
+        kept = [token for token in ids if token < self.size and token not in left_out]
         return str(self.tokenizer.decode(kept, skip_special_tokens=self.strips))
 
     def unended_turn(self) -> str | None:

@@ -29,6 +29,7 @@ class CharacterTokenizer:
 
     pad_id: int = 0
     eos_ids: tuple[int, ...] = (1,)
+    size: int = len(ALPHABET) + 2
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Tokens of a plain prompt. Raises ConfigError for messages and for characters it does not know."""

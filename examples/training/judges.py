@@ -1,0 +1,21 @@
+"""Two rewards: functions with the signature that TRL has, one of them asynchronous, one that does not always apply."""
+
+import asyncio
+
+
+async def correct(completions, answer, **columns):
+    """1 for the sum alone. Each completion may wait for a server: all do at once."""
+
+    async def judged(completion: str, expected: str) -> float:
+        await asyncio.sleep(0)  # the request
+        return float(completion.strip() == expected)
+
+    return await asyncio.gather(*map(judged, completions, answer))
+
+
+def brief(completions, level, **columns):
+    """1 for at most two characters; sums that carry have no such reward."""
+    return [
+        None if each == "carries" else float(len(text.strip()) <= 2)
+        for text, each in zip(completions, level, strict=True)
+    ]
