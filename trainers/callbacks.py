@@ -61,6 +61,7 @@ class Recorder(Callback):
         self._tokens = KeptTokens(data.objective, data.policy.tokenizer)
         self.records: Records | None = None
         self.loggers: Loggers | None = None
+        self._status = "success"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the run folder and write row 0, unless the run goes on."""
@@ -128,10 +129,14 @@ class Recorder(Callback):
         if self.loggers is not None:
             self.loggers.add(row)
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Remember that the run fails."""
+        self._status = "failed"
+
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """End the loggers."""
         if self.loggers is not None:
-            self.loggers.close("success" if trainer.state.finished else "failed")
+            self.loggers.close(self._status)
 
     def _record_samples(self, step: int) -> None:
         """Write a few completions, spread over the rows that were trained on, or over all if none was."""

@@ -43,9 +43,15 @@ def _tensorboard(folder: Path) -> Any:
 def _wandb(folder: Path) -> Any:
     from lightning.pytorch.loggers import WandbLogger
 
-    return WandbLogger(
-        save_dir=folder, name=folder.name, project=os.environ.get("WANDB_PROJECT", "maspo-dsl")
-    )
+    class Ending(WandbLogger):
+        """One that ends its run with ours: else the next run of this process would go on with it."""
+
+        def finalize(self, status: str) -> None:
+            super().finalize(status)
+            self.experiment.finish(exit_code=0 if status == "success" else 1)
+
+    project = os.environ.get("WANDB_PROJECT", "maspo-dsl")
+    return Ending(save_dir=folder, name=folder.name, project=project)
 
 
 def _mlflow(folder: Path) -> Any:

@@ -165,7 +165,9 @@ def test_a_run_that_cannot_be_resumed(tmp_path, content):
 
 def test_a_file_gives_keys_and_what_stands_beside_it_goes_first(tmp_path):
     file = tmp_path / "mine.yaml"
-    file.write_text("model: smollm2\nseed: 7\ntrainer:\n  max_steps: 3\nparams: {alpha: 0.25}\nrollout.samples: 4\n")
+    file.write_text(
+        "model: smollm2\nseed: 7\ntrainer:\n  max_steps: 3\nparams: {alpha: 0.25}\nrollout.samples: 4\n"
+    )
     config = read_config([f"config={file}", "seed=8"])
     assert (config.model, config.seed, config.trainer.max_steps) == ("smollm2", 8, 3)
     assert (config.params, config.rollout.samples) == ({"alpha": 0.25}, 4)

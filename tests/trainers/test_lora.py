@@ -68,7 +68,9 @@ def test_a_run_with_adapters_goes_on_to_the_same_weights(here, tmp_path):
     here("run=parts", *LORA, steps=2)
     here("resume=parts", steps=3, spec=None)
     whole, parts = (trained_weights(last_checkpoint(tmp_path / name)) for name in ("whole", "parts"))
-    assert whole.keys() == parts.keys() and all(torch.equal(each, parts[name]) for name, each in whole.items())
+    assert whole.keys() == parts.keys() and all(
+        torch.equal(each, parts[name]) for name, each in whole.items()
+    )
 
 
 def test_an_adapter_is_of_a_run_with_one(here, tmp_path):

@@ -216,6 +216,47 @@ def test_the_learning_rate_rises_over_the_warm_up_steps():
     assert learning_rate(TrainerConfig(learning_rate=0.5, warmup_steps=0), 0, 0) == 0.5
 
 
+@pytest.mark.parametrize(
+    ("schedule", "shares"),
+    [
+        ("constant", [1.0] * 4),
+        ("linear", [1.0, 0.75, 0.5, 0.25]),
+        ("cosine", [1.0, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5]),  # (1 + cos(k pi / 4)) / 2
+    ],
+)
+def test_the_learning_rate_falls_as_scheduled(schedule, shares):
+    """One step of warm-up and two more, of two updates each: the last would be followed by 0."""
+    config = TrainerConfig(
+        learning_rate=2.0, warmup_steps=1, updates_per_rollout=2, max_steps=3, schedule=schedule
+    )
+    rates = [learning_rate(config, step, update) for step in range(3) for update in range(2)]
+    assert rates == pytest.approx([1.0, 2.0, *(2 * share for share in shares)])
+
+
+def test_a_schedule_without_warm_up_falls_from_the_first_update():
+    config = TrainerConfig(
+        learning_rate=1.0, warmup_steps=0, updates_per_rollout=1, max_steps=2, schedule="linear"
+    )
+    assert [learning_rate(config, step, 0) for step in range(2)] == [1.0, 0.5]
+
+
+@pytest.mark.parametrize("decay", [0, 0.5])
+def test_weight_decay_is_of_matrices_alone(parts, decay):
+    """With a gradient of 0 AdamW does nothing but decay: a matrix is multiplied by 1 - rate * decay."""
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.LayerNorm(2)).double()
+    model[1].weight.requires_grad_(False)
+    before = {name: each.detach().clone() for name, each in model.named_parameters()}
+    config = TrainerConfig(learning_rate=0.25, weight_decay=decay)
+    optimizer = PolicyTrainer(model, parts.loss(), "hash", config).configure_optimizers()
+    for each in model.parameters():
+        each.grad = torch.zeros_like(each)
+    optimizer.step()
+    assert before["0.weight"].abs().max() > 0.01 and before["0.bias"].abs().max() > 0.01
+    for name, each in model.named_parameters():
+        kept = 1 - 0.25 * decay if name == "0.weight" else 1.0
+        torch.testing.assert_close(each.detach(), before[name] * kept, rtol=1e-12, atol=0)
+
+
 def test_clipping_returns_the_norm_before_it():
     layer = torch.nn.Linear(2, 1, bias=False)
     layer.weight.grad = torch.tensor([[3.0, 4.0]])

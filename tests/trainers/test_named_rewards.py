@@ -100,7 +100,12 @@ input even : sequence
 weight by_even = 1 + even
 allow on-policy-weight "weighed"
 """
-NAMED = ["rewards.letters=judges.letters", "rewards.even=judges.even", "reward_weights.even=0.5", "reward=null"]
+NAMED = [
+    "rewards.letters=judges.letters",
+    "rewards.even=judges.even",
+    "reward_weights.even=0.5",
+    "reward=null",
+]
 
 
 def samples(folder):
@@ -149,6 +154,8 @@ def test_an_input_that_no_reward_gives_is_refused(here, tmp_path):
 
 
 def test_a_reward_that_never_applies_is_an_error(here, tmp_path):
-    (tmp_path / "judges.py").write_text("def letters(completions, **columns):\n    return [None] * len(completions)\n")
+    (tmp_path / "judges.py").write_text(
+        "def letters(completions, **columns):\n    return [None] * len(completions)\n"
+    )
     with pytest.raises(ConfigError, match="returned None where the objective needs a number, for all 16"):
         here("run=run")

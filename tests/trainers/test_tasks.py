@@ -195,6 +195,89 @@ def test_a_file_that_cannot_be_used(tmp_path):
         build_task(str(tmp_path / "prompts.jsonl"), heldout="x")
 
 
+ROWS = [{"question": f"say {n}", "meta": {"solution": str(n)}, "level": n % 2} for n in range(20)]
+OPTIONS = {"prompt": "question", "answer": "meta.solution"}
+
+
+def parquet(folder):
+    pyarrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet").write_table(pyarrow.Table.from_pylist(ROWS), folder / "a.parquet")
+    return str(folder / "a.parquet")
+
+
+def saved_data_set(folder):
+    data = pytest.importorskip("datasets").Dataset.from_list(ROWS)
+    data.save_to_disk(str(folder / "rows"))
+    return str(folder / "rows")
+
+
+def saved_splits(folder):
+    data = pytest.importorskip("datasets")
+    rows = data.Dataset.from_list(ROWS)
+    data.DatasetDict({"train": rows, "odd": rows.select([1, 3, 5])}).save_to_disk(str(folder / "rows"))
+    return str(folder / "rows")
+
+
+FORMATS = [lambda folder: write(folder / "a.jsonl", ROWS), parquet, saved_data_set, saved_splits]
+
+
+@pytest.mark.parametrize("saved", FORMATS)
+def test_every_format_gives_the_same_task(tmp_path, saved):
+    """Columns of one's own, one of them nested; the last tenth is held out; the order and the rows are the file's."""
+    task = build_task(saved(tmp_path), **OPTIONS)
+    assert [example.prompt for example in task.held_out(9)] == ["say 18", "say 19"]
+    assert sorted(int(example.prompt.split()[1]) for example in first(task, 18)) == list(range(18))
+    for example in first(task, 18):
+        number = int(example.prompt.split()[1])
+        assert (example.columns["answer"], example.columns["level"]) == (str(number), number % 2)
+    reference = build_task(write(tmp_path / "b.jsonl", ROWS), **OPTIONS)
+    assert task.fingerprint == reference.fingerprint
+
+
+def test_a_csv_has_texts_and_empty_cells_are_none(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('question,solution,level\n"say ""1"", loud",1,\nsay 2,2,7\nsay 3,3,8\n')
+    task = build_task(str(path), prompt="question", answer="solution")
+    examples = sorted((*first(task, 2), *task.held_out(1)), key=lambda each: each.columns["answer"])
+    assert [each.prompt for each in examples] == ['say "1", loud', "say 2", "say 3"]
+    assert [each.columns["level"] for each in examples] == [None, "7", "8"]
+    path.write_text("question,solution\nsay 1,1,1\nsay 2,2\n")
+    with pytest.raises(ConfigError, match=r"a\.csv:2: its number of cells is not that of the header"):
+        build_task(str(path), prompt="question")
+
+
+def test_columns_and_splits_that_are_not_there(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"no `prompt`; its keys: question, meta, level; `task_options\.prompt="
+    ):
+        build_task(write(tmp_path / "a.jsonl", ROWS))
+    with pytest.raises(ConfigError, match=r"the object has no `qustion`"):
+        build_task(write(tmp_path / "a.jsonl", ROWS), prompt="qustion")
+    with pytest.raises(
+        ConfigError, match=r"task_options\.answer=levl`: .*a\.jsonl has no such column.*`level`"
+    ):
+        build_task(write(tmp_path / "a.jsonl", ROWS), prompt="question", answer="levl")
+    (tmp_path / "a.parquet").write_bytes(b"no table")
+    with pytest.raises(ConfigError, match=r"cannot be read as parquet|needs pyarrow: pip install"):
+        build_task(str(tmp_path / "a.parquet"))
+
+
+def test_a_split_of_a_data_set(tmp_path):
+    path = saved_splits(tmp_path)
+    assert len(build_task(path, split="odd", **OPTIONS).examples) == 3
+    with pytest.raises(ConfigError, match=r"has no split od; did you mean `odd`"):
+        build_task(path, split="od", **OPTIONS)
+
+
+@pytest.mark.parametrize(("package", "source"), [("pyarrow", "a.parquet"), ("datasets", "rows")])
+def test_what_reads_a_format_and_is_not_installed_is_named(tmp_path, monkeypatch, package, source):
+    monkeypatch.setitem(sys.modules, package, None)
+    (tmp_path / source).mkdir() if source == "rows" else (tmp_path / source).write_bytes(b"")
+    extra = "parquet" if package == "pyarrow" else package
+    with pytest.raises(ConfigError, match=rf"needs {package}: pip install 'maspo-dsl\[{extra}\]'"):
+        build_task(str(tmp_path / source))
+
+
 RIDDLES = """
 from maspo_dsl.trainers.rewards import exact_match
 from maspo_dsl.trainers.tasks import Example

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from maspo_dsl.trainers.metrics import read_rows
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +49,7 @@ def run(commands, folder):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=400,
+        timeout=1200,
     )
     assert done.returncode == 0, done.stdout
     return done.stdout

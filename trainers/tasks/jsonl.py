@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
+from maspo_dsl.language.diagnostics import did_you_mean
+
 from ..config_error import ConfigError
 from ..prompts import Prompt, shown
 from ..rewards import RewardFunction, exact_match
@@ -111,6 +113,11 @@ def _read(source: str, split: str, prompt: str, answer: str) -> list[Example]:
     examples = [_example(row, place, prompt, answer) for row, place in rows_of(source, split)]
     if not examples:
         raise ConfigError(f"{source} is empty; expected rows with a `{prompt}`")
+    if answer != "answer" and all(example.columns["answer"] is None for example in examples):
+        columns = [name for name in examples[0].columns if name != "answer"]
+        raise ConfigError(
+            f"`task_options.answer={answer}`: {source} has no such column; {did_you_mean(answer, columns)}"
+        )
     return examples
 
 
