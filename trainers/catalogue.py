@@ -1,4 +1,4 @@
-"""The models and tasks that a run can name, a row each: the only place that knows their names.
+"""The models, tasks and rewards that a run can name, a row each: the only place that knows their names.
 
 What builds them is imported when it is called, so that reading a configuration loads no torch.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .engine import Engine
     from .policies.policy import Policy
+    from .rewards import RewardFunction
     from .tasks.task import Task
 
 
@@ -75,6 +76,24 @@ def _addition() -> Callable[..., Task]:
     return AdditionTask
 
 
+def _reasoning_gym() -> Callable[..., Task]:
+    from .tasks.reasoning_gym import ReasoningGymTask
+
+    return ReasoningGymTask
+
+
+def _exact_match() -> RewardFunction:
+    from .rewards import exact_match
+
+    return exact_match
+
+
+def _math_verify() -> RewardFunction:
+    from .math_reward import load_math_verify
+
+    return load_math_verify()
+
+
 # Measured on two CPU cores with SmolLM2.
 _PRETRAINED_DEFAULTS: Mapping[str, object] = {
     "task": "addition",
@@ -104,6 +123,13 @@ TASKS: Mapping[str, TaskRow] = {
     "sort": TaskRow(_sort, pretrained_tokens=12),
     # SmolLM2 repeats the question: `14 + 15 = 29` is cut off before the sum at 8 tokens, and never rewarded.
     "addition": TaskRow(_addition, pretrained_tokens=12),
+    "reasoning_gym": TaskRow(_reasoning_gym, pretrained_tokens=256),
+}
+
+# Rewards that need no import path.
+REWARDS: Mapping[str, Callable[[], RewardFunction]] = {
+    "exact_match": _exact_match,
+    "math_verify": _math_verify,
 }
 
 

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import TypeAlias
 
-from maspo_dsl.language.diagnostics import did_you_mean
+from maspo_dsl.language.diagnostics import did_you_mean, nearest
 
+from .catalogue import REWARDS
 from .config_error import ConfigError
 from .import_path import describe, load_by_path
 from .prompts import Messages, Prompt, as_completion, asked, completion_text, shown
@@ -52,10 +53,15 @@ def exact_match(
 
 
 def load_reward(path: str, key: str = "reward") -> RewardFunction:
-    """The function at an import path such as `my_rewards.has_answer`; the current folder is searched first.
+    """A reward of the catalogue, or the function at an import path such as `my_rewards.has_answer`.
 
-    Raises ConfigError where there is no such module or function, naming the nearest one.
+    The current folder is searched first. Raises ConfigError where there is no such module or function, naming the
+    nearest one.
     """
+    if path in REWARDS:
+        return REWARDS[path]()
+    if "." not in path and (near := nearest(path, REWARDS)):
+        raise ConfigError(f"`{key}={path}`: there is no such reward; did you mean `{near}`?")
     function = load_by_path(key, path, "function")
     if not callable(function):
         raise ConfigError(f"`{key}={path}` is a {type(function).__name__}, not a function")

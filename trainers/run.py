@@ -105,7 +105,7 @@ def _train_in(folder: Path, config: RunConfig, objective: Objective, progress: P
     with _without_lightning_logs(), _seeded(config), Interrupt(progress.log) as interrupt:
         try:
             policy = _fit(config, objective, folder, checkpoint, progress, interrupt)
-        except ConfigError as error:
+        except (ConfigError, OSError) as error:
             if is_first_process() and (saved := last_checkpoint(folder)):
                 progress.log(ending(folder, tuple(read_rows(folder)), step_of(saved), finished=False))
             raise error

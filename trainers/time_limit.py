@@ -20,27 +20,28 @@ def can_limit() -> bool:
 
 
 @contextmanager
-def time_limit(seconds: float | None) -> Iterator[None]:
-    """Raise TimeLimit in what runs here longer than `seconds`, at the next line of Python.
+def time_limit(seconds: float | None) -> Iterator[TimeLimit]:
+    """Raise a TimeLimit, the one that is given, in what runs here longer than `seconds`, at the next line of Python.
 
-    Within another limit, neither outlasts the other. Without effect where `can_limit` is false.
+    Within another limit, the one that ends first counts. Without effect where `can_limit` is false.
     """
-    if seconds is None or not can_limit():
-        yield
+    own = TimeLimit()
+    outer, repeated = signal.getitimer(signal.ITIMER_REAL) if can_limit() else (0.0, 0.0)
+    if seconds is None or not can_limit() or 0 < outer <= seconds:
+        yield own
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise TimeLimit
+        raise own
 
-    outer, repeated = signal.getitimer(signal.ITIMER_REAL)
     started, before = time.monotonic(), signal.signal(signal.SIGALRM, stop)
     # Again and again: a call may catch the first.
-    signal.setitimer(signal.ITIMER_REAL, min(seconds, outer) if outer else seconds, 1.0)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:
-        yield
+        yield own
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         if outer:
-            left = max(1e-6, outer - (time.monotonic() - started))
+            left = max(1e-3, outer - (time.monotonic() - started))
             signal.setitimer(signal.ITIMER_REAL, left, repeated)

@@ -13,6 +13,7 @@ from maspo_dsl.trainers.claim import claimed_folder
 from maspo_dsl.trainers.config import read_config
 from maspo_dsl.trainers.config_error import ConfigError
 from maspo_dsl.trainers.export import export
+from maspo_dsl.trainers.metrics import read_rows
 from maspo_dsl.trainers.policies.tiny import ALPHABET, CharacterTokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config
 
@@ -157,3 +158,29 @@ def test_a_killed_run_goes_on(here, tmp_path):
         process.wait()
     steps = int(last_checkpoint(tmp_path / "run").stem[-6:])
     assert "done after step" in here("resume=run", steps=steps + 1, spec=None)
+
+
+@pytest.mark.slow
+def test_sigterm_to_the_parent_of_forked_processes_saves(here, tmp_path):
+    """As a scheduler sends it that knows of one process: both finish their step, and the model is written whole."""
+    two = [
+        "trainer.devices=2",
+        "trainer.strategy=ddp_fork",
+        "trainer.accelerator=cpu",
+        "trainer.max_steps=4000",
+    ]
+    command = [sys.executable, "-c", "from maspo_dsl.cli import main; main()", "train", "rloo"]
+    settings = [*here.settings, "run=run", "trainer.checkpoint_every=4000"]
+    process = subprocess.Popen([*command, *settings, *two])
+    try:
+        until = time.monotonic() + 120
+        while len(read_rows(tmp_path / "run")) < 3 and time.monotonic() < until:
+            time.sleep(0.1)
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=120) == 130
+    finally:
+        process.kill()
+    trained = trained_weights(last_checkpoint(tmp_path / "run"))
+    loaded = AutoModelForCausalLM.from_pretrained("run/model")
+    assert all(torch.equal(each, trained[name]) for name, each in loaded.state_dict().items())

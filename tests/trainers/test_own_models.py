@@ -232,6 +232,26 @@ def test_special_tokens_reach_rewards(here):
     assert here.run("grpo", reward=reward).error is None
 
 
+def test_tokens_without_text_never_reach_a_reward(here):
+    """A model of 128 tokens, all as likely as any other, whose tokenizer has less: a line says so once."""
+    here.save(uniform())
+    size = max(characters().get_vocab().values()) + 1
+    assert size < 110
+    reward = """
+def judge(completions, **columns):
+    assert all(len(c) <= 8 and "None" not in c and chr(0xFFFD) not in c for c in completions), completions
+    assert any(len(c) < 7 for c in completions)
+    return [float(len(c)) for c in completions]
+"""
+    run = here.run("grpo", "trainer.max_steps=2", reward=reward)
+    assert run.error is None
+    assert (
+        f"sampled tokens have no text: model model has more tokens than the {size} of its tokenizer"
+        in run.said
+    )
+    assert run.said.count("have no text") == 1
+
+
 def test_special_tokens_are_stripped_on_demand(here):
     here.save(uniform(), characters(special=["<think>", "</think>"]))
     tokens = "def judge(completions, **c):\n    return [float('think' in text) for text in completions]\n"

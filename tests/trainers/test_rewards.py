@@ -12,6 +12,7 @@ import pytest
 import torch
 from maspo_dsl.trainers.config_error import ConfigError
 from maspo_dsl.trainers.rewards import load_reward, score
+from maspo_dsl.trainers.time_limit import TimeLimit, time_limit
 
 CHAT = [{"role": "user", "content": "hello"}]
 
@@ -193,6 +194,28 @@ def test_a_reward_that_hangs_on_one_completion_is_stopped(caught):
     assert (scores.values[0], scores.values[2]) == (1.0, 1.0)
     assert "did not answer within 0.05 seconds (rollout.reward_timeout)" in scores.failures[1]
     assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("inner", "ends"), [(0.05, "inner"), (9.0, "outer")])
+def test_a_limit_within_a_limit(inner, ends):
+    """The one that ends first counts, and the outer one still works behind the inner."""
+    started, found = time.monotonic(), []
+    try:
+        with time_limit(0.3) as outer:
+            try:
+                with time_limit(inner) as own:
+                    time.sleep(5)
+            except TimeLimit as error:
+                if error is not own:
+                    raise
+                found.append("inner")
+            time.sleep(5)
+    except TimeLimit as error:
+        assert error is outer
+        found.append("outer")
+    assert found == list(dict.fromkeys([ends, "outer"]))
+    assert time.monotonic() - started < 4
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 

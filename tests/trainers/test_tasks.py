@@ -72,7 +72,7 @@ def test_echoing_an_addition_earns_nothing():
     ("name", "options", "message"),
     [
         ("sorted", {}, "did you mean `sort`"),
-        ("nonsense", {}, "known: addition, sort; a .jsonl file"),
+        ("nonsense", {}, "known: addition, reasoning_gym, sort; a .jsonl file"),
         ("sort", {"digit": 5}, "did you mean `digits`"),
         ("sort", {"digits": 0}, "from 2 to 32"),
         ("sort", {"digits": "six"}, "digits=six"),
