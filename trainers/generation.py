@@ -7,7 +7,7 @@ right, so that the completions of a batch stand in the same columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -63,11 +63,13 @@ def generate(
     greedy: bool = False,
     generator: torch.Generator,
     precision: str = "32-true",
+    told: Callable[[int], None] = lambda count: None,
 ) -> Rollout:
     """Sample one completion for each prompt, or take the likeliest tokens if `greedy`.
 
-    Stops when every row has ended. The same generator state gives the same rollout. Raises ConfigError for a
-    prompt without tokens, and for one that leaves the model no room for `max_new_tokens`.
+    Stops when every row has ended; `told` hears how many tokens those have that are sampled at present. The same
+    generator state gives the same rollout. Raises ConfigError for a prompt without tokens, and for one that leaves the
+    model no room for `max_new_tokens`.
     """
     if not temperature > 0:
         raise ConfigError(f"temperature={temperature}: expected a number above 0")
@@ -85,6 +87,7 @@ def generate(
             None if greedy else generator,
             temperature,
             policy.cached,
+            told,
         )
         with _evaluating(policy.model), computing_in(precision, device):
             drawn = _in_chunks(sampler, ids, attention)
@@ -105,7 +108,7 @@ def generate(
 
 def _in_chunks(sampler: Sampler, ids: Tensor, attention: Tensor) -> Drawn:
     """Completions of all prompts, of so many at a time that their logits fit."""
-    rows = max(1, _LOGITS_AT_ONCE // _vocab_size(sampler.model))
+    rows = rows_at_once(_vocab_size(sampler.model))
     chunks = [
         sampler.sample(*chunk)
         for chunk in zip(torch.split(ids, rows), torch.split(attention, rows), strict=True)
@@ -117,6 +120,11 @@ def _in_chunks(sampler: Sampler, ids: Tensor, attention: Tensor) -> Drawn:
         torch.cat([_widened(chunk.entropy, length, 0.0) for chunk in chunks]),
         torch.cat([chunk.ended for chunk in chunks]),
     )
+
+
+def rows_at_once(vocabulary: int) -> int:
+    """Completions that are sampled together, so that the logits of a token of each fit."""
+    return max(1, _LOGITS_AT_ONCE // vocabulary)
 
 
 def _seed_from(generator: torch.Generator) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -21,6 +21,7 @@ def measures(
     reward: RewardFunction | Rewards,
     metrics: Rewards,
     config: RunConfig,
+    stage: Callable[[str], None] = lambda text: None,
 ) -> dict[str, float]:
     """Means over held-out prompts, by column; what nothing was measured of is absent.
 
@@ -30,6 +31,7 @@ def measures(
     """
     if not examples:
         return {}
+    stage("held-out prompts")
     greedy = _texts(policy, examples, config, greedy=True)
     found = {"eval/greedy": _scores(named(reward), examples, greedy, config)}
     for name, metric in metrics.items():

@@ -46,6 +46,7 @@ class PolicyTrainer(LightningModule):
         scales_steps: whether the objective has a `step` rule, which scales the learning rate of an update.
         teachers: frozen models whose whole distributions the loss reads, by name; their heads are linear.
         log: prints a line.
+        stage: shows what is being done.
     """
 
     def __init__(
@@ -60,12 +61,14 @@ class PolicyTrainer(LightningModule):
         scales_steps: bool = False,
         teachers: Mapping[str, nn.Module] = MappingProxyType({}),
         log: Callable[[str], None] = print,
+        stage: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Keep the parts; the model is not copied."""
         super().__init__()
         self.automatic_optimization = False
         self.model, self.loss, self.config = model, loss, config
         self.temperature, self.live_entropy, self._log_line = temperature, live_entropy, log
+        self.stage = stage
         self.scales_steps = scales_steps
         # In a mapping, so that they are no part of what is trained and kept.
         self.teachers = dict(teachers)
@@ -112,6 +115,7 @@ class PolicyTrainer(LightningModule):
         denominators = self.denominators(window)
         outputs = []
         for number, part in enumerate(window):
+            self.stage(f"update {index + 1} of {self.config.updates_per_rollout}")
             with self._local_until(last=number == len(window) - 1):
                 outputs.append(self.loss_of(part, denominators))
                 # Strategies with several ranks average gradients: the factor makes the mean a sum.

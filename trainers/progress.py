@@ -6,7 +6,7 @@ import time
 
 from rich.console import Console
 from rich.progress import Progress as Bar
-from rich.progress import TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 
 from .columns import COLUMNS
 from .metrics import Row
@@ -31,15 +31,27 @@ class Progress:
 
     def start(self, step: int) -> None:
         """Begin at a step."""
-        if self.console.is_terminal:
+        if not self.console.is_terminal:
+            return
+        if self._bar is None or self._task is None:
             self._bar = Bar(
+                SpinnerColumn(),
                 TextColumn("{task.description}"),
+                TextColumn("{task.fields[stage]}", style="dim"),
                 TimeRemainingColumn(compact=True),
                 console=self.console,
                 transient=True,
             )
-            self._task = self._bar.add_task("", total=self.total, completed=step)
+            self._task = self._bar.add_task("", total=self.total, completed=step, stage="")
             self._bar.start()
+        self._bar.update(self._task, completed=step)
+
+    def stage(self, text: str) -> None:
+        """Show what the present step is at; nothing off a terminal."""
+        if self._bar is None:
+            self.start(0)
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, stage=text)
 
     def show(self, row: Row) -> None:
         """Show a row live; as a line if it has a held-out reward or, off a terminal, steps are slow."""

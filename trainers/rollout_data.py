@@ -89,16 +89,18 @@ class RolloutData(LightningDataModule):
         config: RunConfig,
         log: Callable[[str], None] = print,
         teachers: Mapping[str, nn.Module] = MappingProxyType({}),
+        stage: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Keep the parts; copies the policy if the objective reads a reference.
 
-        `teachers` are frozen models by the names that the objective has for them.
+        `teachers` are frozen models by the names that the objective has for them; `stage` shows what is being done.
         """
         super().__init__()
         self.policy, self.task, self.rewards = policy, task, named(reward)
         self.objective, self.loss, self.config, self.log = objective, loss, config, log
+        self.stage = stage
         self.others = dict(teachers)
-        if _reads_reference(objective):
+        if reads_reference(objective):
             self.others[REFERENCE] = copy.deepcopy(policy.model).requires_grad_(False).eval()
         tensors = {REFERENCE: "logp_ref", **log_probs_of_teachers(objective)}
         self._scoring = {tensors[name]: model for name, model in self.others.items()}
@@ -289,7 +291,9 @@ class RolloutData(LightningDataModule):
             temperature=self.config.rollout.temperature,
             generator=self.streams.sampler,
             precision=self.config.trainer.precision,
+            told=lambda count: self.stage(f"sampling, token {count}"),
         )
+        self.stage("rewards")
         self._warn_of_tokens_without_text(rollout)
         device, scores = rollout.tokens.device, self._rewards(each, rollout.texts)
         group = torch.arange(count, device=device).repeat_interleave(samples)
@@ -303,6 +307,7 @@ class RolloutData(LightningDataModule):
             # Ids that no other rank and no other rollout has.
             "group": (group + first_group) * self.config.trainer.devices + rank(),
         }
+        self.stage("log-probs")
         self.choice.see(batch["reward"], samples)
         length = rollout.mask.shape[1]
         batch["logp_old"], batch["entropy"] = rollout.logp.clone(), rollout.entropy.clone()
@@ -437,7 +442,7 @@ def columns_of(examples: Sequence[Example]) -> dict[str, list[object]]:
     return {name: [example.columns.get(name) for example in examples] for name in names}
 
 
-def _reads_reference(objective: Objective) -> bool:
+def reads_reference(objective: Objective) -> bool:
     """Whether the policy as it was at the start is read, by log-probs of its tokens or by its distributions."""
     whole = objective.resolved.distributions.values()
     return "logp_ref" in objective.training_inputs or any(REFERENCE in each.policies for each in whole)

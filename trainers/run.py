@@ -19,6 +19,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from rich.console import Console
 
 import maspo_dsl
+from maspo_dsl.runtime.ranks import rank
 from maspo_dsl.semantics.types import Axis
 
 from .callbacks import Checkpoints, Interrupt, Recorder
@@ -165,7 +166,12 @@ def _fit(
         name: build_teacher(model, policy, task, seed=config.seed, cache=config.cache)
         for name, model in config.teacher.items()
     }
-    data = RolloutData(policy, task, rewards, objective, loss, config, progress.log, teachers)
+
+    def stage(text: str) -> None:
+        if rank() == 0:
+            progress.stage(text)
+
+    data = RolloutData(policy, task, rewards, objective, loss, config, progress.log, teachers, stage)
     wholly = read_wholly(objective, data.others, config.teacher)
     if wholly:
         check_heads({config.model: policy.model, **wholly})
@@ -179,6 +185,7 @@ def _fit(
         scales_steps=objective.resolved.parts.get("step") is not None,
         teachers=wholly,
         log=progress.log,
+        stage=stage,
     )
     made_with = origins(task, rewards if config.reward or config.rewards else {}, policy)
     if config.resume is not None and (
@@ -189,7 +196,7 @@ def _fit(
     recorder = Recorder(
         data,
         lambda: (open_folder(folder, config, objective, checkpoint, made_with), Loggers(config, folder)),
-        lambda: measures(data.policy, held_out, rewards, metrics, config),
+        lambda: measures(data.policy, held_out, rewards, metrics, config, stage),
         progress,
     )
     interrupt.launcher = trainer.strategy.launcher

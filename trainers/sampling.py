@@ -7,6 +7,7 @@ model's configuration.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +28,15 @@ class Drawn:
     ended: Tensor
 
 
+def _nothing(count: int) -> None:
+    """For those who need not know."""
+
+
 @dataclass(frozen=True)
 class Sampler:
     """How tokens are drawn: greedily without a generator, until one of `ends` or for `limit` tokens.
 
-    A model that is not `cached` reads whole sequences for each token.
+    A model that is not `cached` reads whole sequences for each token. `told` hears how many tokens each has.
     """
 
     model: nn.Module
@@ -41,6 +46,7 @@ class Sampler:
     generator: torch.Generator | None
     temperature: float
     cached: bool = True
+    told: Callable[[int], None] = _nothing
 
     def sample(self, ids: Tensor, attention: Tensor) -> Drawn:
         """Completions of some prompts; T is the longest of them."""
@@ -52,6 +58,7 @@ class Sampler:
             token, logp, entropy = self._draw(logits)
             token = torch.where(ended, self.pad_id, token)
             drawn.append((token, logp, entropy))
+            self.told(len(drawn))
             ids = torch.cat([ids, token[:, None]], dim=1)
             attention = torch.cat([attention, ~ended[:, None]], dim=1)
             ended = ended | torch.isin(token, ends)

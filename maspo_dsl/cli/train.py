@@ -143,9 +143,12 @@ def _by_another(config: RunConfig, spec: str, dry_run: bool) -> int:
 
 
 def _show(config: RunConfig, objective: maspo_dsl.Objective) -> int:
+    from maspo_dsl.trainers.estimate import estimate
     from maspo_dsl.trainers.overrides import flat
 
     print_line(f"objective {objective.name}@{objective.hash[:12]}")
+    for line in estimate(config, objective):
+        print_line(line)
     for path, value in flat(config.model_dump(mode="json")).items():
         print_line(f"  {path} = {'null' if value is None else value}")
     return 0

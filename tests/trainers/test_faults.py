@@ -71,7 +71,7 @@ def test_a_disk_that_is_full_while_a_checkpoint_is_written(here, tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         with pytest.raises(OSError):
-            here("run=run", EACH, "trainer.eval_every=0", steps=9)
+            here("run=run", EACH, "trainer.eval_every=0", steps=9, spec="rloo")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert names(tmp_path / "run") == ["step-000002.ckpt"]

@@ -2,8 +2,10 @@
 
 import io
 
+from maspo_dsl.trainers.config import read_config
 from maspo_dsl.trainers.curves import draw_curves
 from maspo_dsl.trainers.progress import Progress
+from maspo_dsl.trainers.run import train
 from rich.console import Console
 
 ROW = {"step": 7, "reward": 0.25, "loss": -0.01, "gated_pos": 0.14, "gated_neg": 0.02, "entropy": 1.5}
@@ -41,6 +43,40 @@ def test_on_a_terminal_a_row_is_drawn_live():
     progress.stop()
     assert "reward 0.250" in text.getvalue()
     assert "a remark [with brackets]" in text.getvalue()
+
+
+def test_what_a_step_is_at_is_drawn_on_a_terminal_alone():
+    """From the first rollout on, before there is a row; a row does not take it away."""
+    drawn, plain = io.StringIO(), io.StringIO()
+    for text, terminal in ((drawn, True), (plain, False)):
+        progress = Progress(120, Console(file=text, force_terminal=terminal, width=100))
+        progress.stage("sampling, token 7")
+        progress.start(3)
+        progress.show(ROW)
+        progress.stage("update 1 of 4")
+        progress.stop()
+    assert "sampling, token 7" in drawn.getvalue() and "update 1 of 4" in drawn.getvalue()
+    assert drawn.getvalue().rindex("reward 0.250") > drawn.getvalue().index("sampling, token 7")
+    assert plain.getvalue() == ""
+
+
+def test_a_run_says_what_it_is_at(stand_in, tmp_path, monkeypatch):
+    """Every stage of a step in its order, and in a log none of them."""
+    said = []
+    monkeypatch.setattr(Progress, "stage", lambda self, text: said.append(text))
+    text = io.StringIO()
+    keys = [
+        "rollout.prompts=4",
+        "rollout.max_new_tokens=2",
+        "trainer.updates_per_rollout=2",
+        "trainer.max_steps=1",
+    ]
+    train(read_config([*keys, f"run={tmp_path / 'run'}"]), "clip", console=Console(file=text))
+    assert "sampling, token 1" in said
+    order = ["sampling, token 2", "rewards", "log-probs", "update 1 of 2", "update 2 of 2"]
+    assert [said.index(each) for each in order] == sorted(said.index(each) for each in order)
+    assert said[-1] == "held-out prompts"
+    assert "sampling" not in text.getvalue()
 
 
 def test_curves_of_any_rows(tmp_path):

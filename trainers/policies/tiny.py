@@ -74,7 +74,7 @@ def _byte_level(character: str) -> str:
 
 def build_tiny(task: Task, *, seed: int, cache: Path, settings: WarmStart = DEFAULT) -> Policy:
     """The policy after its warm start on a task; kept in `cache` under a hash of all that determines it."""
-    config = _config()
+    config = tiny_config()
     policy = Policy(_fresh(config, seed), CharacterTokenizer(), "tiny")
     path = cache / f"tiny-{_digest(config, task, seed, settings)}.pt"
     if not (path.exists() and load_weights(policy.model, path)):
@@ -85,7 +85,8 @@ def build_tiny(task: Task, *, seed: int, cache: Path, settings: WarmStart = DEFA
     return policy
 
 
-def _config() -> Qwen2Config:
+def tiny_config() -> Qwen2Config:
+    """What the model is."""
     return Qwen2Config(
         vocab_size=len(ALPHABET) + 2,
         hidden_size=64,
