@@ -135,7 +135,7 @@ def _outline(model: str) -> tuple[nn.Module, Any]:
         raise ConfigError(f"{model} is made when it is first used")
     config: Any = tiny_config() if model == "tiny" else AutoConfig.from_pretrained(source_of(model))
     with torch.device("meta"):
-        found: nn.Module = AutoModelForCausalLM.from_config(config)
+        found: nn.Module = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     found.tie_weights()  # type: ignore[operator]
     return found, config.get_text_config(decoder=True)
 

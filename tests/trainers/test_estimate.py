@@ -51,7 +51,7 @@ def test_tokens_of_a_step_and_of_the_run():
         ("grpo", ["params.kl=0.1"], "reads `reference`: a frozen copy", "computed again"),
         ("grpo", ["params.kl=0"], "", "reference"),
         ("dapo", ["rollout.max_resamples=2"], "a step samples 512 to 1,536 completions", "computed again"),
-        ("tis", [], "log-probs of the old policy are computed again", "`keep`"),
+        ("tis", [], "log-probs of the old policy are computed again", "reads `reference`"),
         (
             "maspo",
             ["trainer.precision=bf16-mixed"],

@@ -37,7 +37,7 @@ class PretrainedTokenizer:
     @cached_property
     def size(self) -> int:
         """Tokens from this number on have no text; a model may have some, to fill up its embedding."""
-        return max(self.tokenizer.get_vocab().values()) + 1
+        return int(max(self.tokenizer.get_vocab().values())) + 1
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Tokens of a prompt to be continued: a message of the assistant at its end is, others are answered.
