@@ -20,7 +20,6 @@ from typing import TypeAlias
 
 from maspo_dsl.language.diagnostics import did_you_mean, nearest
 
-from .catalogue import REWARDS
 from .config_error import ConfigError
 from .import_path import describe, load_by_path
 from .prompts import Messages, Prompt, as_completion, asked, completion_text, shown
@@ -58,6 +57,8 @@ def load_reward(path: str, key: str = "reward") -> RewardFunction:
     The current folder is searched first. Raises ConfigError where there is no such module or function, naming the
     nearest one.
     """
+    from .catalogue import REWARDS  # whose rows name what is here
+
     if path in REWARDS:
         return REWARDS[path]()
     if "." not in path and (near := nearest(path, REWARDS)):
