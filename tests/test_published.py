@@ -35,6 +35,7 @@ TRIES: dict[str, list[dict[str, float]]] = {
     "a3po": [{"q": 0.4, "boost": 3.0}],
     "adpo_pl": [{"smooth": 0.0, "poly": 0.0}, {"smooth": 0.6, "tau": 0.05}],
     "batch_adaptive": [],
+    "bounded_teachers": [{"low": -0.1, "high": 0.2, "cap": 1.05}],
     "capped_prefix": [{"cap": 1.05, "floor": 0.9, "top": 1.1}],
     "dhpo": [{"mix": 0.3, "s_low": 0.05, "s_high": 0.1}],
     "dpo_mix": [{"beta": 2.0, "mix": 3.0}],

@@ -110,7 +110,7 @@ EQUIVALENT: dict[str, str] = {
     rf"{NO_SIGN}(advantage('\])?|\bA) [<>]⟨(= → | → =)⟩ 0": NO_ADVANTAGE,
     rf"⟨masked\({OF_BATCH}, mask\) → x": MASKED_AGAIN,
     rf"masked\({OF_BATCH}, {MASK_ALL}\)": MASKED_AGAIN,
-    rf"^(cispo\w*|dppo_\w+|dro|gpg\w*|scale_rl|topr|vespo): loss: loss = total\(.*, {MASK_ALL}": MASKED_AGAIN,
+    rf"^(asymre|cispo\w*|dppo_\w+|dro|gpg\w*|scale_rl|topr|vespo): loss: loss = total\(.*, {MASK_ALL}": MASKED_AGAIN,
     rf"(?<!discounted_)sum_within\((?!one,).*, {MASK_ALL}.*'sequence'": MASKED_AGAIN,
     r"^stapo(_maspo)?: statistics_1: tau_h = \(members\(constant, ⟨mask( &  → |.*ones_like\(mask\)⟩ &)": MASKED_AGAIN,
     rf"{OWN_SPREAD}.*(scale|whiten)(_\d)? = ⟨torch\.where\(std(_\d)? > 0, .* → (center|sum|added)": NO_SPREAD,

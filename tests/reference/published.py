@@ -99,6 +99,19 @@ def self_distilled(term: Callable[[Batch, int, int], Tensor]) -> Loss:
     return loss
 
 
+def bounded_teachers(b: Batch, p: Params) -> Tensor:
+    terms = []
+    for row, at in completions(b):
+        weights = {"logp_first": float(b["w_first"][row]), "logp_second": float(b["w_second"][row])}
+        total = sum(weights.values())
+        for c in at:
+            score = sum((w * apart(b, name, "logp", row, c) for name, w in weights.items()), ZERO)
+            score = (score / total if total else ZERO).clamp(p["low"], p["high"])
+            weight = apart(b, "logp", "logp_rollout", row, c).exp().clamp(max=p["cap"])
+            terms.append(-(weight * score).detach() * b["logp"][row, c])
+    return average(terms)
+
+
 def sampled(b: Batch, row: int, column: int) -> Tensor:
     return apart(b, "logp", "logp_teacher", row, column).detach() * b["logp"][row, column]
 
@@ -337,6 +350,7 @@ PUBLISHED: dict[str, Loss] = {
     "a3po": a3po,
     "adpo_pl": adpo_pl,
     "batch_adaptive": batch_adaptive,
+    "bounded_teachers": bounded_teachers,
     "dhpo": dhpo,
     "dpo_mix": dpo_mix,
     "etr": etr,
