@@ -406,7 +406,9 @@ def of_prompts(batch: Arrays) -> Arrays:
     known = {"reward": windows()["plain"]["reward"], "group": windows()["plain"]["group"], **batch}
     rows = len(batch["mask"])
     prompt = np.where(np.isin(known["group"][:rows], (3, 11)), 7, known["group"][:rows])
-    seen = {name: 0.3 + (np.abs(prompt) + shift) % 5 for shift, name in enumerate(("right", "wrong"))}
+    seen = {
+        name: 0.3 + (np.abs(prompt) + shift) % 5 for shift, name in enumerate(("right", "wrong", "usual"))
+    }
     return {
         **batch,
         "reward": known["reward"][:rows],

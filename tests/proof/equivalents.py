@@ -129,6 +129,7 @@ EQUIVALENT: dict[str, str] = {
     r"^bapo_paper: loss: enough = .* >⟨= → ⟩ product": TIE,
     r"\br [<>]⟨ → =⟩ 1\b|= \w+ [<>]⟨ → =⟩ (difference_2|added)\b": AT_ONE,
     r"max=⟨80 → |⟨torch\.clamp\(.*, max=80": NEVER_POSITIVE,
+    r"^cfpo: ratio = .*⟨policy / old - 1 → 1 - policy / old⟩\) \^ 2": SYMMETRIC,
     r"^(?!sapo).*⟨(r - 1 → 1 - r⟩|r - clamp.* → clamp)|\(⟨x - mean_without": SYMMETRIC,
     r"statistics_\d: .*x\['logp'\]⟨ → \.detach\(\)⟩": DECIDES,
     r"^((deepseek_v32|grpo_opsm): loss: k1|(clip|kl)_cov: loss: logp) = .*⟨ → \.detach\(\)⟩": DECIDES,

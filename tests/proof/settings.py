@@ -46,7 +46,7 @@ SETTINGS: dict[str, dict[str, float]] = {
     "fipo": {**DAPO, "half": 1.7, "width": 0.2, "cap": 1.25, "safe": 1.3},
     "flash_reinforce": {**CLIP, "delta": 0.004},
     "gdpo": {**CLIP, "w_reward": 0.7, "w_format": 1.6},
-    "gfpo": {**CLIP, "k": 2},
+    "gfpo": {**CLIP, "k": 3},
     "gigpo": {**CLIP, "w_step": 0.6},
     "gmpo": {"eps_low": 0.3, "eps_high": 0.55},
     "flowrl": {"beta": 0.7, "cap": 1.7},

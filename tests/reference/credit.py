@@ -90,6 +90,17 @@ def above_usual(batch: Batch, _: Params) -> np.ndarray:
     return result
 
 
+def with_these(batch: Batch, params: Params) -> dict[str, np.ndarray]:
+    """RAE: as many steps of the running mean as a player had rewards, each to the mean of these."""
+    usual = np.array(batch["usual"], dtype=float)
+    for player in np.unique(batch["prompt_id"]):
+        rewards = [float(batch["reward"][row]) for row in counted(batch) if batch["prompt_id"][row] == player]
+        there = batch["prompt_id"] == player
+        for _ in rewards:
+            usual[there] = params["decay"] * usual[there] + (1 - params["decay"]) * mean(rewards)
+    return {"usual": usual}
+
+
 def above_a_low_baseline(batch: Batch, params: Params) -> np.ndarray:
     """AsymRE: R - (mean + delta)."""
     result = within_groups(centred)(batch, params)
@@ -173,7 +184,12 @@ REFERENCES = {
         tries=({"k": 2}, {"k": 3, "eps_high": 0.5}),
     ),
     "rae": Reference(
-        {**EVEN, "decay": 0.95}, above_usual, summed(surrogate, mean_of_tokens), tries=({"decay": 0.5},)
+        {**EVEN, "decay": 0.95},
+        above_usual,
+        summed(surrogate, mean_of_tokens),
+        tries=({"decay": 0.5},),
+        memory=with_these,
+        starts={"usual": 0.0},
     ),
     "asymre": Reference(
         {"delta": -0.1},
