@@ -15,6 +15,9 @@ import pytest
 import maspo_dsl
 from maspo_dsl.cli.output import InputError
 from maspo_dsl.cli.playground import serving
+from maspo_dsl.editor.completion import completions
+from maspo_dsl.editor.document import Document
+from maspo_dsl.language.source import Source
 from maspo_dsl.playground import answers
 
 ROOT = Path(__file__).parents[1]
@@ -141,6 +144,20 @@ def test_words_and_what_ships_are_those_of_the_tables():
     assert [row["name"] for row in answered("shipped")] == maspo_dsl.shipped()
     words = {row["word"] for row in answered("words")}
     assert {"objective", "mute", "group", "entropy", "clamp", "gaussian_gate"} <= words
+
+
+def test_words_at_a_place_are_those_of_an_editor():
+    """A smiley counts two units in a browser and one in Python."""
+    text = 'objective mine extends group_ppo\n"😀"\nparam tau = 1\nratio = policy / old |> clam'
+    found = answered("complete", text=text, at=len(text) + 1)
+    expected = completions(Document(Source("playground.obj", text)), len(text))
+    assert [row["word"] for row in found] == [word.text for word in expected]
+    assert {"clamp", "clip"} <= {row["word"] for row in found} and "mute" not in {
+        row["word"] for row in found
+    }
+    assert all(row.keys() == {"word", "sort", "meaning"} for row in found)
+    swapped = answered("complete", text="objective mine extends maspo\nswap g", at=35)
+    assert {"gate", "mass"} <= {row["word"] for row in swapped}
 
 
 # ---- without numpy, from the archive

@@ -15,11 +15,21 @@ import lark
 
 import maspo_dsl
 from maspo_dsl.language.diagnostics import SpecError
-from maspo_dsl.notation.latex_lines import latex_formula, latex_lines
+from maspo_dsl.notation.latex_lines import latex_formula, paper_lines
 from maspo_dsl.playground import answers
 
 HERE = Path(__file__).parent
-LAYERS = ("language", "semantics", "graph", "analysis", "notation", "emit", "comparison", "playground")
+LAYERS = (
+    "language",
+    "semantics",
+    "graph",
+    "analysis",
+    "notation",
+    "emit",
+    "editor",
+    "comparison",
+    "playground",
+)
 GALLERY_OLDS = (0.9, 0.1, 0.001)
 STAMP = (2020, 1, 1, 0, 0, 0)
 
@@ -59,7 +69,7 @@ def gallery() -> Iterator[dict[str, object]]:
         yield {
             **row,
             "hash": objective.hash,
-            "formula": "\n".join(latex_lines(latex_formula(objective.resolved))),
+            "formula": "\n".join(paper_lines(latex_formula(objective.resolved))[1:]),
             "ratios": found["ratios"][::2],
             "curves": thinned,
             "why": found["why"],

@@ -15,7 +15,9 @@ def explain(
     spec: SpecArgument,
     overrides: OverridesArgument = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    latex: Annotated[bool, typer.Option("--latex", help="Print the formula alone, in LaTeX.")] = False,
+    latex: Annotated[
+        bool, typer.Option("--latex", help="Print the formula alone, in LaTeX for a column of 80 mm.")
+    ] = False,
 ) -> None:
     """Explain an objective in prose.
 
@@ -26,10 +28,9 @@ def explain(
             raise InputError("--json and --latex are two forms; choose one")
         objective = load_with(spec, overrides)
         if latex:
-            from maspo_dsl.notation.latex_lines import latex_formula, latex_lines, latex_preamble
+            from maspo_dsl.notation.latex_lines import latex_formula, paper_lines
 
-            lines = list(latex_lines(latex_formula(objective.resolved)))
-            for line in [latex_preamble(lines), *lines]:
+            for line in paper_lines(latex_formula(objective.resolved)):
                 print_line(line)
             return
         from maspo_dsl.cli.explanation_text import explanation_lines

@@ -38,11 +38,15 @@ class FormulaLine:
 
 @dataclass(frozen=True)
 class Helper:
-    """A library call, or one of the spec's own, that stands in the formula: its body and its meaning."""
+    """A library call, or one of the spec's own, that stands in the formula: its body and its meaning.
+
+    `symbol` is its call as the formula writes it, nothing where a notation of its own does.
+    """
 
     call: str
     body: str
     meaning: str
+    symbol: str
 
 
 @dataclass(frozen=True)
@@ -228,8 +232,17 @@ class _Writer:
 
     def helper(self, definition: tree.Def, scopes: frozenset[str]) -> Helper:
         """A `def` with its body; `scopes` are the names that stand for one."""
-        body = write(self._with_symbols(definition.body), self.style.expressions(self.defs, scopes))
-        return Helper(call_form(definition), body, definition.doc or "")
+        style = self.style.expressions(self.defs, scopes)
+        body = write(self._with_symbols(definition.body), style)
+        span = definition.name.span
+        function, *arguments = (
+            tree.Name((each.text,), span)
+            for each in (definition.name, *(parameter.name for parameter in definition.parameters))
+        )
+        given = tuple(tree.Argument(None, each, span) for each in arguments)
+        named = definition.notation is None or not self.style.by_notation
+        symbol = write(tree.Call(function, given, span), style) if named else ""
+        return Helper(call_form(definition), body, definition.doc or "", symbol)
 
     def _one_level(self, node: tree.Expression, needed: Precedence = Precedence.PIPE) -> str:
         return self._math(expanded(node, self.written_out, self.scopes), needed)

@@ -47,7 +47,7 @@ _NOTATIONS = primitive_notations("latex")
 def latex_style(defs: Defs, scopes: frozenset[str] = frozenset(SCOPES)) -> Style:
     """The style of a page. Calls are written by the notation of their `def`; `scopes` are the names of scopes."""
     own = {name: notation for name, d in defs.items() if (notation := notation_of(d)) is not None}
-    call = CallWriter({**_NOTATIONS, **own}, defs, scopes, _upright, _upright, _below)
+    call = CallWriter({**_NOTATIONS, **own}, defs, scopes, latex_upright, latex_upright, _below)
     return Style(
         number=_number,
         text=r"\text{{{}}}".format,
@@ -92,14 +92,15 @@ def latex_name(word: str) -> str:
     if head not in _GREEK and len(head) > 1:
         return rf"\mathit{{{_escaped(word)}}}"
     head = _GREEK.get(head, head)
-    return rf"{head}_{{{_upright(below)}}}" if below else head
+    return rf"{head}_{{{latex_upright(below)}}}" if below else head
 
 
 def _escaped(word: str) -> str:
     return word.replace("_", r"\_")
 
 
-def _upright(word: str) -> str:
+def latex_upright(word: str) -> str:
+    """A word in upright letters."""
     return rf"\mathrm{{{_escaped(word)}}}"
 
 

@@ -17,6 +17,8 @@ from typing import Any
 
 from maspo_dsl.analysis.weight_curves import OLDS, RATIO, weight_curves
 from maspo_dsl.comparison.parts import part_differences
+from maspo_dsl.editor.completion import completions
+from maspo_dsl.editor.document import Document
 from maspo_dsl.language.diagnostics import Diagnostic, SpecError
 from maspo_dsl.language.formatter import format_objective
 from maspo_dsl.language.keywords import RESERVED_WORDS
@@ -78,6 +80,15 @@ def words() -> list[Json]:
         *(("def", word, row.doc or "") for word, row in library_definitions().items()),
     ]
     return [{"sort": sort, "word": word, "meaning": meaning} for sort, word, meaning in rows]
+
+
+def complete(text: str, at: int) -> list[Json]:
+    """The words that may stand at a place, those of the spec first; places count UTF-16 units."""
+    offset = len(text.encode("utf-16-le", "surrogatepass")[: 2 * at].decode("utf-16-le", "replace"))
+    return [
+        {"sort": word.sort, "word": word.text, "meaning": word.meaning}
+        for word in completions(Document(Source(NAME, text)), offset)
+    ]
 
 
 def errors(text: str) -> list[Json]:
@@ -162,7 +173,18 @@ def difference(text: str, params: Params, other: str) -> Json:
 
 QUESTIONS: dict[str, Callable[..., Any]] = {
     question.__name__: question
-    for question in (shipped, words, errors, warnings, formatted, summary, curves, torch, difference)
+    for question in (
+        shipped,
+        words,
+        complete,
+        errors,
+        warnings,
+        formatted,
+        summary,
+        curves,
+        torch,
+        difference,
+    )
 }
 """Every question that `answer` knows."""
 

@@ -11,14 +11,16 @@ from maspo_dsl.language.parser import parse_objective
 from maspo_dsl.language.printing import write
 from maspo_dsl.language.source import Source
 from maspo_dsl.notation.latex import latex_style
-from maspo_dsl.notation.latex_lines import latex_formula, latex_lines
+from maspo_dsl.notation.latex_breaking import COLUMN, broken, width_of
+from maspo_dsl.notation.latex_lines import latex_formula, latex_lines, paper_lines
 from maspo_dsl.semantics.shipped import library_definitions
 
 # Commands of MathJax and KaTeX alike that GitHub does not refuse.
 COMMANDS = set(
     r"""\frac \sqrt \exp \log \tanh \arctan \min \max \sum \prod \le \ge \ne \cdot \quad \infty \ell \pi \alpha \beta
     \gamma \delta \epsilon \varepsilon \zeta \eta \theta \kappa \lambda \mu \nu \xi \rho \sigma \tau \phi \chi \psi
-    \omega \mathrm \mathit \mathcal \text \underset \left \right \begin \end \in \ldots \_ \{ \} \\ \,""".split()  # noqa: SIM905
+    \omega \lVert \rVert
+    \mathrm \mathit \mathcal \text \underset \left \right \begin \end \in \ldots \_ \{ \} \\ \,""".split()  # noqa: SIM905
 )
 
 
@@ -190,6 +192,92 @@ def test_every_formula_is_well_formed(name):
     assert all(row.count("&") == 1 for row in outside)
 
 
+def rows_of(name: str) -> list[tuple[str, str]]:
+    _, first, *rows, last = paper_lines(latex_formula(maspo_dsl.load(name).resolved))
+    assert (first, last) == (r"\begin{aligned}", r"\end{aligned}")
+    assert all(row.endswith(r" \\") for row in rows[:-1]) and not rows[-1].endswith("\\")
+    parts = [row.removesuffix(r" \\").partition("&") for row in rows]
+    return [(symbol, text) for symbol, _, text in parts]
+
+
+def bare(text: str) -> str:
+    """What is read of a formula, but for brackets that grow and fractions that became a slash."""
+    cut = r"\\left\.?|\\right\.?|\\frac|\\(?:begin|end)\{cases\}|\\\\|\\quad|[\s{}()&/]"
+    return re.sub(cut, "", text)
+
+
+@pytest.mark.parametrize("name", maspo_dsl.shipped())
+def test_no_line_is_wider_than_a_column_and_none_loses_anything(name):
+    rows = rows_of(name)
+    left = max(width_of(symbol) for symbol, _ in rows)
+    assert max(left + width_of(text) for _, text in rows) <= COLUMN
+    lines = [line.removesuffix(r" \\") for line in written(name).splitlines()[1:-1]]
+    found = bare("".join(symbol + text for symbol, text in rows))
+    assert found.startswith(bare("".join(lines)))
+
+
+LONG = r"""objective long extends group_ppo
+"A gate of many terms"
+param width = 0.3 in (0, inf)
+def long_gate(r, width, floor) = r * detach(max(floor,
+  exp(-abs(r - 1) / width) + 0.25 * exp(-((r - 1) / (2 * width)) ^ 2) - abs(log(r)) ^ 3 / 100
+))
+def best(x, scope) = x - max(x, scope)
+advantage = reward |> best(group)
+ratio = policy / old |> long_gate(width, 0.001) when moving_away(it)
+"""
+
+
+def test_a_def_of_ones_own_is_broken_and_one_called_by_name_is_defined(tmp_path):
+    (tmp_path / "long.obj").write_text(LONG)
+    rows = rows_of(str(tmp_path / "long.obj"))
+    left = max(width_of(symbol) for symbol, _ in rows)
+    assert max(left + width_of(text) for _, text in rows) <= COLUMN
+    called, body = (
+        r"\underset{\mathrm{scope}}{\mathrm{best}}\left(x\right)",
+        r"x - \underset{\mathrm{scope}}{\max}\left(x\right)",
+    )
+    assert ("", f" {called} = {body}") in rows
+    gate = next(text for symbol, text in rows if "ratio" in symbol and "cases" in text)
+    assert (
+        gate.count(r"\left") == gate.count(r"\right") > 8
+        and gate.count(r"\left.") == gate.count(r"\right.") > 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "room", "expected"),
+    [
+        ("= a + b + c", 4, ["= a + b", "+ c"]),
+        ("= a + b + c", 60, ["= a + b + c"]),
+        # What is joined more loosely parts first, and a bracket stays whole as long as it can.
+        (r"a \cdot \left(b + c\right) + d", 6, [r"a \cdot \left(b + c\right)", "+ d"]),
+        (r"\exp\left(a + b + c\right)", 6.4, [r"\exp\left(a + b\right.", r"\quad \left.+ c\right)"]),
+        (
+            r"\frac{a + b + c + d}{e}",
+            5,
+            [r"\left(a + b\right.", r"\quad \left.+ c + d\right) /", "e"],
+        ),
+        (r"a + b \text{ and } -c", 5, ["a + b", r"\text{ and } -c"]),
+        (r"\quad {} + \mathit{abcdefgh} \cdot b", 6, [r"\quad {} + \mathit{abcdefgh} \cdot", "b"]),
+        # Nothing that cannot be broken is.
+        (
+            r"\mathrm{a\_long\_name} ^ {2} \unknown{a + b}",
+            3,
+            [r"\mathrm{a\_long\_name} ^ {2} \unknown{a + b}"],
+        ),
+        (
+            r"\left.\begin{array}{ll} a & b \\ c & d \end{array}\right|",
+            3,
+            [r"\left.\begin{array} {ll} a & b \\ c & d \end{array}\right|"],
+        ),
+        ("", 3, [""]),
+    ],
+)
+def test_where_lines_end(text, room, expected):
+    assert broken(text, room) == expected
+
+
 def test_packages_of_a_notation_of_ones_own_are_named(cli, write):
     write(
         "mine.obj",
@@ -204,6 +292,8 @@ def test_packages_of_a_notation_of_ones_own_are_named(cli, write):
 
 def test_on_the_command_line(cli):
     told = cli("explain", "maspo", "--latex").stdout
-    assert told == "% \\usepackage{amsmath}\n" + written("maspo") + "\n"
+    assert told.startswith("% \\usepackage{amsmath}\n\\begin{aligned}\n")
+    assert r"& \mathrm{clamp}\left(x, \mathit{low}, \mathit{high}\right)" in told
+    assert r"\text{if } \left(A > 0 \text{ and } r > 1\right) \\ \quad \text{ or }" in told
     refused = cli("explain", "maspo", "--latex", "--json")
     assert refused.exit_code == 2

@@ -1,9 +1,10 @@
-// The language in CodeMirror: colours, and words that complete. What the words are comes from the package.
+// The language in CodeMirror: colours, and words that complete. Both come from the package.
 import { StreamLanguage, HighlightStyle, syntaxHighlighting } from "@codemirror/language";
 import { autocompletion } from "@codemirror/autocomplete";
 import { tags } from "@lezer/highlight";
 
-const SORTS = { keyword: "keyword", part: "property", scope: "namespace", quantity: "variable", primitive: "function", def: "function" };
+// How a list shows what a word is; any other is a variable.
+const SORTS = { statement: "keyword", word: "keyword", part: "property", argument: "property", scope: "namespace", primitive: "function", def: "function", objective: "class", param: "constant" };
 
 const colours = HighlightStyle.define([
   { tag: tags.keyword, color: "var(--keyword)", fontWeight: "600" },
@@ -14,7 +15,8 @@ const colours = HighlightStyle.define([
   { tag: tags.function(tags.variableName), color: "var(--function)" },
 ]);
 
-export function language(words) {
+// `words` are those of the language, for colours; `wordsAt(text, place)` asks which may stand at a place.
+export function language(words, wordsAt) {
   const sorts = new Map();
   for (const { word, sort } of words) if (!sorts.has(word)) sorts.set(word, sort);
   const mode = StreamLanguage.define({
@@ -33,17 +35,17 @@ export function language(words) {
     },
     languageData: { commentTokens: { line: "#" } },
   });
-  const known = [...new Map(words.map((row) => [row.word, row])).values()].map(({ word, sort, meaning }) => ({
-    label: word,
-    type: SORTS[sort],
-    info: meaning || undefined,
-  }));
-  const complete = (context) => {
-    const before = context.matchBefore(/\w+/);
+  const complete = async (context) => {
+    const before = context.matchBefore(/[\w.]+/);
     if (!before && !context.explicit) return null;
-    const own = new Set(context.state.doc.toString().match(/(?<=(?:param|let|def|input)\s+)\w+/g));
-    const options = [...known, ...[...own].map((label) => ({ label, type: "variable", boost: 5 }))];
-    return { from: before ? before.from : context.pos, options, validFor: /^\w*$/ };
+    const { answer } = await wordsAt(context.state.doc.toString(), context.pos);
+    const options = (answer ?? []).map(({ word, sort, meaning }, place) => ({
+      label: word,
+      type: SORTS[sort] ?? "variable",
+      info: meaning || undefined,
+      boost: place < 20 ? 20 - place : 0,
+    }));
+    return { from: before ? before.from : context.pos, options, validFor: /^[\w.]*$/ };
   };
   return [mode, syntaxHighlighting(colours), autocompletion({ override: [complete], activateOnTyping: true })];
 }

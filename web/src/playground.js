@@ -37,7 +37,8 @@ function started(words, first) {
     state: EditorState.create({
       doc: first,
       extensions: [
-        lineNumbers(), history(), drawSelection(), highlightActiveLine(), bracketMatching(), lintGutter(), language(words),
+        lineNumbers(), history(), drawSelection(), highlightActiveLine(), bracketMatching(), lintGutter(),
+        language(words, (text, at) => compiler.ask("complete", { text, at })),
         EditorView.lineWrapping,
         EditorView.contentAttributes.of({ "aria-label": "spec", spellcheck: "false" }),
         keymap.of([...defaultKeymap, ...historyKeymap, ...lintKeymap]),

@@ -50,6 +50,19 @@ test("alpha moves the curve, and the text can be moved as well", async () => {
   assert.deepEqual(page.problems, []);
 });
 
+test("the words that may stand at a place are offered there", async () => {
+  const page = await opened(chrome, site.address);
+  await write(page, "objective mine extends maspo\nswap ga");
+  await page.keyboard.down("Control");
+  await page.keyboard.press("Space");
+  await page.keyboard.up("Control");
+  await page.waitForSelector(".cm-tooltip-autocomplete li", { timeout: 60_000 });
+  const offered = await page.$$eval(".cm-tooltip-autocomplete li .cm-completionLabel", (rows) => rows.map((row) => row.textContent));
+  assert.ok(offered.includes("gate"), String(offered));
+  assert.ok(!offered.includes("gaussian_gate") && !offered.includes("group"), String(offered));
+  assert.deepEqual(page.problems, []);
+});
+
 test("a mistake has its caret, and goes when it is mended", async () => {
   const page = await opened(chrome, site.address);
   await write(page, 'objective soft extends group_ppo\n"A gate of my own"\nparam width = 0.3 in (0, 2]\ndef my_gate(r, width) = r * detach(exp(-abs(r - 1) / width))\nratio = policy / old |> my_gat(width) when moving_away(it)\n');
