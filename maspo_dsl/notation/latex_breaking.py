@@ -68,7 +68,7 @@ _LEVELS = 5
 
 
 @dataclass(frozen=True)
-class Part:
+class Solid:
     """A piece of a formula as it is written, that is not broken; `level` is how loosely it joins what is around it."""
 
     text: str
@@ -102,24 +102,24 @@ class Cases:
     rows: tuple[tuple[tuple[Item, ...], ...], ...]
 
 
-Item: TypeAlias = "Part | Fence | Fraction | Cases"
+Item: TypeAlias = "Solid | Fence | Fraction | Cases"
 Items: TypeAlias = "Sequence[Item]"
 
 
 def broken(text: str, first: float = COLUMN, rest: float | None = None) -> list[str]:
     """A formula as lines of at most so many em, the first and those that go on; as narrow as can be where it cannot."""
-    return _lines(_Reader(text).items(), first, first if rest is None else rest)
+    return _lines(_FormulaReader(text).items(), first, first if rest is None else rest)
 
 
 def width_of(text: str) -> float:
     """About how many em a formula is wide."""
-    return _width(_Reader(text).items())
+    return _width(_FormulaReader(text).items())
 
 
 # ---- reading
 
 
-class _Reader:
+class _FormulaReader:
     def __init__(self, text: str) -> None:
         self.tokens = _TOKEN.findall(text)
         self.at = 0
@@ -143,14 +143,14 @@ class _Reader:
             return self._environment()
         if token == "\\frac":
             above, below = self._group(), self._group()
-            return Fraction(_Reader(above[1:-1]).items(), _Reader(below[1:-1]).items())
+            return Fraction(_FormulaReader(above[1:-1]).items(), _FormulaReader(below[1:-1]).items())
         if token in ("^", "_"):
             group = self._group()
-            return Part(token + group, _SMALL * width_of(_inside(group)))
+            return Solid(token + group, _SMALL * width_of(_inside(group)))
         if token == "{":
             self.at -= 1
             group = self._group()
-            return Part(group, width_of(group[1:-1]))
+            return Solid(group, width_of(group[1:-1]))
         if token in _ARGUMENTS or token in _TEXTS or (token[0] == "\\" and self._next() == "{"):
             return self._command(token)
         return _operator(token, starts)
@@ -176,11 +176,11 @@ class _Reader:
         if name in _TEXTS:
             words = groups[0][1:-1].replace("\\_", "_") if groups else ""
             level = 0 if words.strip(" ,") in _JOINING else -1
-            return Part(text, sum(0.32 if letter == " " else 0.52 for letter in words), level)
+            return Solid(text, sum(0.32 if letter == " " else 0.52 for letter in words), level)
         widths = [width_of(group[1:-1]) for group in groups]
         if name in ("\\underset", "\\overset") and len(widths) == 2:
-            return Part(text, max(_SMALL * widths[0], widths[1]))
-        return Part(text, sum(widths) + (0.9 if name == "\\sqrt" else 0.5))
+            return Solid(text, max(_SMALL * widths[0], widths[1]))
+        return Solid(text, sum(widths) + (0.9 if name == "\\sqrt" else 0.5))
 
     def _fence(self) -> Item:
         left = self._delimiter()
@@ -210,23 +210,23 @@ class _Reader:
             return Cases(whole)
         text = r" \\ ".join(" & ".join(_text(cell).strip() for cell in row) for row in whole)
         width = max(sum(map(_width, row)) for row in whole) + _BRACE
-        return Part(f"\\begin{name} {text} \\end{name}", width)
+        return Solid(f"\\begin{name} {text} \\end{name}", width)
 
 
-def _operator(token: str, starts: bool) -> Part:
+def _operator(token: str, starts: bool) -> Solid:
     if token in _RELATIONS:
-        return Part(token, 1.35, 1)
+        return Solid(token, 1.35, 1)
     if token in "+-":
-        return Part(token, 0.8) if starts else Part(token, 1.25, 2)
+        return Solid(token, 0.8) if starts else Solid(token, 1.25, 2)
     if token == "\\cdot":
-        return Part(token, _WIDE[token], 4, after=True)
+        return Solid(token, _WIDE[token], 4, after=True)
     if token == ",":
-        return Part(token, _NARROW[token], 3, after=True)
+        return Solid(token, _NARROW[token], 3, after=True)
     if token in _NAMED:
-        return Part(token, 0.52 * (len(token) - 1) + 0.2)
+        return Solid(token, 0.52 * (len(token) - 1) + 0.2)
     if token.isspace():
-        return Part(token, 0.0)
-    return Part(token, _WIDE.get(token, _NARROW.get(token, 0.6)))
+        return Solid(token, 0.0)
+    return Solid(token, _WIDE.get(token, _NARROW.get(token, 0.6)))
 
 
 def _inside(group: str) -> str:
@@ -235,8 +235,8 @@ def _inside(group: str) -> str:
 
 def _there(items: Items) -> bool:
     """Whether something stands before, so that a sign is between two terms."""
-    solid = [item for item in items if not (isinstance(item, Part) and item.text.isspace())]
-    return bool(solid) and not (isinstance(solid[-1], Part) and solid[-1].level >= 0)
+    solid = [item for item in items if not (isinstance(item, Solid) and item.text.isspace())]
+    return bool(solid) and not (isinstance(solid[-1], Solid) and solid[-1].level >= 0)
 
 
 # ---- writing and measuring
@@ -248,7 +248,7 @@ def _text(items: Items) -> str:
 
 def _written(item: Item) -> str:
     match item:
-        case Part():
+        case Solid():
             return item.text
         case Fence():
             # A command must not run into the letters behind it.
@@ -271,7 +271,7 @@ def _width(items: Items) -> float:
 
 def _item_width(item: Item) -> float:
     match item:
-        case Part():
+        case Solid():
             return item.width
         case Fence():
             return _width(item.inner) + sum(_BRACKET for side in (item.left, item.right) if side != ".")
@@ -304,7 +304,7 @@ def _pieces(items: Items, level: int) -> list[list[Item]]:
     """Items between the breaks of a level."""
     pieces: list[list[Item]] = [[]]
     for item in items:
-        breaks = isinstance(item, Part) and item.level == level
+        breaks = isinstance(item, Solid) and item.level == level
         if breaks and not item.after and any(_text([each]).strip() for each in pieces[-1]):
             pieces.append([])
         pieces[-1].append(item)
@@ -326,7 +326,7 @@ def _filled(pieces: Sequence[Items], first: float, rest: float) -> list[str]:
             start, *more = _lines(piece, limit - _width(line), rest)
             *whole, last = [f"{_text(line).rstrip()} {start}".strip(), *more]
             lines += whole
-            line = [Part(last, width_of(last))]
+            line = [Solid(last, width_of(last))]
         else:
             line += piece
     return [*lines, _text(line).strip()]
@@ -335,7 +335,7 @@ def _filled(pieces: Sequence[Items], first: float, rest: float) -> list[str]:
 def _inner_lines(items: Items, first: float, rest: float) -> list[str]:
     """Items without a place to break between them: the widest that can be is broken inside."""
     place = max(
-        range(len(items)), key=lambda place: (not isinstance(items[place], Part), _item_width(items[place]))
+        range(len(items)), key=lambda place: (not isinstance(items[place], Solid), _item_width(items[place]))
     )
     before, item, after = items[:place], items[place], items[place + 1 :]
     room = first - _width(before) - _width(after)
@@ -344,7 +344,7 @@ def _inner_lines(items: Items, first: float, rest: float) -> list[str]:
             return [_text([*before, _narrow(item, max(room, _NARROWEST)), *after]).strip()]
         case Fraction():
             above, below = (_bracketed(each) for each in (item.above, item.below))
-            return _lines([*before, *above, Part(" / ", 0.6, 4, after=True), *below, *after], first, rest)
+            return _lines([*before, *above, Solid(" / ", 0.6, 4, after=True), *below, *after], first, rest)
         case Fence():
             return _parted(before, item, after, first, rest)
     return [_text(items).strip()]
@@ -358,7 +358,9 @@ def _parted(before: Items, item: Fence, after: Items, first: float, rest: float)
     if width_of(lines[0]) > start and _width(before) > _LEAST and start < below:
         lines = ["", *_lines(item.inner, below, below)]
     if len(lines) == 1:
-        return [_text([*before, Fence(item.left, _Reader(lines[0]).items(), item.right), *after]).strip()]
+        return [
+            _text([*before, Fence(item.left, _FormulaReader(lines[0]).items(), item.right), *after]).strip()
+        ]
     opening = f"{_text(before)}\\left{item.left}{_apart(item.left, lines[0])}{lines[0]}\\right."
     middle = [f"\\quad \\left.{each}\\right." for each in lines[1:-1]]
     closing = f"\\quad \\left.{lines[-1]}\\right{item.right}{_text(after)}"
@@ -366,11 +368,11 @@ def _parted(before: Items, item: Fence, after: Items, first: float, rest: float)
 
 
 def _bracketed(items: Items) -> Items:
-    joined = any(isinstance(item, Part) and item.level >= 0 for item in items)
+    joined = any(isinstance(item, Solid) and item.level >= 0 for item in items)
     return [Fence("(", tuple(items), ")")] if joined else items
 
 
-def _narrow(cases: Cases, room: float) -> Part:
+def _narrow(cases: Cases, room: float) -> Solid:
     """Cases in a room: conditions in lines beside the values, else below them."""
     room -= _BRACE
     values = max(_width(row[0]) for row in cases.rows)
@@ -384,7 +386,7 @@ def _narrow(cases: Cases, room: float) -> Part:
     widest = max(width_of(line) for row in cases.rows for line in _conditions(row, room - values - _GAP))
     rows = beside if values + _GAP + widest <= room else [list(_below(row, room)) for row in cases.rows]
     text = r" \\ ".join(line for row in rows for line in row)
-    return Part(f"\\begin{{cases}} {text} \\end{{cases}}", room + _BRACE)
+    return Solid(f"\\begin{{cases}} {text} \\end{{cases}}", room + _BRACE)
 
 
 def _conditions(row: Sequence[Items], room: float) -> list[str]:
