@@ -28,8 +28,7 @@ ALWAYS = ("dapo", "grpo", "maspo")
 AWAITED = frozenset(
     (
         *("asymre", "cfpo", "chord", "gfpo", "gigpo", "mopd", "optimal_token_baseline", "rae"),
-        *("a2po", "ctpo", "dvo", "fipo", "flowrl", "gdpo", "goldilocks", "gvpo", "luffy"),
-        *("m2po", "oapl", "opd", "passk_training", "real", "spo", "stapo_goldilocks", "target_po"),
+        *("ctpo", "fipo", "gdpo", "goldilocks", "m2po", "passk_training", "spo", "stapo_goldilocks"),
     )
 )
 CHANGED = [name for name in record.changed() if name not in AWAITED]

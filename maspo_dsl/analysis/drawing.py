@@ -30,6 +30,8 @@ _IDS, _MANY, _FAR_ID = 5, 1000, 10.0
 _ANY_ID = Values(low=-1, low_closed=True)
 # Share of numbers that are at a closed end of an interval, and of those that a spec compares with something.
 _AT_AN_END, _COMPARED = 0.1, 0.3
+# And of numbers of which a batch has one.
+_COMPARED_ALONE = 0.6
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def _with_compared(draw: Draw, usual: Array, numbers: Array) -> Array:
     if not len(near):
         return usual
     chosen = near[(len(near) * draw.uniform("near")).astype(int)].astype(usual.dtype)
-    return np.where(draw.uniform("compared") < _COMPARED, chosen, usual)
+    return np.where(draw.uniform("compared") < (_COMPARED if draw.shape else _COMPARED_ALONE), chosen, usual)
 
 
 def on_policy(batch: Mapping[str, Array], tensors: Mapping[str, Quantity]) -> Arrays:

@@ -31,6 +31,7 @@ from maspo_dsl.verification.evaluation import TRIVIAL, as_torch, interpreted
 # Groups of less than this are drawn where a spec counts so many; completions of so many tokens where it counts those,
 # and of so many where nothing is learned from shorter ones.
 _LARGEST, SHORT, LONGEST = 64, 40, 8200
+_FEW = 5
 _SIZES = (64, 32, 16, 8, 2, 1)
 # Kinds of batches, and what `with_advantage` is told; None: the advantage is estimated.
 _KINDS: dict[str, dict[str, Any] | None] = {
@@ -93,10 +94,13 @@ class Subject:
         Completions are as long as that only if nothing is learned from shorter ones.
         """
         counted = counts(self.objective.resolved)
-        sizes = [size for size in counted[Axis.SEQUENCE] if 5 < size < _LARGEST][-2:]
+        known = set(np.unique(GROUP, return_counts=True)[1].tolist())
+        near = {size + more for size in counted[Axis.SEQUENCE] if size < _LARGEST for more in (0, 1)}
+        # A small group by itself may have equal rewards.
+        sizes = [size for size in sorted(near - known)[-4:] for _ in range(3 if size < _FEW else 1)]
         numbers = compared(self.objective.resolved).items()
-        near = {name: _told_apart(self.tensors[name], values) for name, values in numbers}
-        layout = BatchLayout(tuple(size + more for size in sizes for more in (0, 1)), COLUMNS, near)
+        told = {name: _told_apart(self.tensors[name], values) for name, values in numbers}
+        layout = BatchLayout(tuple(sizes), COLUMNS, told)
         for most in (SHORT, LONGEST):
             lengths = [length + 2 for length in counted[Axis.TOKEN] if length <= most]
             layout = replace(layout, columns=max([COLUMNS, *lengths]))

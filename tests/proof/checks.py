@@ -1,6 +1,6 @@
 """What is asked of an objective: its reference's numbers, on whole windows and in every form they can take."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from itertools import product
@@ -272,6 +272,7 @@ class _Checks:
         yield self.estimated("advantage, padded", windows()["padded"])
         yield self.estimated("advantage, equal rewards", equal_rewards(), exact=True)
         yield self.estimated("advantage, one apart", one_apart())
+        yield self.estimated("advantage, a teacher far below", teacher_below())
         for name, shape in (("no column", (3, 0)), ("no row", (0, 4))):
             nothing = {key: np.zeros(shape[: value.ndim], value.dtype) for key, value in missing.items()}
             yield self.estimated(f"advantage, {name}", nothing)
@@ -334,9 +335,15 @@ class _Checks:
         yield Check("prompt", holds)
 
     def memories(self) -> Iterator[Check]:
-        """What is known of prompts after a rollout, one of which has two groups and one nobody with a reward."""
+        """What is known of prompts, at first and after a rollout: one has two groups, one nobody with a reward."""
+        starts = self.reference.starts
+
+        def begins(module: torch.nn.Module) -> bool:
+            return {name: kept["start"] for name, kept in module.memories.items()} == starts
+
+        yield Check("memory, at first", begins)
         for window in ("plain", "estimated", "missing rewards", "alone", "padded"):
-            batch = of_prompts(windows()[window])
+            batch = of_prompts(windows()[window], starts)
             expected = self.reference.remembered(batch, self.params)
             gone = ~np.isin(batch["prompt_id"], batch["prompt_id"][counted(batch).any(1)])
             asked = counted(batch).any(1) | gone
@@ -401,14 +408,12 @@ def counted(batch: Arrays) -> np.ndarray:
     return batch["mask"] & ~np.isnan(batch["reward"])[:, None] if "reward" in batch else batch["mask"]
 
 
-def of_prompts(batch: Arrays) -> Arrays:
+def of_prompts(batch: Arrays, memories: Iterable[str]) -> Arrays:
     """A rollout in which two groups are of one prompt, and what is kept of each prompt is one number a memory."""
     known = {"reward": windows()["plain"]["reward"], "group": windows()["plain"]["group"], **batch}
     rows = len(batch["mask"])
     prompt = np.where(np.isin(known["group"][:rows], (3, 11)), 7, known["group"][:rows])
-    seen = {
-        name: 0.3 + (np.abs(prompt) + shift) % 5 for shift, name in enumerate(("right", "wrong", "usual"))
-    }
+    seen = {name: 0.3 + (np.abs(prompt) + shift) % 5 for shift, name in enumerate(memories)}
     return {
         **batch,
         "reward": known["reward"][:rows],
@@ -416,6 +421,13 @@ def of_prompts(batch: Arrays) -> Arrays:
         "prompt_id": prompt,
         **seen,
     }
+
+
+def teacher_below() -> Arrays:
+    """A rollout whose tokens a teacher finds e^19 to e^25 times less likely than the sampler."""
+    batch = complete(ragged(1, extreme=False), 1)
+    apart = 19.0 + np.arange(batch["mask"].size).reshape(batch["mask"].shape) % 7
+    return {**batch, "logp_teacher": batch["logp_rollout"] - apart}
 
 
 def equal_rewards() -> Arrays:

@@ -40,6 +40,7 @@ NOT_COUNTED = "a count of sequences, by which no loss divides that excludes toke
 COMMUTES = "either order is the same: one of the two leaves alone what the other changes, or both only scale"
 SYMMETRIC = "the same from both sides: a square, or an absolute value"
 NOT_READ = "where it differs it is not read"
+SIGN_ALONE = "only its sign is read"
 FEW_ROWS = "no group is so large that between one and ninety-nine percent is not some and not all"
 SEARCH = (
     "raising the lower bound only lowers the share of good completions: it ends at its start or at its end"
@@ -70,18 +71,26 @@ EMPTY = "without a token that counts there is no loss, and no step"
 UNLIKELY = "a token that is e^20 times as likely as before was too unlikely for any threshold"
 SMALL_EPSILON = "where it is not small beside what it is added to, that is all that it is multiplied by"
 
+FITTED = r"(a2po|dvo|flowrl|gvpo|oapl|real|target_po)"
+"""Without a policy term: a window of nothing is a mean over nothing, and completions are summed by themselves."""
+
 COUNTED = (
     r"^(?!(rejection\w*|prime_default): once|(rloo|grpo_passk|lite_ppo|qae): advantage: (lea|quo|std)"
-    r"|fipo: loss: bounded|grpo_leave_one_out: advantage: bounded_2|vapo: (loss: mean|advantage: reach))"
+    r"|fipo: loss: bounded|grpo_leave_one_out: advantage: bounded_2|vapo: (loss: mean|advantage: reach)"
+    rf"|{FITTED}: loss: (fit|summed_3|(bad|good)_ones)|real: loss: bounded_3|target_po: loss: bounded =)"
 )
 """Not where a count of 0 is divided by: completions that are all rejected, and others of a group of one."""
-LIBRARY_COUNTED = r"^(?!rejection|prime_default|vapo: def mean|.*def leave_one_out)"
+LIBRARY_COUNTED = (
+    rf"^(?!rejection|prime_default|({FITTED}|vapo): def mean|.*def leave_one_out|gvpo: penalty fit)"
+)
 """The same in the library."""
+NO_TOTAL = rf"^(?!(?!real){FITTED}: loss: \w+ = sum_within\(x\['adv)"
+"""Not where a completion's own advantage is the mean over its tokens."""
 NO_SIGN = r"^(?!clip_cov: (let|loss)|fipo: (exclude|statistics)|stapo\w*: statistics|stapo(_maspo)?: let).*"
 """Not where tokens are counted by the sign of their advantage."""
 NO_TIE = (
     r"^(?!aspo: loss: condition_2|grpo_lead: (let|advantage:) counts|qae: let baseline"
-    r"|(decoupled_ppo|molt): mute|gpg_paper|the template"
+    r"|(decoupled_ppo|molt): mute|gpg_paper|real: let mixed|the template"
     r"|(ce_gppo|olmo3|qae|scale_rl|(maspo_)?dapo): keep)"
     r".*(?<!mask\) )(?<!entropy\(policy\) )"
 )
@@ -94,7 +103,7 @@ OTHER_AXES = (
 )
 """Where the last axis is not the only one, nor the second."""
 INEXACT = (
-    r"^(?!(dro|gpg\w*|dr_grpo|grpo_leave_one_out|lite_ppo|magistral|max_rl|molt|olmo3|prime_default"
+    r"^(?!(dro|gpg\w*|gvpo|dr_grpo|grpo_leave_one_out|lite_ppo|magistral|max_rl|molt|olmo3|prime_default"
     r"|reinforce_plus_plus_baseline|rloo|scale_rl): advantage: difference ="
     r"|kl_cov: loss: difference_2|magistral: advantage: difference_2)"
 )
@@ -108,10 +117,12 @@ EQUIVALENT: dict[str, str] = {
     rf"{COUNTED}.*clamp\(.*, min=⟨1 → 0⟩\)": SMALL_COUNT,
     rf"{COUNTED}.*⟨torch\.clamp\(.*, min=(1\)?)? → ": SMALL_COUNT,
     rf"{NO_SIGN}(advantage('\])?|\bA) [<>]⟨(= → | → =)⟩ 0": NO_ADVANTAGE,
-    rf"⟨masked\({OF_BATCH}, mask\) → x": MASKED_AGAIN,
-    rf"masked\({OF_BATCH}, {MASK_ALL}\)": MASKED_AGAIN,
+    rf"^(?!luffy: loss: policy).*⟨masked\({OF_BATCH}, mask\) → x": MASKED_AGAIN,
+    rf"^(?!luffy: loss: policy).*masked\({OF_BATCH}, {MASK_ALL}\)": MASKED_AGAIN,
     rf"^(asymre|cispo\w*|dppo_\w+|dro|gpg\w*|scale_rl|topr|vespo): loss: loss = total\(.*, {MASK_ALL}": MASKED_AGAIN,
-    rf"(?<!discounted_)sum_within\((?!one,).*, {MASK_ALL}.*'sequence'": MASKED_AGAIN,
+    rf"{NO_TOTAL}.*(?<!discounted_)sum_within\((?!one,).*, {MASK_ALL}.*'sequence'": MASKED_AGAIN,
+    r"^flowrl: loss: residual = (⟨masked\(x\['log_z|masked\(x\['log_z'\], ⟨)": MASKED_AGAIN,
+    rf"^{FITTED}: loss: (fit|summed_3) = total\(.*⟨x\['present'\] → ": MASKED_AGAIN,
     r"^stapo(_maspo)?: statistics_1: tau_h = \(members\(constant, ⟨mask( &  → |.*ones_like\(mask\)⟩ &)": MASKED_AGAIN,
     rf"{OWN_SPREAD}.*(scale|whiten)(_\d)? = ⟨torch\.where\(std(_\d)? > 0, .* → (center|sum|added)": NO_SPREAD,
     rf"{OWN_SPREAD}.*(scale|whiten)(_\d)? = torch\.where\(std(_\d)? (>⟨ → =⟩ 0|> ⟨0 → -1⟩)": NO_SPREAD,
@@ -135,6 +146,7 @@ EQUIVALENT: dict[str, str] = {
     r"^((deepseek_v32|grpo_opsm): loss: k1|(clip|kl)_cov: loss: logp) = .*⟨ → \.detach\(\)⟩": DECIDES,
     r"^(prime_default|stapo\w*): loss: policy = .*⟨ → \.detach\(\)⟩": DECIDES,
     r"^(cispo\w*|dppo_\w+|gspo_token|scale_rl|topr|vespo): loss: log_ratio\w* = .*⟨ → \.detach\(\)⟩": DETACHED_LATER,
+    r"^(dvo|flowrl): loss: log_ratio = .*⟨ → \.detach\(\)⟩": DETACHED_LATER,
     r"(x\['entropy'\], mask\)|top_within\(cov|max_within\(logp|quantile_within\(entropy)⟨\.detach\(\) → ⟩": DECIDES,
     r"statistics_\d: return .*window_count\(count (⟨|>⟨|> ⟨)": NOT_COUNTED,
     r"statistics_1: condition = sum_within\(one, without_idle, .*(⟨> → <⟩|>⟨ → =⟩|> ⟨0 → -?1⟩) ?0?": NOT_COUNTED,
@@ -144,9 +156,9 @@ EQUIVALENT: dict[str, str] = {
     rf"^(gspo_token: loss: r|ce_gppo: loss: r_2) = torch\.exp\(.*{BOUND}": BOUNDED_BEFORE,
     rf"^(aspo|cispo_two_sided): loss: log_ratio = .*{BOUND}": BEYOND_THE_CAP,
     rf"^(ce_gppo|cispo|dcpo|fipo|scale_rl): loss: log_ratio = .*{UPPER}": BEYOND_THE_CAP,
-    rf"^(bapo|dppo_\w+|molt|ppo_dual_clip|soft_exponential): loss: log_ratio = .*{UPPER}": BEYOND_THE_CAP,
+    rf"^(bapo|dppo_\w+|molt|ppo_dual_clip|soft_exponential|spo): loss: log_ratio = .*{UPPER}": BEYOND_THE_CAP,
     rf"^fipo: statistics_1: log_ratio = .*{BOUND}": BEYOND_THE_CAP,
-    rf"^(sapo: loss: log_ratio|two_sided_clip: loss: log_ratio|topr: loss: prod) = .*{UPPER}": BEYOND_THE_CAP,
+    rf"^((sapo|two_sided_clip): loss: log_ratio|(dvo|flowrl|topr): loss: prod) = .*{UPPER}": BEYOND_THE_CAP,
     rf"^((decoupled_ppo|olmo3|tis): loss: log_ratio_2|(tis_product|vcpo): loss: mismatch) = .*{UPPER}": BEYOND_THE_CAP,
     r"^tis_geometric: loss: mismatch = .*max=⟨20 → 19": BEYOND_THE_CAP,
     r"^molt: loss: geomean = .*(min=-|max=)⟨20 → 19": BEYOND_THE_CAP,
@@ -168,14 +180,19 @@ EQUIVALENT: dict[str, str] = {
     r"^grpo_passk: advantage: return .*⟨torch\.where\(present, chosen .* → chosen": MASKED_AGAIN,
     r"^bapo: loss: lowest_2 = .*( → (low|1 - p\['eps_low'\])⟩|⟨- → ⟩)": NOT_READ,
     r"^molt: loss: lowest = .*( → 1 - p\['eps_low'\]⟩|⟨- → ⟩)": NOT_READ,
-    r"^(dcpo|fipo|ppo_dual_clip): loss: lowest = .*( → (low|1 - p\['eps_low'\])⟩|⟨- → ⟩)": NOT_READ,
+    r"^(dcpo|fipo|ppo_dual_clip|spo): loss: lowest = .*( → (low|1 - p\['eps_low'\])⟩|⟨- → ⟩)": NOT_READ,
     r"^(bapo|ppo_dual_clip): loss: dual = torch\.⟨where\(condition, torch\.clamp": COMMUTES,
     r"^(dro: loss: log_ratio|molt: loss: log_ratio_3) = .*⟨logp'\] - ": SYMMETRIC,
     r"^molt: loss: highest = (⟨torch\.where\(advantage > 0|torch\.where\(advantage > ⟨0 → -1⟩)": NOT_READ,
     r"^molt: keep( mixed where|: mixed = ).*([<>]⟨ → =⟩|⟨01 → 005⟩)": FEW_ROWS,
     r"^(magistral|scale_rl): loss: (present|condition) = .*(⟨x\['present|⟨present & )": NOT_READ,
+    r"^(gvpo|real|target_po): loss: (condition|summed_4|log_sum_2) = .*⟨present & ": NOT_READ,
+    r"^luffy: loss: quotient = policy / (⟨torch\.where\(.* → \(policy|torch\.where\(.*, ⟨1 → 3⟩)": NOT_READ,
+    r"^gvpo: def mean\(.*⟨1 → 0\.5": SMALL_COUNT,
+    r"^opd: advantage: chosen = torch\.(⟨where\(mask|where\(⟨mask)": MASKED_AGAIN,
+    r"^real: (let good = ⟨mean|loss: mean = summed( ⟨/ → \*|⟨ / ))": SIGN_ALONE,
     r"^(magistral|scale_rl): loss: summed = .*(⟨torch\.where\(present, .* → quotient⟩|⟨0 → -?1⟩)": NOT_READ,
-    r"^(magistral|scale_rl): statistics_1: count = window_count\(⟨present & ": NOT_READ,
+    r"^(gvpo|magistral|real|scale_rl|target_po): statistics_1: count = window_count\(⟨present & ": NOT_READ,
     r"^vapo: loss: summed = total\(-masked.*⟨mask( & |.*ones_like\(mask\))": MASKED_AGAIN,
     r"^molt: mute drifted where not low <⟨= → ⟩ geomean": TIE,
     r"^qae: let baseline = .*max\(reward, ⟨group → rollout_batch": NOT_READ,
@@ -190,7 +207,7 @@ EQUIVALENT: dict[str, str] = {
     r"^vcpo: step: bounded = .*(⟨1e-30 → -|⟨torch\.clamp)": EMPTY,
     r"^vespo: loss: bounds = .*( → prod, min=|max=⟨485165195)": PROD_BOUNDED,
     # ---- in specs and in the library
-    r"max\(count\(.*, ⟨1 → 0\.5": SMALL_COUNT,
+    r"^(?!gvpo).*max\(count\(.*, ⟨1 → 0\.5": SMALL_COUNT,
     rf"{LIBRARY_COUNTED}.*(⟨max\(count\(.*\), 1 → |max\(count\(.*\), ⟨1 → 0\.)": SMALL_COUNT,
     r"^(?!grpo_passk|lite_ppo|qae).*(⟨max\(count\(.* - ddof, 1 → |max\(count\(.* - ddof, ⟨1 → 0\.)": SMALL_COUNT,
     r"^(molt|target_po|vcpo): def std\(.*(⟨ - ddof → |ddof, ⟨1 → 2\.0)": NO_DDOF,
@@ -204,7 +221,7 @@ EQUIVALENT: dict[str, str] = {
     r"def ess\(.*(⟨max\(count|⟨1e-30 → (5e-31|-1\.0))": EMPTY,
     r"def whiten\(.*⟨center\(scope\) \|> scale|def exponential_gate\(.*⟨r, low → low, r⟩": COMMUTES,
     r"^vespo: def clamp\(.* → max\(x, low⟩": PROD_BOUNDED,
-    r"\|> ⟨(center|scale)\(group.* → (center|scale)\(group": COMMUTES,
+    r"\|> ⟨(center|scale)\((group|roll).* → (center|scale)\((group|roll)": COMMUTES,
     r"⟨(clip|decay_below|min)\(.* when A [<>]( 0)? → ": COMMUTES,
     r"^ce_gppo: ratio = .*(⟨held_at\(.*|[_(]⟨\w*(low|high).* as preserve_\w+) when A .* → (?!⟩)": COMMUTES,
     r"def leave_one_out\(.*(⟨\(1 if is_member\(scope\) else 0\) → 1⟩|is_member\(scope\) else ⟨ → -?1\.)": ALL_MEMBERS,

@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 
-from ..batches import Arrays, given_advantage, others, padded, ragged, rows_of
+from ..batches import Arrays, given_advantage, inputs, others, padded, ragged, rows_of
 from ..running import tiny
 
 POLICIES = {"policy": ("logp", "logp_ref"), "reference": ("logp_ref",), "rollout": ("logp_rollout",)}
@@ -133,6 +133,9 @@ def _windows() -> Iterator[tuple[str, Arrays]]:
     missing = ragged(6)
     missing["reward"][3], missing["mask"][3] = np.nan, False
     missing["reward"][0] = np.nan
+    for name in inputs():  # what is brought for a completion that does not count may be anything
+        if missing[name].ndim == 1 and missing[name].dtype == float:
+            missing[name][[0, 3]] = np.nan
     yield "missing rewards", missing
     yield "alone", {**rows_of(ragged(9), range(5)), "group": np.arange(5)}
 

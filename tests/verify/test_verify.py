@@ -177,6 +177,16 @@ def test_an_advantage_that_is_not_estimated_is_tested_where_it_is_given():
     }
 
 
+def test_a_loss_of_pairs_alone_is_tested():
+    text = """
+let best = reward == max(reward, group) and reward != min(reward, group)
+let margin = sum(sum(log(policy / old), sequence) * (1 if best else -1), group)
+ratio = none
+penalty bt = mean(softplus(-margin) if count(reward, group) == 2 and 0 < mean(best, group) < 1 else 0, window)
+"""
+    assert line_of("batches", text).verdict == line_of("packed", text).verdict == "pass"
+
+
 TIES = ("rank(A, group) <= 2", "rank(length, group) > 2", "rank(reward, group) > 2")
 
 
