@@ -40,6 +40,7 @@ NOT_COUNTED = "a count of sequences, by which no loss divides that excludes toke
 COMMUTES = "either order is the same: one of the two leaves alone what the other changes, or both only scale"
 SYMMETRIC = "the same from both sides: a square, or an absolute value"
 NOT_READ = "where it differs it is not read"
+ONE_AND_ONE = "both are 1"
 SIGN_ALONE = "only its sign is read"
 FEW_ROWS = "no group is so large that between one and ninety-nine percent is not some and not all"
 SEARCH = (
@@ -139,21 +140,22 @@ EQUIVALENT: dict[str, str] = {
     rf"{NO_TIE}[<>]⟨(= → | → =)⟩ (?!0\b|1\b(?! [+-])|difference_2\b|torch\.inf)": TIE,
     r"^bapo_paper: loss: enough = .* >⟨= → ⟩ product": TIE,
     r"\br [<>]⟨ → =⟩ 1\b|= \w+ [<>]⟨ → =⟩ (difference_2|added)\b": AT_ONE,
-    r"max=⟨80 → |⟨torch\.clamp\(.*, max=80": NEVER_POSITIVE,
     r"^cfpo: ratio = .*⟨policy / old - 1 → 1 - policy / old⟩\) \^ 2": SYMMETRIC,
+    r"^(?!ctpo: loss: bounded = ⟨).*(max=⟨80 → |⟨torch\.clamp\(.*, max=80)": NEVER_POSITIVE,
+    r"^ctpo: loss: running = .*(1 ⟨\* → /|1⟨ \* one|⟨1 \*  → )": ONE_AND_ONE,
     r"^(?!sapo).*⟨(r - 1 → 1 - r⟩|r - clamp.* → clamp)|\(⟨x - mean_without": SYMMETRIC,
     r"statistics_\d: .*x\['logp'\]⟨ → \.detach\(\)⟩": DECIDES,
     r"^((deepseek_v32|grpo_opsm): loss: k1|(clip|kl)_cov: loss: logp) = .*⟨ → \.detach\(\)⟩": DECIDES,
     r"^(prime_default|stapo\w*): loss: policy = .*⟨ → \.detach\(\)⟩": DECIDES,
     r"^(cispo\w*|dppo_\w+|gspo_token|scale_rl|topr|vespo): loss: log_ratio\w* = .*⟨ → \.detach\(\)⟩": DETACHED_LATER,
-    r"^(dvo|flowrl): loss: log_ratio = .*⟨ → \.detach\(\)⟩": DETACHED_LATER,
+    r"^(ctpo|dvo|flowrl): loss: log_ratio = .*⟨ → \.detach\(\)⟩": DETACHED_LATER,
     r"(x\['entropy'\], mask\)|top_within\(cov|max_within\(logp|quantile_within\(entropy)⟨\.detach\(\) → ⟩": DECIDES,
     r"statistics_\d: return .*window_count\(count (⟨|>⟨|> ⟨)": NOT_COUNTED,
     r"statistics_1: condition = sum_within\(one, without_idle, .*(⟨> → <⟩|>⟨ → =⟩|> ⟨0 → -?1⟩) ?0?": NOT_COUNTED,
     r"quantile(_within)?\(.*, ⟨(- → ⟩torch\.inf|0 → -?1⟩\))": EMPTY,
     # ---- bounds of log-ratios
     rf"(geomean|^tis_geometric: loss: mismatch) = torch\.exp\(.*{WIDER}": BOUNDED_BEFORE,
-    rf"^(gspo_token: loss: r|ce_gppo: loss: r_2) = torch\.exp\(.*{BOUND}": BOUNDED_BEFORE,
+    rf"^((ctpo|gspo_token): loss: r|ce_gppo: loss: r_2) = torch\.exp\(.*{BOUND}": BOUNDED_BEFORE,
     rf"^(aspo|cispo_two_sided): loss: log_ratio = .*{BOUND}": BEYOND_THE_CAP,
     rf"^(ce_gppo|cispo|dcpo|fipo|scale_rl): loss: log_ratio = .*{UPPER}": BEYOND_THE_CAP,
     rf"^(bapo|dppo_\w+|molt|ppo_dual_clip|soft_exponential|spo): loss: log_ratio = .*{UPPER}": BEYOND_THE_CAP,
@@ -181,6 +183,7 @@ EQUIVALENT: dict[str, str] = {
     r"^bapo: loss: lowest_2 = .*( → (low|1 - p\['eps_low'\])⟩|⟨- → ⟩)": NOT_READ,
     r"^molt: loss: lowest = .*( → 1 - p\['eps_low'\]⟩|⟨- → ⟩)": NOT_READ,
     r"^(dcpo|fipo|ppo_dual_clip|spo): loss: lowest = .*( → (low|1 - p\['eps_low'\])⟩|⟨- → ⟩)": NOT_READ,
+    r"^ctpo: loss: lowest = .*( → exponential_2⟩|⟨- → ⟩)": NOT_READ,
     r"^(bapo|ppo_dual_clip): loss: dual = torch\.⟨where\(condition, torch\.clamp": COMMUTES,
     r"^(dro: loss: log_ratio|molt: loss: log_ratio_3) = .*⟨logp'\] - ": SYMMETRIC,
     r"^molt: loss: highest = (⟨torch\.where\(advantage > 0|torch\.where\(advantage > ⟨0 → -1⟩)": NOT_READ,
