@@ -67,7 +67,7 @@ def completed(*words):
     [
         (("chec",), {"check"}),
         (("check", "masp"), {"maspo", "maspo_dapo", "maspo_paper"}),
-        (("check", "o"), {"oapl", "olmo3", "opd", "opo", "own.obj"}),
+        (("check", "o"), {"oapl", "olmo3", "opd", "opo", "optimal_token_baseline", "own.obj"}),
         (("check", "specs/"), {"specs/a.obj"}),
         (("explain", "maspo@h"), {"maspo@hard"}),
         (("explain", "maspo", "params.a"), {"params.alpha="}),
