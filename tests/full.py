@@ -54,8 +54,8 @@ def with_extra(extra: str, tests: str, *, constraints: str = "-c constraints.txt
 
 PEERS = (
     'set -e; "$PYTHON" -m venv --system-site-packages "$FOLDER/venv"; "$FOLDER/venv/bin/python" -m pip install -q '
-    "--no-deps -e . trl==1.16.0 verl==0.9.1 openrlhf==0.11.2 liger_kernel==0.8.5; "
-    '"$FOLDER/venv/bin/python" -m pytest -q tests/test_peers.py'
+    "--no-deps -e . trl==1.16.0 verl==0.9.1 openrlhf==0.11.2 liger_kernel==0.8.5 tinker==0.38.0; "
+    '"$FOLDER/venv/bin/python" -m pytest -q tests/test_peers.py tests/hosts/test_others.py'
 )
 """Their text alone, and nothing that they need."""
 
@@ -99,7 +99,12 @@ STEPS = (
         with_extra("verl", "tests/hosts/test_verl.py", constraints="torch==2.13.0"),
         "losses, estimators and settings of verl",
     ),
-    Step("peers", 10, ("bash", "-c", PEERS), "options of other trainers are called as `differs` calls them"),
+    Step(
+        "peers",
+        10,
+        ("bash", "-c", PEERS),
+        "options and signatures of other trainers are what `differs` and adapters say",
+    ),
     Step(
         "site",
         20,

@@ -1,11 +1,10 @@
 """Estimators of advantages in Python, with verl's signature: whose they are, and where two of them part."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from maspo_dsl.cli.app import app
 from maspo_dsl.comparison.compare import compare
 from maspo_dsl.comparison.identify import identify_estimator
 from maspo_dsl.comparison.named import side_of
@@ -72,14 +71,6 @@ def test_an_estimator_and_a_loss_that_is_given_advantages():
         compare(side_of(losses.leave_one_out), side_of(losses.vanilla))
 
 
-@pytest.mark.slow
 def test_the_command_line():
-    command = [
-        sys.executable,
-        "-m",
-        "maspo_dsl.cli",
-        "identify",
-        "python:tests.comparison.losses.leave_one_out",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0 and "rloo" in done.stdout, done.stderr
+    result = CliRunner().invoke(app, ["identify", "python:tests.comparison.losses.leave_one_out"])
+    assert result.exit_code == 0 and "rloo" in result.stdout, result.output

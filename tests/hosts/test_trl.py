@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import maspo_dsl
+from maspo_dsl.cli.app import app
 
 trl = pytest.importorskip("trl", reason="TRL is an extra: pip install 'maspo-dsl[trl]'")
 
@@ -414,6 +416,37 @@ def test_the_user_s_arguments_are_not_changed(tmp_path):
     trainer = trained(tmp_path, "grpo", train=False)
     assert trainer.args.beta == 1.0 and trainer.ref_model is not None
     assert given.beta == 0.0 and given.vllm_importance_sampling_correction
+
+
+@pytest.mark.slow
+def test_a_whole_grid_of_the_examples(tmp_path):
+    """Two points, each by the script of the examples, and a report of them."""
+    script = Path(__file__).parents[2] / "examples" / "trl" / "grid.py"
+    program = (
+        f"{sys.executable} {script} --objective {{file}} --seed {{seed}} --output_dir {{run}} --max_steps 2"
+    )
+    grid = str(tmp_path / "grid")
+    started = [
+        "ablate",
+        "maspo",
+        "--vary",
+        "alpha=0.1",
+        "--workers",
+        "1",
+        "--run",
+        "-o",
+        grid,
+        "--command",
+        program,
+    ]
+    for command in (started, ["report", grid]):
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
+    states = list((tmp_path / "grid").rglob("trainer_state.json"))
+    assert len(states) == 2
+    for state in states:
+        logs = json.loads(state.read_text())["log_history"]
+        assert logs[0]["objective/name"].startswith("maspo") and logs[-2]["step"] == 2
 
 
 @pytest.mark.slow

@@ -41,6 +41,7 @@ LOSSES = {
                 {"clip_ratio_low": 0.05, "clip_ratio_high": 0.03, "clip_ratio_c": 20.0}, {}),
     "dppo_kl": ("dppo_kl", {"d_low": 0.01, "d_high": 0.02}, "dppo_kl", "token-mean",
                 {"clip_ratio_low": 0.01, "clip_ratio_high": 0.02, "clip_ratio_c": 20.0}, {}),
+    "dro": ("dro", {"beta": 0.3}, "dro", "token-mean", {}, {"dro_beta": 0.3}),
     "gmpo": ("gmpo", {"eps_low": 0.2, "eps_high": 0.3}, "geo_mean", "token-mean",
              {"clip_ratio_low": 0.2, "clip_ratio_high": 0.3}, {}),
 }  # fmt: skip
