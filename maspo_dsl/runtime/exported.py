@@ -85,7 +85,7 @@ def description(objective: Objective) -> dict[str, Any]:
     }
 
 
-def write_exported(objective: Objective, path: Path) -> None:
+def write_exported(objective: Objective, path: Path | str) -> None:
     """Write a program that `torch.export.load(path).module()` calls. Raises NotInAFileError."""
     about = json.dumps(description(objective))
     program = exported(objective)
@@ -93,7 +93,7 @@ def write_exported(objective: Objective, path: Path) -> None:
         torch.export.save(program, file, extra_files={DESCRIPTION: about})
 
 
-def write_package(objective: Objective, path: Path) -> None:
+def write_package(objective: Objective, path: Path | str) -> None:
     """Write compiled code for this machine, which `torch._inductor.aoti_load_package(path)` calls without a compiler.
 
     Raises NotInAFileError: there is no C++ compiler to make it with, or torch cannot compile it.
@@ -111,8 +111,9 @@ def write_package(objective: Objective, path: Path) -> None:
 
 
 @contextmanager
-def _made_whole(path: Path) -> Iterator[Path]:
+def _made_whole(path: Path | str) -> Iterator[Path]:
     """A file beside the one to write, which takes its place once it is whole."""
+    path = Path(path)
     with TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
         file = Path(folder) / path.name
         yield file
