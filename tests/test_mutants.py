@@ -28,7 +28,7 @@ ALWAYS = ("dapo", "grpo", "maspo")
 AWAITED = frozenset(
     (
         *("asymre", "cfpo", "chord", "gfpo", "gigpo", "mopd", "optimal_token_baseline", "rae"),
-        *("fipo", "gdpo", "goldilocks", "m2po", "passk_training", "spo", "stapo_goldilocks"),
+        *("fipo", "gdpo", "goldilocks", "m2po", "passk_training", "stapo_goldilocks"),
     )
 )
 CHANGED = [name for name in record.changed() if name not in AWAITED]
