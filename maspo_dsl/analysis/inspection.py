@@ -101,19 +101,17 @@ def joined(parts: Sequence[Inspection]) -> Inspection:
     }
     masked = Reason(_MASKED)
     reasons = reasons if masked in reasons else (*reasons, masked)
+    numbers = {
+        name: _under([getattr(part, name) for part in parts], length)
+        for name in ("mask", "weight", "gradient", "ratio", "advantage", "gate")
+    }
+    decisions = [place[part.reason] for place, part in zip(places, parts, strict=True)]
     return Inspection(
-        *(
-            _under([getattr(part, name) for part in parts], length)
-            for name in ("mask", "weight", "gradient", "ratio", "advantage", "gate")
-        ),
-        _under(
-            [place[part.reason] for place, part in zip(places, parts, strict=True)],
-            length,
-            reasons.index(masked),
-        ),
-        reasons,
-        np.concatenate([part.kept for part in parts]),
-        batch,
+        reason=_under(decisions, length, reasons.index(masked)),
+        reasons=reasons,
+        kept=np.concatenate([part.kept for part in parts]),
+        batch=batch,
+        **numbers,
     )
 
 

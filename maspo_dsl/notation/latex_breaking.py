@@ -169,7 +169,7 @@ class _FormulaReader:
         return "".join(self.tokens[begin : self.at])
 
     def _command(self, name: str) -> Item:
-        groups = []
+        groups: list[str] = []
         while self._next() == "{" and len(groups) < _ARGUMENTS.get(name, 1 if name in _TEXTS else 9):
             groups.append(self._group())
         text = name + "".join(groups)
@@ -304,11 +304,13 @@ def _pieces(items: Items, level: int) -> list[list[Item]]:
     """Items between the breaks of a level."""
     pieces: list[list[Item]] = [[]]
     for item in items:
-        breaks = isinstance(item, Solid) and item.level == level
-        if breaks and not item.after and any(_text([each]).strip() for each in pieces[-1]):
+        ends = starts = False
+        if isinstance(item, Solid) and item.level == level:
+            ends, starts = item.after, not item.after
+        if starts and any(_text([each]).strip() for each in pieces[-1]):
             pieces.append([])
         pieces[-1].append(item)
-        if breaks and item.after:
+        if ends:
             pieces.append([])
     return [piece for piece in pieces if _text(piece).strip()]
 
