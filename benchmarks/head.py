@@ -13,8 +13,8 @@ import maspo_dsl
 from benchmarks.measure import peak_bytes, seconds
 from benchmarks.peers import SCORINGS, Scoring, plain, torch_chunks
 from benchmarks.table import Row
+from maspo_dsl.emit.template.head import room_for_logits
 from maspo_dsl.runtime.linear_head import LinearHead
-from maspo_dsl.runtime.log_probs import head_memory
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Problem:
         """The three matrix products alone, in the head's chunks: logits, gradient of states, gradient of the weight."""
         states, weight = self.hidden.detach().reshape(-1, self.size.hidden), self.weight.detach()
         head = LinearHead(weight, None, 1.0, fused=False)
-        rows = len(head.buffer(head_memory(states.device), self.size.tokens))
+        rows = len(head.buffer(room_for_logits(states.device), self.size.tokens))
         buffer = weight.new_empty(rows, len(weight))
 
         def run() -> object:

@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.head import Problem, Size
 from benchmarks.measure import seconds
-from maspo_dsl.runtime.log_probs import HEAD_MEMORY
+from maspo_dsl.emit.template.head import room_for_logits
 
 PASSES = 2
 
@@ -58,7 +58,7 @@ def operations(size: Size) -> float:
 
 def room(size: Size) -> int:
     """Logits of a chunk of a size."""
-    return min(size.tokens * size.vocabulary, HEAD_MEMORY // 4)
+    return min(size.tokens * size.vocabulary, room_for_logits(torch.device("cpu")) // 4)
 
 
 def measured_rates(size: Size, *, turns: int) -> Rates:

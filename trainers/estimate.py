@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from maspo_dsl.runtime.log_probs import HEAD_MEMORY, HEAD_MEMORY_OF_ACCELERATOR
+from maspo_dsl.emit.template.head import room_for_logits
 
 from .config import RunConfig
 from .config_error import ConfigError
@@ -101,7 +101,7 @@ def _while_computing(config: RunConfig, text: Any) -> Mapping[str, int]:
     accelerated = config.trainer.accelerator == "cuda" or (
         config.trainer.accelerator == "auto" and torch.cuda.is_available()
     )
-    chunk = HEAD_MEMORY_OF_ACCELERATOR if accelerated else HEAD_MEMORY
+    chunk = room_for_logits(torch.device("cuda" if accelerated else "cpu"))
     updates = config.trainer.updates_per_rollout * config.trainer.micro_batches
     tokens = max(1, _rows(config) // updates) * config.rollout.max_new_tokens
     return {
