@@ -105,7 +105,9 @@ def killer_of_source(name: str, mutant: Mutant) -> str | None:
         return _changed(program_by_name(name), mutant, probe_checks(name))
     attempts = (
         _changed(shipped_program(name, params), mutant, checks(name, frozen(params)))
-        for params in own_settings(name)
+        for params in own_settings(name)[
+            : 1 if mutant.function == "__init__" else None
+        ]  # it says their values
     )
     return next((killer for killer in attempts if killer is not None), None)
 
