@@ -61,7 +61,6 @@ class Recorder(Callback):
         self._tokens = KeptTokens(data.objective, data.policy.tokenizer)
         self.records: Records | None = None
         self.loggers: Loggers | None = None
-        self._status = "success"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the run folder and write row 0, unless the run goes on."""
@@ -130,13 +129,17 @@ class Recorder(Callback):
             self.loggers.add(row)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Remember that the run fails."""
-        self._status = "failed"
+        """End the loggers of a run that fails, which Lightning does not tear down."""
+        self._end("failed")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """End the loggers."""
+        self._end("success")
+
+    def _end(self, status: str) -> None:
         if self.loggers is not None:
-            self.loggers.close(self._status)
+            self.loggers.close(status)
+            self.loggers = None
 
     def _record_samples(self, step: int) -> None:
         """Write a few completions, spread over the rows that were trained on, or over all if none was."""

@@ -85,6 +85,8 @@ def _elsewhere(subject: Subject) -> Iterator[tuple[Arrays, dict[str, float]]]:
     """What other lines compare: other sizes, the run's lengths, far ratios, long completions."""
     yield from ((batch, {}) for _, batch in subject.of_all_sizes(SEEDS[0]))
     yield from ((batch, {}) for _, batch in _degenerate(subject))
+    nothing = subject.completions(SEEDS[0])
+    yield {**nothing, "mask": np.zeros_like(nothing["mask"])}, {}
     yield from ((subject.completions(seed), subject.shortened.params) for seed in SEEDS)
     yield from ((batch, {}) for _, batch in far(subject))
     yield from ((batch, {}) for batch in _long(subject))
@@ -101,7 +103,6 @@ def _degenerate(subject: Subject) -> Iterator[tuple[str, Arrays]]:
     batch = subject.completions(SEEDS[0])
     yield "batch of one completion", rows_of(batch, [2])
     yield "batch of equal rewards", {**batch, "reward": np.full(len(batch["reward"]), 0.3)}
-    yield "batch without a trained token", {**batch, "mask": np.zeros_like(batch["mask"])}
 
 
 def each_pass(subject: Subject) -> tuple[Verdict, str]:
@@ -265,7 +266,7 @@ def _one_graph(graphs: list[int]) -> str:
 
 
 def _shapes(subject: Subject) -> Iterator[tuple[str, Arrays]]:
-    """Batches of other sizes: one completion, one token a completion, no token; and on policy."""
+    """Batches of other sizes, one completion, one token a completion; and on policy."""
     for seed in SEEDS[:2]:
         batch = subject.estimated(subject.completions(seed))
         yield f"batch with rewards, seed {seed}", batch
@@ -273,7 +274,6 @@ def _shapes(subject: Subject) -> Iterator[tuple[str, Arrays]]:
     yield "batch of one completion", rows_of(batch, [2])
     first = {name: np.ascontiguousarray(value[:, :1]) for name, value in batch.items() if value.ndim == 2}
     yield "batch of one token a completion", {**batch, **first}
-    yield "batch without a trained token", {**batch, "mask": np.zeros_like(batch["mask"])}
 
 
 def _check_float32(subject: Subject, loss: ObjectiveLoss, batches: list[tuple[str, Arrays]]) -> float:

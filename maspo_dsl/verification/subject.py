@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from maspo_dsl.verification.evaluation import TRIVIAL, as_torch, interpreted
 _LARGEST, SHORT, LONGEST = 64, 40, 8200
 _FEW = 5
 _SIZES = (64, 32, 16, 8, 2, 1)
+_LARGER = (8, 16)
 # Kinds of batches, and what `with_advantage` is told; None: the advantage is estimated.
 _KINDS: dict[str, dict[str, Any] | None] = {
     "batch with rewards": None,
@@ -91,7 +93,7 @@ class Subject:
     def layout(self) -> BatchLayout:
         """Batches in which what the spec counts is as many as the numbers that it compares them with, and one more.
 
-        Completions are as long as that only if nothing is learned from shorter ones.
+        Completions are longer, and groups many more, only if nothing is learned otherwise.
         """
         counted = counts(self.objective.resolved)
         known = set(np.unique(GROUP, return_counts=True)[1].tolist())
@@ -101,9 +103,9 @@ class Subject:
         numbers = compared(self.objective.resolved).items()
         told = {name: _told_apart(self.tensors[name], values) for name, values in numbers}
         layout = BatchLayout(tuple(sizes), COLUMNS, told)
-        for most in (SHORT, LONGEST):
+        for more, most in product(((), _LARGER), (SHORT, LONGEST)):
             lengths = [length + 2 for length in counted[Axis.TOKEN] if length <= most]
-            layout = replace(layout, columns=max([COLUMNS, *lengths]))
+            layout = replace(layout, sizes=(*sizes, *more), columns=max([COLUMNS, *lengths]))
             if self._learns_from(completions(0, self.tensors, layout=layout)):
                 break
         return layout

@@ -107,8 +107,8 @@ PLANTED = {
     "packed tokens taken for columns": (
         "packed",
         "group_ppo",
-        r'start = None if "sequence" in x else -1',
-        "start = -1",
+        r'return x\.get\("sequence"\) if isinstance\(x, dict\) else None',
+        "return None",
     ),
     "packed rows are one (tunix #1662)": (
         "packed",
