@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -98,6 +98,13 @@ def _all_batches(subject: Subject) -> Iterator[tuple[str, Arrays]]:
             yield f"{name}, seed {seed}", batch
 
 
+def _training(subject: Subject, batches: Iterable[tuple[str, Arrays]]) -> Iterator[tuple[str, Arrays]]:
+    """Those with a trained token: a normaliser of a spec's own is 0 / 0 without one, and `nothing` asks about these."""
+    for name, batch in batches:
+        if np.any(Interpretation(subject.raw, batch).output("trained")):
+            yield name, batch
+
+
 def _degenerate(subject: Subject) -> Iterator[tuple[str, Arrays]]:
     """Batches on which there may be nothing to learn."""
     batch = subject.completions(SEEDS[0])
@@ -138,7 +145,7 @@ def emitted(subject: Subject) -> tuple[Verdict, str]:
             check_nontrivial(expected, name)
             check_equal(got, expected, name)
         number += 1
-    for name, batch in (*subject.of_all_sizes(SEEDS[0]), *_degenerate(subject)):
+    for name, batch in _training(subject, (*subject.of_all_sizes(SEEDS[0]), *_degenerate(subject))):
         expected = interpreted(subject.raw, subject.estimated(batch))
         check_equal(computed(subject.eager, batch), expected, name)
         number += 1
@@ -235,7 +242,7 @@ def compiled_float64(subject: Subject) -> tuple[Verdict, str]:
     if subject.backend == "eager":
         return "skipped", "nothing is compiled with backend eager"
     graphs = []
-    for name, batch in _shapes(subject):
+    for name, batch in _training(subject, _shapes(subject)):
         expected = interpreted(subject.raw, batch)
         check_equal(computed(subject.fused, batch), expected, name)
         graphs.append(subject.fused.compilations)
@@ -248,7 +255,7 @@ def compiled_float32(subject: Subject) -> tuple[Verdict, str]:
     """The compiled code in float32 is the graph in float64 of the same rounded inputs, for several shapes."""
     if subject.backend == "eager":
         return "skipped", "nothing is compiled with backend eager"
-    worst = _check_float32(subject, subject.fused, list(_shapes(subject)))
+    worst = _check_float32(subject, subject.fused, list(_training(subject, _shapes(subject))))
     return "pass", f"largest error {worst:.0e} of the largest gradient"
 
 
