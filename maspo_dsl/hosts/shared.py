@@ -69,7 +69,7 @@ class Host:
 
 def refusals(host: Host, objective: Objective) -> dict[str, str]:
     """Why a host cannot carry the loss of an objective: a sentence for each thing that is in the way."""
-    missing = lacking(objective, {*host.tensors, "correct"}, "loss", given=["advantage"])
+    missing = lacking(objective, host.tensors, "loss", given=["advantage"])
     return {
         **{
             f"`{name}`": f"{host.name} does not bring {text} ({host.how.get(name, 'it has none')})"
