@@ -111,6 +111,12 @@ STEPS = (
         ("make", "site", "site-test", f"VENV={Path(PYTHON).parents[1]}"),
         "the playground in Chromium and under node, every link of the site",
     ),
+    Step(
+        "soak",
+        140,
+        (PYTHON, "-m", "tests.soak"),
+        "memory, open files and compilations of two hours of training",
+    ),
     Step("oldest torch", 60, on_torch("torch==2.9.*"), "the oldest torch that pyproject.toml allows"),
     Step("newest torch", 60, on_torch("torch"), "the newest torch that there is"),
 )

@@ -83,7 +83,7 @@ def steps(run: Path) -> int:
     return int(re.findall(r'"step": (\d+)', (run / "metrics.jsonl").read_text())[-1])
 
 
-def row(name: str, minutes: float, count: int, samples: list[Sample]) -> tuple[str, bool]:
+def row(name: str, at: str, minutes: float, count: int, samples: list[Sample]) -> tuple[str, bool]:
     """A row of the page, and whether nothing grew."""
     settled = samples[len(samples) // 10 :]
     first, last = settled[0], settled[-1]
@@ -97,7 +97,7 @@ def row(name: str, minutes: float, count: int, samples: list[Sample]) -> tuple[s
     cells = (
         *(name, f"{minutes:.0f}", count, f"{first.memory:.0f}", f"{last.memory:.0f}"),
         *(f"{first.files} → {last.files}", f"{first.threads} → {last.threads}", again),
-        *(date.today().isoformat(), commit()),
+        *(date.today().isoformat(), at),
     )
     return f"| {' | '.join(map(str, cells))} |", flat
 
@@ -107,7 +107,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=120)
     parser.add_argument("--every", type=float, default=10, help="seconds between samples")
     given = parser.parse_args()
-    half = given.minutes / 2
+    half, at = given.minutes / 2, commit()
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         rows = []
@@ -117,7 +117,7 @@ def main() -> int:
             ("resumed", (f"resume={run}",)),
         ):
             samples = watch(arguments, half, given.every, Path(folder) / "log")
-            rows.append(row(name, half, steps(run) - before, samples))
+            rows.append(row(name, at, half, steps(run) - before, samples))
             before = steps(run)
             print(rows[-1][0], flush=True)
     table = "\n".join([HEAD, *(line for line, _ in rows)])
