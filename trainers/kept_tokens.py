@@ -110,13 +110,14 @@ class KeptTokens:
             for name, value in part.items()
             if name in self.names
         }
-        if bool(read.any()):
-            of_policy = module.with_policy({name: _rows(value, read) for name, value in part.items()})
-            for name in ("logp", "entropy"):
-                if name in of_policy and name in self.names:
-                    values = torch.zeros(mask.shape, device=mask.device)
+        rows = {name: _rows(value, read) for name, value in part.items()}
+        of_policy = module.with_policy(rows) if bool(read.any()) else {}
+        for name in ("logp", "entropy"):
+            if name in self.names:
+                values = torch.zeros(mask.shape, device=mask.device)
+                if name in of_policy:
                     values[read] = of_policy[name].float()
-                    found[name] = torch.where(mask, values, 0.0)[wanted]
+                found[name] = torch.where(mask, values, 0.0)[wanted]
         found["mask"] = mask[wanted]
         found["row"] = torch.where(here, indices, -1)[wanted]
         arrays = {name: value.detach().cpu().numpy() for name, value in found.items()}
